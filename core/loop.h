@@ -1,0 +1,111 @@
+/*
+ * The reactor: file descriptors, timers, deferred calls by priority, workers, children, time and
+ * randomness. All timers, deferred calls and completions are ordered by this file's own rules,
+ * so the two back ends (loop_event.c on libevent, loop_virtual.c in virtual time from a seed)
+ * differ only in how they wait and in what the clock says. One thread owns the loop and all state.
+ *
+ * A turn: expired timers, ready descriptors and worker results, then deferred calls by
+ * priority until none is left (bounded, see XN_TURN_BUDGET_US), then the turn-end hooks
+ * (the database commits there), which may defer more; then it waits.
+ */
+#ifndef XN_LOOP_H
+#define XN_LOOP_H
+
+#include "core/base.h"
+#include "core/list.h"
+
+struct xn_loop;
+
+struct xn_loop *xn_loop_new(void);		   /* real time, libevent */
+struct xn_loop *xn_loop_new_virtual(uint64_t seed); /* virtual time; no real descriptors */
+void xn_loop_free(struct xn_loop *loop);
+
+void xn_loop_run(struct xn_loop *loop);	 /* until xn_loop_stop() */
+void xn_loop_stop(struct xn_loop *loop); /* ends run() after the current turn's hooks */
+/*
+ * One turn. @wait_us: longest wait, -1 for ever, 0 none. Return whether anything ran. For tests; a
+ * virtual loop jumps its clock to the next timer instead of waiting (not beyond @wait_us).
+ */
+bool xn_loop_turn(struct xn_loop *loop, int64_t wait_us);
+bool xn_loop_is_virtual(const struct xn_loop *loop);
+
+/* ---- time and randomness: nothing outside core reads a clock or /dev/urandom ---- */
+int64_t xn_now_us(const struct xn_loop *loop);	 /* monotonic; cached per callback batch */
+int64_t xn_wall_us(const struct xn_loop *loop);	 /* since the epoch */
+static inline int64_t xn_wall_s(const struct xn_loop *loop)
+{
+	return xn_wall_us(loop) / 1000000;
+}
+void xn_random_bytes(struct xn_loop *loop, void *out, size_t len); /* secure on the real loop */
+uint64_t xn_random_u64(struct xn_loop *loop);
+void xn_uuid_new(struct xn_loop *loop, char out[37]);  /* random (version 4), lower case */
+void xn_ref_new(struct xn_loop *loop, char out[48]);   /* "OpaqueRef:" + uuid */
+
+/* ---- deferred calls ---- */
+enum xn_priority {
+	XN_PRIO_REPLY,	   /* barriers, replies, operations' completions */
+	XN_PRIO_OPERATION, /* steps of operations, calls of clients */
+	XN_PRIO_EVENT,	   /* bus delivery */
+	XN_PRIO_REFRESH,   /* refresh signals, reconciling */
+	XN_PRIO_IDLE,	   /* garbage collection, checkpoints */
+	XN_PRIO_COUNT,
+};
+struct xn_job { /* embedded in the caller's object; all zero bytes = not pending */
+	struct xn_list link;
+	void (*run)(struct xn_job *job);
+	enum xn_priority priority;
+};
+/* Runs job->run once, later, from the loop. Deferring a pending job changes nothing. */
+void xn_loop_defer(struct xn_loop *loop, struct xn_job *job, enum xn_priority priority,
+		   void (*run)(struct xn_job *job));
+void xn_job_cancel(struct xn_job *job); /* not pending: nothing */
+static inline bool xn_job_is_pending(const struct xn_job *job)
+{
+	return job->link.next != NULL && !xn_list_empty(&job->link);
+}
+
+/* ---- timers ---- */
+struct xn_timer { /* embedded; all zero bytes = not armed */
+	int64_t due_us;
+	uint64_t order; /* ties run in the order they were armed */
+	size_t heap_index; /* 1-based; 0: not armed */
+	void (*run)(struct xn_timer *timer);
+	struct xn_loop *loop;
+};
+void xn_timer_arm(struct xn_loop *loop, struct xn_timer *timer, int64_t delay_us,
+		  void (*run)(struct xn_timer *timer)); /* re-arms when armed */
+void xn_timer_cancel(struct xn_timer *timer);
+static inline bool xn_timer_is_armed(const struct xn_timer *timer)
+{
+	return timer->heap_index != 0;
+}
+
+/* ---- descriptors (not on a virtual loop) ---- */
+enum { XN_IO_READ = 1, XN_IO_WRITE = 2 };
+struct xn_io;
+/* @events may be 0 (watch nothing for now). The callback may free the io. */
+struct xn_io *xn_io_new(struct xn_loop *loop, int fd, int events,
+			void (*ready)(int fd, int events, void *arg), void *arg);
+void xn_io_set(struct xn_io *io, int events);
+void xn_io_free(struct xn_io *io); /* does not close fd; NULL is fine */
+
+/* ---- signals (real loop only) ---- */
+int xn_loop_on_signal(struct xn_loop *loop, int signo, void (*run)(int signo, void *arg), void *arg);
+
+/* ---- hooks at the end of each turn that ran something, in the order of registration ---- */
+struct xn_turn_hook {
+	struct xn_list link;
+	void (*run)(struct xn_turn_hook *hook);
+};
+void xn_loop_add_turn_hook(struct xn_loop *loop, struct xn_turn_hook *hook);
+void xn_loop_remove_turn_hook(struct xn_turn_hook *hook);
+
+/* ---- stall meter: CPU time of single callbacks ---- */
+struct xn_stall_stats {
+	uint64_t callbacks, over_10ms;
+	int64_t longest_us;	 /* since the last reset */
+	const char *longest_name; /* what ran, when known */
+};
+void xn_loop_stalls(struct xn_loop *loop, struct xn_stall_stats *out, bool reset);
+
+#endif

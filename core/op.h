@@ -1,0 +1,120 @@
+/*
+ * Long work as a table of named steps. The engine runs them in order, each with a deadline (since
+ * its last progress), undoes backwards on failure, cancel or time-out, journals at step boundaries,
+ * and can always say what it is waiting for. It knows nothing of Xen, HTTP or the database: it
+ * reaches the journal through struct xn_op_store.
+ */
+#ifndef XN_OP_H
+#define XN_OP_H
+
+#include "core/error.h"
+#include "core/loop.h"
+#include "core/value.h"
+
+struct xn_core;
+struct xn_op;
+
+enum xn_step_flags {
+	XN_STEP_NO_CANCEL = 1, /* a cancel waits until this step is over */
+	XN_STEP_SKIP_ON_RESUME = 2,
+};
+
+struct xn_step {
+	const char *name;
+	void (*run)(struct xn_op *op);	/* ends in exactly one xn_op_done() or xn_op_fail() */
+	void (*undo)(struct xn_op *op); /* the same; idempotent; NULL: nothing to undo */
+	unsigned timeout_ms;		/* since the start of the step or its last progress; never 0 */
+	unsigned weight;		/* share of the operation's progress; 0 counts as 1 */
+	unsigned flags;
+};
+
+/* What becomes of an operation that a crash or stop interrupted. */
+enum xn_on_restart {
+	XN_RESTART_UNDO,   /* undo from the step it was in */
+	XN_RESTART_RESUME, /* run the step it was in again (steps are idempotent) */
+};
+
+struct xn_op_kind {
+	const char *name; /* "VM.start"; journaled, so never reused for something else */
+	unsigned version; /* a journaled operation of another version is undone */
+	const struct xn_step *steps; /* ends with .name == NULL */
+	enum xn_on_restart on_restart;
+	/* A new operation object from its journaled arguments: allocates, no I/O. Embeds xn_op. */
+	struct xn_op *(*make)(struct xn_core *core, const struct xn_value *args);
+	void (*free)(struct xn_op *op);
+};
+
+struct xn_op {
+	const struct xn_op_kind *kind;
+	struct xn_core *core;
+	struct xn_value *args; /* map; everything a restart needs; change with xn_op_set_arg */
+	char id[48];	       /* journal key; unique */
+	char task[48];	       /* task row it reports to, or "" */
+	int step;	       /* index in kind->steps */
+	bool undoing, cancelled, finished;
+	struct xn_error error; /* why it is being undone */
+	double step_progress;
+	char waiting_for[160]; /* "guest to acknowledge shutdown": shown by task-explain */
+	int64_t waiting_since_us, step_started_us;
+	struct xn_timer deadline;
+	struct xn_job advance;
+	/* Told once at the end, after undo; then the operation is freed. @err NULL: success. */
+	void (*on_end)(struct xn_op *op, const struct xn_error *err, void *arg);
+	void *on_end_arg;
+	struct xn_list link; /* engine's list of live operations */
+};
+
+/* Journal and progress sink, set in core->op_store by modules/task. All may be NULL in tests. */
+struct xn_op_store {
+	void (*save)(struct xn_core *core, const struct xn_op *op); /* at each step boundary */
+	void (*remove)(struct xn_core *core, const struct xn_op *op);
+	void (*progress)(struct xn_core *core, const struct xn_op *op, double fraction);
+};
+
+/*
+ * xn_op_start - run @op (made by its kind's make()) from its first step
+ * on_end is called later from the loop, never inside. @task may be "".
+ */
+void xn_op_start(struct xn_op *op, const char *task,
+		 void (*on_end)(struct xn_op *op, const struct xn_error *err, void *arg), void *arg);
+/* After a restart: goes on at @step by the kind's on_restart, or undoes when @undoing. */
+void xn_op_restart(struct xn_op *op, const char *id, const char *task, int step, bool undoing,
+		   void (*on_end)(struct xn_op *op, const struct xn_error *err, void *arg), void *arg);
+
+/* End of the current step (run or undo). 0, or -errno: INTERNAL_ERROR with the step's name. A call
+ * for a step that already timed out or was cancelled must carry the token it got; see below. */
+void xn_op_done(struct xn_op *op, int rc);
+void xn_op_fail(struct xn_op *op, struct xn_error *err); /* takes what @err holds */
+/*
+ * A completion that may come late (after the deadline passed) keeps a token from the step's start
+ * and asks before it touches the operation: false means that it is somebody else's turn or the
+ * operation is gone.
+ */
+struct xn_op_token { char id[48]; int step; bool undoing; };
+struct xn_op_token xn_op_token(const struct xn_op *op);
+struct xn_op *xn_op_find(struct xn_core *core, const struct xn_op_token *token); /* or NULL */
+
+void xn_op_progress(struct xn_op *op, double fraction_of_step); /* also restarts the deadline */
+void xn_op_waiting(struct xn_op *op, const char *fmt, ...) XN_PRINTF(2, 3);
+void xn_op_cancel(struct xn_op *op); /* TASK_CANCELLED [task], undo; at the next moment allowed */
+void xn_op_set_arg(struct xn_op *op, const char *key, struct xn_value *taken); /* journaled at the
+										next boundary */
+void xn_op_save(struct xn_op *op); /* journal now, inside a step */
+
+/* "Do all of these": @n child jobs, at most @width at a time (a sliding window); the first error
+ * wins, the others finish first; then the parent step ends. run(i) ends in one xn_group_done(). */
+struct xn_group;
+struct xn_group *xn_group_start(struct xn_op *op, unsigned n, unsigned width,
+				void (*run)(struct xn_group *group, unsigned index, void *arg),
+				void *arg);
+void xn_group_done(struct xn_group *group, unsigned index, struct xn_error *err_or_null);
+
+/* For diagnostics. */
+void xn_op_each(struct xn_core *core, void (*visit)(const struct xn_op *op, void *arg), void *arg);
+
+/* The engine itself: one a core; created before modules start. */
+struct xn_engine;
+int xn_engine_init(struct xn_core *core);
+void xn_engine_free(struct xn_core *core); /* drops live operations without undo: as SIGKILL */
+
+#endif

@@ -1,0 +1,29 @@
+/*
+ * Blocking work off the loop: a bounded pool of threads, copied inputs in, one result back on the
+ * loop. On a virtual loop the job runs inline at a completion time drawn from the seed.
+ */
+#ifndef XN_WORKER_H
+#define XN_WORKER_H
+
+#include "core/loop.h"
+
+struct xn_pool; /* threads started when first needed, at most `width`; more jobs queue in order */
+struct xn_work {
+	struct xn_list link;
+	/* On a worker thread: touches only what hangs off this work. Returns 0 or -errno. */
+	int (*run)(struct xn_work *work);
+	/* On the loop, once. May free the work. */
+	void (*done)(struct xn_work *work, int rc);
+	int rc;
+};
+
+struct xn_pool *xn_pool_new(struct xn_loop *loop, const char *name, unsigned width);
+/* Waits for running jobs; queued ones are dropped with done(-ECANCELED). */
+void xn_pool_free(struct xn_pool *pool);
+void xn_pool_submit(struct xn_pool *pool, struct xn_work *work);
+/* True when the job was still queued: it is removed and done() is not called. */
+bool xn_pool_withdraw(struct xn_pool *pool, struct xn_work *work);
+unsigned xn_pool_queued(const struct xn_pool *pool);
+unsigned xn_pool_running(const struct xn_pool *pool);
+
+#endif

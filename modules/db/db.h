@@ -1,0 +1,137 @@
+/*
+ * The database: rows in memory under the schema, both ends of relations kept, generations and
+ * tombstones, a journal that survives SIGKILL when a turn ends and power loss when synced.
+ * Loop thread only. Changes of one loop turn are one transaction: journaled with one write before
+ * anything of that turn is shown (db_committed), synced by the commit worker (db_durable).
+ */
+#ifndef XN_DB_H
+#define XN_DB_H
+
+#include "core/list.h"
+#include "core/module.h"
+#include "core/schema/schema.h"
+
+extern const struct xn_module xn_db_module;
+
+struct xn_db;
+struct xn_row;
+
+/* From a module that names "db" in its .needs. */
+static inline struct xn_db *xn_db_of(struct xn_core *core)
+{
+	return xn_module_state(core, "db");
+}
+
+/* ---- find ---- */
+struct xn_row *xn_db_get(struct xn_db *db, int class_id, const char *ref); /* or NULL */
+struct xn_row *xn_db_get_any(struct xn_db *db, const char *ref);	   /* any class */
+struct xn_row *xn_db_by_uuid(struct xn_db *db, int class_id, const char *uuid);
+/* The row, or NULL with HANDLE_INVALID [class, ref] / UUID_INVALID [class, uuid]. */
+struct xn_row *xn_db_need(struct xn_db *db, int class_id, const char *ref, struct xn_error *err);
+struct xn_row *xn_db_need_uuid(struct xn_db *db, int class_id, const char *uuid,
+			       struct xn_error *err);
+size_t xn_db_count(const struct xn_db *db, int class_id);
+/* Rows of a class, least recently changed first. Do not change rows inside the walk; collect first. */
+struct xn_row *xn_db_first(struct xn_db *db, int class_id);
+struct xn_row *xn_db_next(struct xn_db *db, const struct xn_row *row);
+
+/* ---- read ---- */
+int xn_row_class(const struct xn_row *row);
+const char *xn_row_ref(const struct xn_row *row);
+const char *xn_row_uuid(const struct xn_row *row); /* "" when the class has none */
+uint64_t xn_row_created(const struct xn_row *row);
+uint64_t xn_row_modified(const struct xn_row *row);
+/* Borrowed until the row's next change. @field: XN_VM_power_state and alike, of the row's class. */
+const struct xn_value *xn_row_get(const struct xn_row *row, int field);
+const char *xn_row_string(const struct xn_row *row, int field); /* strings, refs, enums */
+int64_t xn_row_int(const struct xn_row *row, int field);
+bool xn_row_bool(const struct xn_row *row, int field);
+/* The row that a reference field names, or NULL (null reference, or the row is gone). */
+struct xn_row *xn_row_follow(struct xn_db *db, const struct xn_row *row, int field);
+const char *xn_row_map_string(const struct xn_row *row, int field, const char *key); /* or NULL */
+
+/* The public record as a result value: a copy of the cached bytes when it is encoded. Encode it in
+ * the same turn (xn_call_reply does). */
+struct xn_value *xn_row_record(struct xn_row *row);
+/* Map ref -> record of all @n rows, encoded from the caches. Takes nothing; rows are borrowed. */
+struct xn_value *xn_rows_records(struct xn_row *const *rows, size_t n);
+/* The record's JSON bytes, borrowed until the row changes or the cache needs room. */
+const char *xn_row_json(struct xn_row *row, size_t *len_out);
+/* A plain map with the public fields, for code that looks into records (clone, snapshot). */
+struct xn_value *xn_row_to_map(const struct xn_row *row);
+
+/* ---- change: visible to readers in this turn at once, to clients after the turn's commit ---- */
+/*
+ * xn_db_create - a new row
+ * @ref: NULL makes one. @uuid field is filled when absent. @fields: map of wire names to values,
+ * borrowed; what is absent gets its default. Fields must have the schema's types (xn_type_check).
+ * Derived relation ends in @fields are ignored. Never fails: the caller has checked.
+ */
+struct xn_row *xn_db_create(struct xn_db *db, int class_id, const char *ref,
+			    const struct xn_value *fields);
+void xn_db_delete(struct xn_db *db, struct xn_row *row); /* other ends of relations are emptied */
+/* Equal writes vanish: no stamp, no event. @value is taken. Return whether it changed. */
+bool xn_db_set(struct xn_db *db, struct xn_row *row, int field, struct xn_value *value);
+bool xn_db_set_string(struct xn_db *db, struct xn_row *row, int field, const char *s);
+bool xn_db_set_int(struct xn_db *db, struct xn_row *row, int field, int64_t i);
+bool xn_db_set_bool(struct xn_db *db, struct xn_row *row, int field, bool b);
+bool xn_db_map_put(struct xn_db *db, struct xn_row *row, int field, const char *key, const char *s);
+bool xn_db_map_remove(struct xn_db *db, struct xn_row *row, int field, const char *key);
+bool xn_db_set_add(struct xn_db *db, struct xn_row *row, int field, const char *item);
+bool xn_db_set_remove(struct xn_db *db, struct xn_row *row, int field, const char *item);
+/* event.inject: stamps the row without changing it. Returns the generation before the stamp. */
+uint64_t xn_db_touch(struct xn_db *db, struct xn_row *row);
+
+/*
+ * xn_db_set_later - a change that nobody sees before it survives power loss (a task's end)
+ * @fields: map, taken. Journaled now, synced, then applied as an ordinary change from the loop; a
+ * crash in between applies it at the next start. @done may be NULL; rc < 0: the store refused.
+ */
+void xn_db_set_later(struct xn_db *db, const char *ref, int class_id, struct xn_value *fields,
+		     void (*done)(int rc, void *arg), void *arg);
+
+/* Who makes the changes from now on in this turn; for history. Borrowed strings are copied. */
+struct xn_db_origin { const char *session, *task, *caller; };
+void xn_db_set_origin(struct xn_db *db, const struct xn_db_origin *origin); /* NULL: the daemon */
+
+/* ---- generations ---- */
+uint64_t xn_db_generation(const struct xn_db *db); /* next free stamp */
+uint64_t xn_db_durable_generation(const struct xn_db *db); /* everything below survives power loss */
+/* Whether a client's token can still be answered without a gap; false: EVENTS_LOST. */
+bool xn_db_token_is_valid(const struct xn_db *db, uint64_t token);
+/* Rows of @class_id with modified > @since, most recently changed first. NULL ends. */
+struct xn_row *xn_db_newest(struct xn_db *db, int class_id);
+struct xn_row *xn_db_older(struct xn_db *db, const struct xn_row *row);
+struct xn_tombstone { uint64_t created, deleted; int class_id; const char *ref; };
+/* Tombstones of a class, newest first; @at NULL starts. */
+const struct xn_tombstone *xn_db_tombstone(struct xn_db *db, int class_id,
+					   const struct xn_tombstone *at);
+
+/* ---- durability ---- */
+struct xn_db_wait { /* embedded; one pending use at a time */
+	struct xn_list link;
+	uint64_t generation;
+	void (*run)(struct xn_db_wait *wait, int rc); /* rc < 0: the changes may not survive */
+};
+/* Calls back from the loop when all changes made so far (this turn's too) are visible / durable;
+ * at once-later when they are already. */
+void xn_db_when_visible(struct xn_db *db, struct xn_db_wait *wait,
+			void (*run)(struct xn_db_wait *wait, int rc));
+void xn_db_when_durable(struct xn_db *db, struct xn_db_wait *wait,
+			void (*run)(struct xn_db_wait *wait, int rc));
+void xn_db_wait_cancel(struct xn_db_wait *wait);
+/* 0, or -errno while the store refuses writes (disk full ...): changes must then be refused with
+ * an error before they are made. */
+int xn_db_writable(const struct xn_db *db);
+/* Whether this turn has changed anything yet (dispatch: does this reply need to wait?). */
+uint64_t xn_db_turn_changes(const struct xn_db *db);
+/* Ordinary stop: commit, sync, checkpoint. Blocks; at most a second. */
+void xn_db_close(struct xn_db *db);
+
+/* ---- housekeeping ---- */
+/* Proves types, uniqueness, relations of all rows; one line in @report for each thing wrong. */
+unsigned xn_db_check(struct xn_db *db, struct xn_buf *report);
+/* Order-independent hash of all rows and stamps, for simulation. */
+uint64_t xn_db_state_hash(const struct xn_db *db);
+
+#endif

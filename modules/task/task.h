@@ -1,0 +1,49 @@
+/*
+ * Tasks: rows that tell a client how its Async. call or operation goes, their end, cancel, garbage
+ * collection; the journal of running operations behind core/op.h, and what a restart makes of it.
+ */
+#ifndef XN_TASK_H
+#define XN_TASK_H
+
+#include "core/module.h"
+#include "core/op.h"
+
+extern const struct xn_module xn_task_module;
+
+struct xn_tasks;
+
+static inline struct xn_tasks *xn_tasks_of(struct xn_core *core)
+{
+	return xn_module_state(core, "task");
+}
+
+/* A pending task row; its reference in @ref. @label: "Async.VM.start". */
+void xn_task_create(struct xn_tasks *tasks, const char *label, const char *description,
+		    const struct xn_caller *owner, char ref[48]);
+/*
+ * The end: applied only while the task is pending, and seen by nobody before it survives power
+ * loss. @result: typed by @type, stored as XML-RPC text; NULL for void. @done may be NULL.
+ */
+void xn_task_succeed(struct xn_tasks *tasks, const char *ref, const struct xn_type *type,
+		     const struct xn_value *result, void (*done)(void *arg), void *arg);
+void xn_task_fail(struct xn_tasks *tasks, const char *ref, const struct xn_error *err,
+		  void (*done)(void *arg), void *arg); /* code TASK_CANCELLED ends as cancelled */
+void xn_task_progress(struct xn_tasks *tasks, const char *ref, double fraction); /* rate-limited */
+/* What task.cancel does while the task runs; NULL when it can no longer be cancelled. */
+void xn_task_on_cancel(struct xn_tasks *tasks, const char *ref,
+		       void (*cancel)(void *arg), void *arg);
+/* A synchronous call's row is removed when its reply is out. */
+void xn_task_forget(struct xn_tasks *tasks, const char *ref);
+
+/* Operation kinds are registered by their modules in init, so that a restart finds them. */
+void xn_task_register_kind(struct xn_tasks *tasks, const struct xn_op_kind *kind);
+/*
+ * After all modules started: each journaled operation is resumed or undone. @on_end of its module
+ * (registered with the kind) runs as usual, so locks in current_operations are released there.
+ */
+void xn_task_register_on_end(struct xn_tasks *tasks, const struct xn_op_kind *kind,
+			     void (*restarted)(struct xn_op *op, void *arg),
+			     void (*on_end)(struct xn_op *op, const struct xn_error *err, void *arg),
+			     void *arg);
+
+#endif

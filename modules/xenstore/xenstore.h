@@ -1,0 +1,57 @@
+/*
+ * The xenstore as a client sees it, asynchronously: the same interface for the embedded store (in
+ * process) and a foreign xenstored (through libxenstore, in a worker). Requests are answered in
+ * order, from the loop, never inside the call. The store itself is store.h, for this folder and
+ * for the simulated hypervisor, which plays the domains.
+ */
+#ifndef XN_XENSTORE_H
+#define XN_XENSTORE_H
+
+#include "core/module.h"
+
+extern const struct xn_module xn_xenstore_module;
+
+struct xn_xenstore;
+
+static inline struct xn_xenstore *xn_xenstore_of(struct xn_core *core)
+{
+	return xn_module_state(core, "xenstore");
+}
+
+/*
+ * A read copy of some subtrees, taken in one transaction: so that a reconciler reads everything it
+ * needs at once and then works without waiting. Values are recoded to valid text.
+ */
+struct xn_xs_snapshot;
+const char *xn_xs_get(const struct xn_xs_snapshot *snap, const char *path); /* or NULL */
+/* Names of the children of @path, sorted; *n_out of them; borrowed. */
+const char *const *xn_xs_list(const struct xn_xs_snapshot *snap, const char *path, size_t *n_out);
+
+struct xn_xs_request;
+/* Return of all requests: a handle for cancel, valid until the callback. */
+
+/* @paths: n roots, each read whole to @depth levels (0: the node only), at most @max_bytes in all.
+ * A missing root is simply absent. rc: 0 or -errno. The snapshot is freed after the callback. */
+struct xn_xs_request *xn_xs_snapshot(struct xn_xenstore *xs, const char *const *paths, size_t n,
+				     unsigned depth, size_t max_bytes,
+				     void (*done)(int rc, const struct xn_xs_snapshot *snap, void *arg),
+				     void *arg);
+
+struct xn_xs_change {
+	const char *path;
+	const char *value;   /* NULL: remove the node and all below (absent: nothing) */
+	const char *perms;   /* "n0 r5" style, space separated; NULL: as the parent's */
+};
+/* All changes in one transaction. Copied. */
+struct xn_xs_request *xn_xs_write(struct xn_xenstore *xs, const struct xn_xs_change *changes,
+				  size_t n, void (*done)(int rc, void *arg), void *arg);
+void xn_xs_cancel(struct xn_xs_request *request); /* the callback will not come */
+
+struct xn_xs_watch;
+/* Fires once at once, then for each change at or below @path; bursts may coalesce per path. Also
+ * "@introduceDomain" and "@releaseDomain". */
+struct xn_xs_watch *xn_xs_watch(struct xn_xenstore *xs, const char *path,
+				void (*fired)(const char *path, void *arg), void *arg);
+void xn_xs_unwatch(struct xn_xs_watch *watch); /* NULL is fine */
+
+#endif
