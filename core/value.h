@@ -114,8 +114,8 @@ void xn_map_put(struct xn_value **map, const char *key, struct xn_value *value);
 void xn_map_put_string(struct xn_value **map, const char *key, const char *s);
 bool xn_map_remove(struct xn_value **map, const char *key);
 
-/* Date text of the XenAPI: YYYYMMDDTHH:MM:SSZ. @out holds at least 18 bytes. */
-void xn_date_print(int64_t epoch_seconds, char out[18]);
+/* Date text of the XenAPI: YYYYMMDDTHH:MM:SSZ. @out holds at least 19 bytes. */
+void xn_date_print(int64_t epoch_seconds, char out[19]);
 /* Accepts with and without dashes and colons, fraction (dropped), Z or +HH:MM or nothing. 0 or -EINVAL. */
 int xn_date_parse(const char *text, int64_t *epoch_seconds_out) XN_MUST_CHECK;
 

@@ -189,8 +189,4 @@ struct xn_value *xn_type_check(const struct xn_type *type, struct xn_value *v, c
 struct xn_value *xn_field_default(const struct xn_class *cls, unsigned field);
 struct xn_value *xn_param_default(const struct xn_param *param);
 
-/* JSON of a value under its type (floats always with a point, maps of int keys, dates). */
-void xn_typed_json(const struct xn_type *type, const struct xn_value *v, struct xn_buf *out);
-void xn_typed_xml(const struct xn_type *type, const struct xn_value *v, struct xn_buf *out);
-
 #endif
