@@ -1,0 +1,44 @@
+/*
+ * The pool, this host, its processors, metrics and control domain, and the templates: rows made at the
+ * first start and kept, with the machine's facts written anew at each start.
+ */
+#ifndef XN_HOST_H
+#define XN_HOST_H
+
+#include "core/module.h"
+
+extern const struct xn_module xn_host_module;
+
+struct xn_host;
+
+static inline struct xn_host *xn_host_of(struct xn_core *core)
+{
+	return xn_module_state(core, "host");
+}
+
+/* References; valid from the module's start on, and the same for the life of the state folder. */
+const char *xn_host_ref(const struct xn_host *host);
+const char *xn_host_pool(const struct xn_host *host);
+const char *xn_host_control_domain(const struct xn_host *host);
+
+/* Whether this start made the pool: other modules then make their own first rows. */
+bool xn_host_is_first_start(const struct xn_host *host);
+
+/*
+ * What the hypervisor knows better than the control domain's kernel: told by the domain module when
+ * its back end has opened, and whenever memory changed. Absent (NULL, 0) members are left alone.
+ */
+struct xn_hypervisor_facts {
+	const char *xen_version;  /* "4.17.5" */
+	const char *capabilities; /* blank separated: "xen-3.0-x86_64 hvm-3.0-x86_64" */
+	uint64_t memory_total;	  /* bytes */
+};
+void xn_host_set_hypervisor(struct xn_host *host, const struct xn_hypervisor_facts *facts);
+
+/*
+ * Bytes that new domains may have: memory_total without the control domain and without what the
+ * domains on this host hold (VM_metrics.memory_actual, else memory_dynamic_max, and the overhead).
+ */
+int64_t xn_host_free_memory(struct xn_host *host);
+
+#endif
