@@ -15,7 +15,7 @@
 struct xn_core;
 struct xn_call;
 
-enum { XN_CALL_MAX_ARGS = 24 };
+enum { XN_CALL_MAX_ARGS = XN_SCHEMA_MAX_PARAMS };
 
 /* Who calls. Copied into the call: valid until it ends, also after the session's logout. */
 struct xn_caller {

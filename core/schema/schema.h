@@ -96,6 +96,7 @@ struct xn_class {
 	int uuid_field, name_label_field; /* -1: none */
 	bool in_database, persistent, has_events, has_create_destroy, has_get_all,
 		has_get_by_name_label;
+	bool internal; /* our own: no messages, no events, in no list a client sees */
 	enum xn_lifecycle lifecycle;
 	const char *doc;
 };
@@ -133,6 +134,8 @@ enum xn_method_flags {
 	XN_MF_DEPRECATED_UPSTREAM = 1 << 6, /* MESSAGE_DEPRECATED */
 	XN_MF_EMERGENCY = 1 << 7,
 	XN_MF_NO_CURRENT_OPERATIONS = 1 << 8,
+	XN_MF_OWN_RESULT = 1 << 9,  /* the result is no value of .result: encode it by its own kind */
+	XN_MF_CLIENT_CERT = 1 << 10, /* also for the role client-cert, whatever .min_role */
 };
 
 struct xn_method {
@@ -172,7 +175,7 @@ const struct xn_class *xn_class_find(const char *name);		  /* "VM" */
 const struct xn_class *xn_class_find_event(const char *name);	  /* any case: "vm", "Vm" */
 int xn_field_find(const struct xn_class *cls, const char *name); /* wire or database name */
 int xn_enum_find(const struct xn_enum *e, const char *value);	  /* without regard to case */
-/* The code as a static string for comparisons by pointer, or NULL when no such code exists. */
+/* The code as a static string, or NULL when no such code exists. Compare codes with strcmp. */
 const char *xn_error_code_find(const char *code);
 
 /*

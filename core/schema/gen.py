@@ -1,0 +1,939 @@
+#!/usr/bin/env python3
+"""Turns the data model's text files into C tables. Runs at build time; Python 3, standard library.
+
+    gen.py --source DIR --out DIR CLASS...
+
+DIR/classes/CLASS.txt is one class each, DIR/enums.txt and DIR/errors.txt are what they say. From
+them come schema_tables.c (struct xn_class, xn_method ... of schema.h), ids.h, errors.h and
+schema.json (the same for tests and documents, which read no C).
+
+How the files are written. An item starts in the first column; lines that are indented belong to
+it. `#` opens a comment line. `| WORD WORD=VALUE ...` at the end of an item are its attributes.
+
+  class VM | since=rio role=vm-admin stored persistent events create-destroy get-all by-name-label
+	One line that says what it is.
+    role=R            least role of messages that name none (write side)
+    read=R            least role of the class's automatic readers, else read-only
+    stored            has rows; and so the automatic messages that belong to rows
+    persistent        rows survive a restart (by the model; ours always do)
+    events            shows in event.from
+    create-destroy, get-all, by-name-label      these automatic messages exist
+    internal          our own: no messages, no events, shown to nobody
+
+  field rw name_label : string = "" | db=name__label since=rio role=vm-operator
+	One line that says what it holds.
+    access is rw, once (given at creation, then fixed) or ro (the server's)
+    : TYPE            the XenAPI's type grammar: "VBD ref set", "(string -> int) map", "enum x"
+    = JSON            default. rw and once without one: create() must be given it
+    db=N              its name in filter expressions, when that is another
+    inverse=C.f       the other end of this relation, told at both ends. The kind follows from the
+                      types: a reference is kept, a set against a reference is derived from it
+    role=R read=R     least role to write, to read, where it is not the class's / read-only
+    keys=K:R,K:R      map keys that take another role; * at the end of K matches any rest
+    internal          kept in the row, never shown
+    volatile          the model does not keep it over a restart
+
+  message start(vm: VM ref, force: bool = false) -> void | role=vm-operator async
+	One line that says what it does.
+	errors: VM_BAD_POWER_STATE, OPERATION_NOT_ALLOWED
+	locks: VM start, host vm_start
+    async             Async.CLASS.NAME exists
+    keys=K:R          as a field's, for messages that take a map key
+    hidden            answered, but in no document
+    no-session        the session is not its first parameter (it never is in the list here)
+    on=PARAM          runs on the host that this argument names
+    pool-internal, secret, emergency, no-current-operations, own-result, client-cert as the flags
+    of struct xn_method; upstream=not-implemented|deprecated: what the reference toolstack answers
+    locks: class and current_operations value that the call takes while it runs
+
+  auto create | role=... (or errors:, locks: below it)
+    an automatic message that differs from what the rules of automatic_messages() make of it
+
+  enum vm_power_state: Halted Paused Running Suspended
+	One line.
+  error VM_BAD_POWER_STATE: vm, expected, actual
+
+since=RELEASE, deprecated=RELEASE, removed=RELEASE, prototype go with classes, fields, messages;
+since is left out where it is the class's.
+"""
+import argparse
+import json
+import os
+import re
+import sys
+
+ROLES = ['local-root', 'pool-admin', 'pool-operator', 'vm-power-admin', 'vm-admin', 'vm-operator',
+         'client-cert', 'read-only']
+LIFECYCLES = ['published', 'deprecated', 'removed', 'prototype']
+
+
+class ModelError(Exception):
+    pass
+
+
+# ---- types ----
+
+class Type:
+    """A parsed type; `text` is its one spelling and its identity."""
+
+    def __init__(self, kind, text, name=None, key=None, value=None):
+        self.kind, self.text, self.name, self.key, self.value = kind, text, name, key, value
+
+
+SIMPLE_TYPES = {'void', 'string', 'int', 'float', 'bool', 'datetime'}
+
+
+def parse_type(text):
+    text = text.strip()
+    if text in SIMPLE_TYPES:
+        return Type(text, text)
+    if text == 'secret string':
+        return Type('string', text)
+    for suffix, kind in ((' set', 'set'), (' option', 'option')):
+        if text.endswith(suffix):
+            return Type(kind, text, value=parse_type(text[:-len(suffix)]))
+    if text.startswith('(') and text.endswith(') map'):
+        key, value = split_arrow(text[1:-len(') map')])
+        return Type('map', text, key=parse_type(key), value=parse_type(value))
+    match = re.fullmatch(r'enum (\w+)', text)
+    if match:
+        return Type('enum', text, name=match[1])
+    match = re.fullmatch(r'(\w+|<class>) (ref|record)', text)
+    if match:
+        return Type(match[2], text, name=match[1])
+    raise ModelError(f'no such type: {text!r}')
+
+
+def split_arrow(text):
+    depth = 0
+    for i, char in enumerate(text):
+        depth += (char == '(') - (char == ')')
+        if depth == 0 and text.startswith(' -> ', i):
+            return text[:i], text[i + 4:]
+    raise ModelError(f'a map type without an arrow: {text!r}')
+
+
+def empty_value(model, type_):
+    """What a field without a default starts with."""
+    if type_.kind == 'enum':
+        return model.enums[type_.name].values[0]
+    if type_.kind == 'ref':
+        return 'OpaqueRef:NULL'
+    return {'string': '', 'int': 0, 'float': 0.0, 'bool': False, 'datetime': '19700101T00:00:00Z',
+            'set': [], 'map': {}}[type_.kind]
+
+
+def check_default(model, type_, value, where):
+    def wrong():
+        raise ModelError(f'{where}: {json.dumps(value)} is no {type_.text}')
+    kinds = {'string': str, 'int': int, 'float': (int, float), 'bool': bool, 'datetime': str,
+             'enum': str, 'ref': str, 'set': list, 'map': dict}
+    if not isinstance(value, kinds.get(type_.kind, ())):
+        wrong()
+    if type_.kind in ('int', 'float') and isinstance(value, bool):
+        wrong()
+    if type_.kind == 'enum' and value not in model.enums[type_.name].values:
+        wrong()
+    if type_.kind == 'ref' and not value.startswith('OpaqueRef:'):
+        wrong()
+    if type_.kind == 'datetime' and not re.fullmatch(r'\d{8}T\d\d:\d\d:\d\dZ', value):
+        wrong()
+    if type_.kind == 'set':
+        for item in value:
+            check_default(model, type_.value, item, where)
+    if type_.kind == 'map':
+        for item in value.values():
+            check_default(model, type_.value, item, where)
+
+
+# ---- the model ----
+
+class Item:
+    """A class, field, message, enum or error: whatever has attributes and a line of text."""
+
+    def __init__(self, where, attributes=None):
+        self.where = where
+        self.attributes = attributes or {}
+        self.doc = ''
+
+    def has(self, name):
+        return name in self.attributes
+
+    def get(self, name, otherwise=None):
+        return self.attributes.get(name, otherwise)
+
+    def own_key_roles(self):
+        keys = self.get('keys')
+        return tuple(tuple(k.rsplit(':', 1)) for k in keys.split(',')) if keys else ()
+
+    @property
+    def lifecycle(self):
+        for name in ('removed', 'deprecated', 'prototype'):
+            if self.has(name):
+                return name
+        return 'published'
+
+
+class Class(Item):
+    def __init__(self, name, where, attributes):
+        super().__init__(where, attributes)
+        self.name, self.fields, self.messages, self.overrides = name, [], [], {}
+
+    @property
+    def role(self):
+        return self.get('role', 'pool-admin')
+
+    def field(self, name):
+        return next((f for f in self.fields if f.name == name), None)
+
+
+class Field(Item):
+    def __init__(self, cls, access, name, type_, default, where, attributes):
+        super().__init__(where, attributes)
+        self.cls, self.access, self.name, self.type, self.default = cls, access, name, type_, default
+        self.relation, self.other = 'NONE', None
+
+    @property
+    def db_name(self):
+        return self.get('db', self.name)
+
+    @property
+    def required(self):
+        return self.access in ('rw', 'once') and self.default is None
+
+    @property
+    def key_roles(self):
+        return self.own_key_roles()
+
+
+class Param:
+    def __init__(self, name, type_, default=None):
+        self.name, self.type, self.default = name, type_, default
+
+
+class Message(Item):
+    def __init__(self, cls, name, kind, params, result, where, attributes):
+        super().__init__(where, attributes)
+        self.cls, self.name, self.kind, self.params, self.result = cls, name, kind, params, result
+        self.field, self.errors, self.locks = None, [], []
+        self.key_roles = self.own_key_roles()
+
+    @property
+    def full_name(self):
+        return f'{self.cls.name}.{self.name}'
+
+    @property
+    def role(self):
+        return self.get('role', self.cls.role)
+
+
+class Enum(Item):
+    def __init__(self, name, values, where):
+        super().__init__(where)
+        self.name, self.values = name, values
+
+
+class Error(Item):
+    def __init__(self, code, params, where):
+        super().__init__(where)
+        self.code, self.params = code, params
+
+
+class Model:
+    def __init__(self):
+        self.classes, self.enums, self.errors = {}, {}, {}
+        self.messages = []
+
+
+# ---- reading ----
+
+ATTRIBUTES = {
+    'class': 'since deprecated removed prototype role read stored persistent events '
+             'create-destroy get-all by-name-label internal',
+    'field': 'since deprecated removed prototype db inverse role read keys internal volatile',
+    'message': 'since deprecated removed prototype role async hidden no-session on pool-internal '
+               'secret emergency no-current-operations own-result client-cert upstream keys',
+    'enum': '', 'error': '',
+}
+ATTRIBUTES = {kind: set(names.split()) for kind, names in ATTRIBUTES.items()}
+ATTRIBUTES['auto'] = ATTRIBUTES['message']
+
+
+def parse_attributes(kind, text, where):
+    out = {}
+    for word in text.split():
+        name, _, value = word.partition('=')
+        if name not in ATTRIBUTES[kind]:
+            raise ModelError(f'{where}: a {kind} has no attribute {name!r}')
+        out[name] = value
+    for name in ('role', 'read'):
+        if name in out and out[name] not in ROLES:
+            raise ModelError(f'{where}: no such role: {out[name]}')
+    for key in filter(None, out.get('keys', '').split(',')):
+        if key.rsplit(':', 1)[-1] not in ROLES:
+            raise ModelError(f'{where}: no such role: {key}')
+    return out
+
+
+def split_params(text):
+    """On commas outside (), {}, [] and quotes."""
+    parts, depth, quoted, start = [], 0, False, 0
+    for i, char in enumerate(text):
+        if char == '"':
+            quoted = not quoted
+        elif not quoted:
+            depth += (char in '({[') - (char in ')}]')
+            if char == ',' and depth == 0:
+                parts.append(text[start:i])
+                start = i + 1
+    parts.append(text[start:])
+    return [part.strip() for part in parts if part.strip()]
+
+
+def parse_param(text, where):
+    match = re.fullmatch(r'(\w+): ([^=]+?)(?: = (.*))?', text)
+    if not match:
+        raise ModelError(f'{where}: not "name: type": {text!r}')
+    return Param(match[1], parse_type(match[2]), match[3] and json.loads(match[3], parse_float=float))
+
+
+class Reader:
+    def __init__(self, model):
+        self.model, self.cls, self.item = model, None, None
+
+    def read(self, path):
+        with open(path, encoding='utf-8') as file:
+            for number, line in enumerate(file, 1):
+                line, where = line.rstrip('\n'), f'{path}:{number}'
+                if not line.strip() or line.startswith('#'):
+                    continue
+                try:
+                    if line[0] in ' \t':
+                        self.detail(line.strip(), where)
+                    else:
+                        self.start(line, where)
+                except (ModelError, ValueError, KeyError) as problem:
+                    text = str(problem)
+                    raise ModelError(text if text.startswith(path) else f'{where}: {text}')
+
+    def start(self, line, where):
+        kind, _, rest = line.partition(' ')
+        if kind not in ATTRIBUTES:
+            raise ModelError(f'neither {", ".join(ATTRIBUTES)}: {kind!r}')
+        head, _, attributes = rest.partition(' | ')
+        attributes = parse_attributes(kind, attributes, where)
+        self.item = getattr(self, 'start_' + kind)(head.strip(), attributes, where)
+
+    def start_class(self, head, attributes, where):
+        self.cls = Class(head, where, attributes)
+        self.model.classes[head] = self.cls
+        return self.cls
+
+    def start_field(self, head, attributes, where):
+        match = re.fullmatch(r'(rw|once|ro) (\w+) : ([^=]+?)(?: = (.*))?', head)
+        if not match:
+            raise ModelError('not "ACCESS NAME : TYPE = DEFAULT"')
+        default = None if match[4] is None else json.loads(match[4])
+        field = Field(self.cls, match[1], match[2], parse_type(match[3]), default, where, attributes)
+        if self.cls.field(field.name):
+            raise ModelError(f'field {field.name} told twice')
+        self.cls.fields.append(field)
+        return field
+
+    def start_message(self, head, attributes, where):
+        match = re.fullmatch(r'(\w+)\((.*)\) -> (.+)', head)
+        if not match:
+            raise ModelError('not "NAME(PARAMS) -> RESULT"')
+        params = [parse_param(text, where) for text in split_params(match[2])]
+        message = Message(self.cls, match[1], 'EXPLICIT', params, parse_type(match[3]), where,
+                          attributes)
+        self.cls.messages.append(message)
+        return message
+
+    def start_auto(self, head, attributes, where):
+        override = Message(self.cls, head, None, [], None, where, attributes)
+        self.cls.overrides[head] = override
+        return override
+
+    def start_enum(self, head, attributes, where):
+        name, _, values = head.partition(':')
+        if name in self.model.enums:
+            raise ModelError(f'enum {name} told twice')
+        self.model.enums[name] = Enum(name, values.split(), where)
+        return self.model.enums[name]
+
+    def start_error(self, head, attributes, where):
+        code, _, params = head.partition(':')
+        if code in self.model.errors:
+            raise ModelError(f'error {code} told twice')
+        self.model.errors[code] = Error(code, [p.strip() for p in params.split(',') if p.strip()],
+                                        where)
+        return self.model.errors[code]
+
+    def detail(self, text, where):
+        if self.item is None:
+            raise ModelError('an indented line that belongs to nothing')
+        key, _, rest = text.partition(': ')
+        if key == 'errors':
+            self.item.errors = [code.strip() for code in rest.split(',')]
+        elif key == 'locks':
+            self.item.locks = [tuple(lock.split()) for lock in rest.split(',')]
+        else:
+            self.item.doc = f'{self.item.doc} {text}'.strip()
+
+
+def read_model(source, class_names):
+    model = Model()
+    reader = Reader(model)
+    reader.read(os.path.join(source, 'enums.txt'))
+    reader.read(os.path.join(source, 'errors.txt'))
+    for name in class_names:
+        reader.read(os.path.join(source, 'classes', name + '.txt'))
+        if name not in model.classes:
+            raise ModelError(f'{name}.txt does not tell the class {name}')
+    for cls in model.classes.values():
+        cls.fields.sort(key=lambda f: f.has('internal'))
+        finish_class(model, cls)
+    for cls in model.classes.values():
+        for field in cls.fields:
+            finish_relation(model, field)
+        if not cls.has('internal'):
+            model.messages += automatic_messages(cls) + cls.messages
+    for message in model.messages:
+        finish_message(model, message)
+    model.messages.sort(key=lambda m: m.full_name.encode())
+    for a, b in zip(model.messages, model.messages[1:]):
+        if a.full_name == b.full_name:
+            raise ModelError(f'{b.where}: {b.full_name} exists twice')
+    return model
+
+
+# ---- what follows from what ----
+
+def finish_class(model, cls):
+    for field in cls.fields:
+        check_type(model, field.type, field.where)
+        if field.default is not None:
+            check_default(model, field.type, field.default, field.where)
+        field.attributes.setdefault('since', cls.get('since', ''))
+        field.attributes.setdefault('role', cls.role)
+        field.attributes.setdefault('read', 'read-only')
+
+
+def check_type(model, type_, where):
+    if type_.kind == 'enum' and type_.name not in model.enums:
+        raise ModelError(f'{where}: no such enum: {type_.name}')
+    if type_.kind in ('ref', 'record') and type_.name != '<class>' \
+            and type_.name not in model.classes:
+        raise ModelError(f'{where}: no such class: {type_.name}')
+    for part in (type_.key, type_.value):
+        if part:
+            check_type(model, part, where)
+
+
+def finish_relation(model, field):
+    other_end = field.get('inverse')
+    if not other_end:
+        return
+    cls, _, name = other_end.partition('.')
+    other = model.classes[cls].field(name) if cls in model.classes else None
+    if not other or other.get('inverse') != f'{field.cls.name}.{field.name}':
+        raise ModelError(f'{field.where}: {other_end} does not name {field.name} as its inverse')
+
+    def end(field):
+        if field.type.kind == 'ref':
+            return 'ONE', field.type.name
+        if field.type.kind == 'set' and field.type.value.kind == 'ref':
+            return 'MANY', field.type.value.name
+        raise ModelError(f'{field.where}: a relation of type {field.type.text}')
+    mine, target = end(field)
+    theirs, back = end(other)
+    if target != other.cls.name or back != field.cls.name or (mine, theirs) == ('ONE', 'ONE') \
+            or other is field:
+        raise ModelError(f'{field.where}: the two ends of this relation do not fit')
+    if mine == 'ONE':
+        field.relation = 'MANY_TO_ONE'
+    else:
+        field.relation = 'ONE_TO_MANY' if theirs == 'ONE' else 'MANY_TO_MANY'
+    field.other = other
+
+
+def automatic_messages(cls):
+    """Every message that follows from a class's and its fields' attributes."""
+    if not cls.has('stored'):
+        return []
+    ref, record = f'{cls.name} ref', f'{cls.name} record'
+    self_ = ('self', ref)
+    reader = cls.get('read', 'read-only')
+    lifecycle = {k: v for k, v in cls.attributes.items() if k in ('removed', 'deprecated', 'prototype')}
+    out = []
+
+    def add(name, kind, params, result, role, about, *flags):
+        attributes = dict(lifecycle if about is None else
+                          {k: about.get(k) for k in ('removed', 'deprecated', 'prototype')
+                           if about.has(k)})
+        attributes.update(role=role, since=(about or cls).get('since', ''))
+        attributes.update({flag: '' for flag in flags})
+        message = Message(cls, name, kind, [Param(n, parse_type(t)) for n, t in params],
+                          parse_type(result), (about or cls).where, attributes)
+        message.field = about
+        if about is not None and kind in ('ADD', 'REMOVE'):
+            message.key_roles = about.key_roles
+        message.doc = automatic_doc(cls, kind, about)
+        out.append(message)
+
+    add('get_record', 'GET_RECORD', [self_], record, reader, None)
+    add('get_by_uuid', 'GET_BY_UUID', [('uuid', 'string')], ref, reader, None)
+    if cls.has('by-name-label'):
+        add('get_by_name_label', 'GET_BY_NAME_LABEL', [('label', 'string')], ref + ' set', reader, None)
+    if cls.has('create-destroy'):
+        add('create', 'CREATE', [('args', record)], ref, cls.role, None, 'async')
+        add('destroy', 'DESTROY', [self_], 'void', cls.role, None, 'async')
+    if cls.has('get-all'):
+        many = f'({ref} -> {record}) map'
+        add('get_all', 'GET_ALL', [], ref + ' set', reader, None)
+        add('get_all_records', 'GET_ALL_RECORDS', [], many, reader, None)
+        add('get_all_where', 'GET_ALL_WHERE', [('expr', 'string')], ref + ' set', reader, None, 'hidden')
+        add('get_all_records_where', 'GET_ALL_RECORDS_WHERE', [('expr', 'string')], many, reader,
+            None, 'hidden')
+    for field in cls.fields:
+        if not field.has('internal'):
+            field_messages(field, self_, add)
+    for name in cls.overrides:
+        apply_override(out, cls.overrides[name])
+    return out
+
+
+def field_messages(field, self_, add):
+    name, type_ = field.name, field.type
+    add('get_' + name, 'GET', [self_], type_.text, field.get('read'), field)
+    if field.access != 'rw':
+        return
+    add('set_' + name, 'SET', [self_, ('value', type_.text)], 'void', field.get('role'), field)
+    if type_.kind == 'map':
+        key = ('key', type_.key.text)
+        add('add_to_' + name, 'ADD', [self_, key, ('value', type_.value.text)], 'void',
+            field.get('role'), field)
+        add('remove_from_' + name, 'REMOVE', [self_, key], 'void', field.get('role'), field)
+    elif type_.kind == 'set':
+        value = ('value', type_.value.text)
+        add('add_' + name, 'ADD', [self_, value], 'void', field.get('role'), field)
+        add('remove_' + name, 'REMOVE', [self_, value], 'void', field.get('role'), field)
+
+
+def apply_override(messages, override):
+    message = next((m for m in messages if m.name == override.name), None)
+    if not message:
+        raise ModelError(f'{override.where}: no automatic message {override.name} to override')
+    message.attributes.update(override.attributes)
+    message.key_roles = override.own_key_roles() or message.key_roles
+    message.errors = override.errors or message.errors
+    message.locks = override.locks or message.locks
+    message.doc = override.doc or message.doc
+
+
+AUTOMATIC_DOCS = {
+    'GET': 'Read {field}: {doc}',
+    'SET': 'Change {field}: {doc}',
+    'ADD': 'Add an entry to {field}: {doc}',
+    'REMOVE': 'Remove an entry from {field}, if it is there: {doc}',
+    'CREATE': 'Create a {cls} from a record and return its reference.',
+    'DESTROY': 'Remove this {cls}.',
+    'GET_RECORD': 'All fields of this {cls}.',
+    'GET_BY_UUID': 'The {cls} that has this uuid.',
+    'GET_BY_NAME_LABEL': 'Every {cls} that has this name.',
+    'GET_ALL': 'References of every {cls}.',
+    'GET_ALL_RECORDS': 'References and records of every {cls}.',
+    'GET_ALL_WHERE': 'References of every {cls} for which the expression holds.',
+    'GET_ALL_RECORDS_WHERE': 'References and records of every {cls} for which the expression holds.',
+}
+
+
+def automatic_doc(cls, kind, field):
+    doc = field.doc if field is not None else ''
+    text = AUTOMATIC_DOCS[kind].format(cls=cls.name, field=field.name if field is not None else '',
+                                       doc=doc[:1].lower() + doc[1:] if re.match('[A-Z][a-z ]', doc)
+                                       else doc)
+    return text.rstrip(': ')
+
+
+def finish_message(model, message):
+    where = message.where
+    message.attributes.setdefault('since', message.cls.get('since', ''))
+    for param in message.params:
+        check_type(model, param.type, where)
+        if param.default is not None:
+            check_default(model, param.type, param.default, where)
+    check_type(model, message.result, where)
+    message.n_required = sum(param.default is None for param in message.params)
+    if any(param.default is None for param in message.params[message.n_required:]):
+        raise ModelError(f'{where}: a parameter without default after one that has one')
+    for code in message.errors:
+        if code not in model.errors:
+            raise ModelError(f'{where}: no such error: {code}')
+    message.forward_param = -1
+    if message.has('on'):
+        names = [param.name for param in message.params]
+        message.forward_param = names.index(message.get('on'))
+    message.operation, message.lock_param = choose_lock(message)
+
+
+def choose_lock(message):
+    """The lock on the message's own class, else the first that an argument names."""
+    best = (None, -1)
+    for cls, operation in message.locks:
+        index = next((i for i, p in enumerate(message.params)
+                      if p.type.kind == 'ref' and p.type.name == cls), -1)
+        if cls == message.cls.name and index >= 0:
+            return operation, index
+        if best[0] is None or (best[1] < 0 <= index):
+            best = (operation, index)
+    return best
+
+
+# ---- writing C ----
+
+def c_string(text):
+    out = []
+    for byte in text.encode():
+        char = chr(byte)
+        if char in '"\\':
+            out.append('\\' + char)
+        elif 32 <= byte < 127:
+            out.append(char)
+        else:
+            out.append('\\%03o' % byte)
+    return '"%s"' % ''.join(out)
+
+
+def c_bool(value):
+    return 'true' if value else 'false'
+
+
+def c_role(role):
+    return 'XN_ROLE_' + role.upper().replace('-', '_')
+
+
+def c_json(value):
+    return c_string(json.dumps(value, separators=(',', ':'), ensure_ascii=False))
+
+
+def fnv1a(text, seed=2166136261):
+    """The same as hash() in schema.c."""
+    value = seed
+    for byte in text.encode():
+        value = ((value ^ byte) * 16777619) & 0xffffffff
+    return value ^ value >> 15
+
+
+def open_addressing(entries, size):
+    """entries: (hash, number). Slots hold number + 1; 0 is free."""
+    slots = [0] * size
+    for value, number in entries:
+        at = value % size
+        while slots[at]:
+            at = (at + 1) % size
+        slots[at] = number + 1
+    return slots
+
+
+def table(numbers):
+    lines = []
+    for i in range(0, len(numbers), 16):
+        lines.append('\t' + ', '.join(str(n) for n in numbers[i:i + 16]) + ',')
+    return '\n'.join(lines)
+
+
+class Tables:
+    """Collects the constants that several rows share, then prints everything in order."""
+
+    def __init__(self, model):
+        self.model = model
+        self.class_ids = {name: i for i, name in enumerate(model.classes)}
+        self.enum_ids = {name: i for i, name in enumerate(model.enums)}
+        self.types, self.type_list = {}, []
+        self.key_roles, self.error_lists, self.param_lists = {}, {}, {}
+        self.params = []
+
+    def type(self, type_):
+        if type_ is None:
+            return 'NULL'
+        if type_.text not in self.types:
+            for part in (type_.key, type_.value):
+                self.type(part)
+            self.types[type_.text] = len(self.type_list)
+            self.type_list.append(type_)
+        return f'&types[{self.types[type_.text]}]'
+
+    def key_role_list(self, pairs):
+        if not pairs:
+            return 'NULL'
+        return 'key_roles_%d' % self.key_roles.setdefault(tuple(pairs), len(self.key_roles))
+
+    def error_list(self, codes):
+        return 'errors_%d' % self.error_lists.setdefault(tuple(codes), len(self.error_lists))
+
+    def param_list(self, params):
+        if not params:
+            return 'NULL'
+        key = tuple((p.name, p.type.text, json.dumps(p.default)) for p in params)
+        if key not in self.param_lists:
+            self.param_lists[key] = len(self.params)
+            for param in params:
+                self.type(param.type)
+            self.params += params
+        return f'&xn_all_params[{self.param_lists[key]}]'
+
+    def print_types(self, out):
+        out.append('static const struct xn_type types[] = {')
+        for type_ in self.type_list:
+            enumeration = f'&enums[{self.enum_ids[type_.name]}]' if type_.kind == 'enum' else 'NULL'
+            class_id = self.class_ids.get(type_.name, -1) if type_.kind in ('ref', 'record') else -1
+            out.append(f'\t{{XN_T_{type_.kind.upper()}, {enumeration}, {class_id}, '
+                       f'{self.type(type_.key)}, {self.type(type_.value)}, {c_string(type_.text)}}},')
+        out.append('};\n')
+
+    def print_enums(self, out):
+        for enum in self.model.enums.values():
+            values = ', '.join(c_string(v) for v in enum.values)
+            out.append(f'static const char *const values_{enum.name}[] = {{{values}}};')
+        out.append('static const struct xn_enum enums[] = {')
+        for enum in self.model.enums.values():
+            out.append(f'\t{{"{enum.name}", values_{enum.name}, {len(enum.values)}}},')
+        out.append('};\nconst struct xn_enum *const xn_enums[] = {')
+        out += [f'\t&enums[{i}],' for i in range(len(self.model.enums))]
+        out.append(f'}};\nconst unsigned xn_n_enums = {len(self.model.enums)};\n')
+
+    def field_row(self, field):
+        default = field.default if field.default is not None else empty_value(self.model, field.type) \
+            if field.type.kind not in ('option', 'record') and not unstorable(field.type) else None
+        other = ('-1', '-1')
+        if field.other:
+            other = (f'XN_CLASS_{field.other.cls.name}', f'XN_{field.other.cls.name}_{field.other.name}')
+        access = {'rw': 'XN_FIELD_RW', 'once': 'XN_FIELD_RO_CONSTRUCTOR', 'ro': 'XN_FIELD_RO_RUNTIME'}
+        return (f'\t{{{c_string(field.name)}, {c_string(field.db_name)}, {self.type(field.type)}, '
+                f'{access[field.access]}, XN_{field.lifecycle.upper()},\n\t '
+                f'.internal = {c_bool(field.has("internal"))}, '
+                f'.persistent = {c_bool(not field.has("volatile"))}, '
+                f'.required = {c_bool(field.required)}, .default_json = {c_json(default)},\n\t '
+                f'.relation = XN_REL_{field.relation}, .other_class = {other[0]}, '
+                f'.other_field = {other[1]},\n\t .role_read = {c_role(field.get("read"))}, '
+                f'.role_write = {c_role(field.get("role"))}, '
+                f'.key_roles = {self.key_role_list(field.key_roles)},\n\t '
+                f'.doc = {c_string(field.doc)}}},')
+
+    def class_row(self, cls):
+        public = sum(not f.has('internal') for f in cls.fields)
+
+        def index(name):
+            return next((i for i, f in enumerate(cls.fields) if f.name == name), -1)
+        fields = f'fields_{cls.name}' if cls.fields else 'NULL'
+        return (f'\t[XN_CLASS_{cls.name}] = {{XN_CLASS_{cls.name}, "{cls.name}", "{cls.name.lower()}", '
+                f'{fields}, {len(cls.fields)}, {public}, {index("uuid")}, {index("name_label")},\n\t '
+                f'.in_database = {c_bool(cls.has("stored"))}, '
+                f'.persistent = {c_bool(cls.has("persistent"))}, '
+                f'.has_events = {c_bool(cls.has("events"))}, '
+                f'.has_create_destroy = {c_bool(cls.has("create-destroy"))},\n\t '
+                f'.has_get_all = {c_bool(cls.has("get-all"))}, '
+                f'.has_get_by_name_label = {c_bool(cls.has("by-name-label"))}, '
+                f'.internal = {c_bool(cls.has("internal"))}, '
+                f'.lifecycle = XN_{cls.lifecycle.upper()},\n\t .doc = {c_string(cls.doc)}}},')
+
+    def method_row(self, message):
+        field = f'XN_{message.cls.name}_{message.field.name}' if message.field else '-1'
+        operation = c_string(message.operation) if message.operation else 'NULL'
+        return (f'\t{{"{message.full_name}", "{message.full_name}" + {len(message.cls.name) + 1}, '
+                f'XN_CLASS_{message.cls.name}, XN_M_{message.kind}, {field},\n\t '
+                f'{self.param_list(message.params)}, {len(message.params)}, {message.n_required}, '
+                f'{self.type(message.result)}, {c_role(message.role)}, '
+                f'{self.key_role_list(message.key_roles)},\n\t {method_flags(message)}, '
+                f'{message.forward_param}, {message.lock_param}, {operation}, '
+                f'{self.error_list(message.errors)},\n\t {c_string(message.doc)}}},')
+
+    def print_shared(self, out):
+        for pairs, number in self.key_roles.items():
+            rows = ', '.join(f'{{{c_string(k)}, {c_role(r)}}}' for k, r in pairs)
+            out.append(f'static const struct xn_key_role key_roles_{number}[] = {{{rows}, '
+                       '{NULL, XN_ROLE_COUNT}};')
+        for codes, number in self.error_lists.items():
+            rows = ''.join(f'XN_ERR_{code}, ' for code in codes)
+            out.append(f'static const char *const errors_{number}[] = {{{rows}NULL}};')
+        out.append('\nconst struct xn_param xn_all_params[] = {')
+        for param in self.params:
+            default = 'NULL' if param.default is None else c_json(param.default)
+            out.append(f'\t{{"{param.name}", {self.type(param.type)}, {default}}},')
+        out.append(f'}};\nconst unsigned xn_n_all_params = {len(self.params)};\n')
+
+    def print_lookups(self, out):
+        messages = self.model.messages
+        slots = open_addressing([(fnv1a(m.full_name), i) for i, m in enumerate(messages)], 8192)
+        out.append(f'const uint16_t xn_method_slots[{len(slots)}] = {{\n{table(slots)}\n}};\n')
+        names, entries = [], []
+        for cls in self.model.classes.values():
+            for i, field in enumerate(cls.fields):
+                for name in sorted({field.name, field.db_name}):
+                    entries.append((fnv1a(name, self.class_ids[cls.name]), len(names)))
+                    names.append((cls, i, name))
+        out.append('const struct xn_field_name xn_field_names[] = {')
+        out += [f'\t{{{c_string(name)}, XN_CLASS_{cls.name}, {i}}},' for cls, i, name in names]
+        slots = open_addressing(entries, 4096)
+        out.append(f'}};\nconst uint16_t xn_field_slots[{len(slots)}] = {{\n{table(slots)}\n}};\n')
+
+    def print_all(self):
+        model, body = self.model, []
+        for cls in model.classes.values():
+            if cls.fields:
+                body.append(f'static const struct xn_field fields_{cls.name}[] = {{')
+                body += [self.field_row(field) for field in cls.fields]
+                body.append('};\n')
+        body.append('const struct xn_class xn_classes[XN_CLASS_COUNT] = {')
+        body += [self.class_row(cls) for cls in model.classes.values()]
+        body.append('};\n')
+        body.append('const struct xn_method xn_methods[] = {')
+        body += [self.method_row(message) for message in model.messages]
+        body.append(f'}};\nconst unsigned xn_n_methods = {len(model.messages)};\n')
+        body.append('const struct xn_error_info xn_errors[] = {')
+        for error in sorted(model.errors.values(), key=lambda e: e.code):
+            body.append(f'\t{{XN_ERR_{error.code}, {c_string(",".join(error.params))}}},')
+        body.append(f'}};\nconst unsigned xn_n_errors = {len(model.errors)};\n')
+        body.append('const char *const xn_role_names[XN_ROLE_COUNT] = {')
+        body += [f'\t[{c_role(role)}] = "{role}",' for role in ROLES]
+        body.append('};\n')
+        body.append('const unsigned xn_field_offsets[XN_CLASS_COUNT + 1] = {')
+        total, offsets = 0, []
+        for cls in model.classes.values():
+            offsets.append(total)
+            total += len(cls.fields)
+        body.append(table(offsets + [total]) + '\n};\n')
+        self.print_lookups(body)
+
+        head = [GENERATED, '#include "core/schema/schema_internal.h"\n']
+        self.print_enums(head)
+        self.print_types(head)
+        self.print_shared(head)
+        return '\n'.join(head + body)
+
+
+GENERATED = '/* Made by core/schema/gen.py from the text files beside it: change those. */'
+
+
+def unstorable(type_):
+    return type_.kind == 'option' or (type_.value is not None and unstorable(type_.value))
+
+
+def method_flags(message):
+    names = ['async', 'hidden', 'no-session', 'pool-internal', 'secret', 'emergency',
+             'no-current-operations', 'own-result', 'client-cert']
+    flags = ['XN_MF_' + n.upper().replace('-', '_') for n in names if message.has(n)]
+    if message.lifecycle == 'removed':
+        flags.append('XN_MF_REMOVED')
+    if message.get('upstream') == 'deprecated':
+        flags.append('XN_MF_DEPRECATED_UPSTREAM')
+    return ' | '.join(flags) or '0'
+
+
+def print_ids(model):
+    out = [GENERATED, '#ifndef XN_SCHEMA_IDS_H', '#define XN_SCHEMA_IDS_H', '', 'enum xn_class_id {']
+    out += [f'\tXN_CLASS_{name},' for name in model.classes]
+    out += ['\tXN_CLASS_COUNT', '};', '']
+    seen = {}
+    for cls in model.classes.values():
+        if not cls.fields:
+            continue
+        out.append('enum {')
+        for field in cls.fields:
+            name = f'XN_{cls.name}_{field.name}'
+            if name in seen:
+                raise ModelError(f'{field.where}: {name} also comes from {seen[name]}')
+            seen[name] = field.where
+            out.append(f'\t{name},')
+        out += ['};', '']
+    most = max(len(message.params) for message in model.messages)
+    out += ['/* The longest parameter list, without the session. */',
+            f'#define XN_SCHEMA_MAX_PARAMS {most}', '']
+    return '\n'.join(out + ['#endif', ''])
+
+
+def print_errors(model):
+    out = [GENERATED, '#ifndef XN_SCHEMA_ERRORS_H', '#define XN_SCHEMA_ERRORS_H', '']
+    for error in sorted(model.errors.values(), key=lambda e: e.code):
+        out.append(f'#define XN_ERR_{error.code} "{error.code}"')
+    return '\n'.join(out + ['', '#endif', ''])
+
+
+# ---- writing JSON ----
+
+def json_type(type_):
+    out = {'kind': type_.kind, 'text': type_.text}
+    if type_.name:
+        out['name'] = type_.name
+    if type_.key:
+        out['key'] = json_type(type_.key)
+    if type_.value:
+        out['value'] = json_type(type_.value)
+    return out
+
+
+def json_field(model, field):
+    default = field.default
+    if default is None and not unstorable(field.type) and field.type.kind != 'record':
+        default = empty_value(model, field.type)
+    return {'name': field.name, 'db_name': field.db_name, 'type': json_type(field.type),
+            'access': field.access, 'lifecycle': field.lifecycle, 'internal': field.has('internal'),
+            'required': field.required, 'default': default, 'relation': field.relation,
+            'inverse': field.get('inverse'), 'role_read': field.get('read'),
+            'role_write': field.get('role'), 'key_roles': dict(field.key_roles),
+            'since': field.get('since'), 'doc': field.doc}
+
+
+def json_message(message):
+    params = [{'name': p.name, 'type': json_type(p.type), 'default': p.default,
+               'optional': p.default is not None} for p in message.params]
+    return {'name': message.full_name, 'class': message.cls.name, 'kind': message.kind,
+            'field': message.field.name if message.field else None, 'params': params,
+            'required': message.n_required, 'result': json_type(message.result),
+            'role': message.role, 'client_cert': message.has('client-cert'),
+            'key_roles': dict(message.key_roles), 'async': message.has('async'),
+            'hidden': message.has('hidden'), 'session': not message.has('no-session'),
+            'pool_internal': message.has('pool-internal'), 'secret': message.has('secret'),
+            'emergency': message.has('emergency'), 'lifecycle': message.lifecycle,
+            'upstream': message.get('upstream'), 'locks': message.locks,
+            'errors': message.errors, 'since': message.get('since'), 'doc': message.doc}
+
+
+def print_json(model):
+    classes = []
+    for cls in model.classes.values():
+        classes.append({'name': cls.name, 'stored': cls.has('stored'), 'events': cls.has('events'),
+                        'create_destroy': cls.has('create-destroy'), 'get_all': cls.has('get-all'),
+                        'by_name_label': cls.has('by-name-label'), 'internal': cls.has('internal'),
+                        'lifecycle': cls.lifecycle, 'since': cls.get('since'), 'doc': cls.doc,
+                        'fields': [json_field(model, f) for f in cls.fields]})
+    return json.dumps({
+        'classes': classes,
+        'messages': [json_message(m) for m in model.messages],
+        'enums': {e.name: e.values for e in model.enums.values()},
+        'errors': {e.code: e.params for e in model.errors.values()},
+        'roles': ROLES,
+    }, indent=1)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--source', required=True)
+    parser.add_argument('--out', required=True)
+    parser.add_argument('classes', nargs='+')
+    args = parser.parse_args()
+    try:
+        model = read_model(args.source, args.classes)
+        outputs = {'schema_tables.c': Tables(model).print_all(), 'ids.h': print_ids(model),
+                   'errors.h': print_errors(model), 'schema.json': print_json(model)}
+    except ModelError as problem:
+        sys.exit(f'{problem}')
+    for name, text in outputs.items():
+        with open(os.path.join(args.out, name), 'w', encoding='utf-8') as file:
+            file.write(text)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,174 @@
+/*
+ * Lookups in the generated tables, and default values. The tables are constant; the two caches of
+ * parsed defaults are filled on first use and never change an entry once it is there.
+ */
+#include "core/schema/schema_internal.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <strings.h>
+
+/* The same as fnv1a() in gen.py. */
+static uint32_t hash(uint32_t seed, const char *name)
+{
+	uint32_t h = seed;
+
+	for (const unsigned char *p = (const unsigned char *)name; *p; p++)
+		h = (h ^ *p) * 16777619u;
+	return h ^ h >> 15;
+}
+
+const struct xn_method *xn_method_find(const char *name)
+{
+	uint32_t at = hash(2166136261u, name) & (XN_METHOD_SLOTS - 1);
+
+	for (; xn_method_slots[at]; at = (at + 1) & (XN_METHOD_SLOTS - 1)) {
+		const struct xn_method *method = &xn_methods[xn_method_slots[at] - 1];
+
+		if (!strcmp(method->name, name))
+			return method;
+	}
+	return NULL;
+}
+
+const struct xn_class *xn_class_find(const char *name)
+{
+	for (int i = 0; i < XN_CLASS_COUNT; i++)
+		if (!strcmp(xn_classes[i].name, name))
+			return &xn_classes[i];
+	return NULL;
+}
+
+const struct xn_class *xn_class_find_event(const char *name)
+{
+	for (int i = 0; i < XN_CLASS_COUNT; i++)
+		if (!xn_classes[i].internal && !strcasecmp(xn_classes[i].event_name, name))
+			return &xn_classes[i];
+	return NULL;
+}
+
+int xn_field_find(const struct xn_class *cls, const char *name)
+{
+	uint32_t at = hash((uint32_t)cls->id, name) & (XN_FIELD_SLOTS - 1);
+
+	for (; xn_field_slots[at]; at = (at + 1) & (XN_FIELD_SLOTS - 1)) {
+		const struct xn_field_name *entry = &xn_field_names[xn_field_slots[at] - 1];
+
+		if (entry->class_id == cls->id && !strcmp(entry->name, name))
+			return entry->field;
+	}
+	return -1;
+}
+
+int xn_enum_find(const struct xn_enum *e, const char *value)
+{
+	for (unsigned i = 0; i < e->n_values; i++)
+		if (!strcasecmp(e->values[i], value))
+			return (int)i;
+	return -1;
+}
+
+static int compare_code(const void *code, const void *row)
+{
+	return strcmp(code, ((const struct xn_error_info *)row)->code);
+}
+
+const char *xn_error_code_find(const char *code)
+{
+	const struct xn_error_info *info =
+		bsearch(code, xn_errors, xn_n_errors, sizeof(*xn_errors), compare_code);
+
+	return info ? info->code : NULL;
+}
+
+/*
+ * gen.py has held every default against its type, so a wrong shape here is our bug. The values are
+ * made immortal: they live as long as the process and are shared by every row.
+ */
+static struct xn_value *from_json(const struct xn_type *type, const json_t *json)
+{
+	struct xn_value *v = NULL;
+	int64_t seconds;
+	const char *key;
+	json_t *member;
+	size_t i;
+
+	switch (type->kind) {
+	case XN_T_STRING:
+	case XN_T_ENUM:
+	case XN_T_REF:
+		v = xn_string(json_string_value(json));
+		break;
+	case XN_T_INT:
+		v = xn_int(json_integer_value(json));
+		break;
+	case XN_T_FLOAT:
+		v = xn_float(json_number_value(json));
+		break;
+	case XN_T_BOOL:
+		v = xn_bool(json_is_true(json));
+		break;
+	case XN_T_DATETIME:
+		if (xn_date_parse(json_string_value(json), &seconds) < 0)
+			abort();
+		v = xn_datetime(seconds);
+		break;
+	case XN_T_SET:
+		v = xn_set_new();
+		json_array_foreach(json, i, member)
+			xn_set_append(&v, from_json(type->value, member));
+		break;
+	case XN_T_MAP:
+		v = xn_map_new();
+		json_object_foreach((json_t *)json, key, member)
+			xn_map_put(&v, key, from_json(type->value, member));
+		break;
+	case XN_T_VOID:
+	case XN_T_RECORD:
+	case XN_T_OPTION:
+		v = xn_nil(); /* never kept in a row */
+		break;
+	}
+	v->refs = UINT32_MAX;
+	return v;
+}
+
+static struct xn_value *parse_default(const struct xn_type *type, const char *text)
+{
+	json_t *json = json_loads(text, JSON_DECODE_ANY, NULL);
+	struct xn_value *v;
+
+	if (!json)
+		abort();
+	v = from_json(type, json);
+	json_decref(json);
+	return v;
+}
+
+struct xn_value *xn_field_default(const struct xn_class *cls, unsigned field)
+{
+	static struct xn_value **cache;
+	struct xn_value **slot;
+
+	if (!cache)
+		cache = xn_calloc(xn_field_offsets[XN_CLASS_COUNT], sizeof(*cache));
+	slot = &cache[xn_field_offsets[cls->id] + field];
+	if (!*slot)
+		*slot = parse_default(cls->fields[field].type, cls->fields[field].default_json);
+	return xn_value_ref(*slot);
+}
+
+struct xn_value *xn_param_default(const struct xn_param *param)
+{
+	static struct xn_value **cache;
+	struct xn_value **slot;
+
+	if (!param->default_json)
+		return NULL;
+	if (!cache)
+		cache = xn_calloc(xn_n_all_params, sizeof(*cache));
+	slot = &cache[param - xn_all_params];
+	if (!*slot)
+		*slot = parse_default(param->type, param->default_json);
+	return xn_value_ref(*slot);
+}
