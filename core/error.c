@@ -25,6 +25,8 @@ int xn_error_set_(struct xn_error *err, const char *code, ...)
 	const char *param;
 	va_list ap;
 
+	if (!err)
+		return -1;
 	va_start(ap, code);
 	while ((param = va_arg(ap, const char *)))
 		xn_error_add_param(&fresh, param);
@@ -40,6 +42,8 @@ int xn_error_setf(struct xn_error *err, const char *code, const char *fmt, ...)
 	char *text = NULL;
 	int rc;
 
+	if (!err)
+		return -1;
 	va_start(ap, fmt);
 	if (vasprintf(&text, fmt, ap) < 0)
 		abort();

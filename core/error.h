@@ -19,7 +19,8 @@ struct xn_error {
 
 /*
  * xn_error_set - fill @err and return -1, so that refusing is one line
- * The arguments after @code are `const char *` parameters. Whatever @err held is cleared.
+ * The arguments after @code are `const char *` parameters. Whatever @err held is cleared. @err may be
+ * NULL where only the refusal matters (the same for xn_error_setf).
  */
 #define xn_error_set(err, ...) \
 	xn_error_set_((err), __VA_ARGS__, (const char *)NULL)

@@ -16,7 +16,6 @@ struct xn_ev_db_failed { int error; };
 struct xn_ev_session_ended { char session[XN_REF_LEN]; };
 struct xn_ev_task_finished { char task[XN_REF_LEN]; };
 struct xn_ev_operation_ended { char object[XN_REF_LEN]; };
-struct xn_ev_object_reconciled { uint64_t ticket; };
 struct xn_ev_daemon_ready { int unused; };
 
 /* X(name, priority): one comment says who publishes and when. */
@@ -28,7 +27,6 @@ struct xn_ev_daemon_ready { int unused; };
 	X(session_ended, XN_PRIO_EVENT)      /* auth: logout or garbage collection */           \
 	X(task_finished, XN_PRIO_EVENT)      /* task: final status is readable */               \
 	X(operation_ended, XN_PRIO_EVENT)    /* operation: the object is free for the next */   \
-	X(object_reconciled, XN_PRIO_REPLY)  /* updates: signals up to .ticket are in the rows */ \
 	X(daemon_ready, XN_PRIO_EVENT)       /* main: all modules started, listeners serve */
 
 #endif

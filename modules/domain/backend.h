@@ -3,6 +3,12 @@
  * with guests, in process) and `libxl` (real Xen). All logic sits above it. Both leave the same
  * xenstore keys, so the watcher cannot tell them apart. Calls return < 0 and never call back, or
  * return 0 and call back once, later, from the loop.
+ *
+ * When a call is done its effect is in find() and in xenstore. Calls are idempotent where a restart
+ * may repeat them: destroying, unplugging, unpausing what is not there (or not so) is success, and so
+ * is plugging a device that is there already. Errors with a meaning: -ENOMEM (not enough memory for
+ * the domain), -EBUSY (the guest refuses to let a device go), -ETIMEDOUT, -ENOENT (no such domain),
+ * -ENOEXEC (what should boot cannot), -EOPNOTSUPP; anything else is an internal error.
  */
 #ifndef XN_BACKEND_H
 #define XN_BACKEND_H
@@ -31,7 +37,6 @@ struct xn_host_info { /* physinfo */
 	char xen_version[64], capabilities[256];
 };
 
-/* A domain's configuration as a map value; keys in domain_config.c. Devices come by plug. */
 typedef void xn_backend_done(int rc, void *arg);
 
 struct xn_disk_config {
@@ -48,6 +53,23 @@ struct xn_nic_config {
 	int64_t rate_kbps; /* 0: none */
 };
 
+/*
+ * A domain's configuration is a map value with these keys (made in domain_config.c):
+ *   uuid, name            strings
+ *   type                  "pv", "pvh", "hvm"
+ *   vcpus, max_vcpus      ints
+ *   memory, max_memory    ints, bytes: at boot (the target), and static maximum
+ *   shadow_memory         int, bytes
+ *   kernel, ramdisk, cmdline, bootloader, bootloader_args   strings; absent: none
+ *   firmware              "bios", "uefi" (hvm); boot_order "cd"
+ *   on_poweroff, on_reboot, on_crash   always "preserve": the toolstack reacts itself
+ *   platform, other_config, xenstore_data, vcpu_params, bios_strings   maps of strings
+ *   disks, nics           sets of maps of what will be plugged: {vdev, devid, path, format,
+ *                         read_only, is_cdrom}, {devid, mac, bridge, mtu}: for a device model that
+ *                         must know them from the start; a back end may attach them while it builds
+ * other_config:sim-* tells the simulated guest how to behave.
+ */
+
 struct xn_backend_ops {
 	const char *name; /* "sim", "libxl" */
 	/* Reads what exists (also after a daemon restart). */
@@ -56,17 +78,20 @@ struct xn_backend_ops {
 	int (*host_info)(struct xn_backend *b, struct xn_host_info *out); /* cached, no I/O */
 	/* All domains, cached from the last refresh; borrowed until the next turn. */
 	const struct xn_domain_info *(*list)(struct xn_backend *b, size_t *n_out);
+	/* By hash, not by search; NULL: none. Borrowed until the next turn. */
 	const struct xn_domain_info *(*find)(struct xn_backend *b, const char *vm_uuid);
 	/* The hypervisor's lists are read anew (after @introduceDomain, @releaseDomain). */
 	int (*refresh)(struct xn_backend *b, xn_backend_done *done, void *arg);
 
-	/* Built and paused. @config: map, borrowed for the call. */
+	/* Built and paused. @config: map, borrowed for the call. On failure nothing is left of it. */
 	int (*create)(struct xn_backend *b, const struct xn_value *config,
 		      void (*done)(int rc, uint32_t domid, void *arg), void *arg);
+	/* With its devices; whatever state it is in. */
 	int (*destroy)(struct xn_backend *b, uint32_t domid, xn_backend_done *done, void *arg);
 	int (*pause)(struct xn_backend *b, uint32_t domid, xn_backend_done *done, void *arg);
 	int (*unpause)(struct xn_backend *b, uint32_t domid, xn_backend_done *done, void *arg);
-	/* Asks the guest (control/shutdown); done when asked, not when it went. */
+	/* Asks the guest (control/shutdown); done when asked: that it obeyed shows in that node, and that it
+	 * went in find() and on @releaseDomain. HVM without drivers is shut down by the hypervisor. */
 	int (*shutdown)(struct xn_backend *b, uint32_t domid, enum xn_domain_shutdown reason,
 			xn_backend_done *done, void *arg);
 	int (*plug_disk)(struct xn_backend *b, uint32_t domid, const struct xn_disk_config *disk,
@@ -81,8 +106,10 @@ struct xn_backend_ops {
 			  xn_backend_done *done, void *arg);
 	int (*set_memory)(struct xn_backend *b, uint32_t domid, uint64_t bytes,
 			  xn_backend_done *done, void *arg);
-	int (*set_vcpus)(struct xn_backend *b, uint32_t domid, unsigned n, xn_backend_done *done,
-			 void *arg);
+	int (*set_vcpus)(struct xn_backend *b, uint32_t domid, unsigned vcpus,
+			 xn_backend_done *done, void *arg);
+	int (*trigger)(struct xn_backend *b, uint32_t domid, const char *trigger,
+		       xn_backend_done *done, void *arg); /* "power", "sleep", "nmi", "sysrq:b" ... */
 	/* Domains are saved to and restored from a descriptor, never a path. The callee owns fd. */
 	int (*save)(struct xn_backend *b, uint32_t domid, int fd, bool checkpoint,
 		    xn_backend_done *done, void *arg);

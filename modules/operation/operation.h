@@ -2,6 +2,10 @@
  * One operation at a time an object: current_operations, allowed_operations, and the queue of those
  * that wait for their turn. The rules (which operation is refused when) are tables a class; the
  * queue is the same for all. Knows rows, not hypervisors.
+ *
+ * A claim waits in the queue of the object that is in its way (usually its own) and is looked at
+ * again when a claim on that object ends: nobody polls. After a restart no claim is left but those
+ * of the operations that the journal brings back.
  */
 #ifndef XN_OPERATION_H
 #define XN_OPERATION_H
@@ -13,35 +17,69 @@
 extern const struct xn_module xn_operation_module;
 
 struct xn_operations;
+struct xn_claimed; /* an object with claims */
 
 static inline struct xn_operations *xn_operations_of(struct xn_core *core)
 {
 	return xn_module_state(core, "operation");
 }
 
-/* One refusal check. Return 0 to go on, -1 with @err to refuse. */
+/* ---- rules of a class ---- */
+
+enum { XN_OPERATION_MAX_ADVERTISED = 64 };
+
 struct xn_operation_rules {
 	int class_id;
 	int current_field, allowed_field; /* XN_VM_current_operations ... */
-	const char *const *advertised;	  /* operations that allowed_operations may list; NULL-terminated */
-	/* Whether @operation is possible on @row now. @self: the task that already holds the object, to
-	 * be ignored; NULL for none. OTHER_OPERATION_IN_PROGRESS means: wait and ask again. */
+	/* Operations that allowed_operations may list; NULL-terminated, at most 64. */
+	const char *const *advertised;
+	/* Operations that pass by those that wait (hard_shutdown); NULL-terminated or NULL. */
+	const char *const *urgent;
+	/*
+	 * Whether @operation is possible on @row now: 0 to go on, -1 with @err to refuse. @err may be
+	 * NULL: only the answer is wanted (xn_error_set knows). @self: the task that already holds the
+	 * object, to be ignored; NULL for none. OTHER_OPERATION_IN_PROGRESS [class, ref, ...] means:
+	 * wait until that object's holder ends and ask again.
+	 */
 	int (*refuse)(struct xn_db *db, struct xn_row *row, const char *operation, const char *self,
 		      struct xn_error *err);
+	/* All of `advertised` in one go, bit n for the nth: for classes with many. NULL: refuse() each. */
+	uint64_t (*allowed)(struct xn_db *db, struct xn_row *row);
+	/* Visits rows whose allowed_operations look at @row (a VM's devices); NULL: none. */
+	void (*dependents)(struct xn_db *db, struct xn_row *row,
+			   void (*visit)(struct xn_row *row, void *arg), void *arg);
 };
 void xn_operation_register_rules(struct xn_operations *ops, const struct xn_operation_rules *rules);
 
-/* A claim on one object for one operation; embedded in the caller's object. */
+/* The rules' answer without taking anything: assert_operation_valid, dry runs. */
+int xn_operation_check(struct xn_operations *ops, int class_id, const char *ref,
+		       const char *operation, struct xn_error *err);
+/* allowed_operations of @row written anew (after a power state or device change). */
+void xn_operation_refresh(struct xn_operations *ops, struct xn_row *row);
+/* The same for it and its dependents. */
+void xn_operation_refresh_all(struct xn_operations *ops, struct xn_row *row);
+
+/* The parameters of OTHER_OPERATION_IN_PROGRESS: class, ref, and the operations and tasks of @current
+ * (two names, or {a,b} lists joined with @comma when there are several). Returns -1. */
+int xn_operation_busy(struct xn_error *err, const char *class_name, const char *ref,
+		      const struct xn_value *current, const char *self, const char *comma);
+
+/* ---- claims ---- */
+
+/* A claim on one object for one operation; embedded in the caller's object. All zero: not in use. */
 struct xn_claim {
 	struct xn_list link;
 	struct xn_operations *ops;
+	struct xn_claimed *at; /* the object it holds, or in whose queue it waits */
 	char object[48], holder[48]; /* object and task (or pseudo task) references */
 	int class_id;
-	const char *operation;
+	const char *operation; /* static or interned: the schema's */
 	bool held;
+	struct xn_error refused;
 	struct xn_timer deadline;
 	struct xn_job wake;
 	void (*granted)(struct xn_claim *claim, struct xn_error *err); /* err set: refused */
+	void (*cancel)(struct xn_claim *claim); /* see xn_operation_cancel_holders; may be NULL */
 	void *arg;
 };
 
@@ -58,17 +96,58 @@ void xn_operation_take(struct xn_operations *ops, struct xn_claim *claim, int cl
 int xn_operation_take_now(struct xn_operations *ops, struct xn_claim *claim, int class_id,
 			  const char *ref, const char *operation, const char *holder,
 			  struct xn_error *err);
-/* Releases or withdraws; recomputes allowed_operations, wakes the next. Not held: harmless. */
+/* Releases or withdraws; recomputes allowed_operations, wakes the next. Not in use: harmless. */
 void xn_operation_release(struct xn_claim *claim);
-/* allowed_operations of @row written anew (after a power state or device change). */
-void xn_operation_refresh(struct xn_operations *ops, struct xn_row *row);
+
+/* Cancels whoever but @self holds @ref for one of @operations (NULL-terminated; NULL: any). */
+void xn_operation_cancel_holders(struct xn_operations *ops, const char *ref,
+				 const char *const *operations, const char *self);
+/* Whether @holder (NULL: nobody) is the only one with a claim on @ref. When that changes, the bus
+ * tells operation_ended of the object. */
+bool xn_operation_is_alone(const struct xn_operations *ops, const char *ref, const char *holder);
+
+/* ---- whole operations ---- */
+
+/* Further objects that an operation takes once it holds its main one; see struct xn_run_spec. */
+struct xn_run;
+void xn_run_also_take(struct xn_run *run, int class_id, const char *ref, const char *operation);
+
+struct xn_run_spec {
+	int class_id; /* with .ref and .operation: what it holds. .ref NULL: no object. */
+	const char *ref, *operation;
+	unsigned wait_ms; /* 0: XN_OPERATION_WAIT_MS */
+	/* Calls xn_run_also_take() for each further object; they are waited for in that order. */
+	void (*also)(struct xn_op *op, struct xn_run *run);
+	/* What the call returns on success; NULL: void. */
+	struct xn_value *(*result)(struct xn_op *op);
+	/* Told once at the end, while the objects are still held; @err NULL: success. May be NULL. */
+	void (*ended)(struct xn_op *op, const struct xn_error *err, void *arg);
+	void *arg;
+};
+enum { XN_OPERATION_WAIT_MS = 7200 * 1000, XN_OPERATION_MAX_WAITING = 100 };
 
 /*
  * xn_operation_run - the usual whole of an API call: take the object, run the step table, release,
- * answer. @op is taken. The call's method names operation and object (schema: lock_param).
+ * answer. @op is taken. The call's method names operation and object (schema: lock_param). A
+ * synchronous call gets a task row for the time it runs; cancelling the task withdraws the claim or
+ * cancels the operation.
  * @result: what the call returns on success; NULL callback: void.
  */
 void xn_operation_run(struct xn_call *call, struct xn_op *op,
 		      struct xn_value *(*result)(struct xn_op *op));
+/* The same with everything said; @spec is copied, its strings are borrowed for the call only. */
+void xn_operation_run_spec(struct xn_call *call, struct xn_op *op, const struct xn_run_spec *spec);
+/* Without a call: what the daemon does by itself (a guest shut down). Holds under a made-up task. */
+void xn_operation_run_internal(struct xn_op *op, const struct xn_run_spec *spec);
+
+/*
+ * Makes a kind known to the journal. After a restart its operations hold their objects again,
+ * without a question, before they go on; @restarted (may be NULL) rebuilds what the steps expect in
+ * memory; @ended as in the spec.
+ */
+void xn_operation_register_kind(struct xn_operations *ops, const struct xn_op_kind *kind,
+				void (*restarted)(struct xn_op *op, void *arg),
+				void (*ended)(struct xn_op *op, const struct xn_error *err, void *arg),
+				struct xn_value *(*result)(struct xn_op *op), void *arg);
 
 #endif
