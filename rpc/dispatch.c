@@ -1,0 +1,388 @@
+/*
+ * From a parsed request to a handler and back: name, count, types, session, role (in xapi's order),
+ * Async., and the reply that waits until what it promises is visible or durable.
+ */
+#include <stdlib.h>
+
+#include "rpc/rpc_internal.h"
+
+enum { PATIENCE_US = 240 * 1000000 }; /* clients hang up at 300 s of silence */
+
+static void drop(struct xn_rpc_call *rc)
+{
+	if (--rc->holders)
+		return;
+	xn_timer_cancel(&rc->patience);
+	xn_db_wait_cancel(&rc->wait);
+	xn_request_clear(&rc->request);
+	xn_buf_clear(&rc->body);
+	free(rc);
+}
+
+/* ---- the reply ---- */
+
+static void send_body(struct xn_rpc_call *rc)
+{
+	struct xn_http_conn *conn = rc->conn;
+
+	xn_timer_cancel(&rc->patience);
+	rc->conn = NULL;
+	if (conn) {
+		xn_http_on_close(conn, NULL, NULL);
+		xn_http_reply(conn, 200, xn_protocol_content_type(rc->request.protocol),
+			      "Access-Control-Allow-Origin: *\r\n"
+			      "Access-Control-Allow-Headers: X-Requested-With\r\n",
+			      rc->body.data, rc->body.len);
+	} else if (rc->reply) {
+		rc->reply(rc->body.data, rc->body.len, rc->reply_arg);
+	}
+	drop(rc);
+}
+
+static void print_error(struct xn_rpc_call *rc, const struct xn_error *err)
+{
+	rc->body.len = 0;
+	xn_request_print_error(&rc->request, err, &rc->body);
+}
+
+static void on_safe(struct xn_db_wait *wait, int rc_store)
+{
+	struct xn_rpc_call *rc = xn_container_of(wait, struct xn_rpc_call, wait);
+
+	if (rc_store < 0) { /* what the reply promised may not survive: do not promise it */
+		struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+
+		xn_error_from_errno(&err, rc_store, "the database could not store the change");
+		print_error(rc, &err);
+	}
+	send_body(rc);
+}
+
+/* The body is encoded; it goes out once what it shows is at least as safe as it claims. */
+static void send_when(struct xn_rpc_call *rc, enum xn_durability durability)
+{
+	struct xn_db *db = rc->rpc->db;
+
+	rc->answered = true;
+	if (durability == XN_REPLY_WHEN_DURABLE)
+		xn_db_when_durable(db, &rc->wait, on_safe);
+	else if (durability == XN_REPLY_WHEN_VISIBLE || xn_db_turn_changes(db))
+		xn_db_when_visible(db, &rc->wait, on_safe); /* a read sees this turn's changes */
+	else
+		send_body(rc);
+}
+
+static void answer_error(struct xn_rpc_call *rc, const struct xn_error *err)
+{
+	print_error(rc, err);
+	send_when(rc, XN_REPLY_AT_ONCE);
+}
+
+static void answer(struct xn_rpc_call *rc, const struct xn_value *result, bool bare,
+		   enum xn_durability durability)
+{
+	xn_request_print_result(&rc->request, result, bare, &rc->body);
+	send_when(rc, durability);
+}
+
+void xn_rpc_malformed(struct xn_rpc_call *rc, const char *why)
+{
+	xn_request_print_malformed(&rc->request, why, &rc->body);
+	send_when(rc, XN_REPLY_AT_ONCE);
+}
+
+/* ---- the handler's end ---- */
+
+static void on_finish(struct xn_call *call, const struct xn_value *result,
+		      const struct xn_error *err)
+{
+	struct xn_rpc_call *rc = call->sink_data;
+
+	if (call->link.next)
+		xn_list_remove(&call->link);
+	if (rc->async) {
+		if (err)
+			xn_task_fail(rc->rpc->tasks, rc->task, err, NULL, NULL);
+		else
+			xn_task_succeed(rc->rpc->tasks, rc->task, call->method->result, result,
+					NULL, NULL);
+	} else if (err) {
+		answer_error(rc, err);
+	} else {
+		answer(rc, result, false, call->durability);
+	}
+}
+
+static void on_released(struct xn_call *call)
+{
+	struct xn_rpc_call *rc = call->sink_data;
+
+	drop(rc);
+}
+
+static const struct xn_call_sink sink = {.finish = on_finish, .released = on_released};
+
+static void on_patience_over(struct xn_timer *timer)
+{
+	struct xn_rpc_call *rc = xn_container_of(timer, struct xn_rpc_call, patience);
+
+	if (rc->conn)
+		xn_http_keep_waiting(rc->conn,
+				     xn_protocol_content_type(rc->request.protocol),
+				     "Access-Control-Allow-Origin: *\r\n"
+				     "Access-Control-Allow-Headers: X-Requested-With\r\n");
+}
+
+void xn_rpc_client_gone(struct xn_rpc_call *rc)
+{
+	struct xn_call *call = &rc->call;
+
+	rc->conn = NULL;
+	if (rc->answered)
+		return; /* the wait's end finds nobody and frees it */
+	/* What has a task row goes on without its client; what only waits for the client ends. */
+	if (call->on_cancel && !call->task[0])
+		call->on_cancel(call);
+}
+
+/* ---- the way in ---- */
+
+/* "Async.", "InternalAsync." in front; VM_start for VM.start. NULL: unknown. */
+static const struct xn_method *find_method(const char *name, bool *async_out)
+{
+	static const char *const prefixes[] = {"Async.", "InternalAsync."};
+	const struct xn_method *method;
+	char dotted[XN_METHOD_NAME_MAX + 1];
+
+	*async_out = false;
+	for (size_t i = 0; i < XN_ARRAY_SIZE(prefixes); i++) {
+		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0) {
+			*async_out = true;
+			return xn_method_find(name + strlen(prefixes[i]));
+		}
+	}
+	method = xn_method_find(name);
+	if (method || strchr(name, '.') || strlen(name) > XN_METHOD_NAME_MAX)
+		return method;
+	strcpy(dotted, name);
+	for (char *c = dotted; *c && !method; c++) {
+		if (*c != '_')
+			continue;
+		*c = '.';
+		method = xn_method_find(dotted);
+		*c = '_';
+	}
+	return method;
+}
+
+static int check_count(const struct xn_method *method, const struct xn_value *params,
+		       struct xn_error *err)
+{
+	bool session = !(method->flags & XN_MF_NO_SESSION);
+	long received = (long)xn_set_len(params) - session;
+	char expected_text[24], received_text[24];
+
+	if (received >= (long)method->n_required &&
+	    (received <= (long)method->n_params || method->n_required < method->n_params))
+		return 0;
+	snprintf(expected_text, sizeof(expected_text), "%u", method->n_required);
+	snprintf(received_text, sizeof(received_text), "%ld", received);
+	return xn_error_set(err, XN_ERR_MESSAGE_PARAMETER_COUNT_MISMATCH, method->name,
+			    expected_text, received_text);
+}
+
+static int convert_args(struct xn_call *call, const struct xn_value *params, struct xn_error *err)
+{
+	const struct xn_method *method = call->method;
+	size_t skip = method->flags & XN_MF_NO_SESSION ? 0 : 1;
+
+	for (unsigned i = 0; i < method->n_params; i++) {
+		const struct xn_param *param = &method->params[i];
+		struct xn_value *v;
+
+		if (i + skip < xn_set_len(params))
+			v = xn_type_check(param->type, xn_value_ref(xn_set_at(params, i + skip)),
+					  param->name, err);
+		else
+			v = xn_param_default(param);
+		if (!v)
+			return -1;
+		call->args[call->n_args++] = v;
+	}
+	return 0;
+}
+
+static int check_session(struct xn_rpc_call *rc, struct xn_error *err)
+{
+	struct xn_call *call = &rc->call;
+	const struct xn_value *secret;
+
+	if (call->method->flags & XN_MF_NO_SESSION)
+		return 0;
+	secret = xn_set_at(rc->request.params, 0);
+	if (secret->kind != XN_STRING)
+		return xn_error_set(err, XN_ERR_FIELD_TYPE_ERROR, "session_id");
+	if (xn_auth_session(rc->rpc->auth, xn_value_string(secret), &call->caller, err) < 0)
+		return -1;
+	if (call->method->class_id == XN_CLASS_session)
+		snprintf(call->secret, sizeof(call->secret), "%s", xn_value_string(secret));
+	return 0;
+}
+
+/* The caller's role; a method whose role depends on a map's key is asked with the key. */
+static int check_role(const struct xn_call *call, struct xn_error *err)
+{
+	const struct xn_method *method = call->method;
+	const char *key = NULL;
+
+	if (method->flags & XN_MF_NO_SESSION)
+		return 0;
+	if (method->flags & XN_MF_POOL_INTERNAL)
+		return xn_error_set(err, XN_ERR_INTERNAL_ERROR,
+				    "only hosts of the pool may call this");
+	if (method->key_roles && (method->kind == XN_M_ADD || method->kind == XN_M_REMOVE))
+		key = xn_call_string(call, 1);
+	return xn_auth_permit(&call->caller, method, key, err);
+}
+
+static bool changes_something(const struct xn_method *method)
+{
+	switch (method->kind) {
+	case XN_M_EXPLICIT:
+		return strncmp(method->message, "get_", 4) != 0;
+	case XN_M_SET:
+	case XN_M_ADD:
+	case XN_M_REMOVE:
+	case XN_M_CREATE:
+	case XN_M_DESTROY:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void set_origin(const struct xn_rpc_call *rc)
+{
+	const struct xn_call *call = &rc->call;
+	const struct xn_db_origin origin = {
+		.session = call->caller.session,
+		.task = rc->task,
+		.caller = call->caller.user,
+	};
+
+	xn_db_set_origin(rc->rpc->db, &origin);
+}
+
+/* The task's reference is the reply; the handler's end goes to the task. */
+static void begin_async(struct xn_rpc_call *rc)
+{
+	struct xn_value *ref;
+
+	xn_task_create(rc->rpc->tasks, xn_value_string(rc->request.method), "", &rc->call.caller,
+		       rc->task);
+	snprintf(rc->call.task, sizeof(rc->call.task), "%s", rc->task);
+	rc->holders++; /* the reply and the handler end apart */
+	ref = xn_string(rc->task);
+	answer(rc, ref, false, XN_REPLY_WHEN_DURABLE);
+	xn_value_unref(ref);
+}
+
+static int prepare(struct xn_rpc_call *rc, const struct xn_method_impl **impl_out,
+		   struct xn_error *err)
+{
+	struct xn_call *call = &rc->call;
+	const struct xn_method *method = call->method;
+
+	if (check_count(method, rc->request.params, err) < 0 ||
+	    convert_args(call, rc->request.params, err) < 0 || check_session(rc, err) < 0)
+		return -1;
+	if (method->flags & XN_MF_REMOVED)
+		return xn_error_set(err, XN_ERR_MESSAGE_REMOVED);
+	if (check_role(call, err) < 0)
+		return -1;
+	if (method->flags & XN_MF_DEPRECATED_UPSTREAM)
+		return xn_error_set(err, XN_ERR_MESSAGE_DEPRECATED);
+	*impl_out = xn_methods_find(call->core->methods, method, &call->state);
+	if (!*impl_out)
+		return xn_error_set(err, XN_ERR_NOT_IMPLEMENTED, method->name);
+	if (changes_something(method)) {
+		int writable = xn_db_writable(rc->rpc->db);
+
+		if (writable < 0)
+			return xn_error_from_errno(err, writable, "the database refuses changes");
+		call->durability = XN_REPLY_WHEN_DURABLE;
+	}
+	return (*impl_out)->check ? (*impl_out)->check(call, err) : 0;
+}
+
+static void refuse(struct xn_rpc_call *rc, struct xn_error *err)
+{
+	for (unsigned i = 0; i < rc->call.n_args; i++)
+		xn_value_unref(rc->call.args[i]);
+	rc->call.n_args = 0;
+	drop(rc); /* the handler's hold: it never ran */
+	answer_error(rc, err);
+}
+
+static void list_methods(struct xn_rpc_call *rc)
+{
+	struct xn_value *names = xn_set_new();
+
+	for (unsigned i = 0; i < xn_n_methods; i++)
+		if (!(xn_methods[i].flags & (XN_MF_HIDDEN | XN_MF_REMOVED)))
+			xn_set_append_string(&names, xn_methods[i].name);
+	xn_set_append_string(&names, "system.listMethods");
+	drop(rc);
+	answer(rc, names, true, XN_REPLY_AT_ONCE);
+	xn_value_unref(names);
+}
+
+static void run_method(struct xn_rpc_call *rc, bool async, struct xn_error *err)
+{
+	struct xn_call *call = &rc->call;
+	const struct xn_method_impl *impl;
+
+	set_origin(rc); /* a check may already write, such as a session's last_active */
+	if (prepare(rc, &impl, err) < 0) {
+		refuse(rc, err);
+		return;
+	}
+	set_origin(rc);
+	if (async) {
+		rc->async = true;
+		begin_async(rc);
+	} else {
+		xn_timer_arm(call->core->loop, &rc->patience, PATIENCE_US, on_patience_over);
+	}
+	xn_list_push(&rc->rpc->calls, &call->link);
+	impl->run(call);
+	xn_db_set_origin(rc->rpc->db, NULL);
+}
+
+void xn_rpc_dispatch(struct xn_rpc_call *rc)
+{
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+	const char *name = xn_value_string(rc->request.method);
+	bool async;
+
+	rc->holders = 2; /* the reply, the handler */
+	rc->call.core = rc->rpc->core;
+	rc->call.sink = &sink;
+	rc->call.sink_data = rc;
+	if (strcmp(name, "system.listMethods") == 0) {
+		list_methods(rc);
+		return;
+	}
+	rc->call.method = find_method(name, &async);
+	if (!rc->call.method) {
+		xn_error_set(&err, XN_ERR_MESSAGE_METHOD_UNKNOWN,
+			     xn_text_is_valid(name, strlen(name)) ? name : "");
+		refuse(rc, &err);
+	} else if (async && !(rc->call.method->flags & XN_MF_ASYNC)) {
+		/* xapi's own code for this, which is in no table of codes */
+		xn_error_setf(&err, "Fault", "No async mode for this operation (rpc: %s)", name);
+		refuse(rc, &err);
+	} else {
+		run_method(rc, async, &err);
+	}
+}

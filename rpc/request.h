@@ -1,0 +1,43 @@
+/*
+ * A parsed RPC request, and its reply's envelope: what JSON-RPC (jsonrpc.c) and XML-RPC (xmlrpc.c)
+ * have in common for dispatch.c. Both parsers are total functions over bytes, with fuzz targets.
+ */
+#ifndef XN_REQUEST_H
+#define XN_REQUEST_H
+
+#include "core/buf.h"
+#include "core/error.h"
+#include "core/value.h"
+
+enum xn_protocol { XN_JSON_RPC_1, XN_JSON_RPC_2, XN_XML_RPC };
+
+enum { XN_METHOD_NAME_MAX = 200, XN_PARAMS_MAX = 64 };
+
+struct xn_request {
+	enum xn_protocol protocol;
+	struct xn_value *method; /* string */
+	struct xn_value *params; /* set */
+	struct xn_value *id;	 /* JSON: number or string, echoed as it came; XML: NULL */
+};
+
+void xn_request_clear(struct xn_request *request);
+
+/* Return 0, or -1 with a sentence in @why: the body was no call; `protocol` and, where it could be
+ * read, `id` are filled for the reply, and the request must be cleared all the same. */
+int xn_jsonrpc_parse(const char *body, size_t len, struct xn_request *request, struct xn_buf *why)
+	XN_MUST_CHECK;
+int xn_xmlrpc_parse(const char *body, size_t len, struct xn_request *request, struct xn_buf *why)
+	XN_MUST_CHECK;
+
+const char *xn_protocol_content_type(enum xn_protocol protocol);
+
+/* Whole HTTP bodies. @bare: without XML-RPC's Status struct (system.listMethods). */
+void xn_request_print_result(const struct xn_request *request, const struct xn_value *result,
+			     bool bare, struct xn_buf *out);
+void xn_request_print_error(const struct xn_request *request, const struct xn_error *err,
+			    struct xn_buf *out);
+/* The body was no call: a fault, or JSON-RPC's parse error. */
+void xn_request_print_malformed(const struct xn_request *request, const char *why,
+				struct xn_buf *out);
+
+#endif

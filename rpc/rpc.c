@@ -1,0 +1,149 @@
+/*
+ * The rpc module: opens the listeners that the configuration names, routes bodies to the two
+ * protocols' parsers and these to dispatch.
+ */
+#include "rpc/rpc.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "rpc/rpc_internal.h"
+
+enum { MAX_RPC_BODY = 4 << 20 }; /* hostile round trips of large fields, not uploads */
+
+typedef int parse_fn(const char *body, size_t len, struct xn_request *request, struct xn_buf *why);
+
+static struct xn_rpc_call *call_new(struct xn_rpc *rpc)
+{
+	struct xn_rpc_call *rc = xn_calloc(1, sizeof(*rc));
+
+	rc->rpc = rpc;
+	rc->holders = 1;
+	return rc;
+}
+
+static void parse_and_dispatch(struct xn_rpc_call *rc, parse_fn *parse, const char *body,
+			       size_t len)
+{
+	struct xn_buf why XN_CLEANUP(xn_buf_clear_p) = {0};
+
+	if (parse(body, len, &rc->request, &why) < 0)
+		xn_rpc_malformed(rc, xn_buf_cstr(&why));
+	else
+		xn_rpc_dispatch(rc);
+}
+
+/* JSON or XML by the first byte that is no white space. */
+static parse_fn *parser_for(const char *body, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (!strchr(" \t\r\n", body[i]))
+			return body[i] == '{' || body[i] == '[' ? xn_jsonrpc_parse
+								: xn_xmlrpc_parse;
+	return xn_xmlrpc_parse;
+}
+
+static void on_closed(void *arg)
+{
+	xn_rpc_client_gone(arg);
+}
+
+static void serve(struct xn_rpc *rpc, const struct xn_http_request *req, parse_fn *parse)
+{
+	struct xn_rpc_call *rc = call_new(rpc);
+	const char *agent = xn_http_header(req, "user-agent");
+
+	rc->conn = req->conn;
+	rc->call.caller.is_trusted_socket = req->peer_is_trusted;
+	snprintf(rc->call.caller.origin, sizeof(rc->call.caller.origin), "%s", req->peer);
+	if (agent)
+		snprintf(rc->call.user_agent, sizeof(rc->call.user_agent), "%s", agent);
+	xn_http_on_close(req->conn, on_closed, rc);
+	parse_and_dispatch(rc, parse, req->body, req->body_len);
+}
+
+static void on_jsonrpc(const struct xn_http_request *req, void *arg)
+{
+	serve(arg, req, xn_jsonrpc_parse);
+}
+
+static void on_any_rpc(const struct xn_http_request *req, void *arg)
+{
+	serve(arg, req, parser_for(req->body, req->body_len));
+}
+
+void xn_rpc_call(struct xn_rpc *rpc, const char *body, size_t len, const struct xn_caller *from,
+		 void (*reply)(const char *body, size_t len, void *arg), void *arg)
+{
+	struct xn_rpc_call *rc = call_new(rpc);
+
+	rc->reply = reply;
+	rc->reply_arg = arg;
+	rc->call.caller = *from;
+	parse_and_dispatch(rc, parser_for(body, len), body, len);
+}
+
+static const struct xn_http_route routes[] = {
+	{.method = "POST", .path = "/jsonrpc", .max_body = MAX_RPC_BODY, .run = on_jsonrpc},
+	/* xapi's router takes the longest matching prefix, so any unknown path is XML-RPC. */
+	{.method = "POST", .path = "", .prefix = true, .max_body = MAX_RPC_BODY, .run = on_any_rpc},
+};
+
+static int rpc_init(struct xn_core *core, void **state_out, struct xn_error *err)
+{
+	struct xn_rpc *rpc = xn_calloc(1, sizeof(*rpc));
+
+	rpc->core = core;
+	xn_list_init(&rpc->calls);
+	*state_out = rpc;
+	return 0;
+}
+
+static int listen_as_configured(struct xn_rpc *rpc, struct xn_error *err)
+{
+	struct xn_config *config = rpc->core->config;
+	const char *http = xn_config_string(config, "http");
+	const char *socket = xn_config_string(config, "socket");
+
+	if (http && xn_http_listen_tcp(rpc->http, http, err) < 0)
+		return -1;
+	if (socket && xn_http_listen_unix(rpc->http, socket, err) < 0)
+		return -1;
+	return 0;
+}
+
+static int rpc_start(void *state, struct xn_error *err)
+{
+	struct xn_rpc *rpc = state;
+
+	rpc->db = xn_db_of(rpc->core);
+	rpc->auth = xn_module_state(rpc->core, "auth");
+	rpc->tasks = xn_tasks_of(rpc->core);
+	if (xn_loop_is_virtual(rpc->core->loop))
+		return 0; /* a simulation calls through xn_rpc_call() */
+	rpc->http = xn_http_new(rpc->core);
+	for (size_t i = 0; i < XN_ARRAY_SIZE(routes); i++)
+		xn_http_add_route(rpc->http, &routes[i], rpc);
+	return listen_as_configured(rpc, err);
+}
+
+static void rpc_stop(void *state)
+{
+	struct xn_rpc *rpc = state;
+
+	if (rpc->http) {
+		xn_http_drain(rpc->http);
+		xn_http_free(rpc->http);
+	}
+	free(rpc);
+}
+
+static const char *const rpc_needs[] = {"db", "auth", "task", NULL};
+
+const struct xn_module xn_rpc_module = {
+	.name = "rpc",
+	.needs = rpc_needs,
+	.init = rpc_init,
+	.start = rpc_start,
+	.stop = rpc_stop,
+};

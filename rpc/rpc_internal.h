@@ -1,0 +1,52 @@
+/* What the files of rpc/ share about one call on the wire. Not for other modules. */
+#ifndef XN_RPC_INTERNAL_H
+#define XN_RPC_INTERNAL_H
+
+#include "core/call.h"
+#include "modules/auth/auth.h"
+#include "modules/db/db.h"
+#include "modules/task/task.h"
+#include "rpc/http.h"
+#include "rpc/request.h"
+#include "rpc/rpc.h"
+
+struct xn_rpc {
+	struct xn_core *core;
+	struct xn_http *http;
+	struct xn_db *db;
+	struct xn_auth *auth;
+	struct xn_tasks *tasks;
+	struct xn_list calls; /* in flight, by xn_call.link */
+	struct xn_subscription *ready;
+};
+
+/*
+ * One request from its parsing to its reply. It lives until the reply is out and, for an Async.
+ * call, until the handler has ended; `holders` counts these two.
+ */
+struct xn_rpc_call {
+	struct xn_call call;
+	struct xn_rpc *rpc;
+	struct xn_request request;
+	unsigned holders;
+	bool async;
+	bool answered;
+	char task[48]; /* Async: the task that the handler's end goes to */
+
+	/* Where the reply goes: a connection, or a function (xn_rpc_call). Both NULL: nobody waits. */
+	struct xn_http_conn *conn;
+	void (*reply)(const char *body, size_t len, void *arg);
+	void *reply_arg;
+
+	struct xn_buf body;	/* the encoded reply, while it waits to be durable */
+	struct xn_db_wait wait;
+	struct xn_timer patience; /* a silent synchronous call: white space before clients hang up */
+};
+
+/* Takes @rc: every path ends in exactly one reply. */
+void xn_rpc_dispatch(struct xn_rpc_call *rc);
+void xn_rpc_malformed(struct xn_rpc_call *rc, const char *why);
+/* The client hung up before its reply. */
+void xn_rpc_client_gone(struct xn_rpc_call *rc);
+
+#endif

@@ -1,0 +1,382 @@
+/*
+ * XML-RPC requests (the 1999 specification with its usual i8 and nil extensions), read with expat
+ * as a stream of tags onto a bounded stack of open values. Document types are refused, so no
+ * entity can be declared.
+ */
+#include <errno.h>
+#include <expat.h>
+#include <stdlib.h>
+
+#include "core/json.h" /* the depth limit */
+#include "rpc/request.h"
+
+enum { MAX_DEPTH = XN_JSON_MAX_DEPTH, MAX_TEXT = 16 << 20 };
+
+/* What may be open at one level. */
+enum frame_kind { IN_VALUE, IN_ARRAY, IN_STRUCT, IN_MEMBER };
+
+struct frame {
+	enum frame_kind kind;
+	struct xn_value *value; /* IN_VALUE: what a type tag gave; ARRAY: set; STRUCT: map */
+	char *name;		/* IN_MEMBER */
+};
+
+struct parser {
+	XML_Parser expat;
+	struct xn_request *request;
+	struct xn_buf *why;
+	struct frame stack[MAX_DEPTH];
+	unsigned depth;
+	struct xn_buf text; /* character data of the innermost element */
+	enum { START, CALL, PARAMS, PARAM, DONE } place;
+	bool failed;
+};
+
+static void fail(struct parser *p, const char *sentence)
+{
+	if (p->failed)
+		return;
+	p->failed = true;
+	xn_buf_add_string(p->why, sentence);
+	XML_StopParser(p->expat, XML_FALSE);
+}
+
+static struct frame *top(struct parser *p)
+{
+	return p->depth ? &p->stack[p->depth - 1] : NULL;
+}
+
+static void push(struct parser *p, enum frame_kind kind, struct xn_value *value)
+{
+	if (p->depth == MAX_DEPTH) {
+		xn_value_unref(value);
+		fail(p, "nested too deeply");
+		return;
+	}
+	p->stack[p->depth++] = (struct frame){.kind = kind, .value = value};
+}
+
+/* A finished <value> goes to the array, member or parameter that it stands in. */
+static void deliver(struct parser *p, struct xn_value *value)
+{
+	struct frame *around = top(p);
+
+	if (!around) {
+		if (xn_set_len(p->request->params) == XN_PARAMS_MAX) {
+			xn_value_unref(value);
+			fail(p, "too many parameters");
+			return;
+		}
+		xn_set_append(&p->request->params, value);
+	} else if (around->kind == IN_ARRAY) {
+		xn_set_append(&around->value, value);
+	} else if (around->kind == IN_MEMBER && around->name && !around->value) {
+		around->value = value;
+	} else {
+		xn_value_unref(value);
+		fail(p, "a value stands where none may be");
+	}
+}
+
+static struct xn_value *parse_int(const char *text)
+{
+	char *end;
+	int64_t i;
+
+	errno = 0;
+	i = strtoll(text, &end, 10);
+	return errno || end == text || *end ? NULL : xn_int(i);
+}
+
+static struct xn_value *parse_double(const char *text)
+{
+	char *end;
+	double d = strtod(text, &end);
+
+	return end == text || *end ? NULL : xn_float(d);
+}
+
+static struct xn_value *parse_boolean(const char *text)
+{
+	if (strcmp(text, "1") == 0 || strcmp(text, "true") == 0)
+		return xn_bool(true);
+	if (strcmp(text, "0") == 0 || strcmp(text, "false") == 0)
+		return xn_bool(false);
+	return NULL;
+}
+
+static struct xn_value *parse_date(const char *text)
+{
+	int64_t seconds;
+
+	return xn_date_parse(text, &seconds) < 0 ? NULL : xn_datetime(seconds);
+}
+
+static int base64_digit(char c)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	const char *at = c ? strchr(digits, c) : NULL;
+
+	return at ? (int)(at - digits) : -1;
+}
+
+static struct xn_value *parse_base64(const char *text)
+{
+	struct xn_buf bytes XN_CLEANUP(xn_buf_clear_p) = {0};
+	unsigned bits = 0, n_bits = 0;
+
+	for (; *text && *text != '='; text++) {
+		int digit = base64_digit(*text);
+
+		if (strchr(" \t\r\n", *text))
+			continue;
+		if (digit < 0)
+			return NULL;
+		bits = (bits << 6 | (unsigned)digit) & 0xffffff;
+		n_bits += 6;
+		if (n_bits >= 8) {
+			n_bits -= 8;
+			xn_buf_add_char(&bytes, (char)(bits >> n_bits & 0xff));
+		}
+	}
+	if (!xn_text_is_valid(bytes.data ? bytes.data : "", bytes.len))
+		return NULL; /* the API has no field that holds anything but text */
+	return xn_string_len(bytes.data, bytes.len);
+}
+
+static struct xn_value *parse_string(const char *text)
+{
+	return xn_string(text);
+}
+
+static struct xn_value *parse_nil(const char *text)
+{
+	return xn_nil();
+}
+
+static const struct scalar {
+	const char *tag;
+	struct xn_value *(*parse)(const char *text);
+} scalars[] = {
+	{"string", parse_string}, {"int", parse_int},
+	{"i4", parse_int},	  {"i8", parse_int},
+	{"boolean", parse_boolean}, {"double", parse_double},
+	{"dateTime.iso8601", parse_date}, {"base64", parse_base64},
+	{"nil", parse_nil},
+};
+
+static const struct scalar *scalar_find(const char *tag)
+{
+	for (size_t i = 0; i < XN_ARRAY_SIZE(scalars); i++)
+		if (strcmp(scalars[i].tag, tag) == 0)
+			return &scalars[i];
+	return NULL;
+}
+
+/* Tags outside of values: the call's frame. */
+static bool start_envelope(struct parser *p, const char *tag)
+{
+	if (p->place == START && strcmp(tag, "methodCall") == 0)
+		p->place = CALL;
+	else if (p->place == CALL && strcmp(tag, "methodName") == 0 && !p->request->method)
+		return true;
+	else if (p->place == CALL && strcmp(tag, "params") == 0)
+		p->place = PARAMS;
+	else if (p->place == PARAMS && strcmp(tag, "param") == 0)
+		p->place = PARAM;
+	else
+		return false;
+	return true;
+}
+
+static bool start_value_part(struct parser *p, const char *tag)
+{
+	struct frame *in = top(p);
+	bool in_value = in && in->kind == IN_VALUE && !in->value;
+
+	if (strcmp(tag, "value") == 0) {
+		push(p, IN_VALUE, NULL);
+		return true;
+	}
+	if (in_value && strcmp(tag, "array") == 0) {
+		push(p, IN_ARRAY, xn_set_new());
+		return true;
+	}
+	if (in_value && strcmp(tag, "struct") == 0) {
+		push(p, IN_STRUCT, xn_map_new());
+		return true;
+	}
+	if (in && in->kind == IN_STRUCT && strcmp(tag, "member") == 0) {
+		push(p, IN_MEMBER, NULL);
+		return true;
+	}
+	return (in && in->kind == IN_ARRAY && strcmp(tag, "data") == 0) ||
+	       (in && in->kind == IN_MEMBER && strcmp(tag, "name") == 0 && !in->name) ||
+	       (in_value && scalar_find(tag));
+}
+
+static void XMLCALL on_start(void *arg, const XML_Char *tag, const XML_Char **attributes)
+{
+	struct parser *p = arg;
+	bool known;
+
+	if (p->failed)
+		return;
+	p->text.len = 0;
+	known = p->place == PARAM ? start_value_part(p, tag) : start_envelope(p, tag);
+	if (!known)
+		fail(p, "a tag stands where it may not");
+}
+
+static void end_value(struct parser *p)
+{
+	struct frame *in = top(p);
+	struct xn_value *value;
+
+	if (!in || in->kind != IN_VALUE)
+		return;
+	value = in->value;
+	in->value = NULL;
+	if (!value) /* no type tag: the text itself, blanks and all */
+		value = xn_string(xn_buf_cstr(&p->text));
+	p->depth--;
+	deliver(p, value);
+}
+
+/* </array> or </struct>: the container becomes the value around it. */
+static void end_container(struct parser *p)
+{
+	struct xn_value *container = top(p)->value;
+
+	p->depth--;
+	top(p)->value = container;
+}
+
+static void end_member(struct parser *p)
+{
+	struct frame *member = top(p);
+
+	if (!member->name || !member->value) {
+		fail(p, "a member without name or value");
+		return;
+	}
+	p->depth--;
+	xn_map_put(&top(p)->value, member->name, member->value);
+	free(member->name);
+	*member = (struct frame){0};
+}
+
+static void end_scalar(struct parser *p, const struct scalar *scalar)
+{
+	struct frame *in = top(p);
+
+	in->value = scalar->parse(xn_buf_cstr(&p->text));
+	if (!in->value)
+		fail(p, "a value does not fit its type tag");
+}
+
+static void end_in_param(struct parser *p, const char *tag)
+{
+	struct frame *in = top(p);
+	const struct scalar *scalar;
+
+	if (!in)
+		p->place = PARAMS; /* </param> */
+	else if (in->kind == IN_VALUE && (scalar = scalar_find(tag)) && !in->value)
+		end_scalar(p, scalar);
+	else if (in->kind == IN_VALUE)
+		end_value(p);
+	else if (in->kind == IN_MEMBER && strcmp(tag, "name") == 0)
+		in->name = xn_strdup(xn_buf_cstr(&p->text));
+	else if (in->kind == IN_MEMBER)
+		end_member(p);
+	else if (strcmp(tag, "data") != 0)
+		end_container(p);
+}
+
+static void XMLCALL on_end(void *arg, const XML_Char *tag)
+{
+	struct parser *p = arg;
+
+	if (p->failed)
+		return;
+	switch (p->place) {
+	case PARAM:
+		end_in_param(p, tag);
+		break;
+	case PARAMS:
+		p->place = CALL;
+		break;
+	case CALL:
+		if (strcmp(tag, "methodName") != 0)
+			p->place = DONE;
+		else if (p->text.len > XN_METHOD_NAME_MAX)
+			fail(p, "the method's name is too long");
+		else
+			p->request->method = xn_string(xn_buf_cstr(&p->text));
+		break;
+	default:
+		break;
+	}
+	p->text.len = 0;
+}
+
+static void XMLCALL on_text(void *arg, const XML_Char *text, int len)
+{
+	struct parser *p = arg;
+
+	if (p->failed)
+		return;
+	if (p->text.len + (size_t)len > MAX_TEXT)
+		fail(p, "a text is too long");
+	else
+		xn_buf_add(&p->text, text, (size_t)len);
+}
+
+static void XMLCALL on_doctype(void *arg, const XML_Char *name, const XML_Char *sysid,
+			       const XML_Char *pubid, int has_internal_subset)
+{
+	fail(arg, "document types are refused");
+}
+
+static void drop_stack(struct parser *p)
+{
+	while (p->depth) {
+		struct frame *frame = &p->stack[--p->depth];
+
+		xn_value_unref(frame->value);
+		free(frame->name);
+	}
+}
+
+int xn_xmlrpc_parse(const char *body, size_t len, struct xn_request *request, struct xn_buf *why)
+{
+	struct parser p = {.request = request, .why = why};
+	enum XML_Status status;
+
+	*request = (struct xn_request){.protocol = XN_XML_RPC, .params = xn_set_new()};
+	if (len > INT32_MAX)
+		return -1;
+	p.expat = XML_ParserCreate(NULL);
+	if (!p.expat)
+		abort();
+	XML_SetUserData(p.expat, &p);
+	XML_SetElementHandler(p.expat, on_start, on_end);
+	XML_SetCharacterDataHandler(p.expat, on_text);
+	XML_SetStartDoctypeDeclHandler(p.expat, on_doctype);
+	status = XML_Parse(p.expat, body, (int)len, XML_TRUE);
+	if (status != XML_STATUS_OK && !p.failed) {
+		p.failed = true;
+		xn_buf_printf(why, "%s in line %lu", XML_ErrorString(XML_GetErrorCode(p.expat)),
+			      (unsigned long)XML_GetCurrentLineNumber(p.expat));
+	}
+	if (!p.failed && (p.place != DONE || !request->method)) {
+		p.failed = true;
+		xn_buf_add_string(why, "no methodCall with a methodName");
+	}
+	drop_stack(&p);
+	xn_buf_clear(&p.text);
+	XML_ParserFree(p.expat);
+	return p.failed ? -1 : 0;
+}
