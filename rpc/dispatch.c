@@ -2,6 +2,7 @@
  * From a parsed request to a handler and back: name, count, types, session, role (in xapi's order),
  * Async., and the reply that waits until what it promises is visible or durable.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "rpc/rpc_internal.h"
@@ -340,7 +341,7 @@ static void list_methods(struct xn_rpc_call *rc)
 static void run_method(struct xn_rpc_call *rc, bool async, struct xn_error *err)
 {
 	struct xn_call *call = &rc->call;
-	const struct xn_method_impl *impl;
+	const struct xn_method_impl *impl = NULL;
 
 	set_origin(rc); /* a check may already write, such as a session's last_active */
 	if (prepare(rc, &impl, err) < 0) {

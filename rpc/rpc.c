@@ -4,6 +4,7 @@
  */
 #include "rpc/rpc.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
