@@ -1,6 +1,7 @@
 /*
  * The internal bus: typed events between modules. Delivery comes from the loop in publishing order,
- * never inside publish; handlers note the work and return, and may (un)subscribe at will.
+ * never inside publish; handlers note the work and return, and may (un)subscribe at will. A
+ * subscriber gets what is published after it subscribed. Loop thread only.
  * From each row of XN_EVENTS come an enum value, xn_publish_NAME(bus, &ev) and
  * xn_subscribe_NAME(bus, module, handler, arg); a handler of the wrong type does not build.
  */
@@ -14,7 +15,7 @@ struct xn_bus;
 struct xn_subscription;
 
 enum xn_event_id {
-#define XN_EVENT_ID(name, priority) XN_EVENT_##name,
+#define XN_EVENT_ID(name, priority, coalesce) XN_EVENT_##name,
 	XN_EVENTS(XN_EVENT_ID)
 #undef XN_EVENT_ID
 	XN_EVENT_COUNT
@@ -38,7 +39,7 @@ void xn_bus_publish_(struct xn_bus *bus, enum xn_event_id id, const void *ev, si
 struct xn_subscription *xn_bus_subscribe_(struct xn_bus *bus, enum xn_event_id id,
 					  const char *module, void (*handler)(void), void *arg);
 
-#define XN_EVENT_FUNCTIONS(name, priority)                                                      \
+#define XN_EVENT_FUNCTIONS(name, priority, coalesce)                                            \
 	static inline XN_UNUSED void xn_publish_##name(struct xn_bus *bus,                      \
 						       const struct xn_ev_##name *ev)           \
 	{                                                                                       \

@@ -9,7 +9,14 @@
 #include "core/base.h"
 #include "core/error.h"
 
-enum xn_config_type { XN_CONFIG_STRING, XN_CONFIG_INT, XN_CONFIG_BOOL, XN_CONFIG_SIZE, XN_CONFIG_CHOICE };
+enum xn_config_type {
+	XN_CONFIG_STRING,
+	XN_CONFIG_INT,
+	XN_CONFIG_BOOL, /* true, yes, on, false, no, off */
+	XN_CONFIG_SIZE, /* bytes, or with K, M, G, T: powers of 1024 */
+	XN_CONFIG_CHOICE,
+	XN_CONFIG_ADDRESS, /* 127.0.0.1:80, [::1]:80 */
+};
 
 struct xn_config_key {
 	const char *name; /* "state-dir" */
@@ -19,17 +26,20 @@ struct xn_config_key {
 	int64_t min, max;      /* INT, SIZE */
 	const char *argument;  /* for --help: "DIR" */
 	const char *doc;
+	const char *later; /* known, but refused in these words */
 };
 extern const struct xn_config_key xn_config_keys[]; /* ends with .name == NULL */
 
 struct xn_config;
-struct xn_config *xn_config_new(void);
+struct xn_config *xn_config_new(void); /* every key at its default */
 void xn_config_free(struct xn_config *config);
 /* A command-line value wins over the file's. @where for the message: "line 3 of FILE", "--http".
  * Return 0, or -1 with a sentence in *why (the caller frees). */
 int xn_config_set(struct xn_config *config, const char *name, const char *value,
 		  bool from_command_line, const char *where, char **why);
 int xn_config_load_file(struct xn_config *config, const char *path, char **why);
+/* What the daemon itself settles (auto -> sim, default listeners): counts as given; asserts validity. */
+void xn_config_decide(struct xn_config *config, const char *name, const char *value);
 
 bool xn_config_is_set(const struct xn_config *config, const char *name); /* given, not defaulted */
 const char *xn_config_string(const struct xn_config *config, const char *name); /* or NULL */

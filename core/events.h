@@ -18,15 +18,21 @@ struct xn_ev_task_finished { char task[XN_REF_LEN]; };
 struct xn_ev_operation_ended { char object[XN_REF_LEN]; };
 struct xn_ev_daemon_ready { int unused; };
 
-/* X(name, priority): one comment says who publishes and when. */
-#define XN_EVENTS(X)                                                                        \
-	X(domain_changed, XN_PRIO_REFRESH)   /* watcher: a domain appeared, changed or died */  \
-	X(db_committed, XN_PRIO_REPLY)       /* db: rows up to .generation are readable */      \
-	X(db_durable, XN_PRIO_REPLY)         /* db: changes up to .generation survive power loss */ \
-	X(db_failed, XN_PRIO_REPLY)          /* db: the store refuses writes (0: works again) */ \
-	X(session_ended, XN_PRIO_EVENT)      /* auth: logout or garbage collection */           \
-	X(task_finished, XN_PRIO_EVENT)      /* task: final status is readable */               \
-	X(operation_ended, XN_PRIO_EVENT)    /* operation: the object is free for the next */   \
-	X(daemon_ready, XN_PRIO_EVENT)       /* main: all modules started, listeners serve */
+/*
+ * A fact that is published again before it was delivered is delivered once. What counts as the same
+ * fact bounds the queue: all members equal, or any later event of this name.
+ */
+enum xn_coalesce { XN_SAME_PAYLOAD, XN_LATEST_ONLY };
+
+/* X(name, priority, coalescing): one comment says who publishes and when. */
+#define XN_EVENTS(X)                                                                              \
+	X(domain_changed, XN_PRIO_REFRESH, XN_SAME_PAYLOAD) /* watcher: a domain appeared, changed, died */ \
+	X(db_committed, XN_PRIO_REPLY, XN_LATEST_ONLY) /* db: rows up to .generation are readable */ \
+	X(db_durable, XN_PRIO_REPLY, XN_LATEST_ONLY) /* db: changes up to .generation survive power loss */ \
+	X(db_failed, XN_PRIO_REPLY, XN_LATEST_ONLY) /* db: the store refuses writes (0: works again) */ \
+	X(session_ended, XN_PRIO_EVENT, XN_SAME_PAYLOAD) /* auth: logout or garbage collection */  \
+	X(task_finished, XN_PRIO_EVENT, XN_SAME_PAYLOAD) /* task: final status is readable */      \
+	X(operation_ended, XN_PRIO_EVENT, XN_SAME_PAYLOAD) /* operation: the object is free for the next */ \
+	X(daemon_ready, XN_PRIO_EVENT, XN_LATEST_ONLY) /* main: all modules started, listeners serve */
 
 #endif

@@ -4,7 +4,7 @@
  * so the two back ends (loop_event.c on libevent, loop_virtual.c in virtual time from a seed)
  * differ only in how they wait and in what the clock says. One thread owns the loop and all state.
  *
- * A turn: expired timers, ready descriptors and worker results, then deferred calls by
+ * A turn: ready descriptors and worker results, expired timers, then deferred calls by
  * priority until none is left (bounded, see XN_TURN_BUDGET_US), then the turn-end hooks
  * (the database commits there), which may defer more; then it waits.
  */
@@ -20,11 +20,16 @@ struct xn_loop *xn_loop_new(void);		   /* real time, libevent */
 struct xn_loop *xn_loop_new_virtual(uint64_t seed); /* virtual time; no real descriptors */
 void xn_loop_free(struct xn_loop *loop);
 
-void xn_loop_run(struct xn_loop *loop);	 /* until xn_loop_stop() */
+/* Deferred calls of one turn run at most about this long; then hooks and descriptors get their turn.
+ * The lower priorities that are still waiting move on by one call each, so none starves. */
+enum { XN_TURN_BUDGET_US = 1000 };
+
+/* Until xn_loop_stop(); a virtual loop also ends when nothing is left that could ever run. */
+void xn_loop_run(struct xn_loop *loop);
 void xn_loop_stop(struct xn_loop *loop); /* ends run() after the current turn's hooks */
 /*
  * One turn. @wait_us: longest wait, -1 for ever, 0 none. Return whether anything ran. For tests; a
- * virtual loop jumps its clock to the next timer instead of waiting (not beyond @wait_us).
+ * virtual loop jumps its clock to the next timer instead of waiting, or by @wait_us if that is less.
  */
 bool xn_loop_turn(struct xn_loop *loop, int64_t wait_us);
 bool xn_loop_is_virtual(const struct xn_loop *loop);
@@ -106,6 +111,9 @@ struct xn_stall_stats {
 	int64_t longest_us;	 /* since the last reset */
 	const char *longest_name; /* what ran, when known */
 };
+/* Says what the callback that runs now does, for the meter: an event's, a step's, a method's name.
+ * @name lives for ever. */
+void xn_loop_name_callback(struct xn_loop *loop, const char *name);
 void xn_loop_stalls(struct xn_loop *loop, struct xn_stall_stats *out, bool reset);
 
 #endif

@@ -26,11 +26,20 @@ struct xn_core {
 	const struct xn_op_store *op_store; /* journal of operations, set by modules/task */
 	struct xn_modules *modules;
 	struct xn_engine *engine; /* core/op.h */
+	struct xn_buf addresses;  /* what is served, one a word: for the log line that says so */
 };
 
+/* Makes @core around a loop, log and configuration, which stay the caller's. */
+void xn_core_init(struct xn_core *core, struct xn_loop *loop, struct xn_log *log,
+		  struct xn_config *config);
+void xn_core_clear(struct xn_core *core); /* modules are stopped before */
+/* "http://127.0.0.1:80": told by whoever opened a listener, in its start. */
+void xn_core_add_address(struct xn_core *core, const char *address);
+
 /*
- * init allocates and does no I/O; start opens, subscribes, listens; stop undoes whatever
- * happened so far, also after a failed start, frees the state, and cannot fail.
+ * init allocates, subscribes to the bus (so that --graph sees it) and does no I/O; start opens and
+ * listens; stop undoes whatever happened so far, also without or after a failed start, frees the
+ * state, and cannot fail. A failed init has cleaned up after itself.
  */
 struct xn_module {
 	const char *name;	  /* the folder's name, and the prefix of its log lines */
@@ -42,8 +51,16 @@ struct xn_module {
 	void (*stop)(void *state);
 };
 
-/* @list ends with NULL. init of all, then start of all, in the order of `.needs`; on failure what
- * was begun is stopped. Methods are registered between init and start. */
+struct xn_modules;
+/*
+ * xn_modules_init - put modules in order of `.needs` (as listed where that leaves it open), then init
+ * each, declare what it publishes, register its methods
+ * @list: ends with NULL; the caller's, for as long as the modules live. core->modules is set.
+ * Return: NULL with @err for a cycle, a missing module, a failure; what was begun is undone.
+ */
+struct xn_modules *xn_modules_init(struct xn_core *core, const struct xn_module *const *list,
+				   struct xn_error *err);
+/* The same, then start of all. */
 struct xn_modules *xn_modules_start(struct xn_core *core, const struct xn_module *const *list,
 				    struct xn_error *err);
 void xn_modules_stop(struct xn_modules *modules); /* in reverse order; NULL is fine */

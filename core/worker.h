@@ -15,6 +15,7 @@ struct xn_work {
 	/* On the loop, once. May free the work. */
 	void (*done)(struct xn_work *work, int rc);
 	int rc;
+	bool queued; /* not begun yet; the pool's */
 };
 
 struct xn_pool *xn_pool_new(struct xn_loop *loop, const char *name, unsigned width);

@@ -1,0 +1,365 @@
+/* The configuration table and its values; see config.h. */
+#include "core/config.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LATER "comes with a later release"
+
+/* One row a key. Modules read their keys in init or start, by name. */
+const struct xn_config_key xn_config_keys[] = {
+	{"state-dir", XN_CONFIG_STRING, "/var/lib/xenolith", .argument = "DIR",
+	 .doc = "where everything that must survive is kept"},
+	{"hypervisor", XN_CONFIG_CHOICE, "auto", .choices = "sim|xen|auto", .argument = "NAME",
+	 .doc = "what runs the domains; auto: Xen on a control domain, else the simulator"},
+	{"http", XN_CONFIG_ADDRESS, .argument = "ADDR:PORT", .doc = "serve plain HTTP there"},
+	{"https", XN_CONFIG_ADDRESS, .argument = "ADDR:PORT", .doc = "serve HTTPS there",
+	 .later = LATER},
+	{"socket", XN_CONFIG_STRING, .argument = "PATH", .doc = "serve HTTP on this Unix socket"},
+	{"xenstore-socket", XN_CONFIG_STRING, .argument = "PATH",
+	 .doc = "serve the xenstore protocol on this Unix socket", .later = LATER},
+	{"password-file", XN_CONFIG_STRING, .argument = "FILE",
+	 .doc = "holds one line: the password of the login root"},
+	{"log-level", XN_CONFIG_CHOICE, "info", .choices = "error|warn|info|debug",
+	 .argument = "LEVEL", .doc = "least important lines that are still written"},
+	{"log-format", XN_CONFIG_CHOICE, "text", .choices = "text|json", .argument = "FORMAT",
+	 .doc = "how log lines look"},
+	{NULL},
+};
+
+enum { N_KEYS = XN_ARRAY_SIZE(xn_config_keys) - 1, MAX_FILE_BYTES = 1 << 20 };
+
+struct setting {
+	char *text; /* as given, or NULL: the default holds */
+	int64_t number;
+	bool from_command_line;
+};
+
+struct xn_config {
+	struct setting settings[N_KEYS];
+};
+
+static int find_key(const char *name)
+{
+	for (int i = 0; i < (int)N_KEYS; i++)
+		if (strcmp(xn_config_keys[i].name, name) == 0)
+			return i;
+	return -1;
+}
+
+/* Asking for a key that is not in the table is our bug. */
+static int need_key(const char *name)
+{
+	int i = find_key(name);
+
+	if (i < 0)
+		abort();
+	return i;
+}
+
+/* ---- values ---- */
+
+static int parse_number(const char *text, bool is_size, int64_t *out)
+{
+	static const char suffixes[] = "KMGT";
+	int64_t factor = 1;
+	const char *suffix;
+	char *end;
+
+	errno = 0;
+	*out = strtoll(text, &end, 10);
+	if (errno || end == text || isspace((unsigned char)*text))
+		return -EINVAL;
+	if (is_size && *end && (suffix = strchr(suffixes, *end))) {
+		factor = INT64_C(1) << 10 * (suffix - suffixes + 1);
+		end++;
+		if (strcmp(end, "iB") == 0)
+			end += 2;
+	}
+	if (*end || __builtin_mul_overflow(*out, factor, out))
+		return -EINVAL;
+	return 0;
+}
+
+static int parse_bool(const char *text, int64_t *out)
+{
+	static const struct {
+		const char *text;
+		bool value;
+	} words[] = {{"true", true}, {"yes", true}, {"on", true},
+		     {"false", false}, {"no", false}, {"off", false}};
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(words); i++) {
+		if (strcmp(text, words[i].text) == 0) {
+			*out = words[i].value;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static bool is_choice(const char *choices, const char *text)
+{
+	size_t len = strlen(text);
+
+	for (const char *at = choices; at; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL)
+		if (strcspn(at, "|") == len && strncmp(at, text, len) == 0)
+			return true;
+	return false;
+}
+
+static bool is_port(const char *text)
+{
+	int64_t port;
+
+	return parse_number(text, false, &port) == 0 && port >= 0 && port <= 65535;
+}
+
+static bool is_address(const char *text)
+{
+	bool is_v6 = *text == '[';
+	const char *host = text + is_v6, *end = is_v6 ? strstr(text, "]:") : strrchr(text, ':');
+	char copy[INET6_ADDRSTRLEN];
+	uint8_t bytes[16];
+
+	if (!end || (size_t)(end - host) >= sizeof(copy) || !is_port(end + 1 + is_v6))
+		return false;
+	memcpy(copy, host, end - host);
+	copy[end - host] = '\0';
+	return inet_pton(is_v6 ? AF_INET6 : AF_INET, copy, bytes) == 1;
+}
+
+static char *check_number(const struct xn_config_key *key, const char *text, int64_t *number)
+{
+	bool is_size = key->type == XN_CONFIG_SIZE;
+
+	if (parse_number(text, is_size, number) < 0)
+		return xn_asprintf("\"%s\" is no %s", text,
+				   is_size ? "size (a number of bytes, or with K, M, G, T)"
+					   : "number");
+	if (*number < key->min || *number > key->max)
+		return xn_asprintf("%s is not between %" PRId64 " and %" PRId64, text, key->min,
+				   key->max);
+	return NULL;
+}
+
+/* NULL, or what is wrong with @text (the caller's). */
+static char *check_value(const struct xn_config_key *key, const char *text, int64_t *number)
+{
+	switch (key->type) {
+	case XN_CONFIG_INT:
+	case XN_CONFIG_SIZE:
+		return check_number(key, text, number);
+	case XN_CONFIG_BOOL:
+		if (parse_bool(text, number) < 0)
+			return xn_asprintf("\"%s\" is neither true nor false", text);
+		return NULL;
+	case XN_CONFIG_CHOICE:
+		if (!is_choice(key->choices, text))
+			return xn_asprintf("\"%s\" is none of %s", text, key->choices);
+		return NULL;
+	case XN_CONFIG_ADDRESS:
+		if (!is_address(text))
+			return xn_asprintf("\"%s\" is no address and port (127.0.0.1:80, [::1]:80)",
+					   text);
+		return NULL;
+	case XN_CONFIG_STRING:
+		if (!*text)
+			return xn_strdup("the value is empty");
+		return NULL;
+	}
+	return NULL;
+}
+
+struct xn_config *xn_config_new(void)
+{
+	struct xn_config *config = xn_calloc(1, sizeof(*config));
+
+	for (int i = 0; i < (int)N_KEYS; i++) {
+		const struct xn_config_key *key = &xn_config_keys[i];
+		char *wrong = key->otherwise ? check_value(key, key->otherwise,
+							   &config->settings[i].number)
+					     : NULL;
+		if (wrong)
+			abort(); /* a default that its own row refuses */
+	}
+	return config;
+}
+
+void xn_config_free(struct xn_config *config)
+{
+	if (!config)
+		return;
+	for (int i = 0; i < (int)N_KEYS; i++)
+		free(config->settings[i].text);
+	free(config);
+}
+
+static void store(struct setting *setting, const char *text, int64_t number)
+{
+	char *copy = xn_strdup(text); /* @text may be the old one */
+
+	free(setting->text);
+	setting->text = copy;
+	setting->number = number;
+}
+
+int xn_config_set(struct xn_config *config, const char *name, const char *value,
+		  bool from_command_line, const char *where, char **why)
+{
+	int i = find_key(name);
+	const struct xn_config_key *key = &xn_config_keys[i < 0 ? 0 : i];
+	struct setting *setting = &config->settings[i < 0 ? 0 : i];
+	int64_t number = 0;
+	char *wrong;
+
+	if (i < 0) {
+		*why = xn_asprintf("%s: there is no option \"%s\"", where, name);
+		return -1;
+	}
+	if (key->later) {
+		*why = xn_asprintf("%s: %s %s", where, name, key->later);
+		return -1;
+	}
+	if (setting->text && setting->from_command_line == from_command_line) {
+		*why = xn_asprintf("%s: %s is given twice", where, name);
+		return -1;
+	}
+	wrong = check_value(key, value, &number);
+	if (wrong) {
+		*why = xn_asprintf("%s: %s: %s", where, name, wrong);
+		free(wrong);
+		return -1;
+	}
+	if (setting->text && !from_command_line)
+		return 0; /* the command line has said it */
+	store(setting, value, number);
+	setting->from_command_line = from_command_line;
+	return 0;
+}
+
+void xn_config_decide(struct xn_config *config, const char *name, const char *value)
+{
+	int i = need_key(name);
+	int64_t number = 0;
+	char *wrong = check_value(&xn_config_keys[i], value, &number);
+
+	if (wrong)
+		abort();
+	store(&config->settings[i], value, number);
+}
+
+/* ---- the file ---- */
+
+static char *trim(char *s)
+{
+	char *end;
+
+	while (isspace((unsigned char)*s))
+		s++;
+	end = s + strlen(s);
+	while (end > s && isspace((unsigned char)end[-1]))
+		end--;
+	*end = '\0';
+	return s;
+}
+
+static int set_from_line(struct xn_config *config, char *line, const char *where, char **why)
+{
+	char *equals, *value;
+	size_t len;
+
+	line = trim(line);
+	if (!*line || *line == '#')
+		return 0;
+	equals = strchr(line, '=');
+	if (!equals) {
+		*why = xn_asprintf("%s: \"%.60s\" is not of the form name = value", where, line);
+		return -1;
+	}
+	*equals = '\0';
+	value = trim(equals + 1);
+	len = strlen(value);
+	if (len >= 2 && value[0] == '"' && value[len - 1] == '"') {
+		value[len - 1] = '\0';
+		value++;
+	}
+	return xn_config_set(config, trim(line), value, false, where, why);
+}
+
+/* The whole file as text, or NULL with *why. */
+static char *read_text(const char *path, char **why)
+{
+	FILE *file = fopen(path, "re");
+	char *text = NULL;
+	size_t len;
+
+	if (!file) {
+		*why = xn_asprintf("%s: %s", path, strerror(errno));
+		return NULL;
+	}
+	text = xn_malloc(MAX_FILE_BYTES + 1);
+	len = fread(text, 1, MAX_FILE_BYTES + 1, file);
+	if (ferror(file))
+		*why = xn_asprintf("%s: %s", path, strerror(errno));
+	else if (len > MAX_FILE_BYTES)
+		*why = xn_asprintf("%s: larger than %d bytes", path, (int)MAX_FILE_BYTES);
+	else if (memchr(text, '\0', len))
+		*why = xn_asprintf("%s: not a text file", path);
+	fclose(file);
+	if (*why) {
+		free(text);
+		return NULL;
+	}
+	text[len] = '\0';
+	return text;
+}
+
+int xn_config_load_file(struct xn_config *config, const char *path, char **why)
+{
+	char *rest, *line, *text;
+	unsigned number = 0;
+	int rc = 0;
+
+	*why = NULL;
+	text = rest = read_text(path, why);
+	while (rc == 0 && (line = strsep(&rest, "\n"))) {
+		char *where = xn_asprintf("%s, line %u", path, ++number);
+
+		rc = set_from_line(config, line, where, why);
+		free(where);
+	}
+	if (!text)
+		rc = -1;
+	free(text);
+	return rc;
+}
+
+/* ---- reading ---- */
+
+bool xn_config_is_set(const struct xn_config *config, const char *name)
+{
+	return config->settings[need_key(name)].text != NULL;
+}
+
+const char *xn_config_string(const struct xn_config *config, const char *name)
+{
+	int i = need_key(name);
+	const char *text = config->settings[i].text;
+
+	return text ? text : xn_config_keys[i].otherwise;
+}
+
+int64_t xn_config_int(const struct xn_config *config, const char *name)
+{
+	return config->settings[need_key(name)].number;
+}
+
+bool xn_config_bool(const struct xn_config *config, const char *name)
+{
+	return xn_config_int(config, name) != 0;
+}

@@ -1,0 +1,262 @@
+/*
+ * The real loop: waiting, descriptors and signals on libevent, time from the kernel. Timers are
+ * loop.c's own; one timerfd wakes us for the earliest of them and is set again only when an earlier
+ * one appears, so that a busy turn costs one epoll_wait and nothing else.
+ */
+#include "core/loop_internal.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+struct signal_watch {
+	struct signal_watch *next;
+	struct event event;
+	struct xn_loop *loop;
+	void (*run)(int signo, void *arg);
+	void *arg;
+};
+
+struct event_loop {
+	struct xn_loop loop;
+	struct event_base *base;
+	struct event wakeup;
+	int timer_fd;
+	int64_t wakeup_us; /* when timer_fd fires; 0: not set */
+	struct signal_watch *signals;
+	uint8_t random[512]; /* read ahead from the kernel, wiped as it is used */
+	size_t random_left;
+};
+
+struct event_io {
+	struct xn_io io;
+	struct event event;
+	int events; /* XN_IO_* */
+	void (*ready)(int fd, int events, void *arg);
+	void *arg;
+};
+
+static struct event_loop *from_loop(const struct xn_loop *loop)
+{
+	return xn_container_of(loop, struct event_loop, loop);
+}
+
+static int64_t clock_us(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return ts.tv_sec * INT64_C(1000000) + ts.tv_nsec / 1000;
+}
+
+static int64_t event_now_us(const struct xn_loop *loop)
+{
+	return clock_us(CLOCK_MONOTONIC);
+}
+
+static int64_t event_wall_us(const struct xn_loop *loop)
+{
+	return clock_us(CLOCK_REALTIME);
+}
+
+static void event_random_bytes(struct xn_loop *loop, void *out, size_t len)
+{
+	struct event_loop *e = from_loop(loop);
+	uint8_t *p = out;
+
+	while (len) {
+		size_t n;
+
+		if (!e->random_left) {
+			ssize_t got = getrandom(e->random, sizeof(e->random), 0);
+
+			if (got < 0 && errno == EINTR)
+				continue;
+			if (got != sizeof(e->random))
+				abort(); /* no randomness, no secrets: nothing to go on with */
+			e->random_left = sizeof(e->random);
+		}
+		n = len < e->random_left ? len : e->random_left;
+		e->random_left -= n;
+		memcpy(p, e->random + e->random_left, n);
+		explicit_bzero(e->random + e->random_left, n);
+		p += n;
+		len -= n;
+	}
+}
+
+/* ---- waiting ---- */
+
+static void on_wakeup(evutil_socket_t fd, short what, void *arg)
+{
+	struct event_loop *e = arg;
+	uint64_t times;
+
+	e->wakeup_us = 0;
+	if (read(fd, &times, sizeof(times)) < 0)
+		return; /* set anew since it fired */
+}
+
+/* An alarm that comes too early only costs an empty turn, so a later one is not worth a call. */
+static void set_wakeup(struct event_loop *e, int64_t due_us)
+{
+	struct itimerspec when = {.it_value = {due_us / 1000000, due_us % 1000000 * 1000}};
+
+	if (e->wakeup_us && e->wakeup_us <= due_us)
+		return;
+	e->wakeup_us = due_us;
+	if (timerfd_settime(e->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) < 0)
+		abort();
+}
+
+static bool event_wait(struct xn_loop *loop, int64_t wait_us)
+{
+	struct event_loop *e = from_loop(loop);
+
+	if (wait_us > 0)
+		set_wakeup(e, loop->now_us + wait_us);
+	if (event_base_loop(e->base, wait_us ? EVLOOP_ONCE : EVLOOP_NONBLOCK) < 0)
+		abort();
+	return true;
+}
+
+/* ---- descriptors ---- */
+
+static void on_ready(evutil_socket_t fd, short what, void *arg)
+{
+	struct event_io *io = arg;
+	struct xn_loop *loop = io->io.loop;
+	int events = (what & EV_READ ? XN_IO_READ : 0) | (what & EV_WRITE ? XN_IO_WRITE : 0);
+
+	xn_loop_enter_(loop, "descriptor");
+	io->ready(fd, events, io->arg); /* may free io */
+	xn_loop_leave_(loop);
+}
+
+static void io_watch(struct event_io *io, int fd, int events)
+{
+	short what = (events & XN_IO_READ ? EV_READ : 0) | (events & XN_IO_WRITE ? EV_WRITE : 0);
+
+	io->events = events;
+	event_assign(&io->event, from_loop(io->io.loop)->base, fd, what | EV_PERSIST, on_ready, io);
+	if (events && event_add(&io->event, NULL) < 0)
+		abort();
+}
+
+static struct xn_io *event_io_new(struct xn_loop *loop, int fd, int events,
+				  void (*ready)(int fd, int events, void *arg), void *arg)
+{
+	struct event_io *io = xn_calloc(1, sizeof(*io));
+
+	io->io.loop = loop;
+	io->ready = ready;
+	io->arg = arg;
+	io_watch(io, fd, events);
+	return &io->io;
+}
+
+static void event_io_set(struct xn_io *base, int events)
+{
+	struct event_io *io = xn_container_of(base, struct event_io, io);
+
+	if (io->events == events)
+		return;
+	event_del(&io->event);
+	io_watch(io, event_get_fd(&io->event), events);
+}
+
+static void event_io_free(struct xn_io *base)
+{
+	struct event_io *io = xn_container_of(base, struct event_io, io);
+
+	event_del(&io->event);
+	free(io);
+}
+
+/* ---- signals ---- */
+
+static void on_signal_event(evutil_socket_t signo, short what, void *arg)
+{
+	struct signal_watch *watch = arg;
+	struct xn_loop *loop = watch->loop;
+
+	xn_loop_enter_(loop, "signal");
+	watch->run(signo, watch->arg);
+	xn_loop_leave_(loop);
+}
+
+static int event_on_signal(struct xn_loop *loop, int signo, void (*run)(int signo, void *arg),
+			   void *arg)
+{
+	struct event_loop *e = from_loop(loop);
+	struct signal_watch *watch = xn_calloc(1, sizeof(*watch));
+
+	watch->loop = loop;
+	watch->run = run;
+	watch->arg = arg;
+	event_assign(&watch->event, e->base, signo, EV_SIGNAL | EV_PERSIST, on_signal_event, watch);
+	if (event_add(&watch->event, NULL) < 0) {
+		free(watch);
+		return -EINVAL;
+	}
+	watch->next = e->signals;
+	e->signals = watch;
+	return 0;
+}
+
+/* ---- life ---- */
+
+static void event_free_loop(struct xn_loop *loop)
+{
+	struct event_loop *e = from_loop(loop);
+
+	while (e->signals) {
+		struct signal_watch *watch = e->signals;
+
+		e->signals = watch->next;
+		event_del(&watch->event);
+		free(watch);
+	}
+	event_del(&e->wakeup);
+	event_base_free(e->base);
+	close(e->timer_fd);
+	free(e);
+}
+
+static const struct xn_loop_ops event_ops = {
+	.wait = event_wait,
+	.now_us = event_now_us,
+	.wall_us = event_wall_us,
+	.random_bytes = event_random_bytes,
+	.io_new = event_io_new,
+	.io_set = event_io_set,
+	.io_free = event_io_free,
+	.on_signal = event_on_signal,
+	.free = event_free_loop,
+};
+
+struct xn_loop *xn_loop_new(void)
+{
+	struct event_loop *e = xn_calloc(1, sizeof(*e));
+	struct event_config *config = event_config_new();
+
+	/* No locks: one thread. No cached time: libevent's clock is not used. */
+	if (!config || event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) < 0 ||
+	    event_config_set_flag(config, EVENT_BASE_FLAG_NO_CACHE_TIME) < 0 ||
+	    !(e->base = event_base_new_with_config(config)))
+		abort();
+	event_config_free(config);
+	e->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (e->timer_fd < 0)
+		abort();
+	event_assign(&e->wakeup, e->base, e->timer_fd, EV_READ | EV_PERSIST, on_wakeup, e);
+	if (event_add(&e->wakeup, NULL) < 0)
+		abort();
+	xn_loop_init_(&e->loop, &event_ops);
+	return &e->loop;
+}

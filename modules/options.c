@@ -1,0 +1,187 @@
+/*
+ * Flags of the daemon: each configuration key is one (--state-dir DIR), and a few more say what to do
+ * instead of serving. Nothing here opens a socket or a state folder.
+ */
+#include "modules/options.h"
+
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/buf.h"
+
+static const struct mode {
+	const char *flag;
+	enum xn_run_mode mode;
+	const char *doc;
+} modes[] = {
+	{"check-config", XN_MODE_CHECK_CONFIG, "check flags and configuration file, then end"},
+	{"graph", XN_MODE_GRAPH, "print who publishes and reads which event, as Graphviz dot"},
+	{"unimplemented", XN_MODE_UNIMPLEMENTED, "list the API calls that answer NOT_IMPLEMENTED"},
+	{"version", XN_MODE_VERSION, "print the version"},
+	{"help", XN_MODE_HELP, "print this text"},
+};
+
+enum {
+	MAX_KEYS = 64,
+	OPTION_CONFIG = 'c',
+	OPTION_MODE = 0x100, /* + index in modes[] */
+	OPTION_KEY = 0x200,  /* + index in xn_config_keys[] */
+};
+
+static void make_long_options(struct option *out)
+{
+	*out++ = (struct option){"config", required_argument, NULL, OPTION_CONFIG};
+	for (size_t i = 0; i < XN_ARRAY_SIZE(modes); i++)
+		*out++ = (struct option){modes[i].flag, no_argument, NULL, OPTION_MODE + i};
+	for (int i = 0; xn_config_keys[i].name && i < MAX_KEYS; i++)
+		*out++ = (struct option){xn_config_keys[i].name, required_argument, NULL,
+					 OPTION_KEY + i};
+	*out = (struct option){0};
+}
+
+static int set_flag(struct xn_config *config, const char *name, const char *value, char **why)
+{
+	char *where = xn_asprintf("--%s", name);
+	int rc = xn_config_set(config, name, value, true, where, why);
+
+	free(where);
+	return rc;
+}
+
+int xn_options_read(struct xn_config *config, int argc, char **argv, enum xn_run_mode *mode_out,
+		    char **why)
+{
+	struct option options[MAX_KEYS + XN_ARRAY_SIZE(modes) + 2];
+	const char *file = NULL;
+	int option;
+
+	make_long_options(options);
+	*mode_out = XN_MODE_SERVE;
+	*why = NULL;
+	optind = 0; /* start over: a test reads more than one command line */
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, ":", options, NULL)) >= 0) {
+		if (option == OPTION_CONFIG) {
+			file = optarg;
+		} else if (option >= OPTION_KEY) {
+			if (set_flag(config, xn_config_keys[option - OPTION_KEY].name, optarg, why) < 0)
+				return -1;
+		} else if (option >= OPTION_MODE) {
+			*mode_out = modes[option - OPTION_MODE].mode;
+		} else {
+			*why = xn_asprintf(option == ':' ? "%s needs a value"
+							 : "there is no option %s (see --help)",
+					   argv[optind - 1]);
+			return -1;
+		}
+	}
+	if (optind < argc) {
+		*why = xn_asprintf("\"%s\" is not an option (see --help)", argv[optind]);
+		return -1;
+	}
+	return file ? xn_config_load_file(config, file, why) : 0;
+}
+
+/* ---- what the machine decides ---- */
+
+static bool is_control_domain(void)
+{
+	int fd = open("/proc/xen/capabilities", O_RDONLY | O_CLOEXEC);
+	char text[64];
+	ssize_t n;
+
+	if (fd < 0)
+		return false;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	return strstr(text, "control_d") != NULL;
+}
+
+#ifdef XN_HAVE_LIBXL
+static const bool has_xen = true;
+#else
+static const bool has_xen = false;
+#endif
+
+static int settle_hypervisor(struct xn_config *config, struct xn_buf *notes, char **why)
+{
+	const char *named = xn_config_string(config, "hypervisor");
+
+	if (strcmp(named, "xen") == 0 && !has_xen) {
+		*why = xn_strdup("hypervisor xen: this build has no Xen back end, it comes with a later "
+				 "release; use sim");
+		return -1;
+	}
+	if (strcmp(named, "auto") != 0)
+		return 0;
+	if (has_xen && is_control_domain()) {
+		xn_config_decide(config, "hypervisor", "xen");
+		return 0;
+	}
+	xn_buf_printf(notes, "%s: domains run on the simulated hypervisor\n",
+		      is_control_domain() ? "this build has no Xen back end"
+					  : "this is no Xen control domain");
+	xn_config_decide(config, "hypervisor", "sim");
+	return 0;
+}
+
+static int settle_listeners(struct xn_config *config, struct xn_buf *notes, char **why)
+{
+	static const char *const listeners[] = {"http", "https", "socket", "xenstore-socket"};
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(listeners); i++)
+		if (xn_config_is_set(config, listeners[i]))
+			return 0;
+	if (geteuid() != 0) {
+		*why = xn_strdup("no listener is named: use --http ADDR:PORT or --socket PATH (only root "
+				 "has defaults)");
+		return -1;
+	}
+	xn_config_decide(config, "http", XN_DEFAULT_HTTP);
+	xn_config_decide(config, "socket", XN_DEFAULT_SOCKET);
+	xn_buf_add_string(notes, "127.0.0.1:443 is not served: HTTPS comes with a later release\n");
+	return 0;
+}
+
+int xn_options_settle(struct xn_config *config, struct xn_buf *notes, char **why)
+{
+	*why = NULL;
+	if (settle_hypervisor(config, notes, why) < 0)
+		return -1;
+	return settle_listeners(config, notes, why);
+}
+
+/* ---- help ---- */
+
+static void print_line(const char *flag, const char *argument, const char *doc, const char *more)
+{
+	char left[40];
+
+	snprintf(left, sizeof(left), "--%s %s", flag, argument ? argument : "");
+	printf("  %-30s %s%s\n", left, doc, more);
+}
+
+void xn_options_print_help(void)
+{
+	printf("usage: xenolithd [--config FILE] [OPTION]...\n\n"
+	       "The Xen control plane in one process. Runs in the foreground.\n\n");
+	print_line("config", "FILE", "read the options below from there too, as name = value", "");
+	for (const struct xn_config_key *key = xn_config_keys; key->name; key++) {
+		char *more = key->later		      ? xn_asprintf(" (%s)", key->later)
+			     : key->choices	      ? xn_asprintf(" (%s)", key->choices)
+			     : key->otherwise	      ? xn_asprintf(" (%s)", key->otherwise)
+						      : xn_strdup("");
+
+		print_line(key->name, key->argument, key->doc, more);
+		free(more);
+	}
+	printf("\nWith no listener named, root gets --http " XN_DEFAULT_HTTP
+	       " --socket " XN_DEFAULT_SOCKET ".\n"
+	       "\nInstead of serving:\n");
+	for (size_t i = 0; i < XN_ARRAY_SIZE(modes); i++)
+		print_line(modes[i].flag, NULL, modes[i].doc, "");
+}

@@ -1,0 +1,33 @@
+/* Command line and configuration of the daemon, checked as a whole. */
+#ifndef XN_OPTIONS_H
+#define XN_OPTIONS_H
+
+#include "core/config.h"
+
+#define XN_DEFAULT_HTTP "127.0.0.1:80"
+#define XN_DEFAULT_SOCKET "/var/lib/xcp/xapi" /* where clients on the host look for xapi */
+
+enum xn_run_mode {
+	XN_MODE_SERVE,
+	XN_MODE_CHECK_CONFIG,
+	XN_MODE_GRAPH,
+	XN_MODE_UNIMPLEMENTED,
+	XN_MODE_VERSION,
+	XN_MODE_HELP,
+};
+
+/* Reads flags and the file that --config names into @config. 0, or -1 with a sentence in *why. */
+int xn_options_read(struct xn_config *config, int argc, char **argv, enum xn_run_mode *mode_out,
+		    char **why);
+
+/*
+ * xn_options_settle - what depends on this machine: the back end that `auto` means, the listeners
+ * @notes: gets a sentence a line about what the user may not expect; may stay empty
+ * Return: 0, or -1 with a sentence in *why.
+ */
+struct xn_buf;
+int xn_options_settle(struct xn_config *config, struct xn_buf *notes, char **why);
+
+void xn_options_print_help(void);
+
+#endif
