@@ -81,7 +81,9 @@ int xn_methods_add(struct xn_methods *methods, const struct xn_method_impl *impl
 }
 
 int xn_methods_add_kind(struct xn_methods *methods, enum xn_method_kind kind,
-			void (*run)(struct xn_call *call), void *state, struct xn_error *err)
+			void (*run)(struct xn_call *call),
+			int (*check)(struct xn_call *call, struct xn_error *err), void *state,
+			struct xn_error *err)
 {
 	if (kind == XN_M_EXPLICIT)
 		return xn_error_set(err, XN_ERR_INTERNAL_ERROR,
@@ -92,7 +94,7 @@ int xn_methods_add_kind(struct xn_methods *methods, enum xn_method_kind kind,
 		if (xn_methods[i].kind != kind || slot->impl.run)
 			continue;
 		*slot = (struct handler){
-			.impl = {.name = xn_methods[i].name, .run = run},
+			.impl = {.name = xn_methods[i].name, .run = run, .check = check},
 			.state = state,
 			.by_kind = true,
 		};

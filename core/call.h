@@ -91,7 +91,9 @@ void xn_methods_free(struct xn_methods *methods);
 int xn_methods_add(struct xn_methods *methods, const struct xn_method_impl *impl, void *state,
 		   struct xn_error *err);
 int xn_methods_add_kind(struct xn_methods *methods, enum xn_method_kind kind,
-			void (*run)(struct xn_call *call), void *state, struct xn_error *err);
+			void (*run)(struct xn_call *call),
+			int (*check)(struct xn_call *call, struct xn_error *err), /* or NULL */
+			void *state, struct xn_error *err);
 /* What answers @method, or NULL: NOT_IMPLEMENTED. */
 const struct xn_method_impl *xn_methods_find(const struct xn_methods *methods,
 					     const struct xn_method *method, void **state_out);

@@ -4,9 +4,10 @@
  */
 #include "core/schema/schema_internal.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <strings.h>
+
+#include "core/json.h"
 
 /* The same as fnv1a() in gen.py. */
 static uint32_t hash(uint32_t seed, const char *name)
@@ -82,66 +83,21 @@ const char *xn_error_code_find(const char *code)
 }
 
 /*
- * gen.py has held every default against its type, so a wrong shape here is our bug. The values are
- * made immortal: they live as long as the process and are shared by every row.
+ * gen.py has held every default against its type, so a failure here is our bug. The values are made
+ * immortal: they live as long as the process and are shared by every row.
  */
-static struct xn_value *from_json(const struct xn_type *type, const json_t *json)
-{
-	struct xn_value *v = NULL;
-	int64_t seconds;
-	const char *key;
-	json_t *member;
-	size_t i;
-
-	switch (type->kind) {
-	case XN_T_STRING:
-	case XN_T_ENUM:
-	case XN_T_REF:
-		v = xn_string(json_string_value(json));
-		break;
-	case XN_T_INT:
-		v = xn_int(json_integer_value(json));
-		break;
-	case XN_T_FLOAT:
-		v = xn_float(json_number_value(json));
-		break;
-	case XN_T_BOOL:
-		v = xn_bool(json_is_true(json));
-		break;
-	case XN_T_DATETIME:
-		if (xn_date_parse(json_string_value(json), &seconds) < 0)
-			abort();
-		v = xn_datetime(seconds);
-		break;
-	case XN_T_SET:
-		v = xn_set_new();
-		json_array_foreach(json, i, member)
-			xn_set_append(&v, from_json(type->value, member));
-		break;
-	case XN_T_MAP:
-		v = xn_map_new();
-		json_object_foreach((json_t *)json, key, member)
-			xn_map_put(&v, key, from_json(type->value, member));
-		break;
-	case XN_T_VOID:
-	case XN_T_RECORD:
-	case XN_T_OPTION:
-		v = xn_nil(); /* never kept in a row */
-		break;
-	}
-	v->refs = UINT32_MAX;
-	return v;
-}
-
 static struct xn_value *parse_default(const struct xn_type *type, const char *text)
 {
-	json_t *json = json_loads(text, JSON_DECODE_ANY, NULL);
+	struct xn_error err = {0};
 	struct xn_value *v;
 
-	if (!json)
+	if (type->kind == XN_T_OPTION || type->kind == XN_T_RECORD)
+		return xn_nil(); /* in no row */
+	if (xn_json_parse(text, strlen(text), &v, NULL) < 0 ||
+	    !(v = xn_type_check(type, v, "default", &err)))
 		abort();
-	v = from_json(type, json);
-	json_decref(json);
+	if (v->refs != UINT32_MAX) /* the small common values are, in constant memory */
+		v->refs = UINT32_MAX;
 	return v;
 }
 
