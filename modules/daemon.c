@@ -1,0 +1,282 @@
+/*
+ * The daemon, given its modules: reads options, makes the core, starts the modules, runs the loop
+ * until a signal says stop. Everything else is in the modules.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "core/notify.h"
+#include "core/state_dir.h"
+#include "modules/daemon.h"
+#include "modules/options.h"
+
+enum { EXIT_USAGE = 2, STOP_LIMIT_US = 900000 };
+
+struct daemon {
+	const struct xn_module *const *list;
+	struct xn_core core;
+	struct xn_config *config;
+	struct xn_log *log;
+	struct xn_loop *loop;
+	struct xn_modules *modules;
+	int state_dir; /* lock */
+};
+
+static void log_error(struct daemon *d, const struct xn_error *err)
+{
+	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
+
+	xn_buf_add_string(&text, err->code);
+	for (unsigned i = 0; i < err->n_params; i++)
+		xn_buf_printf(&text, "%s %s", i ? "," : ":", err->params[i]);
+	xn_log_error(d->log, "main", "cannot start: %s", xn_buf_cstr(&text));
+}
+
+static struct xn_log *make_log(const struct xn_config *config)
+{
+	static const char *const levels[] = {
+		[XN_LOG_ERROR] = "error", [XN_LOG_WARN] = "warn", [XN_LOG_INFO] = "info",
+		[XN_LOG_DEBUG] = "debug",
+	};
+	const char *level = xn_config_string(config, "log-level");
+	int i = XN_LOG_DEBUG;
+
+	while (i > XN_LOG_ERROR && strcmp(levels[i], level) != 0)
+		i--;
+	return xn_log_new(i, strcmp(xn_config_string(config, "log-format"), "json") == 0,
+			  STDERR_FILENO);
+}
+
+/* ---- print and end ---- */
+
+static void print_unimplemented(const struct xn_core *core)
+{
+	void *state;
+
+	for (unsigned i = 0; i < xn_n_methods; i++) {
+		const struct xn_method *method = &xn_methods[i];
+
+		if (method->kind == XN_M_EXPLICIT && !(method->flags & XN_MF_REMOVED) &&
+		    !xn_methods_find(core->methods, method, &state))
+			puts(method->name);
+	}
+}
+
+static void print_graph(const struct xn_core *core)
+{
+	struct xn_buf out XN_CLEANUP(xn_buf_clear_p) = {0};
+
+	xn_bus_print_graph(core->bus, &out);
+	fputs(xn_buf_cstr(&out), stdout);
+}
+
+/* The modules are initialised, not started: nothing is opened and nothing changes. */
+static int describe(struct daemon *d, void (*print)(const struct xn_core *core))
+{
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+
+	d->loop = xn_loop_new_virtual(0);
+	xn_core_init(&d->core, d->loop, d->log, d->config);
+	d->modules = xn_modules_init(&d->core, d->list, &err);
+	if (d->modules)
+		print(&d->core);
+	else
+		log_error(d, &err);
+	return d->modules ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* ---- serve ---- */
+
+static void on_stop_signal(int signo, void *arg)
+{
+	struct daemon *d = arg;
+
+	xn_log_info(d->log, "main", "signal %d (%s): stopping", signo, strsignal(signo));
+	xn_notify("STOPPING=1");
+	xn_loop_stop(d->loop);
+}
+
+/* Whatever hangs while stopping is treated as after SIGKILL; the promise is to be gone in a second. */
+static void on_stop_limit(int signo)
+{
+	static const char text[] = "xenolithd: stopping took too long, leaving now\n";
+
+	if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
+		_exit(EXIT_FAILURE);
+	_exit(EXIT_SUCCESS);
+}
+
+static void limit_stop(void)
+{
+	struct itimerval limit = {.it_value = {0, STOP_LIMIT_US}};
+
+	signal(SIGALRM, on_stop_limit);
+	setitimer(ITIMER_REAL, &limit, NULL);
+}
+
+/* A connection is a descriptor, and 10,000 idle ones are nothing special. */
+static void raise_descriptor_limit(struct daemon *d)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		xn_log_warn(d->log, "main", "cannot raise the limit of open files");
+}
+
+/* Where the first default listener lies; nobody else makes it on a machine without xapi. */
+static void make_socket_folder(const struct xn_config *config)
+{
+	const char *path = xn_config_string(config, "socket");
+
+	if (path && strcmp(path, XN_DEFAULT_SOCKET) == 0)
+		(void)!mkdir("/var/lib/xcp", 0755); /* listening there tells what is wrong */
+}
+
+static void say_serving(struct daemon *d)
+{
+	xn_log_info(d->log, "main", "xenolithd " XN_VERSION " serves %s (state %s, hypervisor %s)",
+		    d->core.addresses.len ? xn_buf_cstr(&d->core.addresses) : "nothing",
+		    xn_config_string(d->config, "state-dir"),
+		    xn_config_string(d->config, "hypervisor"));
+}
+
+static void check_bus(struct daemon *d)
+{
+	struct xn_buf why XN_CLEANUP(xn_buf_clear_p) = {0};
+	char *rest, *line;
+
+	if (xn_bus_check(d->core.bus, &why) == 0)
+		return;
+	rest = (char *)xn_buf_cstr(&why);
+	while ((line = strsep(&rest, "\n")))
+		if (*line)
+			xn_log_error(d->log, "main", "%s", line);
+}
+
+static int start(struct daemon *d)
+{
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+	struct xn_ev_daemon_ready ready = {0};
+
+	d->loop = xn_loop_new();
+	xn_core_init(&d->core, d->loop, d->log, d->config);
+	xn_bus_declare_publisher(d->core.bus, XN_EVENT_daemon_ready, "main");
+	xn_loop_on_signal(d->loop, SIGTERM, on_stop_signal, d);
+	xn_loop_on_signal(d->loop, SIGINT, on_stop_signal, d);
+	d->modules = xn_modules_start(&d->core, d->list, &err);
+	if (!d->modules) {
+		log_error(d, &err);
+		return -1;
+	}
+	check_bus(d);
+	xn_publish_daemon_ready(d->core.bus, &ready);
+	return 0;
+}
+
+static int serve(struct daemon *d)
+{
+	char *why XN_CLEANUP(xn_free_p) = NULL;
+
+	signal(SIGPIPE, SIG_IGN);
+	umask(0077);
+	raise_descriptor_limit(d);
+	make_socket_folder(d->config);
+	d->state_dir = xn_state_dir_hold(xn_config_string(d->config, "state-dir"),
+					 xn_config_string(d->config, "hypervisor"), &why);
+	if (d->state_dir < 0) {
+		xn_log_error(d->log, "main", "%s", why);
+		return EXIT_FAILURE;
+	}
+	if (start(d) < 0)
+		return EXIT_FAILURE;
+	say_serving(d);
+	xn_notify("READY=1");
+	xn_loop_run(d->loop);
+	limit_stop();
+	return EXIT_SUCCESS;
+}
+
+/* ---- main ---- */
+
+static void clear(struct daemon *d)
+{
+	xn_modules_stop(d->modules);
+	if (d->loop)
+		xn_core_clear(&d->core);
+	xn_loop_free(d->loop);
+	xn_log_free(d->log);
+	xn_config_free(d->config);
+	if (d->state_dir >= 0)
+		close(d->state_dir);
+}
+
+static void log_notes(struct daemon *d, struct xn_buf *notes)
+{
+	char *rest = (char *)xn_buf_cstr(notes), *line;
+
+	while ((line = strsep(&rest, "\n")))
+		if (*line)
+			xn_log_warn(d->log, "main", "%s", line);
+}
+
+static int serve_or_check(struct daemon *d, bool only_check)
+{
+	struct xn_buf notes XN_CLEANUP(xn_buf_clear_p) = {0};
+	char *why XN_CLEANUP(xn_free_p) = NULL;
+
+	if (xn_options_settle(d->config, &notes, &why) < 0) {
+		fprintf(stderr, "xenolithd: %s\n", why);
+		return EXIT_USAGE;
+	}
+	log_notes(d, &notes);
+	if (only_check) {
+		puts("the configuration is good");
+		return EXIT_SUCCESS;
+	}
+	return serve(d);
+}
+
+static int run(struct daemon *d, enum xn_run_mode mode)
+{
+	switch (mode) {
+	case XN_MODE_HELP:
+		xn_options_print_help();
+		return EXIT_SUCCESS;
+	case XN_MODE_VERSION:
+		puts("xenolithd " XN_VERSION);
+		return EXIT_SUCCESS;
+	case XN_MODE_GRAPH:
+		return describe(d, print_graph);
+	case XN_MODE_UNIMPLEMENTED:
+		return describe(d, print_unimplemented);
+	case XN_MODE_CHECK_CONFIG:
+	case XN_MODE_SERVE:
+		break;
+	}
+	return serve_or_check(d, mode == XN_MODE_CHECK_CONFIG);
+}
+
+int xn_daemon_main(int argc, char **argv, const struct xn_module *const *modules)
+{
+	struct daemon d = {.list = modules, .config = xn_config_new(), .state_dir = -1};
+	char *why XN_CLEANUP(xn_free_p) = NULL;
+	enum xn_run_mode mode;
+	int status = EXIT_USAGE;
+
+	if (xn_options_read(d.config, argc, argv, &mode, &why) < 0) {
+		fprintf(stderr, "xenolithd: %s\n", why);
+	} else {
+		d.log = make_log(d.config);
+		status = run(&d, mode);
+	}
+	clear(&d);
+	return status;
+}
