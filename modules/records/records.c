@@ -300,40 +300,51 @@ static bool is_given_at_creation(const struct xn_field *field)
 	return field->qualifier != XN_FIELD_RO_RUNTIME;
 }
 
-static int check_create(struct xn_call *call, struct xn_error *err)
+int xn_record_check(struct xn_db *db, const struct xn_class *cls, const struct xn_value *record,
+		    struct xn_error *err)
 {
-	const struct records *records = call->state;
-	const struct xn_class *cls = class_of(call);
-
 	for (unsigned i = 0; i < cls->n_public; i++) {
 		const struct xn_field *field = &cls->fields[i];
-		const struct xn_value *value = xn_map_get(call->args[0], field->name);
+		const struct xn_value *value = xn_map_get(record, field->name);
 
 		if (!is_given_at_creation(field))
 			continue;
 		if (!value && field->required)
 			return xn_error_set(err, XN_ERR_FIELD_TYPE_ERROR, field->name);
-		if (value && check_refs(records->db, field->type, value, err) < 0)
+		if (value && check_refs(db, field->type, value, err) < 0)
 			return -1;
 	}
 	return 0;
+}
+
+struct xn_value *xn_record_fields(const struct xn_class *cls, const struct xn_value *record)
+{
+	struct xn_value *fields = xn_map_new();
+
+	for (unsigned i = 0; i < cls->n_public; i++) {
+		const struct xn_field *field = &cls->fields[i];
+		const struct xn_value *value = xn_map_get(record, field->name);
+
+		if (value && is_given_at_creation(field))
+			xn_map_put(&fields, field->name, to_store(field->type, value));
+	}
+	return fields;
+}
+
+static int check_create(struct xn_call *call, struct xn_error *err)
+{
+	const struct records *records = call->state;
+
+	return xn_record_check(records->db, class_of(call), call->args[0], err);
 }
 
 static void run_create(struct xn_call *call)
 {
 	const struct records *records = call->state;
 	const struct xn_class *cls = class_of(call);
-	struct xn_value *fields = xn_map_new();
-	struct xn_row *row;
+	struct xn_value *fields = xn_record_fields(cls, call->args[0]);
+	struct xn_row *row = xn_db_create(records->db, cls->id, NULL, fields);
 
-	for (unsigned i = 0; i < cls->n_public; i++) {
-		const struct xn_field *field = &cls->fields[i];
-		const struct xn_value *value = xn_map_get(call->args[0], field->name);
-
-		if (value && is_given_at_creation(field))
-			xn_map_put(&fields, field->name, to_store(field->type, value));
-	}
-	row = xn_db_create(records->db, cls->id, NULL, fields);
 	xn_value_unref(fields);
 	xn_call_reply(call, xn_string(xn_row_ref(row)));
 }

@@ -11,4 +11,15 @@
 
 extern const struct xn_module xn_records_module;
 
+struct xn_db;
+
+/*
+ * For modules that make rows with more to it (VM.create, VDI.create): the record that a client gave
+ * is complete and its references name rows. Return 0, or -1 with @err.
+ */
+int xn_record_check(struct xn_db *db, const struct xn_class *cls, const struct xn_value *record,
+		    struct xn_error *err);
+/* The fields that a creator may give, as xn_db_create() wants them. The caller owns the map. */
+struct xn_value *xn_record_fields(const struct xn_class *cls, const struct xn_value *record);
+
 #endif
