@@ -110,6 +110,8 @@ static int listen_as_configured(struct xn_rpc *rpc, struct xn_error *err)
 		return -1;
 	if (socket && xn_http_listen_unix(rpc->http, socket, err) < 0)
 		return -1;
+	for (const char *const *a = xn_http_addresses(rpc->http); *a; a++)
+		xn_core_add_address(rpc->core, *a);
 	return 0;
 }
 
