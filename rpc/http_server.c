@@ -1,0 +1,624 @@
+/*
+ * The server: listeners, caps, routes, the clock that closes the slow, and the orderly end. See
+ * http.h; connections live in http_conn.c.
+ */
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "rpc/http_internal.h"
+
+#define SECONDS 1000000ll
+
+static const struct xn_http_limits default_limits = {
+	.head_idle_us = 10 * SECONDS,
+	.head_total_us = 60 * SECONDS,
+	.body_idle_us = 30 * SECONDS,
+	.body_total_us = 300 * SECONDS,
+	/* Clients keep connections for later, and what an idle one takes is small: half an hour. */
+	.kept_us = 1800 * SECONDS,
+	.write_us = 120 * SECONDS,
+	.linger_us = 2 * SECONDS,
+	.grace_us = 1 * SECONDS,
+	.drain_us = SECONDS / 2,
+	.sweep_us = 1 * SECONDS,
+	.max_tcp = 800,
+	.max_unix = 1024,
+	.max_open = 16384,
+	.max_strangers_bytes = 64 << 20,
+};
+
+struct xn_http_listener {
+	struct xn_http *http;
+	struct xn_io *io;
+	int fd;
+	char *address;	/* as shown */
+	bool is_unix;
+	dev_t dev; /* of the socket file, so that only our own is removed */
+	ino_t ino;
+};
+
+/* ---- routes ---- */
+
+static void reply_text(const struct xn_http_request *req, int status, const char *headers,
+		       const char *text)
+{
+	xn_http_reply(req->conn, status, "text/plain", headers, text, strlen(text));
+}
+
+static void run_not_found(const struct xn_http_request *req, void *arg)
+{
+	reply_text(req, 404, NULL, "404 Not Found\n");
+}
+
+static bool route_knows(const struct xn_http_entry *entry, const char *path)
+{
+	const struct xn_http_route *route = entry->route;
+	size_t len = entry->path_len;
+
+	if (len == 0 || strncmp(path, route->path, len) != 0)
+		return false;
+	return path[len] == '\0' ||
+	       (route->prefix && (path[len] == '/' || route->path[len - 1] == '/'));
+}
+
+/* "GET, HEAD, OPTIONS", of the routes that know @path. */
+static void add_methods(const struct xn_http *http, const char *path, struct xn_buf *out)
+{
+	for (size_t i = 0; i < http->n_entries; i++) {
+		const struct xn_http_route *route = http->entries[i].route;
+
+		if (!route_knows(&http->entries[i], path) || strcmp(route->method, "OPTIONS") == 0)
+			continue;
+		xn_buf_printf(out, "%s, %s", route->method,
+			      strcmp(route->method, "GET") == 0 ? "HEAD, " : "");
+	}
+	xn_buf_add_string(out, "OPTIONS");
+}
+
+static void run_wrong_method(const struct xn_http_request *req, void *arg)
+{
+	XN_CLEANUP(xn_buf_clear_p) struct xn_buf headers = {0};
+
+	xn_buf_add_string(&headers, "Allow: ");
+	add_methods(arg, req->path, &headers);
+	xn_buf_add_string(&headers, "\r\n");
+	reply_text(req, 405, xn_buf_cstr(&headers), "405 Method Not Allowed\n");
+}
+
+static void run_options(const struct xn_http_request *req, void *arg)
+{
+	XN_CLEANUP(xn_buf_clear_p) struct xn_buf headers = {0};
+
+	xn_buf_add_string(&headers, "Allow: ");
+	add_methods(arg, req->path, &headers);
+	xn_buf_add_string(&headers, "\r\n");
+	xn_http_reply(req->conn, 200, NULL, xn_buf_cstr(&headers), "", 0);
+}
+
+/* Browser clients ask this before they may post. */
+static void run_preflight(const struct xn_http_request *req, void *arg)
+{
+	xn_http_reply(req->conn, 200, NULL,
+		      "Access-Control-Allow-Origin: *\r\n"
+		      "Access-Control-Allow-Headers: X-Requested-With, Content-Type\r\n"
+		      "Access-Control-Allow-Methods: POST, OPTIONS\r\n"
+		      "Access-Control-Max-Age: 86400\r\n",
+		      "", 0);
+}
+
+static void run_index(const struct xn_http_request *req, void *arg)
+{
+	static const char page[] =
+		"<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+		"<title>Xenolith</title></head>\n<body><p>Xenolith " XN_VERSION
+		": XenAPI server. JSON-RPC at <code>/jsonrpc</code>, "
+		"XML-RPC at <code>/</code>.</p></body></html>\n";
+
+	xn_http_reply(req->conn, 200, "text/html", NULL, page, sizeof(page) - 1);
+}
+
+enum { IGNORED_BODY = 65536 }; /* read to the end so that the connection can be kept */
+
+static const struct xn_http_route not_found = {"", "", false, XN_HTTP_REPLY, IGNORED_BODY,
+					       run_not_found};
+static const struct xn_http_route wrong_method = {"", "", false, XN_HTTP_REPLY, IGNORED_BODY,
+						  run_wrong_method};
+static const struct xn_http_route options = {"OPTIONS", "*", false, XN_HTTP_REPLY, IGNORED_BODY,
+					     run_options};
+static const struct xn_http_route own_routes[] = {
+	{"GET", "/", false, XN_HTTP_REPLY, 0, run_index},
+	{"OPTIONS", "/", false, XN_HTTP_REPLY, IGNORED_BODY, run_preflight},
+	{"OPTIONS", "/json", false, XN_HTTP_REPLY, IGNORED_BODY, run_preflight},
+	{"OPTIONS", "/jsonrpc", false, XN_HTTP_REPLY, IGNORED_BODY, run_preflight},
+};
+
+void xn_http_add_route(struct xn_http *http, const struct xn_http_route *route, void *arg)
+{
+	http->entries = xn_realloc(http->entries, (http->n_entries + 1) * sizeof(*http->entries));
+	http->entries[http->n_entries++] =
+		(struct xn_http_entry){route, arg, strlen(route->path)};
+}
+
+static struct xn_http_target target_of(const struct xn_http_entry *entry)
+{
+	return (struct xn_http_target){entry->route, entry->arg};
+}
+
+static bool answers_method(const struct xn_http_route *route, const char *method)
+{
+	return strcmp(route->method, method) == 0 ||
+	       (route->kind == XN_HTTP_REPLY && strcmp(method, "HEAD") == 0 &&
+		strcmp(route->method, "GET") == 0);
+}
+
+struct xn_http_target xn_http_route(struct xn_http *http, const char *method, const char *path)
+{
+	const struct xn_http_entry *best = NULL, *otherwise = NULL;
+	bool is_known = false;
+
+	for (size_t i = 0; i < http->n_entries; i++) {
+		const struct xn_http_entry *entry = &http->entries[i];
+		bool right_method = answers_method(entry->route, method);
+
+		if (!entry->path_len && right_method)
+			otherwise = entry;
+		if (!route_knows(entry, path))
+			continue;
+		is_known = true;
+		/* The later of equals wins, so that the index page can be replaced. */
+		if (right_method && (!best || entry->path_len >= best->path_len))
+			best = entry;
+	}
+	if (best)
+		return target_of(best);
+	if (otherwise && (!is_known || strcmp(path, "/") == 0))
+		return target_of(otherwise);
+	if (strcmp(method, "OPTIONS") == 0 && (is_known || strcmp(path, "*") == 0))
+		return (struct xn_http_target){&options, http};
+	return (struct xn_http_target){is_known ? &wrong_method : &not_found, http};
+}
+
+/* ---- caps ---- */
+
+static bool evict_one(struct xn_http *http, struct xn_list *list, bool strangers_only, bool is_unix)
+{
+	xn_list_each(node, list) {
+		struct xn_http_conn *conn = xn_list_entry(node, struct xn_http_conn, link);
+
+		if (conn->depth || conn->out.len || conn->state > XN_CONN_BODY)
+			continue;
+		if (strangers_only && (conn->is_authenticated || conn->is_unix != is_unix))
+			continue;
+		http->stats.evicted++;
+		xn_http_conn_close(conn);
+		return true;
+	}
+	return false;
+}
+
+/* Room for one more: the one idle for longest goes, else the one that took longest to say what it
+ * wants. Never one whose request is being answered. */
+static bool make_room(struct xn_http *http, bool is_unix)
+{
+	bool strangers_full = is_unix ? http->n_strangers_unix >= http->limits.max_unix
+				      : http->n_strangers_tcp >= http->limits.max_tcp;
+
+	if (!strangers_full && http->n_open < http->limits.max_open)
+		return true;
+	return evict_one(http, &http->kept, strangers_full, is_unix) ||
+	       evict_one(http, &http->timed, strangers_full, is_unix);
+}
+
+/* ---- listeners ---- */
+
+static void format_peer(const struct sockaddr_storage *addr, char *out, size_t size)
+{
+	const struct sockaddr_in *in4 = (const void *)addr;
+	const struct sockaddr_in6 *in6 = (const void *)addr;
+	char text[INET6_ADDRSTRLEN] = "";
+
+	if (addr->ss_family == AF_INET) {
+		inet_ntop(AF_INET, &in4->sin_addr, text, sizeof(text));
+		snprintf(out, size, "%s:%u", text, ntohs(in4->sin_port));
+	} else if (addr->ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
+		inet_ntop(AF_INET, &in6->sin6_addr.s6_addr[12], text, sizeof(text));
+		snprintf(out, size, "%s:%u", text, ntohs(in6->sin6_port));
+	} else if (addr->ss_family == AF_INET6) {
+		inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof(text));
+		snprintf(out, size, "[%s]:%u", text, ntohs(in6->sin6_port));
+	} else {
+		snprintf(out, size, "unix");
+	}
+}
+
+static bool peer_is_trusted(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || len != sizeof(peer))
+		return false;
+	return peer.uid == 0 || peer.uid == geteuid();
+}
+
+static void welcome(struct xn_http_listener *listener, int fd, const struct sockaddr_storage *addr)
+{
+	struct xn_http *http = listener->http;
+	char peer[64];
+
+	if (!make_room(http, listener->is_unix)) {
+		http->stats.refused++;
+		close(fd);
+		return;
+	}
+	format_peer(addr, peer, sizeof(peer));
+	xn_http_conn_new(http, fd, listener->is_unix, listener->is_unix && peer_is_trusted(fd), peer);
+}
+
+/* Without a descriptor to accept with, the waiting connection would wake the loop for ever. Close an
+ * idle one for it, or refuse it with the descriptor kept in reserve. False: no more now. */
+static bool on_no_descriptors(struct xn_http_listener *listener)
+{
+	struct xn_http *http = listener->http;
+	int fd;
+
+	if (evict_one(http, &http->kept, false, false))
+		return true;
+	if (http->reserve_fd < 0)
+		return false;
+	close(http->reserve_fd);
+	fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0) {
+		http->stats.refused++;
+		close(fd);
+	}
+	http->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return fd >= 0;
+}
+
+static void on_connection(int listening_fd, int events, void *arg)
+{
+	enum { AT_ONCE = 64 };
+	struct xn_http_listener *listener = arg;
+
+	for (int i = 0; i < AT_ONCE; i++) {
+		struct sockaddr_storage addr = {0};
+		socklen_t len = sizeof(addr);
+		int fd = accept4(listening_fd, (struct sockaddr *)&addr, &len,
+				 SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd >= 0)
+			welcome(listener, fd, &addr);
+		else if (errno == EMFILE || errno == ENFILE) {
+			if (!on_no_descriptors(listener))
+				return;
+		} else if (errno != EINTR && errno != ECONNABORTED) {
+			return;
+		}
+	}
+}
+
+/* @fd and @address are taken. */
+static struct xn_http_listener *add_listener(struct xn_http *http, int fd, char *address,
+					     bool is_unix)
+{
+	struct xn_http_listener *listener = xn_calloc(1, sizeof(*listener));
+	size_t n = http->n_listeners;
+
+	*listener = (struct xn_http_listener){
+		.http = http, .fd = fd, .address = address, .is_unix = is_unix};
+	listener->io = xn_io_new(http->core->loop, fd, XN_IO_READ, on_connection, listener);
+	http->listeners = xn_realloc(http->listeners, (n + 1) * sizeof(*http->listeners));
+	http->listeners[n] = listener;
+	http->addresses = xn_realloc(http->addresses, (n + 2) * sizeof(*http->addresses));
+	http->addresses[n] = listener->address;
+	http->addresses[n + 1] = NULL;
+	http->n_listeners++;
+	return listener;
+}
+
+static void free_listener(struct xn_http_listener *listener)
+{
+	struct stat now;
+
+	xn_io_free(listener->io);
+	close(listener->fd);
+	if (listener->is_unix && lstat(listener->address, &now) == 0 &&
+	    now.st_dev == listener->dev && now.st_ino == listener->ino)
+		unlink(listener->address);
+	free(listener->address);
+	free(listener);
+}
+
+static void stop_listening(struct xn_http *http)
+{
+	for (size_t i = 0; i < http->n_listeners; i++)
+		free_listener(http->listeners[i]);
+	free(http->listeners);
+	free(http->addresses);
+	http->listeners = NULL;
+	http->addresses = NULL;
+	http->n_listeners = 0;
+}
+
+static int listen_error(struct xn_error *err, const char *address, const char *why)
+{
+	return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "cannot listen on %s: %s", address, why);
+}
+
+/* "ADDRESS:PORT"; numbers only, as a name could block on its resolver. */
+static int parse_tcp(const char *text, struct sockaddr_storage *addr_out, socklen_t *len_out)
+{
+	struct sockaddr_in *in4 = (void *)addr_out;
+	struct sockaddr_in6 *in6 = (void *)addr_out;
+	const char *colon = strrchr(text, ':');
+	size_t host_len = colon ? (size_t)(colon - text) : 0;
+	char host[64], *end;
+	unsigned long port;
+
+	if (!colon || host_len >= sizeof(host) || colon[1] < '0' || colon[1] > '9')
+		return -EINVAL;
+	port = strtoul(colon + 1, &end, 10);
+	if (*end || port > 65535)
+		return -EINVAL;
+	memset(addr_out, 0, sizeof(*addr_out));
+	if (host_len > 2 && text[0] == '[' && colon[-1] == ']') {
+		memcpy(host, text + 1, host_len - 2);
+		host[host_len - 2] = '\0';
+		in6->sin6_family = AF_INET6;
+		in6->sin6_port = htons((uint16_t)port);
+		*len_out = sizeof(*in6);
+		return inet_pton(AF_INET6, host, &in6->sin6_addr) == 1 ? 0 : -EINVAL;
+	}
+	memcpy(host, text, host_len);
+	host[host_len] = '\0';
+	in4->sin_family = AF_INET;
+	in4->sin_port = htons((uint16_t)port);
+	*len_out = sizeof(*in4);
+	return inet_pton(AF_INET, strcmp(host, "localhost") == 0 ? "127.0.0.1" : host,
+			 &in4->sin_addr) == 1 ? 0 : -EINVAL;
+}
+
+int xn_http_listen_tcp(struct xn_http *http, const char *address, struct xn_error *err)
+{
+	struct sockaddr_storage addr;
+	socklen_t len;
+	char shown[64];
+	int one = 1, fd;
+
+	if (parse_tcp(address, &addr, &len) < 0)
+		return listen_error(err, address, "not ADDRESS:PORT with a numeric address");
+	fd = socket(addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return listen_error(err, address, strerror(errno));
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	/* Accepted sockets inherit these. Answers leave in one write, so waiting for more to send
+	 * only delays the tail of a large one. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	if (bind(fd, (struct sockaddr *)&addr, len) < 0 || listen(fd, SOMAXCONN) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&addr, &len) < 0) {
+		listen_error(err, address, strerror(errno));
+		close(fd);
+		return -1;
+	}
+	format_peer(&addr, shown, sizeof(shown));
+	add_listener(http, fd, xn_strdup(shown), false);
+	return 0;
+}
+
+/* The folders above @path, as far as they are missing. */
+static void make_parents(const char *path)
+{
+	char *copy = xn_strdup(path);
+
+	for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		mkdir(copy, 0755); /* a failure that matters shows when the socket is bound */
+		*slash = '/';
+	}
+	free(copy);
+}
+
+/* 0 when the path is free now; a sentence when it is not ours to take. */
+static const char *clear_stale_socket(const struct sockaddr_un *addr)
+{
+	struct stat st;
+	int fd, rc;
+
+	if (lstat(addr->sun_path, &st) < 0)
+		return errno == ENOENT ? NULL : strerror(errno);
+	if (!S_ISSOCK(st.st_mode))
+		return "there is a file of that name, and it is not a socket";
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return strerror(errno);
+	rc = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? -errno : 0;
+	close(fd);
+	if (rc != -ECONNREFUSED)
+		return "another program is listening there";
+	return unlink(addr->sun_path) < 0 ? strerror(errno) : NULL;
+}
+
+int xn_http_listen_unix(struct xn_http *http, const char *path, struct xn_error *err)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct xn_http_listener *listener;
+	struct stat st = {0};
+	const char *why;
+	mode_t mask;
+	int fd, rc;
+
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return listen_error(err, path, "the path of a socket has at most 107 bytes");
+	strcpy(addr.sun_path, path);
+	make_parents(path);
+	why = clear_stale_socket(&addr);
+	if (why)
+		return listen_error(err, path, why);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return listen_error(err, path, strerror(errno));
+	mask = umask(0177); /* the file never exists with more rights than 0600 */
+	rc = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
+	umask(mask);
+	if (rc < 0 || listen(fd, SOMAXCONN) < 0 || lstat(path, &st) < 0) {
+		listen_error(err, path, strerror(errno));
+		close(fd);
+		return -1;
+	}
+	listener = add_listener(http, fd, xn_strdup(path), true);
+	listener->dev = st.st_dev;
+	listener->ino = st.st_ino;
+	return 0;
+}
+
+const char *const *xn_http_addresses(const struct xn_http *http)
+{
+	static const char *const none[] = {NULL};
+
+	return http->addresses ? http->addresses : none;
+}
+
+/* ---- the slow ---- */
+
+static void on_sweep(struct xn_timer *timer)
+{
+	struct xn_http *http = xn_container_of(timer, struct xn_http, sweep);
+	int64_t now = xn_now_us(http->core->loop);
+	struct xn_list due;
+	struct xn_list *node;
+
+	/* Collected first: closing one may close or file others. */
+	xn_list_init(&due);
+	xn_list_each_safe(timed, &http->timed) {
+		if (xn_list_entry(timed, struct xn_http_conn, link)->deadline_us > now)
+			continue;
+		xn_list_remove(timed);
+		xn_list_push(&due, timed);
+	}
+	while ((node = xn_list_pop(&due))) {
+		xn_list_push(&http->timed, node);
+		xn_http_conn_on_deadline(xn_list_entry(node, struct xn_http_conn, link));
+	}
+	while (!xn_list_empty(&http->kept)) {
+		struct xn_http_conn *oldest =
+			xn_list_entry(http->kept.next, struct xn_http_conn, link);
+
+		if (oldest->deadline_us > now)
+			break;
+		xn_http_conn_on_deadline(oldest);
+	}
+	xn_http_plan_sweep(http);
+}
+
+void xn_http_plan_sweep(struct xn_http *http)
+{
+	struct xn_loop *loop = http->core->loop;
+	int64_t delay_us = http->limits.sweep_us;
+
+	if (xn_timer_is_armed(&http->sweep) &&
+	    (xn_list_empty(&http->timed) || http->sweep.due_us - xn_now_us(loop) <= delay_us))
+		return;
+	if (xn_list_empty(&http->timed)) {
+		if (xn_list_empty(&http->kept))
+			return;
+		delay_us = xn_list_entry(http->kept.next, struct xn_http_conn, link)->deadline_us -
+			   xn_now_us(loop);
+	}
+	xn_timer_arm(loop, &http->sweep, delay_us < 0 ? 0 : delay_us, on_sweep);
+}
+
+/* ---- life ---- */
+
+struct xn_http *xn_http_new(struct xn_core *core)
+{
+	struct xn_http *http = xn_calloc(1, sizeof(*http));
+
+	http->core = core;
+	http->limits = default_limits;
+	xn_list_init(&http->kept);
+	xn_list_init(&http->timed);
+	xn_list_init(&http->untimed);
+	xn_list_init(&http->gone);
+	http->scratch = xn_malloc(XN_HTTP_SCRATCH);
+	http->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	for (size_t i = 0; i < XN_ARRAY_SIZE(own_routes); i++)
+		xn_http_add_route(http, &own_routes[i], http);
+	return http;
+}
+
+static void close_all(struct xn_list *list)
+{
+	while (!xn_list_empty(list))
+		xn_http_conn_close(xn_list_entry(list->next, struct xn_http_conn, link));
+}
+
+void xn_http_free(struct xn_http *http)
+{
+	if (!http)
+		return;
+	stop_listening(http);
+	close_all(&http->kept);
+	close_all(&http->timed);
+	close_all(&http->untimed);
+	for (struct xn_list *node; (node = xn_list_pop(&http->gone));)
+		free(xn_list_entry(node, struct xn_http_conn, link));
+	xn_timer_cancel(&http->sweep);
+	if (http->reserve_fd >= 0)
+		close(http->reserve_fd);
+	xn_buf_clear(&http->out);
+	free(http->scratch);
+	free(http->entries);
+	free(http);
+}
+
+/* Whether somebody still waits for an answer or for the rest of one. */
+static bool is_answering(const struct xn_http *http)
+{
+	if (!xn_list_empty(&http->untimed))
+		return true;
+	xn_list_each(node, &http->timed) {
+		const struct xn_http_conn *conn = xn_list_entry(node, struct xn_http_conn, link);
+
+		if (conn->out.len || conn->state == XN_CONN_RUNNING)
+			return true;
+	}
+	return false;
+}
+
+void xn_http_drain(struct xn_http *http)
+{
+	struct xn_loop *loop = http->core->loop;
+	int64_t now = xn_now_us(loop), until = now + http->limits.drain_us;
+
+	http->draining = true;
+	stop_listening(http);
+	close_all(&http->kept);
+	while (is_answering(http) && now < until) {
+		xn_loop_turn(loop, until - now);
+		now = xn_now_us(loop);
+	}
+	close_all(&http->kept);
+	close_all(&http->timed);
+	close_all(&http->untimed);
+}
+
+void xn_http_stats(const struct xn_http *http, struct xn_http_stats *out)
+{
+	*out = http->stats;
+	out->open = http->n_open;
+	out->open_unix = http->n_unix;
+	out->idle = http->n_kept;
+}
