@@ -3,8 +3,8 @@
 
     gen.py --source DIR --out DIR CLASS...
 
-DIR/classes/CLASS.txt is one class each, DIR/enums.txt and DIR/errors.txt are what they say. From
-them come schema_tables.c (struct xn_class, xn_method ... of schema.h), ids.h, errors.h and
+DIR/classes/CLASS.txt is one class each; DIR/enums.txt and DIR/errors.txt are what they say;
+DIR/common.txt says what fields of common names hold. From them come schema_tables.c (struct xn_class, xn_method ... of schema.h), ids.h, errors.h and
 schema.json (the same for tests and documents, which read no C).
 
 How the files are written. An item starts in the first column; lines that are indented belong to
@@ -50,8 +50,12 @@ it. `#` opens a comment line. `| WORD WORD=VALUE ...` at the end of an item are 
     an automatic message that differs from what the rules of automatic_messages() make of it
 
   enum vm_power_state: Halted Paused Running Suspended
-	One line.
   error VM_BAD_POWER_STATE: vm, expected, actual
+  common name_label
+	One line, for every field of this name that says nothing itself.
+
+Every class, field and message must say in a line what it is. A message called set_FIELD, get_FIELD,
+add_to_FIELD and so on may leave that to its field.
 
 since=RELEASE, deprecated=RELEASE, removed=RELEASE, prototype go with classes, fields, messages;
 since is left out where it is the class's.
@@ -241,7 +245,7 @@ class Error(Item):
 
 class Model:
     def __init__(self):
-        self.classes, self.enums, self.errors = {}, {}, {}
+        self.classes, self.enums, self.errors, self.common = {}, {}, {}, {}
         self.messages = []
 
 
@@ -253,7 +257,7 @@ ATTRIBUTES = {
     'field': 'since deprecated removed prototype db inverse role read keys internal volatile',
     'message': 'since deprecated removed prototype role async hidden no-session on pool-internal '
                'secret emergency no-current-operations own-result client-cert upstream keys',
-    'enum': '', 'error': '',
+    'enum': '', 'error': '', 'common': '',
 }
 ATTRIBUTES = {kind: set(names.split()) for kind, names in ATTRIBUTES.items()}
 ATTRIBUTES['auto'] = ATTRIBUTES['message']
@@ -370,6 +374,10 @@ class Reader:
                                         where)
         return self.model.errors[code]
 
+    def start_common(self, head, attributes, where):
+        self.model.common[head] = Item(where)
+        return self.model.common[head]
+
     def detail(self, text, where):
         if self.item is None:
             raise ModelError('an indented line that belongs to nothing')
@@ -387,6 +395,7 @@ def read_model(source, class_names):
     reader = Reader(model)
     reader.read(os.path.join(source, 'enums.txt'))
     reader.read(os.path.join(source, 'errors.txt'))
+    reader.read(os.path.join(source, 'common.txt'))
     for name in class_names:
         reader.read(os.path.join(source, 'classes', name + '.txt'))
         if name not in model.classes:
@@ -395,6 +404,7 @@ def read_model(source, class_names):
         cls.fields.sort(key=lambda f: f.has('internal'))
         finish_class(model, cls)
     for cls in model.classes.values():
+        check_readers(cls)
         for field in cls.fields:
             finish_relation(model, field)
         if not cls.has('internal'):
@@ -411,13 +421,30 @@ def read_model(source, class_names):
 # ---- what follows from what ----
 
 def finish_class(model, cls):
+    need_doc(cls)
     for field in cls.fields:
         check_type(model, field.type, field.where)
+        if not field.doc and field.name in model.common:
+            field.doc = model.common[field.name].doc
+        need_doc(field)
         if field.default is not None:
             check_default(model, field.type, field.default, field.where)
         field.attributes.setdefault('since', cls.get('since', ''))
         field.attributes.setdefault('role', cls.role)
         field.attributes.setdefault('read', 'read-only')
+
+
+def check_readers(cls):
+    """A record shows every public field: who reads it must be allowed to read each."""
+    record = ROLES.index(cls.get('read', 'read-only'))
+    for field in cls.fields:
+        if not field.has('internal') and ROLES.index(field.get('read')) < record:
+            raise ModelError(f'{field.where}: the record of {cls.name} would show {field.name}')
+
+
+def need_doc(item):
+    if not item.doc:
+        raise ModelError(f'{item.where}: say in a line what it is')
 
 
 def check_type(model, type_, where):
@@ -550,15 +577,32 @@ AUTOMATIC_DOCS = {
 
 
 def automatic_doc(cls, kind, field):
-    doc = field.doc if field is not None else ''
-    text = AUTOMATIC_DOCS[kind].format(cls=cls.name, field=field.name if field is not None else '',
-                                       doc=doc[:1].lower() + doc[1:] if re.match('[A-Z][a-z ]', doc)
-                                       else doc)
-    return text.rstrip(': ')
+    if field is None:
+        return AUTOMATIC_DOCS[kind].format(cls=cls.name)
+    doc = field.doc
+    if re.match('[A-Z][a-z ]', doc):
+        doc = doc[0].lower() + doc[1:]
+    return AUTOMATIC_DOCS[kind].format(field=field.name, doc=doc)
+
+
+# Explicit messages about a field that say nothing themselves read as an automatic one would.
+FIELD_PREFIXES = (('add_to_', 'ADD'), ('remove_from_', 'REMOVE'), ('set_', 'SET'), ('get_', 'GET'),
+                  ('add_', 'ADD'), ('remove_', 'REMOVE'))
+
+
+def doc_from_field(message):
+    for prefix, kind in FIELD_PREFIXES:
+        if message.name.startswith(prefix):
+            field = message.cls.field(message.name[len(prefix):])
+            if field:
+                return automatic_doc(message.cls, kind, field)
+    return ''
 
 
 def finish_message(model, message):
     where = message.where
+    message.doc = message.doc or doc_from_field(message)
+    need_doc(message)
     message.attributes.setdefault('since', message.cls.get('since', ''))
     for param in message.params:
         check_type(model, param.type, where)

@@ -217,6 +217,17 @@ static void every_error_code_is_found(void **state)
 	assert_null(xn_error_code_find(""));
 }
 
+static void everything_published_says_what_it_is(void **state)
+{
+	for (int c = 0; c < XN_CLASS_COUNT; c++) {
+		assert_true(*xn_classes[c].doc);
+		for (unsigned i = 0; i < xn_classes[c].n_fields; i++)
+			assert_true(*xn_classes[c].fields[i].doc);
+	}
+	for (unsigned i = 0; i < xn_n_methods; i++)
+		assert_true(*xn_methods[i].doc);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -236,6 +247,7 @@ int main(void)
 		cmocka_unit_test(only_optional_parameters_have_a_default),
 		cmocka_unit_test(enum_values_are_found_in_any_case),
 		cmocka_unit_test(every_error_code_is_found),
+		cmocka_unit_test(everything_published_says_what_it_is),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
