@@ -50,7 +50,7 @@ struct xn_call {
 	struct xn_caller caller;
 	char task[48];	/* reference of the task row this call runs under; "" when it has none */
 	char trace[33]; /* trace id for the log */
-	char secret[64]; /* the session secret as sent, for session.* handlers only; else "" */
+	char secret[64]; /* the session secret as sent, for handlers of session.* and event.*; else "" */
 	char user_agent[64];
 	enum xn_durability durability; /* set from the method; a handler may change it */
 	bool dry_run;	/* only check: rpc answers after .check */

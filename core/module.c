@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "core/op.h"
+
 enum { WORKERS = 4 };
 
 struct entry {
@@ -35,11 +37,13 @@ void xn_core_init(struct xn_core *core, struct xn_loop *loop, struct xn_log *log
 	core->bus = xn_bus_new(loop);
 	core->workers = xn_pool_new(loop, "worker", WORKERS);
 	core->methods = xn_methods_new();
+	xn_engine_init(core);
 }
 
 void xn_core_clear(struct xn_core *core)
 {
 	assert(!core->modules);
+	xn_engine_free(core);
 	xn_pool_free(core->workers);
 	xn_methods_free(core->methods);
 	xn_bus_free(core->bus);

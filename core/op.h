@@ -3,11 +3,23 @@
  * its last progress), undoes backwards on failure, cancel or time-out, journals at step boundaries,
  * and can always say what it is waiting for. It knows nothing of Xen, HTTP or the database: it
  * reaches the journal through struct xn_op_store.
+ *
+ *	            all steps over
+ *	  forwards ----------------------> ended, success
+ *	     | a step failed, timed out, cancel
+ *	     v
+ *	  undoing: from the step it was in (itself too) down to the first ----> ended, error
+ *
+ * The step that failed is undone like the others, so an undo copes with a run that did nothing, did
+ * half, or is still under way. An undo that fails or times out is logged, and the next one runs.
+ * Each step begins in the turn after the one that journaled it: what a crash finds in the journal is
+ * never behind what was done.
  */
 #ifndef XN_OP_H
 #define XN_OP_H
 
 #include "core/error.h"
+#include "core/hmap.h"
 #include "core/loop.h"
 #include "core/value.h"
 
@@ -16,7 +28,7 @@ struct xn_op;
 
 enum xn_step_flags {
 	XN_STEP_NO_CANCEL = 1, /* a cancel waits until this step is over */
-	XN_STEP_SKIP_ON_RESUME = 2,
+	XN_STEP_SKIP_ON_RESUME = 2, /* interrupted by a restart in this step: go on with the next */
 };
 
 struct xn_step {
@@ -39,9 +51,9 @@ struct xn_op_kind {
 	unsigned version; /* a journaled operation of another version is undone */
 	const struct xn_step *steps; /* ends with .name == NULL */
 	enum xn_on_restart on_restart;
-	/* A new operation object from its journaled arguments: allocates, no I/O. Embeds xn_op. */
+	/* A new operation object from its journaled arguments: allocates, calls xn_op_init(), no I/O. */
 	struct xn_op *(*make)(struct xn_core *core, const struct xn_value *args);
-	void (*free)(struct xn_op *op);
+	void (*free)(struct xn_op *op); /* what make() allocated; called by xn_op_free() only */
 };
 
 struct xn_op {
@@ -52,6 +64,8 @@ struct xn_op {
 	char task[48];	       /* task row it reports to, or "" */
 	int step;	       /* index in kind->steps */
 	bool undoing, cancelled, finished;
+	bool running; /* the step's run or undo was called and has not ended */
+	bool begun;   /* the step may have done something: an undo starts with it */
 	struct xn_error error; /* why it is being undone */
 	double step_progress;
 	char waiting_for[160]; /* "guest to acknowledge shutdown": shown by task-explain */
@@ -62,7 +76,14 @@ struct xn_op {
 	void (*on_end)(struct xn_op *op, const struct xn_error *err, void *arg);
 	void *on_end_arg;
 	struct xn_list link; /* engine's list of live operations */
+	struct xn_hnode node; /* by id */
 };
+
+/* For make(): fills @op, which is all zero bytes. @args (a map; NULL: empty) is borrowed. */
+void xn_op_init(struct xn_op *op, const struct xn_op_kind *kind, struct xn_core *core,
+		const struct xn_value *args);
+/* Frees an operation that was never started; the engine frees the others. NULL is fine. */
+void xn_op_free(struct xn_op *op);
 
 /* Journal and progress sink, set in core->op_store by modules/task. All may be NULL in tests. */
 struct xn_op_store {
@@ -73,16 +94,17 @@ struct xn_op_store {
 
 /*
  * xn_op_start - run @op (made by its kind's make()) from its first step
- * on_end is called later from the loop, never inside. @task may be "".
+ * Takes @op. on_end is called later from the loop, never inside. @task may be "".
  */
 void xn_op_start(struct xn_op *op, const char *task,
 		 void (*on_end)(struct xn_op *op, const struct xn_error *err, void *arg), void *arg);
-/* After a restart: goes on at @step by the kind's on_restart, or undoes when @undoing. */
+/* After a restart: goes on at @step by the kind's on_restart, or undoes when @undoing. op->error, where
+ * the caller has set it from the journal, is what the operation ends with when it is undone. */
 void xn_op_restart(struct xn_op *op, const char *id, const char *task, int step, bool undoing,
 		   void (*on_end)(struct xn_op *op, const struct xn_error *err, void *arg), void *arg);
 
-/* End of the current step (run or undo). 0, or -errno: INTERNAL_ERROR with the step's name. A call
- * for a step that already timed out or was cancelled must carry the token it got; see below. */
+/* End of the current step (run or undo). 0, or -errno: INTERNAL_ERROR with the step's name. The end
+ * of a step that may have timed out or been cancelled meanwhile needs the token; see below. */
 void xn_op_done(struct xn_op *op, int rc);
 void xn_op_fail(struct xn_op *op, struct xn_error *err); /* takes what @err holds */
 /*
@@ -93,28 +115,39 @@ void xn_op_fail(struct xn_op *op, struct xn_error *err); /* takes what @err hold
 struct xn_op_token { char id[48]; int step; bool undoing; };
 struct xn_op_token xn_op_token(const struct xn_op *op);
 struct xn_op *xn_op_find(struct xn_core *core, const struct xn_op_token *token); /* or NULL */
+/* xn_op_done() and xn_op_fail() for whoever may be late: too late, nothing happens (@err is cleared). */
+void xn_op_done_late(struct xn_core *core, const struct xn_op_token *token, int rc);
+void xn_op_fail_late(struct xn_core *core, const struct xn_op_token *token, struct xn_error *err);
 
 void xn_op_progress(struct xn_op *op, double fraction_of_step); /* also restarts the deadline */
 void xn_op_waiting(struct xn_op *op, const char *fmt, ...) XN_PRINTF(2, 3);
-void xn_op_cancel(struct xn_op *op); /* TASK_CANCELLED [task], undo; at the next moment allowed */
+/* TASK_CANCELLED [task] and undo, at the next moment allowed. A run that is under way goes on beside
+ * its undo unless that stops it. Too late after the last step; never stops an undo. */
+void xn_op_cancel(struct xn_op *op);
 void xn_op_set_arg(struct xn_op *op, const char *key, struct xn_value *taken); /* journaled at the
 										next boundary */
 void xn_op_save(struct xn_op *op); /* journal now, inside a step */
 
-/* "Do all of these": @n child jobs, at most @width at a time (a sliding window); the first error
- * wins, the others finish first; then the parent step ends. run(i) ends in one xn_group_done(). */
+/*
+ * xn_group_start - "do all of these" as a step of @op
+ * @n: child jobs (0: the step ends at once); @width: at most so many at a time, a sliding window
+ * run(i) ends in one xn_group_done(), inside or later, also when the step timed out or was cancelled
+ * meanwhile: the group lives until every child that was begun has ended. The first error wins; no
+ * child begins after it, those under way end first; then the step ends. Each end is progress.
+ * Return: the group, or NULL when all ended inside: the step is over.
+ */
 struct xn_group;
 struct xn_group *xn_group_start(struct xn_op *op, unsigned n, unsigned width,
 				void (*run)(struct xn_group *group, unsigned index, void *arg),
 				void *arg);
 void xn_group_done(struct xn_group *group, unsigned index, struct xn_error *err_or_null);
 
-/* For diagnostics. */
+/* For diagnostics. The visitor must not end or cancel an operation. */
 void xn_op_each(struct xn_core *core, void (*visit)(const struct xn_op *op, void *arg), void *arg);
 
 /* The engine itself: one a core; created before modules start. */
 struct xn_engine;
-int xn_engine_init(struct xn_core *core);
+void xn_engine_init(struct xn_core *core);
 void xn_engine_free(struct xn_core *core); /* drops live operations without undo: as SIGKILL */
 
 #endif

@@ -28,30 +28,51 @@ static size_t sequence(const unsigned char *s, size_t left)
 	return 0;
 }
 
+/* Length of the character at @s that XML 1.0 can carry, or 0. */
+static size_t character(const unsigned char *s, size_t left)
+{
+	size_t n;
+
+	if (*s >= 0x20 && *s < 0x80)
+		return 1;
+	if (*s < 0x20)
+		return *s == '\t' || *s == '\n' || *s == '\r';
+	n = sequence(s, left);
+	return n == 3 && s[0] == 0xef && s[1] == 0xbf && s[2] >= 0xbe ? 0 : n; /* U+FFFE, U+FFFF */
+}
+
 bool xn_text_is_valid(const char *text, size_t len)
 {
 	const unsigned char *s = (const unsigned char *)text;
 
 	while (len) {
-		size_t n;
+		size_t n = character(s, len);
 
-		if (*s >= 0x20 && *s < 0x80) {
-			n = 1;
-		} else if (*s < 0x20) {
-			if (*s != '\t' && *s != '\n' && *s != '\r')
-				return false;
-			n = 1;
-		} else {
-			n = sequence(s, len);
-			if (!n)
-				return false;
-			if (n == 3 && s[0] == 0xef && s[1] == 0xbf && s[2] >= 0xbe)
-				return false; /* U+FFFE, U+FFFF: no XML 1.0 characters */
-		}
+		if (!n)
+			return false;
 		s += n;
 		len -= n;
 	}
 	return true;
+}
+
+void xn_text_recode(const char *text, size_t len, struct xn_buf *out)
+{
+	const unsigned char *s = (const unsigned char *)text;
+
+	while (len) {
+		size_t n = 0, good;
+
+		while (n < len && (good = character(s + n, len - n)))
+			n += good;
+		xn_buf_add(out, s, n);
+		if (n < len) {
+			xn_buf_add_string(out, "\xef\xbf\xbd");
+			n++;
+		}
+		s += n;
+		len -= n;
+	}
 }
 
 void xn_date_print(int64_t epoch_seconds, char out[19])

@@ -121,6 +121,8 @@ int xn_date_parse(const char *text, int64_t *epoch_seconds_out) XN_MUST_CHECK;
 
 /* Valid UTF-8, no NUL, and only what XML 1.0 can carry (TAB, LF, CR, U+20 and up without FFFE/FFFF). */
 bool xn_text_is_valid(const char *s, size_t len);
+/* Appends @s with each byte that makes it invalid replaced by U+FFFD: at most three times as long. */
+void xn_text_recode(const char *s, size_t len, struct xn_buf *out);
 
 #define XN_NULL_REF "OpaqueRef:NULL"
 

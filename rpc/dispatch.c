@@ -225,7 +225,7 @@ static int check_session(struct xn_rpc_call *rc, struct xn_error *err)
 		return xn_error_set(err, XN_ERR_FIELD_TYPE_ERROR, "session_id");
 	if (xn_auth_session(rc->rpc->auth, xn_value_string(secret), &call->caller, err) < 0)
 		return -1;
-	if (call->method->class_id == XN_CLASS_session)
+	if (call->method->class_id == XN_CLASS_session || call->method->class_id == XN_CLASS_event)
 		snprintf(call->secret, sizeof(call->secret), "%s", xn_value_string(secret));
 	return 0;
 }

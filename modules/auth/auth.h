@@ -28,6 +28,8 @@ int xn_auth_permit(const struct xn_caller *caller, const struct xn_method *metho
 int xn_auth_permit_map(const struct xn_caller *caller, const struct xn_method *method,
 		       const struct xn_value *old_map, const struct xn_value *new_map,
 		       struct xn_error *err);
+/* The refusal itself, for permissions that are no method's ("task.destroy/any"). Returns -1. */
+int xn_auth_denied(const char *permission, enum xn_role needed, struct xn_error *err);
 /* A session for a check without passwords (Unix socket, tests); returns the secret in @secret. */
 void xn_auth_login_as(struct xn_auth *auth, const char *user, enum xn_role role, bool superuser,
 		      const char *originator, char secret[48]);

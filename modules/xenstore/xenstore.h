@@ -18,6 +18,10 @@ static inline struct xn_xenstore *xn_xenstore_of(struct xn_core *core)
 	return xn_module_state(core, "xenstore");
 }
 
+/* The store itself (store.h), for the simulated hypervisor; NULL when the xenstored is a foreign one. */
+struct xn_xs_store;
+struct xn_xs_store *xn_xenstore_embedded(struct xn_xenstore *xs);
+
 /*
  * A read copy of some subtrees, taken in one transaction: so that a reconciler reads everything it
  * needs at once and then works without waiting. Values are recoded to valid text.
@@ -26,6 +30,9 @@ struct xn_xs_snapshot;
 const char *xn_xs_get(const struct xn_xs_snapshot *snap, const char *path); /* or NULL */
 /* Names of the children of @path, sorted; *n_out of them; borrowed. */
 const char *const *xn_xs_list(const struct xn_xs_snapshot *snap, const char *path, size_t *n_out);
+/* Whether reading stopped early, at max_bytes; what was read is whole up to there, in the order of
+ * the paths given. */
+bool xn_xs_is_cut(const struct xn_xs_snapshot *snap);
 
 struct xn_xs_request;
 /* Return of all requests: a handle for cancel, valid until the callback. */
@@ -42,7 +49,7 @@ struct xn_xs_change {
 	const char *value;   /* NULL: remove the node and all below (absent: nothing) */
 	const char *perms;   /* "n0 r5" style, space separated; NULL: as the parent's */
 };
-/* All changes in one transaction. Copied. */
+/* All changes in one transaction, or none: then rc < 0. Copied. */
 struct xn_xs_request *xn_xs_write(struct xn_xenstore *xs, const struct xn_xs_change *changes,
 				  size_t n, void (*done)(int rc, void *arg), void *arg);
 void xn_xs_cancel(struct xn_xs_request *request); /* the callback will not come */

@@ -1,0 +1,424 @@
+/*
+ * The step engine; see op.h. One operation moves by two events: its `advance` job begins the next step
+ * or undo, and xn_op_done() (or the deadline, or a cancel) ends it and decides what comes next.
+ */
+#include "core/op_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void advance(struct xn_job *job);
+
+/* ---- life ---- */
+
+void xn_engine_init(struct xn_core *core)
+{
+	core->engine = xn_calloc(1, sizeof(*core->engine));
+	xn_list_init(&core->engine->live);
+	xn_list_init(&core->engine->groups);
+}
+
+static void leave_engine(struct xn_op *op)
+{
+	xn_timer_cancel(&op->deadline);
+	xn_job_cancel(&op->advance);
+	xn_list_remove(&op->link);
+	xn_hmap_remove(&op->core->engine->by_id, &op->node);
+}
+
+void xn_engine_free(struct xn_core *core)
+{
+	struct xn_engine *engine = core->engine;
+
+	if (!engine)
+		return;
+	while (!xn_list_empty(&engine->live)) {
+		struct xn_op *op = xn_list_entry(engine->live.next, struct xn_op, link);
+
+		leave_engine(op);
+		xn_op_free(op);
+	}
+	xn_groups_free_(engine);
+	xn_hmap_clear(&engine->by_id);
+	free(engine);
+	core->engine = NULL;
+}
+
+void xn_op_init(struct xn_op *op, const struct xn_op_kind *kind, struct xn_core *core,
+		const struct xn_value *args)
+{
+	op->kind = kind;
+	op->core = core;
+	op->args = args ? xn_value_ref(args) : xn_map_new();
+	xn_ref_new(core->loop, op->id);
+}
+
+void xn_op_free(struct xn_op *op)
+{
+	if (!op)
+		return;
+	xn_value_unref(op->args);
+	op->args = NULL;
+	xn_error_clear(&op->error);
+	op->kind->free(op);
+}
+
+/* ---- small things ---- */
+
+static const struct xn_step *step_of(const struct xn_op *op)
+{
+	return &op->kind->steps[op->step];
+}
+
+static bool is_past_last_step(const struct xn_op *op)
+{
+	return !step_of(op)->name;
+}
+
+static void log_op(const struct xn_op *op, enum xn_log_level level, const char *text,
+		   const char *more)
+{
+	if (xn_log_wants(op->core->log, level))
+		xn_log_write(op->core->log, level, "op", op->task, NULL, "%s %s, step \"%s\": %s%s",
+			     op->kind->name, op->id, step_of(op)->name, text, more);
+}
+
+static void save(struct xn_op *op)
+{
+	const struct xn_op_store *store = op->core->op_store;
+
+	if (store && store->save)
+		store->save(op->core, op);
+}
+
+void xn_op_save(struct xn_op *op)
+{
+	save(op);
+}
+
+static double fraction_done(const struct xn_op *op)
+{
+	double before = 0, total = 0;
+	int i = 0;
+
+	for (const struct xn_step *step = op->kind->steps; step->name; step++, i++) {
+		double weight = step->weight ? step->weight : 1;
+
+		total += weight;
+		if (i < op->step)
+			before += weight;
+		else if (i == op->step)
+			before += weight * op->step_progress;
+	}
+	return total > 0 ? before / total : 1;
+}
+
+static void tell_progress(struct xn_op *op)
+{
+	const struct xn_op_store *store = op->core->op_store;
+
+	if (store && store->progress && !op->undoing)
+		store->progress(op->core, op, fraction_done(op));
+}
+
+/* ---- ending ---- */
+
+static void end(struct xn_op *op)
+{
+	const struct xn_op_store *store = op->core->op_store;
+
+	leave_engine(op);
+	if (store && store->remove)
+		store->remove(op->core, op);
+	if (op->on_end)
+		op->on_end(op, op->error.code ? &op->error : NULL, op->on_end_arg);
+	xn_op_free(op);
+}
+
+/* ---- moving ---- */
+
+static void on_journaled(struct xn_timer *timer)
+{
+	struct xn_op *op = xn_container_of(timer, struct xn_op, deadline);
+
+	xn_loop_defer(op->core->loop, &op->advance, XN_PRIO_OPERATION, advance);
+}
+
+/*
+ * The position in @op is new. With a journal, a timer of no delay takes us into the next turn, when
+ * the journal holds it: before a step does anything, it is known that it may have.
+ */
+static void go_on(struct xn_op *op)
+{
+	op->running = false;
+	op->step_progress = 0;
+	op->waiting_for[0] = '\0';
+	if (op->undoing)
+		while (op->step >= 0 && !step_of(op)->undo)
+			op->step--;
+	op->finished = op->undoing ? op->step < 0 : is_past_last_step(op);
+	if (op->finished) {
+		xn_timer_cancel(&op->deadline);
+		xn_loop_defer(op->core->loop, &op->advance, XN_PRIO_REPLY, advance);
+		return;
+	}
+	save(op);
+	if (op->core->op_store)
+		xn_timer_arm(op->core->loop, &op->deadline, 0, on_journaled);
+	else
+		on_journaled(&op->deadline);
+}
+
+/* Takes what @err holds. */
+static void begin_undo(struct xn_op *op, struct xn_error *err)
+{
+	xn_error_move(&op->error, err);
+	xn_job_cancel(&op->advance);
+	xn_timer_cancel(&op->deadline);
+	op->undoing = true;
+	if (!op->begun)
+		op->step--;
+	go_on(op);
+}
+
+static void begin_undo_for_cancel(struct xn_op *op)
+{
+	struct xn_error err = {0};
+
+	xn_error_set(&err, XN_ERR_TASK_CANCELLED, op->task);
+	begin_undo(op, &err);
+}
+
+/* @err: empty on success; what it holds is taken. */
+static void end_step(struct xn_op *op, struct xn_error *err)
+{
+	op->running = false;
+	xn_timer_cancel(&op->deadline);
+	if (op->undoing) {
+		if (err->code)
+			log_op(op, XN_LOG_ERROR, "undo failed: ",
+			       err->n_params ? err->params[0] : err->code);
+		xn_error_clear(err);
+		op->step--;
+		go_on(op);
+		return;
+	}
+	if (err->code) {
+		log_op(op, XN_LOG_INFO, "failed: ", err->n_params ? err->params[0] : err->code);
+		begin_undo(op, err);
+		return;
+	}
+	op->step++;
+	if (op->cancelled && !is_past_last_step(op)) {
+		op->begun = false;
+		begin_undo_for_cancel(op);
+		return;
+	}
+	op->begun = false;
+	go_on(op);
+	tell_progress(op);
+}
+
+static void on_deadline(struct xn_timer *timer)
+{
+	struct xn_op *op = xn_container_of(timer, struct xn_op, deadline);
+	const struct xn_step *step = step_of(op);
+	struct xn_error err = {0};
+
+	xn_error_setf(&err, XN_ERR_INTERNAL_ERROR, "%s, step \"%s\"%s: no end and no progress in %u ms%s%s",
+		      op->kind->name, step->name, op->undoing ? " (undo)" : "", step->timeout_ms,
+		      op->waiting_for[0] ? ", waiting for " : "", op->waiting_for);
+	end_step(op, &err);
+}
+
+static void arm_deadline(struct xn_op *op)
+{
+	xn_timer_arm(op->core->loop, &op->deadline, step_of(op)->timeout_ms * INT64_C(1000),
+		     on_deadline);
+}
+
+static void advance(struct xn_job *job)
+{
+	struct xn_op *op = xn_container_of(job, struct xn_op, advance);
+	const struct xn_step *step;
+
+	if (op->finished) {
+		end(op);
+		return;
+	}
+	step = step_of(op);
+	xn_loop_name_callback(op->core->loop, step->name);
+	log_op(op, XN_LOG_DEBUG, op->undoing ? "undo" : "run", "");
+	op->running = op->begun = true;
+	op->step_started_us = op->waiting_since_us = xn_now_us(op->core->loop);
+	arm_deadline(op);
+	if (op->undoing)
+		step->undo(op);
+	else
+		step->run(op);
+}
+
+static void join_engine(struct xn_op *op, const char *task,
+			void (*on_end)(struct xn_op *op, const struct xn_error *err, void *arg),
+			void *arg)
+{
+	struct xn_engine *engine = op->core->engine;
+
+	for (const struct xn_step *step = op->kind->steps; step->name; step++)
+		assert(step->timeout_ms > 0 && step->run);
+	snprintf(op->task, sizeof(op->task), "%s", task ? task : "");
+	op->on_end = on_end;
+	op->on_end_arg = arg;
+	xn_list_push(&engine->live, &op->link);
+	xn_hmap_insert(&engine->by_id, &op->node, xn_hash_string(op->id));
+}
+
+void xn_op_start(struct xn_op *op, const char *task,
+		 void (*on_end)(struct xn_op *op, const struct xn_error *err, void *arg), void *arg)
+{
+	join_engine(op, task, on_end, arg);
+	go_on(op);
+}
+
+static int count_steps(const struct xn_op_kind *kind)
+{
+	int n = 0;
+
+	while (kind->steps[n].name)
+		n++;
+	return n;
+}
+
+void xn_op_restart(struct xn_op *op, const char *id, const char *task, int step, bool undoing,
+		   void (*on_end)(struct xn_op *op, const struct xn_error *err, void *arg), void *arg)
+{
+	int n = count_steps(op->kind);
+
+	snprintf(op->id, sizeof(op->id), "%s", id);
+	join_engine(op, task, on_end, arg);
+	/* The journal may be another release's: a step that is not in this table is past the end. */
+	op->step = step < n ? step : n;
+	op->begun = op->step < n;
+	op->undoing = undoing || (op->kind->on_restart == XN_RESTART_UNDO && op->step < n);
+	if (op->undoing) {
+		if (!op->begun)
+			op->step--;
+		if (!op->error.code)
+			xn_error_setf(&op->error, XN_ERR_INTERNAL_ERROR,
+				      "%s was interrupted by a restart of the server",
+				      op->kind->name);
+	} else if (op->step < n && step_of(op)->flags & XN_STEP_SKIP_ON_RESUME) {
+		op->step++;
+		op->begun = false;
+	}
+	go_on(op);
+}
+
+/* ---- what steps call ---- */
+
+void xn_op_fail(struct xn_op *op, struct xn_error *err)
+{
+	struct xn_error own = {0};
+
+	assert(op->running);
+	xn_error_move(&own, err); /* @err may hang off something that the next step frees */
+	end_step(op, &own);
+}
+
+void xn_op_done(struct xn_op *op, int rc)
+{
+	struct xn_error err = {0};
+
+	assert(op->running);
+	if (rc < 0)
+		xn_error_setf(&err, XN_ERR_INTERNAL_ERROR, "%s, step \"%s\": %s", op->kind->name,
+			      step_of(op)->name, strerror(-rc));
+	end_step(op, &err);
+}
+
+struct xn_op_token xn_op_token(const struct xn_op *op)
+{
+	struct xn_op_token token = {.step = op->step, .undoing = op->undoing};
+
+	memcpy(token.id, op->id, sizeof(token.id));
+	return token;
+}
+
+struct xn_op *xn_op_find(struct xn_core *core, const struct xn_op_token *token)
+{
+	uint64_t hash = xn_hash_string(token->id);
+	struct xn_hnode *node = xn_hmap_first_same(&core->engine->by_id, hash);
+
+	for (; node; node = xn_hmap_next_same(node)) {
+		struct xn_op *op = xn_container_of(node, struct xn_op, node);
+
+		if (strcmp(op->id, token->id) == 0)
+			return op->running && op->step == token->step &&
+					       op->undoing == token->undoing
+				       ? op
+				       : NULL;
+	}
+	return NULL;
+}
+
+void xn_op_done_late(struct xn_core *core, const struct xn_op_token *token, int rc)
+{
+	struct xn_op *op = xn_op_find(core, token);
+
+	if (op)
+		xn_op_done(op, rc);
+}
+
+void xn_op_fail_late(struct xn_core *core, const struct xn_op_token *token, struct xn_error *err)
+{
+	struct xn_op *op = xn_op_find(core, token);
+
+	if (op)
+		xn_op_fail(op, err);
+	else
+		xn_error_clear(err);
+}
+
+void xn_op_progress(struct xn_op *op, double fraction_of_step)
+{
+	if (!op->running)
+		return;
+	op->step_progress = fraction_of_step < 0 ? 0 : fraction_of_step > 1 ? 1 : fraction_of_step;
+	arm_deadline(op);
+	tell_progress(op);
+}
+
+void xn_op_waiting(struct xn_op *op, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(op->waiting_for, sizeof(op->waiting_for), fmt, ap);
+	va_end(ap);
+	op->waiting_since_us = xn_now_us(op->core->loop);
+	tell_progress(op);
+}
+
+void xn_op_cancel(struct xn_op *op)
+{
+	if (op->undoing || op->finished || op->cancelled)
+		return;
+	op->cancelled = true;
+	if (op->running && step_of(op)->flags & XN_STEP_NO_CANCEL)
+		return;
+	begin_undo_for_cancel(op);
+}
+
+void xn_op_set_arg(struct xn_op *op, const char *key, struct xn_value *taken)
+{
+	xn_map_put(&op->args, key, taken);
+}
+
+void xn_op_each(struct xn_core *core, void (*visit)(const struct xn_op *op, void *arg), void *arg)
+{
+	xn_list_each(node, &core->engine->live)
+		visit(xn_list_entry(node, struct xn_op, link), arg);
+}

@@ -1,0 +1,145 @@
+/*
+ * Garbage collection of sessions: by age, then by number in each group. A session whose tasks
+ * still run is kept. Every 30 seconds, and sooner when there were many logins.
+ */
+#include "modules/auth/auth_internal.h"
+
+#include <stdlib.h>
+
+enum {
+	INACTIVE_TIMEOUT_S = 86400,
+	MAX_ANONYMOUS = 400, /* root without an originator, all together */
+	MAX_NAMED = 500,     /* an originator's; a user's */
+	MAX_POOL = 400,
+};
+
+struct candidate {
+	const struct xn_row *row;
+	char *group;
+	unsigned limit;
+	int64_t active_s;
+};
+
+static bool is_busy(struct xn_auth *auth, const struct xn_row *row)
+{
+	const struct xn_value *tasks = xn_row_get(row, XN_session_tasks);
+
+	for (size_t i = 0; i < xn_set_len(tasks); i++) {
+		struct xn_row *task = xn_db_get(auth->db, XN_CLASS_task,
+						xn_value_string(xn_set_at(tasks, i)));
+
+		if (task && strcmp(xn_row_string(task, XN_task_status), "pending") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Exact for sessions seen since the start; the row may lag by LAST_ACTIVE_STEP_S. */
+static int64_t last_active_s(struct xn_auth *auth, const struct xn_row *row)
+{
+	const struct session *s = auth_session_by_ref(auth, xn_row_ref(row));
+	int64_t written = xn_row_int(row, XN_session_last_active);
+	int64_t used;
+
+	if (!s)
+		return written;
+	used = xn_wall_s(auth->core->loop) -
+	       (xn_now_us(auth->core->loop) - s->used_us) / 1000000;
+	return used > written ? used : written;
+}
+
+static void classify(struct candidate *c)
+{
+	const char *user = xn_row_string(c->row, XN_session_auth_user_name);
+	const char *originator = xn_row_string(c->row, XN_session_originator);
+	bool is_root = !*user || strcmp(user, "root") == 0;
+
+	c->limit = MAX_NAMED;
+	if (xn_row_bool(c->row, XN_session_pool)) {
+		c->group = xn_strdup("pool");
+		c->limit = MAX_POOL;
+	} else if (is_root && !*originator) {
+		c->group = xn_strdup("anonymous");
+		c->limit = MAX_ANONYMOUS;
+	} else if (is_root) {
+		c->group = xn_asprintf("originator %s", originator);
+	} else {
+		c->group = xn_asprintf("user %s", user);
+	}
+}
+
+/* By group; inside it the most recently active first, so that what is beyond the limit goes. */
+static int by_group(const void *pa, const void *pb)
+{
+	const struct candidate *a = pa, *b = pb;
+	int order = strcmp(a->group, b->group);
+
+	if (order)
+		return order;
+	if (a->active_s != b->active_s)
+		return a->active_s < b->active_s ? 1 : -1;
+	return strcmp(xn_row_ref(a->row), xn_row_ref(b->row));
+}
+
+static size_t collect(struct xn_auth *auth, struct candidate **out)
+{
+	struct candidate *list = xn_calloc(xn_db_count(auth->db, XN_CLASS_session), sizeof(*list));
+	size_t n = 0;
+
+	for (struct xn_row *row = xn_db_first(auth->db, XN_CLASS_session); row;
+	     row = xn_db_next(auth->db, row)) {
+		if (is_busy(auth, row))
+			continue;
+		list[n].row = row;
+		list[n].active_s = last_active_s(auth, row);
+		classify(&list[n]);
+		n++;
+	}
+	qsort(list, n, sizeof(*list), by_group);
+	*out = list;
+	return n;
+}
+
+void auth_gc_run(struct xn_auth *auth)
+{
+	int64_t oldest = xn_wall_s(auth->core->loop) - INACTIVE_TIMEOUT_S;
+	struct candidate *list;
+	size_t n, rank = 0;
+
+	auth->logins_since_gc = 0;
+	if (xn_db_writable(auth->db) < 0)
+		return;
+	n = collect(auth, &list);
+	for (size_t i = 0; i < n; i++) {
+		rank = i > 0 && strcmp(list[i].group, list[i - 1].group) == 0 ? rank + 1 : 0;
+		if (list[i].active_s < oldest || rank >= list[i].limit)
+			auth_session_end(auth, xn_row_ref(list[i].row));
+	}
+	for (size_t i = 0; i < n; i++)
+		free(list[i].group);
+	free(list);
+}
+
+static void on_gc_timer(struct xn_timer *timer)
+{
+	struct xn_auth *auth = xn_container_of(timer, struct xn_auth, gc_timer);
+
+	auth_gc_run(auth);
+	auth_gc_start(auth);
+}
+
+void auth_gc_start(struct xn_auth *auth)
+{
+	xn_timer_arm(auth->core->loop, &auth->gc_timer, SESSION_GC_PERIOD_S * INT64_C(1000000),
+		     on_gc_timer);
+}
+
+static void on_gc_job(struct xn_job *job)
+{
+	auth_gc_run(xn_container_of(job, struct xn_auth, gc_job));
+}
+
+void auth_gc_soon(struct xn_auth *auth)
+{
+	xn_loop_defer(auth->core->loop, &auth->gc_job, XN_PRIO_IDLE, on_gc_job);
+}

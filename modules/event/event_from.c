@@ -1,0 +1,332 @@
+/*
+ * event.from and event.inject. A call that finds nothing waits on its subscription. A commit wakes
+ * the subscriptions that its changes match; their waiters get one shared selection, encoded once.
+ */
+#include "modules/event/event_internal.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+enum { SERVED_A_CALLBACK = 128 }; /* a long queue must not hold the loop */
+static const double LONGEST_S = 86400.0, TOO_LONG_S = 104 * 86400.0;
+
+struct waiter {
+	struct xn_list link;	    /* subscription.waiters, or .asked */
+	struct xn_list client_link; /* client.waiters */
+	struct xn_events *events;
+	struct client *client;
+	struct subscription *sub;
+	struct xn_call *call;
+	uint64_t since; /* nothing wanted has a stamp between the client's token and this one */
+	struct xn_timer timer;
+};
+
+/* ---- ends of waiting ---- */
+
+static void waiter_free(struct waiter *w)
+{
+	struct xn_events *events = w->events;
+
+	xn_timer_cancel(&w->timer);
+	xn_list_remove(&w->link);
+	xn_list_remove(&w->client_link);
+	client_release(events, w->client);
+	if (xn_list_empty(&w->sub->waiters) && xn_list_empty(&w->sub->asked))
+		subscription_unindex(&events->subscriptions, w->sub);
+	subscription_unref(&events->subscriptions, w->sub);
+	events->n_waiters--;
+	free(w);
+}
+
+static struct xn_call *waiter_release_call(struct waiter *w)
+{
+	struct xn_call *call = w->call;
+
+	call->on_cancel = NULL;
+	call->waiting = NULL;
+	waiter_free(w);
+	return call;
+}
+
+static void fail_waiter(struct waiter *w, const char *code, const char *param)
+{
+	struct xn_error err = {0};
+
+	xn_error_set(&err, code, param);
+	xn_call_fail(waiter_release_call(w), &err);
+}
+
+static void on_call_cancelled(struct xn_call *call)
+{
+	fail_waiter(call->waiting, XN_ERR_TASK_CANCELLED, call->task);
+}
+
+void from_end_session(struct xn_events *events, struct client *client)
+{
+	char session[XN_REF_LEN];
+
+	memcpy(session, client->session, sizeof(session)); /* the last waiter frees the client */
+	while ((client = client_find(events, session)) && !xn_list_empty(&client->waiters)) {
+		struct waiter *w = xn_list_entry(client->waiters.next, struct waiter, client_link);
+		const char *secret = w->call->secret;
+
+		fail_waiter(w, XN_ERR_SESSION_INVALID, *secret ? secret : session);
+	}
+}
+
+/* ---- answers ---- */
+
+/* The subscription's waiters stand at the same stamp, as a rule: one selection serves all. */
+static struct selection *shared_selection(struct xn_events *events, struct subscription *sub,
+					  uint64_t since)
+{
+	struct selection *sel = sub->latest;
+
+	if (sel && sel->since == since && sel->upto == latest_stamp(events->db))
+		return sel;
+	selection_unref(sel);
+	sub->latest = selection_new(events->core, events->db, sub, since);
+	return sub->latest;
+}
+
+static void answer(struct waiter *w, struct selection *sel)
+{
+	struct xn_value *result = selection_result(sel);
+
+	xn_call_reply(waiter_release_call(w), result);
+}
+
+static void on_timeout(struct xn_timer *timer)
+{
+	struct waiter *w = xn_container_of(timer, struct waiter, timer);
+	struct selection *sel =
+		selection_new(w->events->core, w->events->db, w->sub, w->since);
+	struct xn_value *result = selection_result(sel);
+
+	selection_unref(sel);
+	xn_call_reply(waiter_release_call(w), result);
+}
+
+/* ---- waking ---- */
+
+/* Also for a subscription whose waiters are being answered: some may have come since. */
+static void wake(struct xn_events *events, struct subscription *sub)
+{
+	struct xn_list *link;
+
+	while ((link = xn_list_pop(&sub->waiters))) {
+		struct waiter *w = xn_list_entry(link, struct waiter, link);
+
+		/* What came up to .seen was held against these waiters and did not concern them. */
+		if (w->since < events->seen)
+			w->since = events->seen;
+		xn_list_push(&sub->asked, link);
+	}
+	if (xn_list_empty(&sub->woken) && !xn_list_empty(&sub->asked)) {
+		xn_list_push(&events->woken, &sub->woken);
+		subscription_ref(sub);
+	}
+}
+
+static void wake_object(struct xn_events *events, int class_id, const char *ref)
+{
+	struct xn_hnode *node =
+		xn_hmap_first_same(&events->subscriptions.by_ref, xn_hash_string(ref));
+
+	for (; node; node = xn_hmap_next_same(node)) {
+		struct subscription *sub = xn_container_of(node, struct object_watch, by_ref)->sub;
+
+		if (subscription_wants(sub, class_id, ref))
+			wake(events, sub);
+	}
+}
+
+static void wake_class(struct xn_events *events, int class_id)
+{
+	const struct xn_tombstone *t = xn_db_tombstone(events->db, class_id, NULL);
+	struct xn_row *row = xn_db_newest(events->db, class_id);
+
+	if (!(row && xn_row_modified(row) > events->seen) &&
+	    !(t && t->deleted > events->seen))
+		return;
+	xn_list_each (link, &events->subscriptions.by_class[class_id])
+		wake(events, xn_list_entry(link, struct class_watch, link)->sub);
+	if (!events->subscriptions.by_ref.count)
+		return;
+	for (; row && xn_row_modified(row) > events->seen; row = xn_db_older(events->db, row))
+		wake_object(events, class_id, xn_row_ref(row));
+	for (; t && t->deleted > events->seen; t = xn_db_tombstone(events->db, class_id, t))
+		wake_object(events, class_id, t->ref);
+}
+
+/* Those whose wishes are not met wait on, from here. */
+static void serve(struct xn_events *events, struct subscription *sub, struct waiter *w)
+{
+	struct selection *sel = shared_selection(events, sub, w->since);
+
+	if (sel->n_changes) {
+		answer(w, sel);
+		return;
+	}
+	w->since = sel->upto; /* such as made and deleted again */
+	xn_list_push(&sub->waiters, &w->link);
+}
+
+static void settle(struct xn_events *events, struct subscription *sub)
+{
+	xn_list_remove(&sub->woken);
+	selection_unref(sub->latest);
+	sub->latest = NULL;
+	subscription_unref(&events->subscriptions, sub);
+}
+
+static void on_serve(struct xn_job *job)
+{
+	struct xn_events *events = xn_container_of(job, struct xn_events, serve_job);
+	unsigned budget = SERVED_A_CALLBACK;
+
+	while (budget && !xn_list_empty(&events->woken)) {
+		struct subscription *sub =
+			xn_list_entry(events->woken.next, struct subscription, woken);
+		struct xn_list *link = xn_list_pop(&sub->asked);
+
+		if (!link) {
+			settle(events, sub);
+			continue;
+		}
+		serve(events, sub, xn_list_entry(link, struct waiter, link));
+		budget--;
+	}
+	if (!xn_list_empty(&events->woken))
+		xn_loop_defer(events->core->loop, &events->serve_job, XN_PRIO_EVENT, on_serve);
+}
+
+void from_wake(struct xn_events *events)
+{
+	if (events->n_waiters) {
+		for (int i = 0; i < XN_CLASS_COUNT; i++)
+			if (xn_classes[i].has_events)
+				wake_class(events, i);
+	}
+	if (!xn_list_empty(&events->woken))
+		on_serve(&events->serve_job);
+}
+
+/* ---- event.from ---- */
+
+/* Decimal digits as they come from a client; strtoll alone takes white space and signs too. */
+static const char *parse_number(const char *text, int64_t *out)
+{
+	const char *digits = *text == '-' ? text + 1 : text;
+	char *end;
+
+	if (!isdigit((unsigned char)*digits))
+		return NULL;
+	errno = 0;
+	*out = strtoll(text, &end, 10);
+	return errno ? NULL : end;
+}
+
+/* "A,B" -> A. B counts messages elsewhere; here they are rows like others, and A covers them. */
+static int parse_token(const char *token, uint64_t *since, struct xn_error *err)
+{
+	int64_t a = 0, b = 0;
+	const char *rest;
+
+	if (*token) {
+		rest = parse_number(token, &a);
+		rest = rest && *rest == ',' ? parse_number(rest + 1, &b) : NULL;
+		if (!rest || *rest)
+			return xn_error_set(err, XN_ERR_EVENT_FROM_TOKEN_PARSE_FAILURE, token);
+	}
+	*since = a > 0 ? (uint64_t)a : 0;
+	return 0;
+}
+
+static int64_t timeout_us(double seconds)
+{
+	if (!(seconds >= 0.0) || seconds > TOO_LONG_S) /* also what is not a number */
+		seconds = LONGEST_S;
+	return (int64_t)(seconds * 1e6);
+}
+
+static void park(struct xn_events *events, struct xn_call *call, struct subscription *sub,
+		 uint64_t since, int64_t wait_us)
+{
+	struct waiter *w = xn_calloc(1, sizeof(*w));
+
+	w->events = events;
+	w->call = call;
+	w->sub = sub;
+	w->since = since;
+	w->client = client_get(events, call->caller.session);
+	xn_list_push(&w->client->waiters, &w->client_link);
+	xn_list_push(&sub->waiters, &w->link);
+	subscription_index(&events->subscriptions, sub);
+	events->n_waiters++;
+	call->waiting = w;
+	call->on_cancel = on_call_cancelled;
+	xn_timer_arm(events->core->loop, &w->timer, wait_us, on_timeout);
+}
+
+void event_from(struct xn_call *call)
+{
+	struct xn_events *events = call->state;
+	int64_t wait_us = timeout_us(xn_value_float(call->args[2]));
+	struct xn_error err = {0};
+	struct subscription *sub;
+	struct xn_value *result;
+	struct selection *sel;
+	uint64_t since = 0;
+
+	call->durability = XN_REPLY_AT_ONCE;
+	if (parse_token(xn_call_string(call, 1), &since, &err) < 0) {
+		xn_call_fail(call, &err);
+		return;
+	}
+	if (since && !xn_db_token_is_valid(events->db, since)) {
+		xn_error_set(&err, XN_ERR_EVENTS_LOST);
+		xn_call_fail(call, &err);
+		return;
+	}
+	sub = subscription_get(&events->subscriptions, call->args[0]);
+	sel = selection_new(events->core, events->db, sub, since);
+	if (!sel->n_changes && wait_us > 0) {
+		park(events, call, sub, sel->upto, wait_us);
+		selection_unref(sel);
+		return;
+	}
+	subscription_unref(&events->subscriptions, sub);
+	result = selection_result(sel);
+	selection_unref(sel);
+	xn_call_reply(call, result);
+}
+
+void from_clear(struct xn_events *events)
+{
+	xn_job_cancel(&events->serve_job);
+	while (!xn_list_empty(&events->woken))
+		settle(events, xn_list_entry(events->woken.next, struct subscription, woken));
+}
+
+/* ---- event.inject ---- */
+
+void event_inject(struct xn_call *call)
+{
+	struct xn_events *events = call->state;
+	const char *name = xn_call_string(call, 0), *ref = xn_call_string(call, 1);
+	const struct xn_class *cls = xn_class_find(name);
+	struct xn_row *row = cls && !cls->internal ? xn_db_get(events->db, cls->id, ref) : NULL;
+	struct xn_error err = {0};
+
+	if (!row) {
+		xn_error_set(&err, XN_ERR_HANDLE_INVALID, name, ref);
+		xn_call_fail(call, &err);
+		return;
+	}
+	call->durability = XN_REPLY_WHEN_VISIBLE; /* a token lost with the power gets EVENTS_LOST */
+	xn_call_reply(call, xn_stringf("%020" PRIu64 ",%020d", xn_db_touch(events->db, row), 0));
+}

@@ -1,0 +1,470 @@
+/*
+ * Task rows and their life: made, reported on, cancelled, ended. An end is journaled and synced
+ * before anybody sees it. Called by dispatch, the step engine's store (op_journal.c) and handlers.
+ */
+#include "core/xml.h"
+#include "modules/task/task_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { FLUSH_PERIOD_MS = 100 };
+static const double PROGRESS_STEP = 0.001; /* smaller ones are not worth an event */
+
+/* ---- live tasks ---- */
+
+struct live *task_live(struct xn_tasks *tasks, const char *ref)
+{
+	struct xn_hnode *node = xn_hmap_first_same(&tasks->live, xn_hash_string(ref));
+
+	for (; node; node = xn_hmap_next_same(node)) {
+		struct live *live = xn_container_of(node, struct live, by_ref);
+
+		if (strcmp(live->ref, ref) == 0)
+			return live;
+	}
+	return NULL;
+}
+
+static struct live *live_new(struct xn_tasks *tasks, const char *ref)
+{
+	struct live *live = xn_calloc(1, sizeof(*live));
+
+	live->tasks = tasks;
+	snprintf(live->ref, sizeof(live->ref), "%s", ref);
+	xn_list_init(&live->dirty);
+	xn_list_init(&live->end_watchers);
+	xn_list_init(&live->refused);
+	xn_hmap_insert(&tasks->live, &live->by_ref, xn_hash_string(live->ref));
+	return live;
+}
+
+static void live_free(struct live *live)
+{
+	struct xn_list *link;
+
+	xn_hmap_remove(&live->tasks->live, &live->by_ref);
+	xn_job_cancel(&live->cancel_job);
+	xn_list_remove(&live->dirty);
+	xn_list_remove(&live->refused);
+	while ((link = xn_list_pop(&live->end_watchers)))
+		free(xn_list_entry(link, struct end_watcher, link));
+	xn_value_unref(live->end);
+	free(live);
+}
+
+bool task_row_is_pending(const struct xn_row *row)
+{
+	const char *status = xn_row_string(row, XN_task_status);
+
+	return strcmp(status, "pending") == 0 || strcmp(status, "cancelling") == 0;
+}
+
+struct xn_row *task_pending(struct xn_tasks *tasks, const char *ref)
+{
+	struct xn_row *row = xn_db_get(tasks->db, XN_CLASS_task, ref);
+
+	return row && task_row_is_pending(row) ? row : NULL;
+}
+
+/* Also for tasks that a client made and a transfer now works on. NULL: not pending. */
+static struct live *need_live(struct xn_tasks *tasks, const char *ref)
+{
+	struct live *live = task_live(tasks, ref);
+
+	if (live)
+		return live;
+	return task_pending(tasks, ref) ? live_new(tasks, ref) : NULL;
+}
+
+/* ---- made ---- */
+
+static const char *this_host(struct xn_tasks *tasks)
+{
+	struct xn_row *pool = xn_db_first(tasks->db, XN_CLASS_pool);
+	struct xn_row *host = pool ? xn_row_follow(tasks->db, pool, XN_pool_master) : NULL;
+
+	return host ? xn_row_ref(host) : XN_NULL_REF;
+}
+
+struct xn_row *task_row_create(struct xn_tasks *tasks, const char *label, const char *description,
+			       const struct xn_caller *owner, bool made_by_client)
+{
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields = xn_map_new();
+	bool has_session = owner && xn_db_get(tasks->db, XN_CLASS_session, owner->session);
+
+	xn_map_put_string(&fields, "name_label", label);
+	xn_map_put_string(&fields, "name_description", description);
+	xn_map_put(&fields, "created", xn_datetime(xn_wall_s(tasks->core->loop)));
+	xn_map_put_string(&fields, "status", "pending");
+	xn_map_put_string(&fields, "session", has_session ? owner->session : XN_NULL_REF);
+	xn_map_put_string(&fields, "resident_on", this_host(tasks));
+	xn_map_put_string(&fields, "type", "<none/>");
+	xn_map_put_string(&fields, "subtask_of", XN_NULL_REF);
+	xn_map_put(&fields, "xn_made_by_client", xn_bool(made_by_client));
+	task_gc_soon(tasks);
+	return xn_db_create(tasks->db, XN_CLASS_task, NULL, fields);
+}
+
+void xn_task_create(struct xn_tasks *tasks, const char *label, const char *description,
+		    const struct xn_caller *owner, char ref[48])
+{
+	struct xn_row *row = task_row_create(tasks, label, description, owner, false);
+
+	snprintf(ref, XN_REF_LEN, "%s", xn_row_ref(row));
+	live_new(tasks, ref);
+}
+
+void xn_task_forget(struct xn_tasks *tasks, const char *ref)
+{
+	struct live *live = task_live(tasks, ref);
+	struct xn_row *row = xn_db_get(tasks->db, XN_CLASS_task, ref);
+
+	if (row)
+		xn_db_delete(tasks->db, row);
+	if (live && live->is_recording)
+		live->is_forgotten = true; /* freed when the database answers */
+	else if (live)
+		live_free(live);
+}
+
+/* ---- progress ---- */
+
+static void flush(struct live *live)
+{
+	struct xn_tasks *tasks = live->tasks;
+	struct xn_row *row = task_pending(tasks, live->ref);
+
+	xn_list_remove(&live->dirty);
+	if (!row || live->end)
+		return;
+	live->written_us = xn_now_us(tasks->core->loop);
+	if (fabs(live->progress - xn_value_float(xn_row_get(row, XN_task_progress))) >=
+	    PROGRESS_STEP)
+		xn_db_set(tasks->db, row, XN_task_progress, xn_float(live->progress));
+	if (*live->waiting_for)
+		xn_db_map_put(tasks->db, row, XN_task_other_config, TASK_WAITING_KEY,
+			      live->waiting_for);
+	else
+		xn_db_map_remove(tasks->db, row, XN_task_other_config, TASK_WAITING_KEY);
+}
+
+static void on_flush_timer(struct xn_timer *timer)
+{
+	struct xn_tasks *tasks = xn_container_of(timer, struct xn_tasks, flush_timer);
+
+	xn_list_each_safe(link, &tasks->dirty)
+		flush(xn_list_entry(link, struct live, dirty));
+}
+
+/* Now, when the last write is long enough ago; else with the next beat. */
+static void flush_soon(struct live *live)
+{
+	struct xn_loop *loop = live->tasks->core->loop;
+
+	if (xn_now_us(loop) - live->written_us >= FLUSH_PERIOD_MS * 1000) {
+		flush(live);
+		return;
+	}
+	if (xn_list_empty(&live->dirty))
+		xn_list_push(&live->tasks->dirty, &live->dirty);
+	if (!xn_timer_is_armed(&live->tasks->flush_timer))
+		xn_timer_arm(loop, &live->tasks->flush_timer, FLUSH_PERIOD_MS * 1000,
+			     on_flush_timer);
+}
+
+void xn_task_progress(struct xn_tasks *tasks, const char *ref, double fraction)
+{
+	struct live *live = need_live(tasks, ref);
+
+	if (!live || live->end || !(fraction > live->progress))
+		return; /* never backwards; not a number neither */
+	live->progress = fraction < 1.0 ? fraction : 1.0;
+	flush_soon(live);
+}
+
+void task_waiting(struct xn_tasks *tasks, const char *ref, const char *what)
+{
+	struct live *live = need_live(tasks, ref);
+
+	if (!live || live->end || strcmp(live->waiting_for, what) == 0)
+		return;
+	snprintf(live->waiting_for, sizeof(live->waiting_for), "%s", what);
+	flush_soon(live);
+}
+
+/* ---- cancelled ---- */
+
+static void set_cancellable(struct xn_tasks *tasks, struct xn_row *row, bool yes)
+{
+	struct xn_value *allowed = xn_set_new();
+
+	if (yes)
+		xn_set_append_string(&allowed, "cancel");
+	xn_db_set(tasks->db, row, XN_task_allowed_operations, allowed);
+}
+
+static void on_cancel_job(struct xn_job *job)
+{
+	struct live *live = xn_container_of(job, struct live, cancel_job);
+
+	if (live->cancel && !live->end)
+		live->cancel(live->cancel_arg); /* may free @live */
+}
+
+static void defer_cancel(struct live *live)
+{
+	xn_loop_defer(live->tasks->core->loop, &live->cancel_job, XN_PRIO_OPERATION,
+		      on_cancel_job);
+}
+
+void xn_task_on_cancel(struct xn_tasks *tasks, const char *ref, void (*cancel)(void *arg),
+		       void *arg)
+{
+	struct live *live = need_live(tasks, ref);
+	struct xn_row *row = task_pending(tasks, ref);
+
+	if (!live || !row || live->end)
+		return;
+	live->cancel = cancel;
+	live->cancel_arg = arg;
+	set_cancellable(tasks, row, cancel != NULL);
+	if (cancel && live->cancel_asked) /* asked while nothing could be done about it */
+		defer_cancel(live);
+}
+
+static void end_cancelled(struct xn_tasks *tasks, const char *ref)
+{
+	struct xn_error err = {0};
+
+	xn_error_set(&err, XN_ERR_TASK_CANCELLED, ref);
+	xn_task_fail(tasks, ref, &err, NULL, NULL);
+	xn_error_clear(&err);
+}
+
+/* A task that nobody here works on ends at once; others end when their work has stopped. */
+void task_cancel(struct xn_tasks *tasks, struct xn_row *row, const char *canceller)
+{
+	struct live *live = task_live(tasks, xn_row_ref(row));
+	bool is_idle = !live || (!live->cancel && xn_row_bool(row, XN_task_xn_made_by_client));
+
+	xn_db_map_put(tasks->db, row, XN_task_current_operations, canceller, "cancel");
+	if (is_idle) {
+		end_cancelled(tasks, xn_row_ref(row));
+		return;
+	}
+	live->cancel_asked = true;
+	if (live->cancel)
+		defer_cancel(live);
+}
+
+/* ---- ended ---- */
+
+static void on_idle_watcher(struct xn_job *job)
+{
+	struct end_watcher *watcher = xn_container_of(job, struct end_watcher, job);
+
+	xn_list_remove(&watcher->link);
+	watcher->done(watcher->arg);
+	free(watcher);
+}
+
+static void watch_end(struct xn_tasks *tasks, struct live *live, void (*done)(void *arg),
+		      void *arg)
+{
+	struct end_watcher *watcher;
+
+	if (!done)
+		return;
+	watcher = xn_calloc(1, sizeof(*watcher));
+	watcher->done = done;
+	watcher->arg = arg;
+	if (live) {
+		xn_list_push(&live->end_watchers, &watcher->link);
+		return;
+	}
+	xn_list_push(&tasks->idle_watchers, &watcher->link);
+	xn_loop_defer(tasks->core->loop, &watcher->job, XN_PRIO_REPLY, on_idle_watcher);
+}
+
+static void tell_end_watchers(struct live *live)
+{
+	struct xn_list *link;
+
+	while ((link = xn_list_pop(&live->end_watchers))) {
+		struct end_watcher *watcher = xn_list_entry(link, struct end_watcher, link);
+
+		watcher->done(watcher->arg);
+		free(watcher);
+	}
+}
+
+static void on_end_recorded(int rc, void *arg)
+{
+	struct live *live = arg;
+	struct xn_tasks *tasks = live->tasks;
+	struct xn_ev_task_finished finished = {0};
+
+	live->is_recording = false;
+	if (rc < 0 && !live->is_forgotten) { /* on_db_failed tries again */
+		xn_log_error(tasks->core->log, "task", "the end of %s is not recorded: %s",
+			     live->ref, strerror(-rc));
+		xn_list_push(&tasks->refused, &live->refused);
+		tell_end_watchers(live);
+		return;
+	}
+	snprintf(finished.task, sizeof(finished.task), "%s", live->ref);
+	xn_publish_task_finished(tasks->core->bus, &finished);
+	tell_end_watchers(live);
+	live_free(live);
+}
+
+static void record_end(struct live *live)
+{
+	struct xn_tasks *tasks = live->tasks;
+
+	live->is_recording = true;
+	xn_db_set_later(tasks->db, live->ref, XN_CLASS_task, xn_value_ref(live->end),
+			on_end_recorded, live);
+}
+
+void task_end(struct xn_tasks *tasks, const char *ref, struct xn_value *fields,
+	      void (*done)(void *arg), void *arg)
+{
+	struct live *live = need_live(tasks, ref);
+	struct xn_row *row = task_pending(tasks, ref);
+
+	watch_end(tasks, live, done, arg);
+	if (!live || live->end || !row) { /* the first end wins */
+		xn_value_unref(fields);
+		return;
+	}
+	xn_job_cancel(&live->cancel_job);
+	xn_list_remove(&live->dirty);
+	xn_db_map_remove(tasks->db, row, XN_task_other_config, TASK_WAITING_KEY);
+	xn_map_put(&fields, "finished", xn_datetime(xn_wall_s(tasks->core->loop)));
+	xn_map_put(&fields, "allowed_operations", xn_set_new());
+	live->end = fields;
+	record_end(live);
+}
+
+void xn_task_succeed(struct xn_tasks *tasks, const char *ref, const struct xn_type *type,
+		     const struct xn_value *result, void (*done)(void *arg), void *arg)
+{
+	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
+	struct xn_value *fields = xn_map_new();
+
+	if (result)
+		xn_xml_write(result, &text);
+	else
+		xn_buf_add_string(&text, "<value></value>");
+	xn_map_put_string(&fields, "status", "success");
+	xn_map_put(&fields, "progress", xn_float(1.0));
+	xn_map_put(&fields, "result", xn_string_len(text.data, text.len));
+	task_end(tasks, ref, fields, done, arg);
+}
+
+void xn_task_fail(struct xn_tasks *tasks, const char *ref, const struct xn_error *err,
+		  void (*done)(void *arg), void *arg)
+{
+	struct xn_value *fields = xn_map_new(), *info = xn_set_new();
+	bool is_cancel = strcmp(err->code, XN_ERR_TASK_CANCELLED) == 0;
+
+	xn_set_append_string(&info, err->code);
+	for (unsigned i = 0; i < err->n_params; i++)
+		xn_set_append_string(&info, err->params[i]);
+	xn_map_put_string(&fields, "status", is_cancel ? "cancelled" : "failure");
+	xn_map_put(&fields, "progress", xn_float(1.0));
+	xn_map_put(&fields, "error_info", info);
+	task_end(tasks, ref, fields, done, arg);
+}
+
+static void on_db_failed(const struct xn_ev_db_failed *ev, void *arg)
+{
+	struct xn_tasks *tasks = arg;
+	struct xn_list *link;
+	struct xn_list again;
+
+	if (ev->error)
+		return;
+	xn_list_init(&again);
+	while ((link = xn_list_pop(&tasks->refused)))
+		xn_list_push(&again, link);
+	while ((link = xn_list_pop(&again)))
+		record_end(xn_list_entry(link, struct live, refused));
+}
+
+/* ---- module ---- */
+
+static int task_init(struct xn_core *core, void **state_out, struct xn_error *err)
+{
+	struct xn_tasks *tasks = xn_calloc(1, sizeof(*tasks));
+
+	tasks->core = core;
+	xn_list_init(&tasks->dirty);
+	xn_list_init(&tasks->refused);
+	xn_list_init(&tasks->idle_watchers);
+	xn_list_init(&tasks->kinds);
+	xn_list_init(&tasks->restarted);
+	core->op_store = &task_op_store;
+	*state_out = tasks;
+	return 0;
+}
+
+static void on_daemon_ready(const struct xn_ev_daemon_ready *ev, void *arg)
+{
+	task_journal_restart(arg);
+}
+
+static int task_start(void *state, struct xn_error *err)
+{
+	struct xn_tasks *tasks = state;
+
+	tasks->db = xn_db_of(tasks->core);
+	tasks->on_ready = xn_subscribe_daemon_ready(tasks->core->bus, "task", on_daemon_ready,
+						    tasks);
+	tasks->on_db_failed = xn_subscribe_db_failed(tasks->core->bus, "task", on_db_failed,
+						     tasks);
+	task_journal_read(tasks);
+	task_gc_start(tasks);
+	return 0;
+}
+
+static void task_stop(void *state)
+{
+	struct xn_tasks *tasks = state;
+	struct xn_hnode *node;
+	struct xn_list *link;
+
+	xn_bus_unsubscribe(tasks->on_ready);
+	xn_bus_unsubscribe(tasks->on_db_failed);
+	xn_timer_cancel(&tasks->flush_timer);
+	task_gc_clear(tasks);
+	task_journal_clear(tasks);
+	while ((node = xn_hmap_first(&tasks->live)))
+		live_free(xn_container_of(node, struct live, by_ref));
+	xn_hmap_clear(&tasks->live);
+	while ((link = xn_list_pop(&tasks->idle_watchers))) {
+		struct end_watcher *watcher = xn_list_entry(link, struct end_watcher, link);
+
+		xn_job_cancel(&watcher->job);
+		free(watcher);
+	}
+	if (tasks->core->op_store == &task_op_store)
+		tasks->core->op_store = NULL;
+	free(tasks);
+}
+
+static const char *const task_needs[] = {"auth", "db", NULL};
+static const enum xn_event_id task_publishes[] = {XN_EVENT_task_finished, XN_EVENT_COUNT};
+
+const struct xn_module xn_task_module = {
+	.name = "task",
+	.needs = task_needs,
+	.publishes = task_publishes,
+	.methods = task_methods,
+	.init = task_init,
+	.start = task_start,
+	.stop = task_stop,
+};

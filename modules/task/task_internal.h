@@ -1,0 +1,94 @@
+/* What the files of modules/task share. */
+#ifndef XN_TASK_INTERNAL_H
+#define XN_TASK_INTERNAL_H
+
+#include "core/events.h"
+#include "core/hmap.h"
+#include "modules/db/db.h"
+#include "modules/task/task.h"
+
+#define TASK_WAITING_KEY "xn:waiting_for" /* in other_config: what the operation waits for */
+
+struct kind_entry { /* an operation kind that a restart can find */
+	struct xn_list link;
+	const struct xn_op_kind *kind;
+	void (*restarted)(struct xn_op *op, void *arg);
+	void (*on_end)(struct xn_op *op, const struct xn_error *err, void *arg);
+	void *arg;
+};
+
+/* A pending task that this process works on; rows alone say nothing about callbacks. */
+struct live {
+	struct xn_hnode by_ref;
+	char ref[XN_REF_LEN];
+	struct xn_tasks *tasks;
+	/* cancel */
+	void (*cancel)(void *arg);
+	void *cancel_arg;
+	bool cancel_asked;
+	struct xn_job cancel_job;
+	/* progress and waiting_for, written to the row at most every FLUSH_PERIOD_MS */
+	struct xn_list dirty; /* xn_tasks.dirty */
+	double progress;
+	char waiting_for[160];
+	int64_t written_us;
+	/* the end, on its way to the disk */
+	struct xn_value *end; /* fields; NULL: not ending */
+	bool is_recording, is_forgotten;
+	struct xn_list end_watchers; /* struct end_watcher */
+	struct xn_list refused;	     /* xn_tasks.refused */
+};
+
+struct end_watcher {
+	struct xn_list link;
+	struct xn_job job; /* when there is nothing to wait for */
+	void (*done)(void *arg);
+	void *arg;
+};
+
+struct xn_tasks {
+	struct xn_core *core;
+	struct xn_db *db;
+	struct xn_hmap live; /* by ref */
+	struct xn_list dirty;
+	struct xn_timer flush_timer;
+	struct xn_list refused; /* ends that the database would not take; tried again */
+	struct xn_timer gc_timer;
+	struct xn_job gc_job;
+	struct xn_hmap probation; /* task_gc.c */
+	struct xn_list idle_watchers; /* end_watchers whose job is pending */
+	struct xn_list kinds;
+	struct xn_value *interrupted; /* references of operations journaled before this start */
+	struct xn_list restarted;     /* op_journal.c */
+	struct xn_subscription *on_ready, *on_db_failed;
+};
+
+/* ---- task.c ---- */
+struct live *task_live(struct xn_tasks *tasks, const char *ref); /* or NULL */
+/* The pending row, or NULL. */
+struct xn_row *task_pending(struct xn_tasks *tasks, const char *ref);
+void task_end(struct xn_tasks *tasks, const char *ref, struct xn_value *fields_taken,
+	      void (*done)(void *arg), void *arg);
+void task_cancel(struct xn_tasks *tasks, struct xn_row *row, const char *canceller);
+void task_waiting(struct xn_tasks *tasks, const char *ref, const char *what);
+bool task_row_is_pending(const struct xn_row *row);
+struct xn_row *task_row_create(struct xn_tasks *tasks, const char *label, const char *description,
+			       const struct xn_caller *owner, bool made_by_client);
+
+/* ---- task_gc.c ---- */
+void task_gc_start(struct xn_tasks *tasks);
+void task_gc_soon(struct xn_tasks *tasks);
+void task_gc_run(struct xn_tasks *tasks);
+void task_gc_clear(struct xn_tasks *tasks);
+
+/* ---- op_journal.c ---- */
+extern const struct xn_op_store task_op_store;
+/* Notes what is journaled; ends tasks whose call was interrupted and left no operation. */
+void task_journal_read(struct xn_tasks *tasks);
+void task_journal_restart(struct xn_tasks *tasks);
+void task_journal_clear(struct xn_tasks *tasks);
+
+/* ---- task_api.c ---- */
+extern const struct xn_method_impl task_methods[];
+
+#endif

@@ -1,0 +1,80 @@
+/* Paths of the xenstore: which are valid, what a relative one means. Every path from outside passes here. */
+#include "modules/xenstore/store_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static bool is_name_char(unsigned char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c == '-' || c == '_' || c == '@';
+}
+
+/* Components of name characters with single slashes between them, at most @max bytes; no slash at
+ * the end. Stops reading at @max + 1 bytes. */
+static bool are_components(const char *s, size_t max, size_t *len_out)
+{
+	size_t i;
+
+	for (i = 0; s[i]; i++) {
+		if (i >= max)
+			return false;
+		if (s[i] == '/' ? i == 0 || s[i - 1] == '/' : !is_name_char((unsigned char)s[i]))
+			return false;
+	}
+	*len_out = i;
+	return i > 0 && s[i - 1] != '/';
+}
+
+bool xn_xs_path_is_special(const char *path)
+{
+	return path[0] == '@';
+}
+
+bool xn_xs_path_is_valid(const char *path, size_t *len_out)
+{
+	if (path[0] != '/')
+		return !xn_xs_path_is_special(path) &&
+		       are_components(path, XN_XS_RELATIVE_PATH_MAX, len_out);
+	if (!path[1]) {
+		*len_out = 1;
+		return true;
+	}
+	if (!are_components(path + 1, XN_XS_PATH_MAX - 1, len_out))
+		return false;
+	++*len_out;
+	return true;
+}
+
+int xn_xs_path_resolve(struct xn_xs_path *out, uint32_t domid, const char *path)
+{
+	size_t len;
+	int prefix;
+
+	if (!xn_xs_path_is_valid(path, &len))
+		return -EINVAL;
+	if (path[0] == '/') {
+		out->text = path;
+		out->len = len;
+		return 0;
+	}
+	prefix = snprintf(out->room, sizeof(out->room), "/local/domain/%u/", domid);
+	memcpy(out->room + prefix, path, len + 1);
+	out->text = out->room;
+	out->len = (size_t)prefix + len;
+	return 0;
+}
+
+const char *xn_xs_path_next(const char **at, const char *end, size_t *len_out)
+{
+	const char *name = *at, *slash;
+
+	if (name < end && *name == '/')
+		name++;
+	if (name >= end)
+		return NULL;
+	slash = memchr(name, '/', (size_t)(end - name));
+	*at = slash ? slash : end;
+	*len_out = (size_t)(*at - name);
+	return name;
+}

@@ -1,0 +1,171 @@
+/*
+ * The xenstore itself, synchronous and in process: the tree, permissions, watches, transactions.
+ * For this folder (client_local.c, later the wire) and for the simulated hypervisor, which speaks
+ * as domain 0 and as each of its guests; everybody else uses xenstore.h.
+ *
+ * Every request comes from a connection, and a connection has the identity of one domain. Identity
+ * is a struct, not a number: a domain that reuses a dead one's domid gets a new struct (with a new
+ * birth), so it inherits neither rights nor nodes. Requests answer 0 or -errno, and one that fails
+ * has changed nothing. Errors are those of the protocol: EINVAL (path, arguments), ENOENT, EACCES,
+ * EPERM, EEXIST, E2BIG, ENOSPC (quota), EAGAIN (a transaction that conflicts), EBUSY.
+ */
+#ifndef XN_XENSTORE_STORE_H
+#define XN_XENSTORE_STORE_H
+
+#include "core/buf.h"
+#include "core/hmap.h"
+#include "core/list.h"
+
+enum {
+	XN_XS_PATH_MAX = 3072,		/* bytes of an absolute path, without the final NUL */
+	XN_XS_RELATIVE_PATH_MAX = 2048, /* of a path below the domain's own directory */
+	XN_XS_VALUE_MAX = 4096,
+	XN_XS_PERMS_MAX = 64,	 /* entries of one node */
+	XN_XS_DOMID_END = 0x7ff0, /* domids are below */
+	XN_XS_NO_DEPTH = -1,
+};
+
+struct xn_xs_store;
+struct xn_xs_conn;
+struct xn_xs_watcher;
+
+/* What a domain has in the store, in things and in bytes. Quotas will be checked against it. */
+struct xn_xs_account {
+	uint64_t nodes, node_bytes;
+	uint64_t watches, watch_bytes;
+	uint64_t transactions, transaction_bytes;
+	uint64_t events, event_bytes;
+};
+
+struct xn_xs_domain {
+	struct xn_hnode hash; /* by domid, while alive */
+	struct xn_xs_store *store;
+	unsigned refs;	/* the store's while alive, connections', permissions' */
+	uint32_t domid;
+	uint64_t birth; /* unique in a store; 0: a domid that nobody has (yet) */
+	bool alive, introduced;
+	struct xn_xs_domain *target; /* has the rights of this one too (a device model); or NULL */
+	struct xn_xs_account account;
+};
+
+/*
+ * @wake: called when events wait and none did before; the owner then calls xn_xs_store_deliver()
+ * from its loop until that returns false. Domain 0 exists from the start.
+ */
+struct xn_xs_store *xn_xs_store_new(void (*wake)(void *arg), void *arg);
+void xn_xs_store_free(struct xn_xs_store *store); /* after its connections */
+bool xn_xs_store_deliver(struct xn_xs_store *store, unsigned at_most); /* whether some are left */
+uint64_t xn_xs_store_generation(const struct xn_xs_store *store); /* committed change sets so far */
+
+/* ---- domains ---- */
+/* A domain came into being. NULL when @domid is out of range or lives already. */
+struct xn_xs_domain *xn_xs_domain_add(struct xn_xs_store *store, uint32_t domid);
+struct xn_xs_domain *xn_xs_domain_find(struct xn_xs_store *store, uint32_t domid); /* alive, or NULL */
+/* It may talk to the store from now on: fires @introduceDomain. */
+void xn_xs_domain_introduce(struct xn_xs_domain *domain);
+/* It crashed or shut down, and still exists: fires @releaseDomain. */
+void xn_xs_domain_stopped(struct xn_xs_domain *domain);
+/*
+ * It is gone: its connections must be closed already. Nodes that it owned are removed wherever they
+ * are, and @releaseDomain fires.
+ */
+void xn_xs_domain_release(struct xn_xs_domain *domain);
+void xn_xs_domain_set_target(struct xn_xs_domain *domain, struct xn_xs_domain *target_or_null);
+
+/* ---- connections ---- */
+struct xn_xs_conn *xn_xs_conn_new(struct xn_xs_domain *domain);
+void xn_xs_conn_free(struct xn_xs_conn *conn); /* drops its watches and transactions; NULL is fine */
+struct xn_xs_domain *xn_xs_conn_domain(const struct xn_xs_conn *conn);
+
+/*
+ * Requests. @tx: 0, or a transaction of this connection (ENOENT otherwise). Paths are absolute or
+ * relative to /local/domain/<own domid>.
+ */
+/* Borrowed bytes, valid until the next request; not terminated. */
+int xn_xs_conn_read(struct xn_xs_conn *conn, uint32_t tx, const char *path, const char **value_out,
+		    size_t *len_out);
+/* Missing parents are made; new nodes get the parent's permissions, a guest's are its own. */
+int xn_xs_conn_write(struct xn_xs_conn *conn, uint32_t tx, const char *path, const void *value,
+		     size_t len);
+int xn_xs_conn_write_string(struct xn_xs_conn *conn, uint32_t tx, const char *path, const char *s);
+int xn_xs_conn_writef(struct xn_xs_conn *conn, uint32_t tx, const char *path, const char *fmt, ...)
+	XN_PRINTF(4, 5);
+int xn_xs_conn_mkdir(struct xn_xs_conn *conn, uint32_t tx, const char *path); /* there: fine */
+/* With all below. Absent: fine when the parent is there, else ENOENT. */
+int xn_xs_conn_rm(struct xn_xs_conn *conn, uint32_t tx, const char *path);
+/* Appends the children's names, sorted, each with a final NUL. */
+int xn_xs_conn_directory(struct xn_xs_conn *conn, uint32_t tx, const char *path,
+			 struct xn_buf *names);
+/* Appends "n0", "r5" ..., each with a final NUL; the owner first. */
+int xn_xs_conn_get_perms(struct xn_xs_conn *conn, uint32_t tx, const char *path, struct xn_buf *text);
+/* @text: "n0 r5", separated by spaces or NULs; @len bytes. The special paths are fine too. */
+int xn_xs_conn_set_perms(struct xn_xs_conn *conn, uint32_t tx, const char *path, const char *text,
+			 size_t len);
+
+/*
+ * Transactions see the store with their own changes on top. A commit runs the same requests again
+ * on the store as it is then, and succeeds only if each would have told the client the same: so
+ * two that merely share a parent both commit, and EAGAIN means that something read has changed.
+ * All or nothing.
+ */
+int xn_xs_conn_begin(struct xn_xs_conn *conn, uint32_t *tx_out);
+int xn_xs_conn_end(struct xn_xs_conn *conn, uint32_t tx, bool commit);
+
+/*
+ * A watch on @path and all below, or @depth levels below (XN_XS_NO_DEPTH: no limit), or on
+ * @introduceDomain, @releaseDomain (with depth 1 the event's path has /<domid> at its end). @fired is
+ * called by xn_xs_store_deliver(), once soon in any case, then for each change that the domain may
+ * read; pending events of the same watch and path are one. The path is relative if @path was.
+ * @token is copied; a connection may have one watch for a path and token (EEXIST).
+ */
+int xn_xs_conn_watch(struct xn_xs_conn *conn, const char *path, const char *token, int depth,
+		     void (*fired)(const char *path, const char *token, void *arg), void *arg,
+		     struct xn_xs_watcher **watcher_out);
+void xn_xs_conn_unwatch(struct xn_xs_watcher *watcher); /* inside @fired too */
+struct xn_xs_watcher *xn_xs_conn_find_watch(struct xn_xs_conn *conn, const char *path,
+					    const char *token);
+void xn_xs_conn_reset(struct xn_xs_conn *conn); /* drops all watches and transactions */
+
+/* ---- the journal's hook ---- */
+enum xn_xs_delta_kind {
+	XN_XS_CREATED, /* value and perms are new */
+	XN_XS_VALUE,
+	XN_XS_PERMS,
+	XN_XS_REMOVED, /* with all below */
+};
+/* One change of a committed set; everything borrowed for the call. New values are the final ones. */
+struct xn_xs_delta {
+	enum xn_xs_delta_kind kind;
+	bool implied; /* a parent made on the way to a node */
+	const char *path;
+	size_t path_len;
+	const char *value, *old_value;
+	size_t value_len, old_value_len;
+	const struct xn_xs_perms *perms, *old_perms;
+};
+struct xn_xs_commit {
+	const struct xn_xs_store *store;
+	uint64_t generation;
+	const struct xn_xs_domain *by;
+	uint32_t transaction; /* 0: a single request */
+	size_t n;
+};
+/* Every committed change set passes here, before any watch event and before the reply. */
+void xn_xs_store_set_journal(struct xn_xs_store *store,
+			     void (*journal)(const struct xn_xs_commit *commit, void *arg),
+			     void *arg);
+/* The @index-th change of the set that the journal is being told of. */
+void xn_xs_commit_delta(const struct xn_xs_commit *commit, size_t index, struct xn_xs_delta *out);
+void xn_xs_perms_print(const struct xn_xs_perms *perms, char separator, struct xn_buf *out);
+
+/*
+ * Walks what the domain may read at and below @path to @depth levels, parents first, children in
+ * byte order; @visit stops the walk with a non-zero return, which is returned. No path is resolved
+ * twice and nothing is copied: for snapshots. @level: 0 for @path itself.
+ */
+int xn_xs_conn_walk(struct xn_xs_conn *conn, const char *path, unsigned depth,
+		    int (*visit)(const char *name, size_t name_len, unsigned level,
+				 const char *value, size_t value_len, void *arg),
+		    void *arg);
+
+#endif

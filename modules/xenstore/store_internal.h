@@ -1,0 +1,202 @@
+/* What the files of the store share: nodes, permissions, the change set, the view of a transaction. */
+#ifndef XN_XENSTORE_STORE_INTERNAL_H
+#define XN_XENSTORE_STORE_INTERNAL_H
+
+#include "modules/xenstore/store.h"
+
+/* ---- path.c ---- */
+/* Whether @path is a valid node path as such; *len_out its length. */
+bool xn_xs_path_is_valid(const char *path, size_t *len_out);
+bool xn_xs_path_is_special(const char *path); /* @something */
+/*
+ * The absolute path that @path means to @domid: @path itself or built in @room. 0 or -EINVAL.
+ */
+struct xn_xs_path {
+	const char *text;
+	size_t len;
+	char room[XN_XS_PATH_MAX + 1];
+};
+int xn_xs_path_resolve(struct xn_xs_path *out, uint32_t domid, const char *path);
+/* The next component at *at, which then points behind it; NULL at the end. */
+const char *xn_xs_path_next(const char **at, const char *end, size_t *len_out);
+
+/* ---- perms.c ---- */
+enum { XN_XS_MAY_READ = 1, XN_XS_MAY_WRITE = 2, XN_XS_OWNS = 4 };
+
+struct xn_xs_ace {
+	struct xn_xs_domain *domain; /* a reference */
+	unsigned mode;		     /* XN_XS_MAY_*; the owner's entry: what all others may */
+};
+/* Immutable, shared by all nodes that have the same; entry 0 is the owner. */
+struct xn_xs_perms {
+	struct xn_hnode hash;
+	struct xn_xs_store *store;
+	unsigned refs;
+	unsigned n;
+	struct xn_xs_ace entries[];
+};
+struct xn_xs_perm_spec {
+	uint32_t domid;
+	unsigned mode;
+};
+/* Number of entries in @out (XN_XS_PERMS_MAX at most), or -EINVAL, -ENOSPC. */
+int xn_xs_perms_parse(const char *text, size_t len, struct xn_xs_perm_spec *out);
+struct xn_xs_perms *xn_xs_perms_make(struct xn_xs_store *store, const struct xn_xs_perm_spec *specs,
+				     unsigned n);
+struct xn_xs_perms *xn_xs_perms_ref(struct xn_xs_perms *perms);
+void xn_xs_perms_unref(struct xn_xs_perms *perms);
+/* What a node that @by makes below one with @parent gets; a new reference. */
+struct xn_xs_perms *xn_xs_perms_inherit(struct xn_xs_perms *parent, struct xn_xs_domain *by);
+unsigned xn_xs_perms_mode(const struct xn_xs_perms *perms, const struct xn_xs_domain *who);
+
+/* ---- node.c ---- */
+/*
+ * A node of the tree, of a transaction's overlay (flags) or of the tree of watches. One allocation
+ * holds the name and, up to `room` bytes, the value: a million nodes must fit.
+ */
+enum xn_xs_node_flags {
+	XN_XS_THROUGH = 1, /* overlay: only on the way to others; what it is, the store says */
+	XN_XS_GONE = 2,	   /* overlay: removed */
+	XN_XS_HIDES = 4,   /* overlay: the store's node and all below it are not seen */
+};
+struct xn_xs_node {
+	struct xn_xs_node *parent;
+	struct xn_xs_node **kids; /* sorted by name */
+	union {
+		struct xn_xs_perms *perms;  /* a reference */
+		struct xn_list *watchers;   /* tree of watches; NULL: none here */
+	};
+	char *value; /* in `name` behind its end, or allocated */
+	uint64_t generation; /* of its last change, in value, permissions or children's names */
+	uint32_t n_kids, cap_kids;
+	uint16_t value_len, name_len, room;
+	uint8_t flags;
+	char name[]; /* terminated; then `room` bytes */
+};
+/* @perms is taken. */
+struct xn_xs_node *xn_xs_node_new(const char *name, size_t name_len, const void *value,
+				  size_t value_len, struct xn_xs_perms *perms);
+void xn_xs_node_free(struct xn_xs_node *node); /* without kids; perms stay the caller's */
+struct xn_xs_node *xn_xs_node_kid(const struct xn_xs_node *node, const char *name, size_t len);
+void xn_xs_node_attach(struct xn_xs_node *parent, struct xn_xs_node *node);
+void xn_xs_node_detach(struct xn_xs_node *node);
+void xn_xs_node_set_value(struct xn_xs_node *node, const void *value, size_t len);
+/* The node after @node, parents before children, NULL after the last of @top's tree; skip passes over
+ * what is below @node. *level follows. */
+struct xn_xs_node *xn_xs_node_next(const struct xn_xs_node *top, const struct xn_xs_node *node,
+				   unsigned *level);
+struct xn_xs_node *xn_xs_node_skip(const struct xn_xs_node *top, const struct xn_xs_node *node,
+				   unsigned *level);
+/* Takes down a detached tree from the leaves; @drop frees one node (kids are gone). */
+void xn_xs_node_free_tree(struct xn_xs_node *top, void (*drop)(struct xn_xs_node *node));
+void xn_xs_node_drop(struct xn_xs_node *node); /* unrefs perms, frees */
+size_t xn_xs_node_bytes(const struct xn_xs_node *node);
+/* The node at @path below @root, or NULL. */
+struct xn_xs_node *xn_xs_node_find(struct xn_xs_node *root, const char *path, size_t len);
+/* Its path, written at the end of @room. */
+const char *xn_xs_node_path(const struct xn_xs_node *node, char room[XN_XS_PATH_MAX + 1]);
+
+/* ---- store.c ---- */
+enum { XN_XS_INTRODUCE, XN_XS_RELEASE, XN_XS_SPECIALS };
+extern const char *const xn_xs_special_names[XN_XS_SPECIALS];
+struct xn_xs_change {
+	enum xn_xs_delta_kind kind;
+	bool implied;
+	struct xn_xs_node *node, *parent;
+	const char *path; /* lives until the commit */
+	size_t path_len;
+	size_t old_value_at, old_value_len; /* in the change set's bytes */
+	struct xn_xs_perms *old_perms;	    /* a reference */
+	uint64_t old_generation, old_parent_generation;
+};
+
+struct xn_xs_store {
+	struct xn_xs_node *root;
+	struct xn_xs_node *watch_root, *special_root; /* watched paths; special ones apart */
+	struct xn_hmap domains;	   /* alive, and those that nobody has */
+	struct xn_hmap perms;	   /* interned */
+	struct xn_hmap pending;	   /* events by watch and path */
+	struct xn_list conns, events;
+	struct xn_xs_domain *dom0;
+	struct xn_xs_perms *special_perms[XN_XS_SPECIALS];
+	uint64_t generation, next_birth, next_watcher;
+	/* The change set being made; empty between requests. */
+	struct xn_xs_change *changes;
+	size_t n_changes, cap_changes;
+	struct xn_buf old_values;
+	void (*journal)(const struct xn_xs_commit *commit, void *arg);
+	void *journal_arg;
+	void (*wake)(void *arg);
+	void *wake_arg;
+	bool is_delivering;
+};
+
+struct xn_xs_conn {
+	struct xn_list link;
+	struct xn_xs_store *store;
+	struct xn_xs_domain *domain; /* a reference */
+	struct xn_list watchers, transactions;
+	uint32_t next_tx;
+};
+
+static inline bool xn_xs_domain_is_privileged(const struct xn_xs_domain *domain)
+{
+	return domain->domid == 0;
+}
+void xn_xs_domain_unref(struct xn_xs_domain *domain);
+/* The living domain, else the stand-in for a domid that nobody has; a new reference. */
+struct xn_xs_domain *xn_xs_domain_named(struct xn_xs_store *store, uint32_t domid);
+int xn_xs_special_index(const char *path); /* or -1 */
+
+/* What a request sees at a path: the tree, or a transaction's overlay above it. */
+struct xn_xs_spot {
+	struct xn_xs_node *node;    /* what is there, or NULL */
+	struct xn_xs_node *nearest; /* the deepest that is there on the way to it */
+	size_t nearest_len;	    /* bytes of the path that lead to it */
+	bool has_parent;	    /* one level up something is there */
+};
+void xn_xs_find(struct xn_xs_store *store, struct xn_xs_node *overlay, const char *path, size_t len,
+		struct xn_xs_spot *out);
+
+/* The requests proper, on the tree (overlay NULL) or on an overlay; paths are resolved. Changes of
+ * the tree go to the change set, which the caller commits or rolls back. */
+struct xn_xs_view {
+	struct xn_xs_store *store;
+	struct xn_xs_node *overlay;
+	struct xn_xs_domain *who;
+};
+int xn_xs_do_read(const struct xn_xs_view *view, const char *path, size_t len,
+		  struct xn_xs_node **node_out);
+int xn_xs_do_directory(const struct xn_xs_view *view, const char *path, size_t len,
+		       struct xn_buf *names);
+int xn_xs_do_perms(const struct xn_xs_view *view, const char *path, size_t len,
+		   struct xn_xs_perms **perms_out); /* borrowed */
+int xn_xs_do_write(const struct xn_xs_view *view, const char *path, size_t len, const void *value,
+		   size_t value_len, bool only_make);
+int xn_xs_do_rm(const struct xn_xs_view *view, const char *path, size_t len);
+int xn_xs_do_set_perms(const struct xn_xs_view *view, const char *path, size_t len,
+		       struct xn_xs_perms *perms);
+void xn_xs_commit(struct xn_xs_store *store, const struct xn_xs_domain *by, uint32_t transaction);
+void xn_xs_rollback(struct xn_xs_store *store);
+
+/* ---- transaction.c ---- */
+struct xn_xs_tx;
+struct xn_xs_tx *xn_xs_tx_find(struct xn_xs_conn *conn, uint32_t id);
+void xn_xs_tx_free(struct xn_xs_tx *tx);
+int xn_xs_tx_read(struct xn_xs_tx *tx, const struct xn_xs_path *path, struct xn_xs_node **node_out);
+int xn_xs_tx_directory(struct xn_xs_tx *tx, const struct xn_xs_path *path, struct xn_buf *names);
+int xn_xs_tx_perms(struct xn_xs_tx *tx, const struct xn_xs_path *path,
+		   struct xn_xs_perms **perms_out);
+int xn_xs_tx_write(struct xn_xs_tx *tx, const struct xn_xs_path *path, const void *value,
+		   size_t value_len, bool only_make);
+int xn_xs_tx_rm(struct xn_xs_tx *tx, const struct xn_xs_path *path);
+int xn_xs_tx_set_perms(struct xn_xs_tx *tx, const struct xn_xs_path *path,
+		       struct xn_xs_perms *perms);
+
+/* ---- watch.c ---- */
+/* Queues the events of a committed change. @node: as it is now, or detached when @removed. */
+void xn_xs_watch_fire(struct xn_xs_store *store, const struct xn_xs_change *change);
+void xn_xs_watch_fire_special(struct xn_xs_store *store, int special, uint32_t domid);
+void xn_xs_watch_drop_all(struct xn_xs_conn *conn);
+
+#endif

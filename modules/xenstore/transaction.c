@@ -1,0 +1,335 @@
+/*
+ * Transactions: an overlay that shows the client its own changes, and a log of its requests with
+ * digests of what they told. The commit runs the log again on the tree: if each request tells the
+ * same, the transaction might as well have happened wholly at this moment, and so it does; else
+ * everything is rolled back and the client gets EAGAIN. Nothing else counts as a conflict.
+ */
+#include "modules/xenstore/store_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum kind { READ, DIRECTORY, GET_PERMS, WRITE, MKDIR, RM, SET_PERMS };
+
+struct request {
+	struct xn_list link;
+	struct xn_hnode seen; /* reads: the last of this kind and path since the last own change */
+	enum kind kind;
+	int rc;
+	uint64_t digest; /* of what a read told */
+	uint64_t after;	 /* own changes before it */
+	struct xn_xs_perms *perms; /* SET_PERMS; a reference */
+	size_t path_len, value_len;
+	char bytes[]; /* path, then value */
+};
+
+struct xn_xs_tx {
+	struct xn_list link; /* first: see xn_xs_conn_reset */
+	struct xn_xs_conn *conn;
+	uint32_t id;
+	struct xn_xs_node *overlay;
+	struct xn_list log;
+	struct xn_hmap seen;
+	uint64_t began_at;  /* the store's generation */
+	uint64_t n_changes; /* own */
+	uint64_t bytes;
+	bool is_doomed; /* two reads contradict each other: no moment exists when both are true */
+};
+
+static struct xn_xs_account *account_of(struct xn_xs_tx *tx)
+{
+	return &tx->conn->domain->account;
+}
+
+int xn_xs_conn_begin(struct xn_xs_conn *conn, uint32_t *tx_out)
+{
+	struct xn_xs_tx *tx = xn_calloc(1, sizeof(*tx));
+
+	do
+		conn->next_tx++;
+	while (!conn->next_tx || xn_xs_tx_find(conn, conn->next_tx));
+	tx->conn = conn;
+	tx->id = conn->next_tx;
+	tx->overlay = xn_xs_node_new("", 0, NULL, 0, NULL);
+	tx->overlay->flags = XN_XS_THROUGH;
+	tx->began_at = conn->store->generation;
+	xn_list_init(&tx->log);
+	xn_list_push(&conn->transactions, &tx->link);
+	account_of(tx)->transactions++;
+	*tx_out = tx->id;
+	return 0;
+}
+
+struct xn_xs_tx *xn_xs_tx_find(struct xn_xs_conn *conn, uint32_t id)
+{
+	xn_list_each(link, &conn->transactions)
+	{
+		struct xn_xs_tx *tx = xn_list_entry(link, struct xn_xs_tx, link);
+
+		if (tx->id == id)
+			return tx;
+	}
+	return NULL;
+}
+
+void xn_xs_tx_free(struct xn_xs_tx *tx)
+{
+	xn_list_each_safe(link, &tx->log)
+	{
+		struct request *request = xn_list_entry(link, struct request, link);
+
+		xn_xs_perms_unref(request->perms);
+		free(request);
+	}
+	xn_hmap_clear(&tx->seen);
+	xn_xs_node_free_tree(tx->overlay, xn_xs_node_drop);
+	account_of(tx)->transactions--;
+	account_of(tx)->transaction_bytes -= tx->bytes;
+	xn_list_remove(&tx->link);
+	free(tx);
+}
+
+static struct request *log_request(struct xn_xs_tx *tx, enum kind kind,
+				   const struct xn_xs_path *path, const void *value,
+				   size_t value_len, int rc)
+{
+	size_t size = sizeof(struct request) + path->len + value_len;
+	struct request *request = xn_malloc(size);
+
+	*request = (struct request){.kind = kind, .rc = rc, .path_len = path->len,
+				    .value_len = value_len, .after = tx->n_changes};
+	memcpy(request->bytes, path->text, path->len);
+	if (value_len)
+		memcpy(request->bytes + path->len, value, value_len);
+	xn_list_push(&tx->log, &request->link);
+	tx->bytes += size;
+	account_of(tx)->transaction_bytes += size;
+	return request;
+}
+
+/* ---- reads ---- */
+
+static uint64_t seen_hash(enum kind kind, const char *path, size_t len)
+{
+	return xn_hash_bytes(path, len) + (uint64_t)kind;
+}
+
+static struct request *find_seen(struct xn_xs_tx *tx, enum kind kind, const struct xn_xs_path *path,
+				 uint64_t hash)
+{
+	struct xn_hnode *at = xn_hmap_first_same(&tx->seen, hash);
+
+	for (; at; at = xn_hmap_next_same(at)) {
+		struct request *request = xn_container_of(at, struct request, seen);
+
+		if (request->kind == kind && request->path_len == path->len &&
+		    !memcmp(request->bytes, path->text, path->len))
+			return request;
+	}
+	return NULL;
+}
+
+/* The same question again, with no own change since: logged once, however often it is asked. */
+static void log_read(struct xn_xs_tx *tx, enum kind kind, const struct xn_xs_path *path, int rc,
+		     uint64_t digest)
+{
+	uint64_t hash = seen_hash(kind, path->text, path->len);
+	struct request *request = find_seen(tx, kind, path, hash);
+
+	if (request && request->after == tx->n_changes) {
+		if (request->rc != rc || request->digest != digest)
+			tx->is_doomed = true;
+		return;
+	}
+	if (request)
+		xn_hmap_remove(&tx->seen, &request->seen);
+	request = log_request(tx, kind, path, NULL, 0, rc);
+	request->digest = digest;
+	xn_hmap_insert(&tx->seen, &request->seen, hash);
+}
+
+static uint64_t digest_of_value(const struct xn_xs_node *node)
+{
+	return xn_hash_bytes(node->value, node->value_len);
+}
+
+static uint64_t digest_of_names(const struct xn_buf *names, size_t from)
+{
+	return names->len > from ? xn_hash_bytes(names->data + from, names->len - from) : 0;
+}
+
+static uint64_t digest_of_perms(const struct xn_xs_perms *perms)
+{
+	return perms->hash.hash;
+}
+
+static struct xn_xs_view view_of(struct xn_xs_tx *tx)
+{
+	return (struct xn_xs_view){.store = tx->conn->store, .overlay = tx->overlay,
+				   .who = tx->conn->domain};
+}
+
+int xn_xs_tx_read(struct xn_xs_tx *tx, const struct xn_xs_path *path, struct xn_xs_node **node_out)
+{
+	struct xn_xs_view view = view_of(tx);
+	int rc = xn_xs_do_read(&view, path->text, path->len, node_out);
+
+	log_read(tx, READ, path, rc, rc < 0 ? 0 : digest_of_value(*node_out));
+	return rc;
+}
+
+int xn_xs_tx_directory(struct xn_xs_tx *tx, const struct xn_xs_path *path, struct xn_buf *names)
+{
+	struct xn_xs_view view = view_of(tx);
+	size_t start = names->len;
+	int rc = xn_xs_do_directory(&view, path->text, path->len, names);
+
+	log_read(tx, DIRECTORY, path, rc, digest_of_names(names, start));
+	return rc;
+}
+
+int xn_xs_tx_perms(struct xn_xs_tx *tx, const struct xn_xs_path *path,
+		   struct xn_xs_perms **perms_out)
+{
+	struct xn_xs_view view = view_of(tx);
+	int rc = xn_xs_do_perms(&view, path->text, path->len, perms_out);
+
+	log_read(tx, GET_PERMS, path, rc, rc < 0 ? 0 : digest_of_perms(*perms_out));
+	return rc;
+}
+
+/* ---- changes ---- */
+
+/* A refused one is logged too: that it was refused is something the client was told. */
+static int log_change(struct xn_xs_tx *tx, enum kind kind, const struct xn_xs_path *path,
+		      const void *value, size_t value_len, struct xn_xs_perms *perms, int rc)
+{
+	struct request *request = log_request(tx, kind, path, value, value_len, rc);
+
+	if (perms)
+		request->perms = xn_xs_perms_ref(perms);
+	tx->n_changes++;
+	return rc;
+}
+
+int xn_xs_tx_write(struct xn_xs_tx *tx, const struct xn_xs_path *path, const void *value,
+		   size_t value_len, bool only_make)
+{
+	struct xn_xs_view view = view_of(tx);
+	int rc = xn_xs_do_write(&view, path->text, path->len, value, value_len, only_make);
+
+	return log_change(tx, only_make ? MKDIR : WRITE, path, value, value_len, NULL, rc);
+}
+
+int xn_xs_tx_rm(struct xn_xs_tx *tx, const struct xn_xs_path *path)
+{
+	struct xn_xs_view view = view_of(tx);
+
+	return log_change(tx, RM, path, NULL, 0, NULL,
+			  xn_xs_do_rm(&view, path->text, path->len));
+}
+
+int xn_xs_tx_set_perms(struct xn_xs_tx *tx, const struct xn_xs_path *path,
+		       struct xn_xs_perms *perms)
+{
+	struct xn_xs_view view = view_of(tx);
+
+	return log_change(tx, SET_PERMS, path, NULL, 0, perms,
+			  xn_xs_do_set_perms(&view, path->text, path->len, perms));
+}
+
+/* ---- the end ---- */
+
+static int replay_read(const struct xn_xs_view *view, const struct request *request,
+		       struct xn_buf *names, uint64_t *digest_out)
+{
+	struct xn_xs_perms *perms;
+	struct xn_xs_node *node;
+	int rc;
+
+	*digest_out = 0;
+	switch (request->kind) {
+	case READ:
+		rc = xn_xs_do_read(view, request->bytes, request->path_len, &node);
+		if (!rc)
+			*digest_out = digest_of_value(node);
+		return rc;
+	case GET_PERMS:
+		rc = xn_xs_do_perms(view, request->bytes, request->path_len, &perms);
+		if (!rc)
+			*digest_out = digest_of_perms(perms);
+		return rc;
+	default:
+		names->len = 0;
+		rc = xn_xs_do_directory(view, request->bytes, request->path_len, names);
+		*digest_out = digest_of_names(names, 0);
+		return rc;
+	}
+}
+
+static int replay_change(const struct xn_xs_view *view, const struct request *request)
+{
+	const char *path = request->bytes, *value = path + request->path_len;
+
+	switch (request->kind) {
+	case RM:
+		return xn_xs_do_rm(view, path, request->path_len);
+	case SET_PERMS:
+		return xn_xs_do_set_perms(view, path, request->path_len, request->perms);
+	default:
+		return xn_xs_do_write(view, path, request->path_len, value, request->value_len,
+				      request->kind == MKDIR);
+	}
+}
+
+/* Whether @request tells the client now what it was told. */
+static bool is_same_again(const struct xn_xs_view *view, const struct request *request,
+			  struct xn_buf *names)
+{
+	uint64_t digest;
+
+	if (request->kind >= WRITE)
+		return replay_change(view, request) == request->rc;
+	return replay_read(view, request, names, &digest) == request->rc &&
+	       digest == request->digest;
+}
+
+static int replay(struct xn_xs_tx *tx)
+{
+	struct xn_xs_view view = {.store = tx->conn->store, .who = tx->conn->domain};
+	bool is_quiet = view.store->generation == tx->began_at; /* nobody else did anything */
+	struct xn_buf names = {0};
+	int rc = 0;
+
+	xn_list_each(link, &tx->log)
+	{
+		struct request *request = xn_list_entry(link, struct request, link);
+
+		if (is_quiet && request->kind < WRITE)
+			continue;
+		if (!is_same_again(&view, request, &names)) {
+			rc = -EAGAIN;
+			break;
+		}
+	}
+	xn_buf_clear(&names);
+	return rc;
+}
+
+int xn_xs_conn_end(struct xn_xs_conn *conn, uint32_t id, bool commit)
+{
+	struct xn_xs_tx *tx = xn_xs_tx_find(conn, id);
+	int rc = 0;
+
+	if (!tx)
+		return -ENOENT;
+	if (commit) {
+		rc = tx->is_doomed ? -EAGAIN : replay(tx);
+		if (rc < 0)
+			xn_xs_rollback(conn->store);
+		else
+			xn_xs_commit(conn->store, conn->domain, id);
+	}
+	xn_xs_tx_free(tx); /* after the commit: the change set borrows its paths */
+	return rc;
+}
