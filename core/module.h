@@ -24,6 +24,7 @@ struct xn_core {
 	struct xn_pool *workers; /* general blocking work: files, PAM, copies */
 	struct xn_methods *methods; /* implemented API methods, core/call.h */
 	const struct xn_op_store *op_store; /* journal of operations, set by modules/task */
+	struct xn_store *store; /* a simulated disk; NULL: files in the state folder */
 	struct xn_modules *modules;
 	struct xn_engine *engine; /* core/op.h */
 	struct xn_buf addresses;  /* what is served, one a word: for the log line that says so */

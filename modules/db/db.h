@@ -69,7 +69,8 @@ struct xn_value *xn_row_to_map(const struct xn_row *row);
  */
 struct xn_row *xn_db_create(struct xn_db *db, int class_id, const char *ref,
 			    const struct xn_value *fields);
-void xn_db_delete(struct xn_db *db, struct xn_row *row); /* other ends of relations are emptied */
+/* Other ends of relations are emptied. The row stays readable until the turn ends. */
+void xn_db_delete(struct xn_db *db, struct xn_row *row);
 /* Equal writes vanish: no stamp, no event. @value is taken. Return whether it changed. */
 bool xn_db_set(struct xn_db *db, struct xn_row *row, int field, struct xn_value *value);
 bool xn_db_set_string(struct xn_db *db, struct xn_row *row, int field, const char *s);
@@ -85,7 +86,8 @@ uint64_t xn_db_touch(struct xn_db *db, struct xn_row *row);
 /*
  * xn_db_set_later - a change that nobody sees before it survives power loss (a task's end)
  * @fields: map, taken. Journaled now, synced, then applied as an ordinary change from the loop; a
- * crash in between applies it at the next start. @done may be NULL; rc < 0: the store refused.
+ * crash in between applies it at the next start. @done may be NULL; from the loop; rc < 0: the store
+ * refused, or -ENOENT: the row is gone.
  */
 void xn_db_set_later(struct xn_db *db, const char *ref, int class_id, struct xn_value *fields,
 		     void (*done)(int rc, void *arg), void *arg);
@@ -103,14 +105,14 @@ bool xn_db_token_is_valid(const struct xn_db *db, uint64_t token);
 struct xn_row *xn_db_newest(struct xn_db *db, int class_id);
 struct xn_row *xn_db_older(struct xn_db *db, const struct xn_row *row);
 struct xn_tombstone { uint64_t created, deleted; int class_id; const char *ref; };
-/* Tombstones of a class, newest first; @at NULL starts. */
+/* Tombstones of a class, newest first; @at NULL starts. Borrowed until the next change. */
 const struct xn_tombstone *xn_db_tombstone(struct xn_db *db, int class_id,
 					   const struct xn_tombstone *at);
 
 /* ---- durability ---- */
-struct xn_db_wait { /* embedded; one pending use at a time */
+struct xn_db_wait { /* embedded; all zero bytes at first; one pending use at a time */
 	struct xn_list link;
-	uint64_t generation;
+	uint64_t transaction;
 	void (*run)(struct xn_db_wait *wait, int rc); /* rc < 0: the changes may not survive */
 };
 /* Calls back from the loop when all changes made so far (this turn's too) are visible / durable;

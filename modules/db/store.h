@@ -1,7 +1,9 @@
 /*
  * The storage engine below the database: an append-only log of transactions with two marks
- * (visible, durable) and checkpoints. store_lmdb.c is the real one (journal files + LMDB), store_sim.c
- * its simulated twin with torn, reordered and lost unsynced writes. Knows bytes, not rows' meaning.
+ * (visible, durable) and a checkpoint that holds what the older part of the log came to.
+ * store_lmdb.c is the real one (journal files + LMDB), store_sim.c its simulated twin with torn,
+ * reordered and lost unsynced writes. Knows bytes, not rows' meaning: what a transaction does to a
+ * checkpoint is told by fold.h.
  */
 #ifndef XN_STORE_H
 #define XN_STORE_H
@@ -10,35 +12,56 @@
 
 struct xn_store;
 
-/* What open() tells, in this order: meta, rows, tombstones of the checkpoint, then the tail of
- * transactions after it, oldest first. Bytes are borrowed. A non-zero return ends the opening. */
+/* A checkpoint is a sorted map of bytes to bytes, in parts. */
+enum xn_space {
+	XN_SPACE_META,	/* name -> what fold.h and db.c keep there */
+	XN_SPACE_ROWS,	/* encoded reference -> row */
+	XN_SPACE_TOMBS, /* stamp of the deletion, big-endian -> tombstone */
+	XN_SPACE_LATER, /* id, big-endian -> change that waits for its sync (xn_db_set_later) */
+	XN_SPACE_STORE, /* the store's own: journal position */
+	XN_SPACE_COUNT,
+};
+
+/* What open() tells: the checkpoint, space by space in the order above, then the transactions that
+ * came after it, oldest first. Bytes are borrowed. A return < 0 ends the opening with it. */
 struct xn_store_reader {
-	int (*meta)(void *arg, const char *key, const void *value, size_t len);
-	int (*row)(void *arg, const void *bytes, size_t len);
-	int (*tombstone)(void *arg, const void *bytes, size_t len);
-	int (*transaction)(void *arg, uint64_t position, const void *bytes, size_t len);
+	int (*entry)(void *arg, enum xn_space space, const void *key, size_t key_len,
+		     const void *value, size_t len);
+	int (*transaction)(void *arg, const void *bytes, size_t len);
 };
 
 struct xn_store_ops {
-	int (*open)(struct xn_store *store, const struct xn_store_reader *reader, void *arg);
-	/* Appends one transaction; returns when it survives SIGKILL (visible). 0 or -errno: then nothing
-	 * was appended, and the store refuses until reopen() returns 0. */
+	/* Reads everything; the store is then ready for append(). -1 with @err: in use, a newer format,
+	 * or bytes that were durable are damaged. What a crash may leave is repaired, not refused. */
+	int (*open)(struct xn_store *store, const struct xn_store_reader *reader, void *arg,
+		    struct xn_error *err);
+	/* Appends one transaction; returns when it survives SIGKILL (visible). -errno: nothing was
+	 * appended, and the store refuses until reopen() returns 0. */
 	int (*append)(struct xn_store *store, const void *bytes, size_t len);
 	/* Makes all that was appended so far survive power loss; done() from the loop, once a call.
-	 * Calls made while a sync runs share the next one. */
+	 * Calls made while a sync runs share the next one. After rc < 0 the store refuses until
+	 * reopen(). */
 	void (*sync)(struct xn_store *store, void (*done)(int rc, void *arg), void *arg);
-	int (*reopen)(struct xn_store *store); /* after an error: is the disk usable again? */
-	/* Folds appended transactions into the checkpoint in the background. */
+	int (*flush)(struct xn_store *store); /* the same, blocking: at start and stop */
+	/*
+	 * After an error: writes what was appended but never reported durable to a fresh place, syncs
+	 * it and reads it back. done() from the loop; rc 0: usable again, all that was appended is durable.
+	 */
+	void (*reopen)(struct xn_store *store, void (*done)(int rc, void *arg), void *arg);
+	/* Folds durable transactions into the checkpoint in the background; db.c says when. */
 	void (*checkpoint)(struct xn_store *store);
-	void (*close)(struct xn_store *store); /* syncs what is left */
+	uint64_t (*backlog)(const struct xn_store *store); /* bytes that a start would replay */
+	/* Waits for what runs, checkpoints when @clean, frees. The caller has flushed. */
+	void (*close)(struct xn_store *store, bool clean);
 };
 
 struct xn_store {
 	const struct xn_store_ops *ops;
 	struct xn_core *core;
+	char boot_id[40]; /* of the host's boot; set by open() */
 };
 
-/* @dir: the state folder; created 0700. -1 with @err when it is in use or of a newer format. */
-struct xn_store *xn_store_lmdb_new(struct xn_core *core, const char *dir, struct xn_error *err);
+/* @dir: the state folder; the store makes DIR/db, mode 0700. */
+struct xn_store *xn_store_lmdb_new(struct xn_core *core, const char *dir);
 
 #endif

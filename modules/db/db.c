@@ -1,0 +1,164 @@
+/*
+ * The database's module: makes the tables from the schema, opens the store, starts a new range of
+ * generations after a boot, and closes in order.
+ */
+#include "modules/db/db_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static void make_table(struct xn_db *db, int class_id)
+{
+	struct xn_table *table = &db->tables[class_id];
+	const struct xn_class *cls = &xn_classes[class_id];
+
+	table->db = db;
+	table->cls = cls;
+	xn_list_init(&table->rows);
+	table->defaults = xn_calloc(cls->n_fields, sizeof(*table->defaults));
+	table->json_keys = xn_calloc(cls->n_public, sizeof(*table->json_keys));
+	for (unsigned f = 0; f < cls->n_fields; f++)
+		table->defaults[f] = xn_field_default(cls, f);
+	for (unsigned f = 0; f < cls->n_public; f++)
+		table->json_keys[f] =
+			xn_asprintf("%c\"%s\":", f ? ',' : '{', cls->fields[f].name);
+}
+
+static void clear_table(struct xn_table *table)
+{
+	while (!xn_list_empty(&table->rows)) {
+		struct xn_row *row = xn_list_entry(table->rows.next, struct xn_row, link);
+
+		xn_row_leave(row);
+		xn_row_free(row);
+	}
+	for (unsigned f = 0; f < table->cls->n_fields; f++)
+		xn_value_unref(table->defaults[f]);
+	for (unsigned f = 0; f < table->cls->n_public; f++)
+		free(table->json_keys[f]);
+	free(table->defaults);
+	free(table->json_keys);
+}
+
+static int db_init(struct xn_core *core, void **state_out, struct xn_error *err)
+{
+	struct xn_db *db = xn_calloc(1, sizeof(*db));
+
+	db->core = core;
+	db->generation = 1;
+	db->next_later = 1;
+	db->record_limit = XN_RECORD_CACHE_BYTES;
+	xn_list_init(&db->records);
+	xn_list_init(&db->turn.deleted);
+	xn_names_init(&db->names);
+	for (int c = 0; c < XN_CLASS_COUNT; c++)
+		make_table(db, c);
+	xn_commit_init(db);
+	*state_out = db;
+	return 0;
+}
+
+/* What this start adds to what was found, as the first transaction. */
+static void begin(struct xn_db *db)
+{
+	bool is_new = db->names.n == 1;
+
+	db->turn.first = db->generation;
+	xn_turn_end(db); /* an empty turn */
+	if (xn_names_complete(&db->names))
+		xn_turn_put_meta(db, XN_META_NAMES, db->names.bytes.data, db->names.bytes.len);
+	if (strcmp(db->last_boot, db->store->boot_id) == 0)
+		return;
+	xn_turn_put_meta(db, XN_META_BOOT, db->store->boot_id, strlen(db->store->boot_id));
+	if (!is_new) {
+		struct xn_buf skipped = {0};
+
+		xn_generation_skip(db);
+		xn_skipped_put(db, &skipped);
+		xn_turn_put_meta(db, XN_META_SKIPPED, skipped.data, skipped.len);
+		xn_buf_clear(&skipped);
+	}
+}
+
+static int open_store(struct xn_db *db, struct xn_error *err)
+{
+	struct xn_core *core = db->core;
+
+	if (core->store) {
+		db->store = core->store;
+	} else {
+		const char *dir = xn_config_string(core->config, "state-dir");
+
+		if (!dir)
+			return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "no state folder is named");
+		db->store = xn_store_lmdb_new(core, dir);
+	}
+	return xn_db_load(db, err);
+}
+
+static int db_start(void *state, struct xn_error *err)
+{
+	struct xn_db *db = state;
+	int rc;
+
+	if (open_store(db, err) < 0)
+		return -1;
+	begin(db);
+	xn_commit_turn(db);
+	/* A new range must survive power loss before a client can be given a token of it. */
+	rc = db->error ? db->error : db->store->ops->flush(db->store);
+	if (rc < 0)
+		return xn_error_from_errno(err, rc, "writing to the state folder");
+	db->durable = db->appended;
+	db->durable_generation = db->generation;
+	xn_commit_recover(db);
+	xn_commit_turn(db);
+	return 0;
+}
+
+void xn_db_close(struct xn_db *db)
+{
+	struct xn_store *store = db->store;
+	bool clean;
+
+	if (!store)
+		return;
+	xn_commit_turn(db);
+	xn_commit_clear(db);
+	clean = !db->error && store->ops->flush(store) == 0;
+	store->ops->close(store, clean);
+	db->store = NULL;
+}
+
+static void db_stop(void *state)
+{
+	struct xn_db *db = state;
+
+	if (!db)
+		return;
+	xn_db_close(db);
+	xn_commit_clear(db);
+	xn_turn_end(db);
+	for (int c = 0; c < XN_CLASS_COUNT; c++)
+		clear_table(&db->tables[c]);
+	free(db->turn.undo);
+	xn_buf_clear(&db->turn.bytes);
+	xn_buf_clear(&db->scratch);
+	xn_hmap_clear(&db->by_ref);
+	xn_hmap_clear(&db->by_uuid);
+	xn_tombstones_clear(db);
+	free(db->skipped);
+	xn_names_clear(&db->names);
+	free(db);
+}
+
+static const enum xn_event_id db_publishes[] = {XN_EVENT_db_committed, XN_EVENT_db_durable,
+						XN_EVENT_db_failed, XN_EVENT_COUNT};
+
+const struct xn_module xn_db_module = {
+	.name = "db",
+	.publishes = db_publishes,
+	.init = db_init,
+	.start = db_start,
+	.stop = db_stop,
+};

@@ -1,0 +1,219 @@
+/*
+ * What the database's files share: the tables of rows, the open turn with its undo list, and the
+ * calls between row.c (rows and reading), change.c (changes), relations.c (other ends), generation.c
+ * (stamps, tombstones, tokens), record.c (cached JSON), load.c (bytes to rows) and commit.c (turns
+ * to the store). See db.h for what they promise together.
+ */
+#ifndef XN_DB_INTERNAL_H
+#define XN_DB_INTERNAL_H
+
+#include "core/hmap.h"
+#include "modules/db/db.h"
+#include "modules/db/fold.h"
+#include "modules/db/names.h"
+#include "modules/db/store.h"
+
+enum {
+	XN_TOMBSTONES_MAX = 32768,
+	XN_TOMBSTONE_BLOCK = 512, /* allocated together */
+	XN_SKIPPED_MAX = 4096,	  /* boots; a range more than that joins the oldest two */
+	XN_RECORD_CACHE_BYTES = 16 << 20,
+	XN_LAZY_SYNC_US = 50000,	  /* for changes whose durability nobody waits for */
+	XN_CHECKPOINT_BACKLOG = 2 << 20,  /* journal bytes that start a checkpoint */
+	XN_CHECKPOINT_AFTER_US = 30000000, /* or the age of the first of them */
+	XN_REOPEN_EVERY_US = 1000000,
+};
+
+struct xn_cached_record;
+
+struct xn_table { /* one a class */
+	struct xn_db *db;
+	const struct xn_class *cls;
+	struct xn_list rows; /* by modified stamp, oldest first */
+	size_t n_rows;
+	struct xn_value **defaults;
+	uint32_t newest_tombstone; /* number, 0: none */
+	char **json_keys;	   /* ,"name_label": for each public field */
+};
+
+struct xn_row {
+	struct xn_hnode by_ref, by_uuid;
+	struct xn_list link; /* table->rows; a deleted row: turn.deleted */
+	struct xn_table *table;
+	struct xn_value *ref;
+	uint64_t created, modified;
+	struct xn_cached_record *cached;
+	bool deleted; /* in this turn; freed when it ends */
+	struct xn_value *fields[]; /* never NULL */
+};
+
+/* What takes a change back when the turn cannot be journaled. */
+enum xn_undo_kind {
+	XN_UNDO_FIELD,	  /* .value is the old value, owned */
+	XN_UNDO_LINKED,	  /* .value was put into the row's set .field */
+	XN_UNDO_UNLINKED, /* .value was taken out of it */
+	XN_UNDO_STAMP,	  /* .stamp was the row's before this turn */
+	XN_UNDO_CREATE,
+	XN_UNDO_DELETE,
+};
+
+struct xn_undo {
+	enum xn_undo_kind kind;
+	int field;
+	struct xn_row *row;
+	union {
+		struct xn_value *value;
+		uint64_t stamp;
+	};
+};
+
+struct xn_turn {
+	struct xn_buf bytes; /* the transaction so far; empty when nothing changed */
+	uint64_t first;	     /* generation when the turn began */
+	uint32_t tombstones; /* db->n_graves then */
+	uint64_t changes;
+	struct xn_undo *undo;
+	size_t n_undo, cap_undo;
+	struct xn_list deleted;	   /* rows */
+	struct xn_list new_laters; /* journaled with this turn */
+	bool origin_written;
+};
+
+struct xn_later { /* a change that waits for its sync */
+	struct xn_list link;
+	uint64_t id, transaction;
+	int class_id;
+	char ref[XN_REF_LEN];
+	struct xn_value *fields;
+	void (*done)(int rc, void *arg);
+	void *arg;
+};
+
+struct xn_skipped { /* generations that no state ever had: [first, end) */
+	uint64_t first, end;
+};
+
+struct xn_grave { /* a tombstone as kept; numbered from 1 in order of deletion */
+	struct xn_tombstone told;
+	uint32_t older; /* of the same class; 0: none */
+	char ref[XN_REF_LEN];
+};
+
+struct xn_db {
+	struct xn_core *core;
+	struct xn_store *store; /* NULL before start */
+	struct xn_table tables[XN_CLASS_COUNT];
+	struct xn_hmap by_ref, by_uuid; /* of all classes */
+	struct xn_names names;
+
+	uint64_t generation; /* next free stamp */
+	uint64_t floor;	     /* highest stamp of a forgotten tombstone */
+	struct xn_skipped *skipped;
+	size_t n_skipped;
+	struct xn_grave *graves[XN_TOMBSTONES_MAX / XN_TOMBSTONE_BLOCK];
+	uint32_t n_graves; /* the newest one's number */
+
+	struct xn_list records; /* cached ones, least recently used first */
+	size_t record_bytes, record_limit;
+	struct xn_buf scratch;
+
+	struct xn_turn turn;
+	char origin[3][80]; /* session, task, caller */
+	struct xn_turn_hook hook;
+
+	/* Transactions are numbered from 1 as they are appended. */
+	uint64_t appended, durable;
+	uint64_t syncing; /* the running sync covers these; 0: none runs */
+	uint64_t syncing_generation, durable_generation;
+	struct xn_list visible_waits, durable_waits; /* in order */
+	struct xn_list laters;			     /* in order */
+	struct xn_list refused_waits, refused_laters; /* of turns that were rolled back */
+	int refused_rc;
+	uint64_t next_later;
+	struct xn_job release; /* runs waits that need no more waiting */
+	struct xn_timer lazy_sync, checkpoint, reopen;
+	int error; /* the store refuses: -errno; 0: fine */
+	bool loading; /* rows come in no order */
+	char last_boot[40];
+};
+
+/* ---- row.c ---- */
+struct xn_row *xn_row_new(struct xn_table *table, struct xn_value *ref_taken, uint64_t created,
+			  uint64_t modified); /* all defaults; not yet findable */
+void xn_row_free(struct xn_row *row);
+void xn_row_enter(struct xn_row *row); /* into the indexes and, by stamp, the table */
+void xn_row_leave(struct xn_row *row); /* out of them */
+void xn_row_uuid_leave(struct xn_row *row);
+void xn_row_uuid_enter(struct xn_row *row);
+/* The same value with references to rows replaced by those rows' own text. Takes @v. */
+struct xn_value *xn_db_share(struct xn_db *db, const struct xn_type *type, struct xn_value *v);
+
+static inline struct xn_table *xn_table_of(struct xn_db *db, int class_id)
+{
+	return &db->tables[class_id];
+}
+
+static inline const struct xn_field *xn_row_field(const struct xn_row *row, int field)
+{
+	return &row->table->cls->fields[field];
+}
+
+static inline bool xn_field_is_derived(const struct xn_field *f)
+{
+	return f->relation == XN_REL_ONE_TO_MANY;
+}
+
+/* ---- change.c: what this turn does goes into its transaction and undo list ---- */
+void xn_turn_undo_add(struct xn_db *db, struct xn_undo undo);
+/* Gives @row this stamp and tells the transaction, for rows that changed as somebody's other end. */
+void xn_turn_stamp_other(struct xn_db *db, struct xn_row *row, uint64_t stamp);
+void xn_turn_put_set(struct xn_db *db, const struct xn_row *row, int field, uint64_t stamp);
+void xn_turn_put_meta(struct xn_db *db, const char *key, const void *value, size_t len);
+void xn_turn_put_later(struct xn_db *db, const struct xn_later *later);
+void xn_turn_put_later_done(struct xn_db *db, uint64_t id);
+void xn_turn_roll_back(struct xn_db *db); /* memory is as before the turn */
+void xn_turn_end(struct xn_db *db);	  /* forgets undo, frees deleted rows; an empty turn */
+
+/* ---- relations.c ---- */
+/* Whether the field has another end to keep in step. */
+bool xn_field_is_related(const struct xn_class *cls, const struct xn_field *f);
+/* The row's field goes from @old to @new (both borrowed): other ends follow and get @stamp. */
+void xn_relation_moved(struct xn_db *db, struct xn_row *row, int field, const struct xn_value *old,
+		       const struct xn_value *new, uint64_t stamp);
+void xn_relations_empty(struct xn_db *db, struct xn_row *row, uint64_t stamp); /* before delete */
+/* After loading: every derived set from the stored ends. */
+void xn_relations_derive(struct xn_db *db);
+/* A new row under a reference that others may name already: its derived sets begin with those. */
+void xn_relations_adopt(struct xn_db *db, struct xn_row *row);
+
+/* ---- generation.c ---- */
+void xn_row_stamp(struct xn_row *row, uint64_t stamp); /* and to the end of the table's list */
+void xn_row_unstamp(struct xn_row *row, uint64_t stamp);
+void xn_tombstone_add(struct xn_db *db, int class_id, const char *ref, uint64_t created,
+		      uint64_t deleted);
+void xn_tombstones_drop_newest(struct xn_db *db, uint32_t n); /* roll back */
+void xn_tombstones_clear(struct xn_db *db);
+/* The host booted since the last start: a new range. */
+void xn_generation_skip(struct xn_db *db);
+int xn_skipped_load(struct xn_db *db, const void *bytes, size_t len) XN_MUST_CHECK;
+void xn_skipped_put(const struct xn_db *db, struct xn_buf *out);
+
+/* ---- record.c ---- */
+void xn_record_forget(struct xn_row *row); /* the row changed */
+
+/* ---- check.c ---- */
+bool xn_value_fits(const struct xn_type *type, const struct xn_value *v);
+
+/* ---- load.c ---- */
+int xn_db_load(struct xn_db *db, struct xn_error *err) XN_MUST_CHECK; /* opens the store */
+
+/* ---- commit.c ---- */
+void xn_commit_init(struct xn_db *db);
+void xn_commit_clear(struct xn_db *db);
+/* Ends the turn: journal, marks, waits. */
+void xn_commit_turn(struct xn_db *db);
+/* Applies changes that a crash left waiting; they are durable already. */
+void xn_commit_recover(struct xn_db *db);
+void xn_later_free(struct xn_later *later); /* out of its list */
+
+#endif

@@ -1,0 +1,347 @@
+/*
+ * From the store's bytes to rows: the checkpoint, then the transactions after it. Stored fields go in
+ * as they are; derived ends and shared texts follow once all rows are there. A malformed entry refuses the
+ * start; what is well formed but unknown to this schema is left out and counted in the log.
+ */
+#include "modules/db/db_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct load {
+	struct xn_db *db;
+	unsigned unknown, misfits, n_transactions;
+	char what[80]; /* what is wrong, for the message */
+};
+
+static int refuse(struct load *load, const char *what)
+{
+	size_t len = strnlen(what, sizeof(load->what) - 1);
+
+	memcpy(load->what, what, len);
+	load->what[len] = '\0';
+	return -EBADMSG;
+}
+
+static int load_pairs(struct load *load, struct xn_row *row, struct xn_cursor *in)
+{
+	int class_id = xn_row_class(row), rc;
+	struct xn_slice bytes;
+	uint32_t no;
+
+	while ((rc = xn_take_pair(in, &no, &bytes)) == 1) {
+		int field = xn_names_field(&load->db->names, class_id, no);
+		struct xn_cursor value_in = {bytes.data, bytes.data + bytes.len};
+		struct xn_value *v;
+
+		if (field < 0 || xn_field_is_derived(xn_row_field(row, field))) {
+			load->unknown++;
+			continue;
+		}
+		v = xn_take_value(&value_in);
+		if (!v)
+			return refuse(load, "a malformed value");
+		if (!xn_value_fits(xn_row_field(row, field)->type, v)) {
+			load->misfits++;
+			xn_value_unref(v);
+			continue;
+		}
+		xn_value_unref(row->fields[field]);
+		row->fields[field] = v;
+	}
+	return rc < 0 ? refuse(load, "a malformed row") : 0;
+}
+
+static struct xn_row *find(struct load *load, const struct xn_slice *ref_bytes, char ref[XN_REF_LEN])
+{
+	struct xn_cursor in = {ref_bytes->data, ref_bytes->data + ref_bytes->len};
+
+	if (xn_take_string(&in, ref, XN_REF_LEN) < 0 || in.at != in.end) {
+		*ref = '\0';
+		return NULL;
+	}
+	return xn_db_get_any(load->db, ref);
+}
+
+static int load_row(struct load *load, const struct xn_slice *ref_bytes, uint32_t class_no,
+		    uint64_t created, uint64_t modified, struct xn_cursor *pairs)
+{
+	int class_id = xn_names_class(&load->db->names, class_no), rc;
+	struct xn_row *row;
+	char ref[XN_REF_LEN];
+
+	if (find(load, ref_bytes, ref))
+		return refuse(load, "a reference that two rows have");
+	if (!*ref)
+		return refuse(load, "a malformed reference");
+	if (class_id < 0) {
+		load->unknown++;
+		return 0;
+	}
+	row = xn_row_new(xn_table_of(load->db, class_id), xn_string(ref), created, modified);
+	rc = load_pairs(load, row, pairs);
+	if (rc < 0)
+		xn_row_free(row);
+	else
+		xn_row_enter(row);
+	return rc;
+}
+
+/* ---- the checkpoint ---- */
+
+static int load_checkpointed_row(struct load *load, const struct xn_slice *key,
+				 struct xn_cursor in)
+{
+	struct xn_row_head head;
+
+	if (xn_take_row_head(&in, &head) < 0)
+		return refuse(load, "a malformed row");
+	return load_row(load, key, head.class_no, head.created, head.modified, &in);
+}
+
+static int load_tombstone(struct load *load, struct xn_cursor in)
+{
+	struct xn_tombstone_bytes tomb;
+
+	if (xn_take_tombstone(&in, &tomb) < 0)
+		return refuse(load, "a malformed tombstone");
+	if (xn_names_class(&load->db->names, tomb.class_no) >= 0)
+		xn_tombstone_add(load->db, xn_names_class(&load->db->names, tomb.class_no),
+				 tomb.ref, tomb.created, tomb.deleted);
+	return 0;
+}
+
+static int load_later(struct load *load, uint64_t id, const struct xn_tx_entry *entry)
+{
+	int class_id = xn_names_class(&load->db->names, entry->class_no), rc;
+	struct xn_cursor in = {entry->pairs.data, entry->pairs.data + entry->pairs.len};
+	struct xn_later *later;
+	struct xn_slice bytes;
+	uint32_t no;
+
+	if (id >= load->db->next_later)
+		load->db->next_later = id + 1;
+	if (class_id < 0)
+		return 0;
+	later = xn_calloc(1, sizeof(*later));
+	later->id = id;
+	later->class_id = class_id;
+	later->fields = xn_map_new();
+	xn_list_push(&load->db->laters, &later->link);
+	find(load, &entry->ref, later->ref);
+	while ((rc = xn_take_pair(&in, &no, &bytes)) == 1) {
+		int field = xn_names_field(&load->db->names, class_id, no);
+		struct xn_cursor value_in = {bytes.data, bytes.data + bytes.len};
+		struct xn_value *v = xn_take_value(&value_in);
+
+		if (!v)
+			return refuse(load, "a malformed value");
+		if (field < 0 || !xn_value_fits(xn_classes[class_id].fields[field].type, v))
+			xn_value_unref(v);
+		else
+			xn_map_put(&later->fields, xn_classes[class_id].fields[field].name, v);
+	}
+	return rc < 0 ? refuse(load, "a malformed change") : 0;
+}
+
+static void drop_later(struct xn_db *db, uint64_t id)
+{
+	xn_list_each_safe(link, &db->laters) {
+		struct xn_later *later = xn_list_entry(link, struct xn_later, link);
+
+		if (later->id == id)
+			xn_later_free(later);
+	}
+}
+
+static int load_later_entry(struct load *load, struct xn_cursor in)
+{
+	const struct xn_tx_head no_head = {0};
+	struct xn_tx_entry entry;
+
+	if (xn_take_tx_entry(&in, &no_head, &entry) != 1 || entry.op != XN_TX_LATER)
+		return refuse(load, "a malformed change");
+	return load_later(load, entry.id, &entry);
+}
+
+static bool key_is(const struct xn_slice *key, const char *name)
+{
+	return key->len == strlen(name) && memcmp(key->data, name, key->len) == 0;
+}
+
+static int load_meta(struct load *load, const struct xn_slice *key, struct xn_cursor in)
+{
+	struct xn_db *db = load->db;
+	size_t len = (size_t)(in.end - in.at);
+	int rc = 0;
+
+	if (key_is(key, XN_META_NAMES))
+		rc = xn_names_load(&db->names, in.at, len);
+	else if (key_is(key, XN_META_SKIPPED))
+		rc = xn_skipped_load(db, in.at, len);
+	else if (key_is(key, XN_META_GENERATION))
+		rc = xn_take_fixed(&in, &db->generation);
+	else if (key_is(key, XN_META_FLOOR))
+		rc = xn_take_fixed(&in, &db->floor);
+	else if (key_is(key, XN_META_NEXT_LATER))
+		rc = xn_take_fixed(&in, &db->next_later);
+	else if (key_is(key, XN_META_BOOT) && len < sizeof(db->last_boot)) {
+		memcpy(db->last_boot, in.at, len);
+		db->last_boot[len] = '\0';
+	}
+	return rc < 0 ? refuse(load, "malformed housekeeping data") : 0;
+}
+
+static int on_entry(void *arg, enum xn_space space, const void *key, size_t key_len,
+		    const void *value, size_t len)
+{
+	struct load *load = arg;
+	struct xn_slice key_slice = {key, key_len};
+	struct xn_cursor in = xn_cursor(value, len);
+
+	switch (space) {
+	case XN_SPACE_META:
+		return load_meta(load, &key_slice, in);
+	case XN_SPACE_ROWS:
+		return load_checkpointed_row(load, &key_slice, in);
+	case XN_SPACE_TOMBS:
+		return load_tombstone(load, in);
+	case XN_SPACE_LATER:
+		return load_later_entry(load, in);
+	case XN_SPACE_STORE:
+	case XN_SPACE_COUNT:
+		break;
+	}
+	return 0;
+}
+
+/* ---- transactions ---- */
+
+static void load_delete(struct load *load, struct xn_row *row, const struct xn_tx_entry *entry)
+{
+	if (entry->created)
+		xn_tombstone_add(load->db, xn_row_class(row), xn_row_ref(row), entry->created,
+				 entry->stamp);
+	xn_row_leave(row);
+	xn_row_free(row);
+}
+
+static int load_set(struct load *load, struct xn_row *row, const struct xn_tx_entry *entry)
+{
+	struct xn_cursor pairs = {entry->pairs.data, entry->pairs.data + entry->pairs.len};
+	int rc;
+
+	xn_row_uuid_leave(row);
+	rc = load_pairs(load, row, &pairs);
+	xn_row_uuid_enter(row);
+	xn_row_stamp(row, entry->stamp);
+	return rc;
+}
+
+static int load_tx_entry(struct load *load, const struct xn_tx_entry *entry)
+{
+	struct xn_cursor pairs = {entry->pairs.data, entry->pairs.data + entry->pairs.len};
+	struct xn_row *row = NULL;
+	char ref[XN_REF_LEN];
+
+	if (entry->ref.len)
+		row = find(load, &entry->ref, ref);
+	switch (entry->op) {
+	case XN_TX_CREATE:
+		return load_row(load, &entry->ref, entry->class_no, entry->stamp, entry->stamp,
+				&pairs);
+	case XN_TX_SET:
+		return row ? load_set(load, row, entry) : 0;
+	case XN_TX_STAMP:
+		if (row)
+			xn_row_stamp(row, entry->stamp);
+		return 0;
+	case XN_TX_DELETE:
+		if (row)
+			load_delete(load, row, entry);
+		return 0;
+	case XN_TX_LATER:
+		return load_later(load, entry->id, entry);
+	case XN_TX_LATER_DONE:
+		drop_later(load->db, entry->id);
+		return 0;
+	case XN_TX_META:
+		return load_meta(load, &entry->texts[0],
+				 xn_cursor(entry->texts[1].data, entry->texts[1].len));
+	case XN_TX_ORIGIN:
+		return 0;
+	}
+	return 0;
+}
+
+static int on_transaction(void *arg, const void *bytes, size_t len)
+{
+	struct load *load = arg;
+	struct xn_cursor in = xn_cursor(bytes, len);
+	struct xn_tx_entry entry;
+	struct xn_tx_head head;
+	int rc, more;
+
+	load->n_transactions++;
+	if (xn_take_tx_head(&in, &head) < 0)
+		return refuse(load, "a malformed transaction");
+	while ((more = xn_take_tx_entry(&in, &head, &entry)) == 1) {
+		rc = load_tx_entry(load, &entry);
+		if (rc < 0)
+			return rc;
+	}
+	if (more < 0)
+		return refuse(load, "a malformed transaction");
+	load->db->generation = head.next;
+	return 0;
+}
+
+/* ---- all of it ---- */
+
+/* Rows of a checkpoint come in the order of their references. */
+static int by_stamp(const void *a, const void *b)
+{
+	const struct xn_row *const *left = a, *const *right = b;
+
+	return (*left)->modified < (*right)->modified ? -1 :
+	       (*left)->modified > (*right)->modified ? 1 :
+							0;
+}
+
+static void sort_table(struct xn_table *table)
+{
+	struct xn_row **rows = xn_calloc(table->n_rows, sizeof(*rows));
+	size_t n = 0;
+
+	xn_list_each(link, &table->rows)
+		rows[n++] = xn_list_entry(link, struct xn_row, link);
+	qsort(rows, n, sizeof(*rows), by_stamp);
+	xn_list_init(&table->rows);
+	for (size_t i = 0; i < n; i++)
+		xn_list_push(&table->rows, &rows[i]->link);
+	free(rows);
+}
+
+int xn_db_load(struct xn_db *db, struct xn_error *err)
+{
+	static const struct xn_store_reader reader = {.entry = on_entry,
+						      .transaction = on_transaction};
+	struct load load = {.db = db};
+
+	db->loading = true;
+	if (db->store->ops->open(db->store, &reader, &load, err) < 0) {
+		if (*load.what)
+			xn_error_add_param(err, load.what);
+		return -1;
+	}
+	db->loading = false;
+	for (int c = 0; c < XN_CLASS_COUNT; c++)
+		sort_table(&db->tables[c]);
+	xn_relations_derive(db);
+	if (load.unknown || load.misfits)
+		xn_log_warn(db->core->log, "db",
+			    "left out %u things that this version's schema does not have and %u "
+			    "values of another type",
+			    load.unknown, load.misfits);
+	return 0;
+}

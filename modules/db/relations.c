@@ -1,0 +1,178 @@
+/*
+ * Relations between rows: whichever end is written, the other follows in the same generation. The
+ * "many" end of a one-to-many relation is never stored: it follows from the references that
+ * name its row. Both ends of a many-to-many relation are stored and kept in step.
+ */
+#include "modules/db/db_internal.h"
+
+#include <stdlib.h>
+
+bool xn_field_is_related(const struct xn_class *cls, const struct xn_field *f)
+{
+	if (f->relation == XN_REL_NONE || f->other_class < 0)
+		return false;
+	/* The model also lists fields that are their own other end (subject.roles): plain sets. */
+	return f->other_class != cls->id || &cls->fields[f->other_field] != f;
+}
+
+/* Puts @row into the set on the other side, or takes it out. */
+static void link_other(struct xn_db *db, struct xn_row *row, const struct xn_field *f,
+		       const char *other_ref, bool in, uint64_t stamp)
+{
+	struct xn_row *other = xn_db_get(db, f->other_class, other_ref);
+	bool changed;
+
+	if (!other)
+		return;
+	if (in)
+		changed = xn_set_insert_sorted(&other->fields[f->other_field],
+					       xn_value_ref(row->ref));
+	else
+		changed = xn_set_remove_sorted(&other->fields[f->other_field], xn_row_ref(row));
+	if (!changed)
+		return;
+	xn_turn_undo_add(db, (struct xn_undo){.kind = in ? XN_UNDO_LINKED : XN_UNDO_UNLINKED,
+					      .row = other,
+					      .field = f->other_field,
+					      .value = xn_value_ref(row->ref)});
+	xn_turn_stamp_other(db, other, stamp);
+	if (f->relation == XN_REL_MANY_TO_MANY)
+		xn_turn_put_set(db, other, f->other_field, stamp);
+}
+
+static void sets_moved(struct xn_db *db, struct xn_row *row, const struct xn_field *f,
+		       const struct xn_value *old, const struct xn_value *new, uint64_t stamp)
+{
+	for (size_t i = 0; i < xn_set_len(old); i++) {
+		const char *ref = xn_value_string(xn_set_at(old, i));
+
+		if (!xn_set_has_string(new, ref))
+			link_other(db, row, f, ref, false, stamp);
+	}
+	for (size_t i = 0; i < xn_set_len(new); i++) {
+		const char *ref = xn_value_string(xn_set_at(new, i));
+
+		if (!xn_set_has_string(old, ref))
+			link_other(db, row, f, ref, true, stamp);
+	}
+}
+
+void xn_relation_moved(struct xn_db *db, struct xn_row *row, int field, const struct xn_value *old,
+		       const struct xn_value *new, uint64_t stamp)
+{
+	const struct xn_field *f = xn_row_field(row, field);
+
+	if (f->relation == XN_REL_MANY_TO_MANY) {
+		sets_moved(db, row, f, old, new, stamp);
+	} else if (f->relation == XN_REL_MANY_TO_ONE) {
+		link_other(db, row, f, xn_value_string(old), false, stamp);
+		link_other(db, row, f, xn_value_string(new), true, stamp);
+	}
+}
+
+/* The rows that refer to @row through its derived set @f refer to nothing from now on. */
+static void release_members(struct xn_db *db, struct xn_row *row, unsigned field, uint64_t stamp)
+{
+	const struct xn_field *f = xn_row_field(row, (int)field);
+	const struct xn_value *members = row->fields[field];
+
+	for (size_t i = 0; i < xn_set_len(members); i++) {
+		struct xn_row *member =
+			xn_db_get(db, f->other_class, xn_value_string(xn_set_at(members, i)));
+
+		if (!member || member == row)
+			continue;
+		xn_turn_undo_add(db, (struct xn_undo){.kind = XN_UNDO_FIELD,
+						      .row = member,
+						      .field = f->other_field,
+						      .value = member->fields[f->other_field]});
+		member->fields[f->other_field] = xn_string(XN_NULL_REF);
+		xn_turn_stamp_other(db, member, stamp);
+		xn_turn_put_set(db, member, f->other_field, stamp);
+	}
+}
+
+void xn_relations_empty(struct xn_db *db, struct xn_row *row, uint64_t stamp)
+{
+	const struct xn_class *cls = row->table->cls;
+
+	for (unsigned i = 0; i < cls->n_fields; i++) {
+		const struct xn_field *f = &cls->fields[i];
+
+		if (!xn_field_is_related(cls, f))
+			continue;
+		if (f->relation == XN_REL_ONE_TO_MANY)
+			release_members(db, row, i, stamp);
+		else if (f->relation == XN_REL_MANY_TO_ONE)
+			link_other(db, row, f, xn_value_string(row->fields[i]), false, stamp);
+		else
+			for (size_t k = 0; k < xn_set_len(row->fields[i]); k++)
+				link_other(db, row, f,
+					   xn_value_string(xn_set_at(row->fields[i], k)), false,
+					   stamp);
+	}
+}
+
+void xn_relations_adopt(struct xn_db *db, struct xn_row *row)
+{
+	const struct xn_class *cls = row->table->cls;
+
+	for (unsigned i = 0; i < cls->n_fields; i++) {
+		const struct xn_field *f = &cls->fields[i];
+		struct xn_row *member;
+
+		if (f->relation != XN_REL_ONE_TO_MANY || !xn_field_is_related(cls, f))
+			continue;
+		for (member = xn_db_first(db, f->other_class); member;
+		     member = xn_db_next(db, member))
+			if (strcmp(xn_row_string(member, f->other_field), xn_row_ref(row)) == 0)
+				xn_set_insert_sorted(&row->fields[i], xn_value_ref(member->ref));
+	}
+}
+
+/* ---- after loading ---- */
+
+static int by_text(const void *a, const void *b)
+{
+	const struct xn_value *const *left = a, *const *right = b;
+
+	return strcmp(xn_value_string(*left), xn_value_string(*right));
+}
+
+static void derive_from(struct xn_db *db, struct xn_row *row, unsigned field)
+{
+	const struct xn_field *f = xn_row_field(row, (int)field);
+	struct xn_row *other;
+
+	row->fields[field] = xn_db_share(db, f->type, row->fields[field]);
+	if (f->relation != XN_REL_MANY_TO_ONE || !xn_field_is_related(row->table->cls, f))
+		return;
+	other = xn_db_get(db, f->other_class, xn_value_string(row->fields[field]));
+	if (other)
+		xn_set_append(&other->fields[f->other_field], xn_value_ref(row->ref));
+}
+
+static void sort_derived(struct xn_row *row)
+{
+	const struct xn_class *cls = row->table->cls;
+
+	for (unsigned f = 0; f < cls->n_fields; f++) {
+		struct xn_value *set = row->fields[f];
+
+		if (!xn_field_is_derived(&cls->fields[f]) || xn_set_len(set) == 0)
+			continue;
+		/* Its own: derive_from() has appended to it. */
+		qsort(set->set.items, set->set.len, sizeof(set->set.items[0]), by_text);
+	}
+}
+
+void xn_relations_derive(struct xn_db *db)
+{
+	for (int c = 0; c < XN_CLASS_COUNT; c++)
+		for (struct xn_row *row = xn_db_first(db, c); row; row = xn_db_next(db, row))
+			for (unsigned f = 0; f < row->table->cls->n_fields; f++)
+				derive_from(db, row, f);
+	for (int c = 0; c < XN_CLASS_COUNT; c++)
+		for (struct xn_row *row = xn_db_first(db, c); row; row = xn_db_next(db, row))
+			sort_derived(row);
+}
