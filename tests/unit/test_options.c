@@ -1,0 +1,154 @@
+/* Command lines: flags, the configuration file, defaults of listeners and hypervisor. */
+#include "modules/options.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "core/buf.h"
+
+struct fixture {
+	struct xn_config *config;
+	struct xn_buf notes;
+	char *why;
+	enum xn_run_mode mode;
+};
+
+static int set_up(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	f->config = xn_config_new();
+	*state = f;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+
+	xn_config_free(f->config);
+	xn_buf_clear(&f->notes);
+	free(f->why);
+	free(f);
+	return 0;
+}
+
+/* Words are separated by single spaces. */
+static int read_line(struct fixture *f, const char *line)
+{
+	char *copy = strdup(line), *rest = copy;
+	char *argv[16] = {(char *)"xenolithd"};
+	int argc = 1, rc;
+
+	while ((argv[argc] = strsep(&rest, " ")))
+		argc++;
+	rc = xn_options_read(f->config, argc, argv, &f->mode, &f->why);
+	free(copy);
+	return rc;
+}
+
+static void assert_refused(int rc, struct fixture *f, const char *words)
+{
+	assert_int_equal(rc, -1);
+	assert_non_null(f->why);
+	if (!strstr(f->why, words))
+		fail_msg("\"%s\" lacks \"%s\"", f->why, words);
+	free(f->why);
+	f->why = NULL;
+}
+
+static void flags_set_configuration_and_mode(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(read_line(f, "--state-dir /s --hypervisor=sim --http 127.0.0.1:0"), 0);
+	assert_int_equal(f->mode, XN_MODE_SERVE);
+	assert_string_equal(xn_config_string(f->config, "state-dir"), "/s");
+	assert_string_equal(xn_config_string(f->config, "hypervisor"), "sim");
+	assert_string_equal(xn_config_string(f->config, "http"), "127.0.0.1:0");
+	assert_int_equal(read_line(f, "--unimplemented"), 0);
+	assert_int_equal(f->mode, XN_MODE_UNIMPLEMENTED);
+	assert_int_equal(read_line(f, "--graph"), 0);
+	assert_int_equal(f->mode, XN_MODE_GRAPH);
+}
+
+static void wrong_command_lines_are_refused_in_words(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_refused(read_line(f, "--colour red"), f, "there is no option --colour");
+	assert_refused(read_line(f, "serve"), f, "\"serve\" is not an option");
+	assert_refused(read_line(f, "--http"), f, "--http needs a value");
+	assert_refused(read_line(f, "--http here"), f, "--http: http: \"here\" is no address");
+	assert_refused(read_line(f, "--config /nowhere/at/all"), f, "/nowhere/at/all: No such file");
+}
+
+static void what_a_later_release_brings_is_refused_in_words(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_refused(read_line(f, "--https 127.0.0.1:443"), f, "comes with a later release");
+	assert_refused(read_line(f, "--xenstore-socket /s"), f, "comes with a later release");
+#ifndef XN_HAVE_LIBXL
+	assert_int_equal(read_line(f, "--hypervisor xen --http 127.0.0.1:0"), 0);
+	assert_refused(xn_options_settle(f->config, &f->notes, &f->why), f, "no Xen back end");
+#endif
+}
+
+static void auto_becomes_the_simulator_with_a_note(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(read_line(f, "--http 127.0.0.1:0"), 0);
+	assert_int_equal(xn_options_settle(f->config, &f->notes, &f->why), 0);
+	if (strcmp(xn_config_string(f->config, "hypervisor"), "xen") != 0) {
+		assert_string_equal(xn_config_string(f->config, "hypervisor"), "sim");
+		assert_non_null(strstr(xn_buf_cstr(&f->notes), "simulated hypervisor"));
+	}
+}
+
+static void a_named_listener_is_the_only_one(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(read_line(f, "--socket /s --hypervisor sim"), 0);
+	assert_int_equal(xn_options_settle(f->config, &f->notes, &f->why), 0);
+	assert_false(xn_config_is_set(f->config, "http"));
+	assert_int_equal(f->notes.len, 0);
+}
+
+static void only_root_has_default_listeners(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(read_line(f, "--hypervisor sim"), 0);
+	if (geteuid() != 0) {
+		assert_refused(xn_options_settle(f->config, &f->notes, &f->why), f,
+			       "no listener is named");
+		return;
+	}
+	assert_int_equal(xn_options_settle(f->config, &f->notes, &f->why), 0);
+	assert_string_equal(xn_config_string(f->config, "http"), "127.0.0.1:80");
+	assert_string_equal(xn_config_string(f->config, "socket"), "/var/lib/xcp/xapi");
+	assert_non_null(strstr(xn_buf_cstr(&f->notes), "HTTPS comes with a later release"));
+}
+
+int main(void)
+{
+#define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		TEST(flags_set_configuration_and_mode),
+		TEST(wrong_command_lines_are_refused_in_words),
+		TEST(what_a_later_release_brings_is_refused_in_words),
+		TEST(auto_becomes_the_simulator_with_a_note),
+		TEST(a_named_listener_is_the_only_one),
+		TEST(only_root_has_default_listeners),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
