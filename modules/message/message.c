@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "modules/db/db.h"
-#include "modules/records/query.h"
+#include "modules/records/records.h"
 
 enum {
 	MAX_MESSAGES = 10000,

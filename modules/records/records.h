@@ -8,6 +8,7 @@
 #define XN_RECORDS_H
 
 #include "core/module.h"
+#include "modules/records/query.h" /* for modules that answer get_all_records_where themselves */
 
 extern const struct xn_module xn_records_module;
 
