@@ -340,6 +340,7 @@ static void list_methods(struct xn_rpc_call *rc)
 
 static void run_method(struct xn_rpc_call *rc, bool async, struct xn_error *err)
 {
+	struct xn_db *db = rc->rpc->db; /* the call may be over and gone when its handler returns */
 	struct xn_call *call = &rc->call;
 	const struct xn_method_impl *impl = NULL;
 
@@ -357,7 +358,7 @@ static void run_method(struct xn_rpc_call *rc, bool async, struct xn_error *err)
 	}
 	xn_list_push(&rc->rpc->calls, &call->link);
 	impl->run(call);
-	xn_db_set_origin(rc->rpc->db, NULL);
+	xn_db_set_origin(db, NULL);
 }
 
 void xn_rpc_dispatch(struct xn_rpc_call *rc)
