@@ -2,6 +2,7 @@
  * The daemon, given its modules: reads options, makes the core, starts the modules, runs the loop
  * until a signal says stop. Everything else is in the modules.
  */
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,8 @@ struct daemon {
 	struct xn_loop *loop;
 	struct xn_modules *modules;
 	int state_dir; /* lock */
+	struct xn_turn_hook stall_watch;
+	uint64_t stalls_told;
 };
 
 static void log_error(struct daemon *d, const struct xn_error *err)
@@ -75,13 +78,20 @@ static void print_graph(const struct xn_core *core)
 	fputs(xn_buf_cstr(&out), stdout);
 }
 
+/* Takes @loop. */
+static void make_core(struct daemon *d, struct xn_loop *loop)
+{
+	d->loop = loop;
+	xn_core_init(&d->core, loop, d->log, d->config);
+	xn_bus_declare_publisher(d->core.bus, XN_EVENT_daemon_ready, "main");
+}
+
 /* The modules are initialised, not started: nothing is opened and nothing changes. */
 static int describe(struct daemon *d, void (*print)(const struct xn_core *core))
 {
 	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
 
-	d->loop = xn_loop_new_virtual(0);
-	xn_core_init(&d->core, d->loop, d->log, d->config);
+	make_core(d, xn_loop_new_virtual(0));
 	d->modules = xn_modules_init(&d->core, d->list, &err);
 	if (d->modules)
 		print(&d->core);
@@ -161,14 +171,33 @@ static void check_bus(struct daemon *d)
 			xn_log_error(d->log, "main", "%s", line);
 }
 
+static void tell_stalls(struct xn_turn_hook *hook)
+{
+	struct daemon *d = xn_container_of(hook, struct daemon, stall_watch);
+	struct xn_stall_stats stats;
+
+	xn_loop_stalls(d->loop, &stats, false);
+	if (stats.over_10ms == d->stalls_told)
+		return;
+	d->stalls_told = stats.over_10ms;
+	xn_log_warn(d->log, "main", "the loop stalled: %" PRIi64 " us at most, in %s", stats.longest_us,
+		    stats.longest_name);
+	xn_loop_stalls(d->loop, &stats, true);
+}
+
+static void watch_stalls(struct daemon *d)
+{
+	d->stall_watch.run = tell_stalls;
+	xn_loop_add_turn_hook(d->loop, &d->stall_watch);
+}
+
 static int start(struct daemon *d)
 {
 	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
 	struct xn_ev_daemon_ready ready = {0};
 
-	d->loop = xn_loop_new();
-	xn_core_init(&d->core, d->loop, d->log, d->config);
-	xn_bus_declare_publisher(d->core.bus, XN_EVENT_daemon_ready, "main");
+	make_core(d, xn_loop_new());
+	watch_stalls(d);
 	xn_loop_on_signal(d->loop, SIGTERM, on_stop_signal, d);
 	xn_loop_on_signal(d->loop, SIGINT, on_stop_signal, d);
 	d->modules = xn_modules_start(&d->core, d->list, &err);

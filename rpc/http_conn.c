@@ -458,7 +458,7 @@ static int gather_chunks(struct xn_http_conn *conn, const struct xn_http_head *h
 			return -400;
 		conn->body_seen += (size_t)used;
 		conn->need += run_len;
-		if (conn->need + conn->chunks.left > max_body ||
+		if (conn->need + xn_http_chunk_left(&conn->chunks) > max_body ||
 		    conn->body_seen > max_body + FRAMING)
 			return -413;
 	} while (used > 0);

@@ -462,6 +462,11 @@ ssize_t xn_http_next_chunk(struct xn_http_chunks *chunks, const char *data, size
 	return (ssize_t)used;
 }
 
+uint64_t xn_http_chunk_left(const struct xn_http_chunks *chunks)
+{
+	return chunks->state == DATA ? chunks->left : 0;
+}
+
 void xn_http_put_back_chunk(struct xn_http_chunks *chunks, size_t n)
 {
 	if (!n)

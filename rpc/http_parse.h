@@ -65,6 +65,8 @@ struct xn_http_chunks {
  */
 ssize_t xn_http_next_chunk(struct xn_http_chunks *chunks, const char *data, size_t len,
 			   const char **body_out, size_t *body_len_out) XN_MUST_CHECK;
+/* Bytes that the current chunk has announced and that have not come. */
+uint64_t xn_http_chunk_left(const struct xn_http_chunks *chunks);
 /* The last @n bytes of the run were not wanted yet: the next call starts with them. */
 void xn_http_put_back_chunk(struct xn_http_chunks *chunks, size_t n);
 bool xn_http_chunks_done(const struct xn_http_chunks *chunks);

@@ -151,14 +151,14 @@ static void feed(struct xn_http_conn *conn)
 			return;
 		}
 		used = next_run(conn, &run, &run_len);
+		stream->paused = true; /* so that a resume from inside counts */
 		taken = run_len ? stream->data(conn, run, run_len, stream->data_arg) : 0;
 		if (conn->state == XN_CONN_CLOSED)
 			return;
-		if (conn->stream == stream && taken < run_len) {
-			assert(conn->state == XN_CONN_RUNNING);
-			stream->paused = true;
+		if (conn->stream == stream) {
 			put_back(stream, run_len - taken);
 			used -= run_len - taken;
+			stream->paused = stream->paused && taken < run_len;
 		}
 		xn_buf_drop(&conn->in, used);
 		conn->stalled = conn->state == XN_CONN_HEAD && conn->in.len;

@@ -77,6 +77,9 @@ static int event_init(struct xn_core *core, void **state_out, struct xn_error *e
 	events->core = core;
 	subscriptions_init(&events->subscriptions);
 	xn_list_init(&events->woken);
+	events->on_committed = xn_subscribe_db_committed(core->bus, "event", on_committed, events);
+	events->on_session_ended =
+		xn_subscribe_session_ended(core->bus, "event", on_session_ended, events);
 	*state_out = events;
 	return 0;
 }
@@ -88,10 +91,6 @@ static int event_start(void *state, struct xn_error *err)
 	events->db = xn_db_of(events->core);
 	events->seen = latest_stamp(events->db);
 	next_restore(events);
-	events->on_committed =
-		xn_subscribe_db_committed(events->core->bus, "event", on_committed, events);
-	events->on_session_ended = xn_subscribe_session_ended(events->core->bus, "event",
-							      on_session_ended, events);
 	return 0;
 }
 

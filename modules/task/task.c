@@ -397,6 +397,11 @@ static void on_db_failed(const struct xn_ev_db_failed *ev, void *arg)
 
 /* ---- module ---- */
 
+static void on_daemon_ready(const struct xn_ev_daemon_ready *ev, void *arg)
+{
+	task_journal_restart(arg);
+}
+
 static int task_init(struct xn_core *core, void **state_out, struct xn_error *err)
 {
 	struct xn_tasks *tasks = xn_calloc(1, sizeof(*tasks));
@@ -408,13 +413,10 @@ static int task_init(struct xn_core *core, void **state_out, struct xn_error *er
 	xn_list_init(&tasks->kinds);
 	xn_list_init(&tasks->restarted);
 	core->op_store = &task_op_store;
+	tasks->on_ready = xn_subscribe_daemon_ready(core->bus, "task", on_daemon_ready, tasks);
+	tasks->on_db_failed = xn_subscribe_db_failed(core->bus, "task", on_db_failed, tasks);
 	*state_out = tasks;
 	return 0;
-}
-
-static void on_daemon_ready(const struct xn_ev_daemon_ready *ev, void *arg)
-{
-	task_journal_restart(arg);
 }
 
 static int task_start(void *state, struct xn_error *err)
@@ -422,10 +424,6 @@ static int task_start(void *state, struct xn_error *err)
 	struct xn_tasks *tasks = state;
 
 	tasks->db = xn_db_of(tasks->core);
-	tasks->on_ready = xn_subscribe_daemon_ready(tasks->core->bus, "task", on_daemon_ready,
-						    tasks);
-	tasks->on_db_failed = xn_subscribe_db_failed(tasks->core->bus, "task", on_db_failed,
-						     tasks);
 	task_journal_read(tasks);
 	task_gc_start(tasks);
 	return 0;
