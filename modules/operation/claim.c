@@ -1,0 +1,370 @@
+/*
+ * Claims: who holds an object, and the queues of those that wait; see operation.h. The rows'
+ * current_operations show what is held here.
+ *
+ * A claim that the rules call busy waits in the queue of the object named in the refusal. When a
+ * claim on that object ends, its queue is asked again from the front; the first that is still busy
+ * there stops the round, so nobody overtakes except what the rules call urgent.
+ */
+#include <stdlib.h>
+
+#include "modules/operation/operation_internal.h"
+
+static void wake_later(struct xn_claimed *object);
+
+/* ---- objects with claims ---- */
+
+static struct xn_claimed *find_object(const struct xn_operations *ops, const char *ref)
+{
+	struct xn_hnode *node = xn_hmap_first_same(&ops->objects, xn_hash_string(ref));
+
+	for (; node; node = xn_hmap_next_same(node)) {
+		struct xn_claimed *object = xn_container_of(node, struct xn_claimed, node);
+
+		if (strcmp(object->ref, ref) == 0)
+			return object;
+	}
+	return NULL;
+}
+
+static struct xn_claimed *get_object(struct xn_operations *ops, const char *ref)
+{
+	struct xn_claimed *object = find_object(ops, ref);
+
+	if (object)
+		return object;
+	object = xn_calloc(1, sizeof(*object));
+	object->ops = ops;
+	memcpy(object->ref, ref, strnlen(ref, sizeof(object->ref) - 1));
+	xn_list_init(&object->held);
+	xn_list_init(&object->waiting);
+	xn_hmap_insert(&ops->objects, &object->node, xn_hash_string(object->ref));
+	return object;
+}
+
+static void free_object(struct xn_claimed *object)
+{
+	xn_job_cancel(&object->wake);
+	xn_hmap_remove(&object->ops->objects, &object->node);
+	free(object);
+}
+
+static void free_if_unused(struct xn_claimed *object)
+{
+	if (xn_list_empty(&object->held) && xn_list_empty(&object->waiting))
+		free_object(object);
+}
+
+/* ---- one claim ---- */
+
+static bool is_urgent(const struct xn_operation_rules *rules, const char *operation)
+{
+	const char *const *urgent = rules ? rules->urgent : NULL;
+
+	for (; urgent && *urgent; urgent++)
+		if (strcmp(*urgent, operation) == 0)
+			return true;
+	return false;
+}
+
+static int ask(struct xn_claim *claim, struct xn_error *err)
+{
+	struct xn_operations *ops = claim->ops;
+	const struct xn_operation_rules *rules = xn_rules_of(ops, claim->class_id);
+	struct xn_row *row = xn_db_need(ops->db, claim->class_id, claim->object, err);
+
+	if (!row)
+		return -1;
+	return rules ? rules->refuse(ops->db, row, claim->operation, NULL, err) : 0;
+}
+
+static bool is_busy(const struct xn_error *err)
+{
+	return err->code && strcmp(err->code, XN_ERR_OTHER_OPERATION_IN_PROGRESS) == 0;
+}
+
+static void tell(struct xn_job *job)
+{
+	struct xn_claim *claim = xn_container_of(job, struct xn_claim, wake);
+	struct xn_error err = {0};
+
+	if (claim->held) {
+		claim->granted(claim, NULL);
+		return;
+	}
+	xn_error_move(&err, &claim->refused);
+	claim->granted(claim, &err);
+	xn_error_clear(&err);
+}
+
+static void tell_later(struct xn_claim *claim)
+{
+	xn_loop_defer(claim->ops->core->loop, &claim->wake, XN_PRIO_OPERATION, tell);
+}
+
+static void leave_queue(struct xn_claim *claim)
+{
+	struct xn_claimed *object = claim->at;
+
+	xn_timer_cancel(&claim->deadline);
+	xn_list_remove(&claim->link);
+	claim->at = NULL;
+	object->n_waiting--;
+	free_if_unused(object);
+}
+
+static void hold(struct xn_claim *claim)
+{
+	struct xn_operations *ops = claim->ops;
+	const struct xn_operation_rules *rules = xn_rules_of(ops, claim->class_id);
+	struct xn_row *row = xn_db_get(ops->db, claim->class_id, claim->object);
+
+	claim->held = true;
+	claim->at = get_object(ops, claim->object);
+	xn_list_push(&claim->at->held, &claim->link);
+	if (!row || !rules)
+		return;
+	xn_db_map_put(ops->db, row, rules->current_field, claim->holder, claim->operation);
+	xn_operation_refresh_all(ops, row);
+}
+
+/* Takes what @err holds. */
+static void refuse(struct xn_claim *claim, struct xn_error *err)
+{
+	xn_error_move(&claim->refused, err);
+	tell_later(claim);
+}
+
+static void on_deadline(struct xn_timer *timer)
+{
+	struct xn_claim *claim = xn_container_of(timer, struct xn_claim, deadline);
+	struct xn_error err = {0};
+	int rc = ask(claim, &err);
+
+	wake_later(claim->at); /* those behind it may have waited for it only */
+	leave_queue(claim);
+	if (rc < 0) {
+		refuse(claim, &err);
+		return;
+	}
+	hold(claim);
+	tell_later(claim);
+}
+
+static void wait_at(struct xn_claim *claim, const char *ref)
+{
+	struct xn_claimed *object = get_object(claim->ops, ref);
+
+	claim->at = object;
+	xn_list_push(&object->waiting, &claim->link);
+	object->n_waiting++;
+}
+
+static void init(struct xn_operations *ops, struct xn_claim *claim, int class_id, const char *ref,
+		 const char *operation, const char *holder)
+{
+	*claim = (struct xn_claim){.ops = ops, .class_id = class_id, .operation = operation};
+	xn_list_init(&claim->link);
+	memcpy(claim->object, ref, strnlen(ref, sizeof(claim->object) - 1));
+	memcpy(claim->holder, holder, strnlen(holder, sizeof(claim->holder) - 1));
+}
+
+/* The object that stands in the way of a busy claim: the refusal names it. */
+static const char *in_the_way(const struct xn_claim *claim, const struct xn_error *err)
+{
+	return err->n_params >= 2 ? err->params[1] : claim->object;
+}
+
+/* True: the queue has room and the claim is in it. */
+static bool enqueue(struct xn_claim *claim, const char *at, unsigned wait_ms)
+{
+	struct xn_claimed *object = find_object(claim->ops, at);
+
+	if (object && object->n_waiting >= XN_OPERATION_MAX_WAITING)
+		return false;
+	wait_at(claim, at);
+	xn_timer_arm(claim->ops->core->loop, &claim->deadline, (int64_t)wait_ms * 1000,
+		     on_deadline);
+	return true;
+}
+
+void xn_operation_take(struct xn_operations *ops, struct xn_claim *claim, int class_id,
+		       const char *ref, const char *operation, const char *holder, unsigned wait_ms,
+		       void (*granted)(struct xn_claim *claim, struct xn_error *err), void *arg)
+{
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+	struct xn_claimed *object = find_object(ops, ref);
+	bool others_wait = object && object->n_waiting > 0 &&
+			   !is_urgent(xn_rules_of(ops, class_id), operation);
+	int rc;
+
+	init(ops, claim, class_id, ref, operation, holder);
+	claim->granted = granted;
+	claim->arg = arg;
+	rc = ask(claim, &err);
+	if (rc == 0 && !others_wait) {
+		hold(claim);
+		tell_later(claim);
+	} else if (rc < 0 && !is_busy(&err)) {
+		refuse(claim, &err);
+	} else if (!enqueue(claim, rc < 0 ? in_the_way(claim, &err) : ref, wait_ms)) {
+		xn_error_set(&err, XN_ERR_TOO_MANY_PENDING_TASKS);
+		refuse(claim, &err);
+	}
+}
+
+int xn_operation_take_now(struct xn_operations *ops, struct xn_claim *claim, int class_id,
+			  const char *ref, const char *operation, const char *holder,
+			  struct xn_error *err)
+{
+	init(ops, claim, class_id, ref, operation, holder);
+	if (ask(claim, err) < 0)
+		return -1;
+	hold(claim);
+	return 0;
+}
+
+void xn_claim_force(struct xn_operations *ops, struct xn_claim *claim, int class_id,
+		    const char *ref, const char *operation, const char *holder)
+{
+	init(ops, claim, class_id, ref, operation, holder);
+	hold(claim);
+}
+
+/* ---- the end of a claim ---- */
+
+static void wake_waiting(struct xn_job *job)
+{
+	struct xn_claimed *object = xn_container_of(job, struct xn_claimed, wake);
+
+	while (!xn_list_empty(&object->waiting)) {
+		struct xn_claim *claim =
+			xn_list_entry(object->waiting.next, struct xn_claim, link);
+		struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+		bool last = object->n_waiting == 1;
+		int rc = ask(claim, &err);
+
+		if (rc < 0 && is_busy(&err)) {
+			if (strcmp(in_the_way(claim, &err), object->ref) == 0)
+				return;
+			/* Something else is in its way now; its deadline goes on. */
+			xn_list_remove(&claim->link);
+			object->n_waiting--;
+			wait_at(claim, in_the_way(claim, &err));
+		} else if (rc < 0) {
+			last = last && xn_list_empty(&object->held);
+			leave_queue(claim);
+			refuse(claim, &err);
+			if (last)
+				return; /* the object is freed */
+		} else {
+			xn_timer_cancel(&claim->deadline);
+			xn_list_remove(&claim->link);
+			object->n_waiting--;
+			hold(claim);
+			tell_later(claim);
+		}
+	}
+	free_if_unused(object);
+}
+
+static void wake_later(struct xn_claimed *object)
+{
+	if (object && object->n_waiting > 0)
+		xn_loop_defer(object->ops->core->loop, &object->wake, XN_PRIO_OPERATION,
+			      wake_waiting);
+}
+
+static void let_go(struct xn_claim *claim)
+{
+	struct xn_operations *ops = claim->ops;
+	const struct xn_operation_rules *rules = xn_rules_of(ops, claim->class_id);
+	struct xn_row *row = xn_db_get(ops->db, claim->class_id, claim->object);
+	struct xn_claimed *object = claim->at;
+	struct xn_ev_operation_ended ev = {0};
+
+	memcpy(ev.object, object->ref, sizeof(ev.object));
+	xn_list_remove(&claim->link);
+	claim->held = false;
+	claim->at = NULL;
+	if (row && rules) {
+		xn_db_map_remove(ops->db, row, rules->current_field, claim->holder);
+		xn_operation_refresh_all(ops, row);
+	}
+	wake_later(object);
+	free_if_unused(object);
+	xn_publish_operation_ended(ops->core->bus, &ev);
+}
+
+void xn_operation_release(struct xn_claim *claim)
+{
+	struct xn_claimed *queue = claim->at;
+
+	if (!claim->ops)
+		return;
+	xn_job_cancel(&claim->wake);
+	if (claim->held) {
+		let_go(claim);
+	} else if (queue) {
+		/* It may have been the one that stopped those behind it. */
+		wake_later(queue);
+		leave_queue(claim);
+	}
+	xn_error_clear(&claim->refused);
+	claim->ops = NULL;
+}
+
+void xn_operation_cancel_holders(struct xn_operations *ops, const char *ref,
+				 const char *const *operations, const char *self)
+{
+	struct xn_claimed *object = find_object(ops, ref);
+
+	if (!object)
+		return;
+	xn_list_each_safe(node, &object->held) {
+		struct xn_claim *claim = xn_list_entry(node, struct xn_claim, link);
+		const char *const *name = operations;
+
+		while (name && *name && strcmp(*name, claim->operation) != 0)
+			name++;
+		if ((name && !*name) || (self && strcmp(self, claim->holder) == 0))
+			continue;
+		if (claim->cancel)
+			claim->cancel(claim);
+	}
+}
+
+bool xn_operation_is_alone(const struct xn_operations *ops, const char *ref, const char *holder)
+{
+	struct xn_claimed *object = find_object(ops, ref);
+
+	if (!object)
+		return true;
+	xn_list_each(node, &object->held) {
+		struct xn_claim *claim = xn_list_entry(node, struct xn_claim, link);
+
+		if (!holder || strcmp(holder, claim->holder) != 0)
+			return false;
+	}
+	return true;
+}
+
+void xn_claims_stop(struct xn_operations *ops)
+{
+	struct xn_hnode *node, *next;
+
+	for (node = xn_hmap_first(&ops->objects); node; node = next) {
+		struct xn_claimed *object = xn_container_of(node, struct xn_claimed, node);
+
+		next = xn_hmap_next(&ops->objects, node);
+		/* The claims belong to others, who may still look at them: they are only cut off. */
+		xn_list_each_safe(link, &object->held)
+			xn_list_remove(link);
+		xn_list_each_safe(link, &object->waiting) {
+			xn_timer_cancel(&xn_list_entry(link, struct xn_claim, link)->deadline);
+			xn_list_remove(link);
+		}
+		free_object(object);
+	}
+	xn_hmap_clear(&ops->objects);
+}

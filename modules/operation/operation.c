@@ -1,0 +1,72 @@
+/*
+ * The module: state, start, stop. At the start nothing runs, so whatever rows still say about
+ * current operations is wiped; the operations that the journal brings back take their objects again
+ * after all modules have started.
+ */
+#include <stdlib.h>
+
+#include "modules/operation/operation_internal.h"
+
+static int operation_init(struct xn_core *core, void **state_out, struct xn_error *err)
+{
+	struct xn_operations *ops = xn_calloc(1, sizeof(*ops));
+
+	ops->core = core;
+	ops->db = xn_db_of(core);
+	ops->tasks = xn_tasks_of(core);
+	xn_list_init(&ops->runs);
+	xn_list_init(&ops->kinds);
+	*state_out = ops;
+	return 0;
+}
+
+static void wipe_class(struct xn_operations *ops, const struct xn_class *cls)
+{
+	int field = xn_field_find(cls, "current_operations");
+	struct xn_row **rows;
+	size_t n = 0;
+
+	if (!cls->in_database || field < 0 || xn_db_count(ops->db, cls->id) == 0)
+		return;
+	rows = xn_calloc(xn_db_count(ops->db, cls->id), sizeof(*rows));
+	for (struct xn_row *row = xn_db_first(ops->db, cls->id); row;
+	     row = xn_db_next(ops->db, row))
+		if (xn_map_len(xn_row_get(row, field)) > 0)
+			rows[n++] = row;
+	for (size_t i = 0; i < n; i++)
+		xn_db_set(ops->db, rows[i], field, xn_map_new());
+	free(rows);
+}
+
+static int operation_start(void *state, struct xn_error *err)
+{
+	struct xn_operations *ops = state;
+
+	for (int id = 0; id < XN_CLASS_COUNT; id++)
+		if (id != XN_CLASS_task)
+			wipe_class(ops, &xn_classes[id]);
+	return 0;
+}
+
+static void operation_stop(void *state)
+{
+	struct xn_operations *ops = state;
+
+	xn_runs_stop(ops);
+	xn_claims_stop(ops);
+	for (int id = 0; id < XN_CLASS_COUNT; id++)
+		xn_rules_free(ops->rules[id]);
+	free(ops);
+}
+
+static const char *const operation_needs[] = {"db", "task", NULL};
+static const enum xn_event_id operation_publishes[] = {XN_EVENT_operation_ended, XN_EVENT_COUNT};
+
+const struct xn_module xn_operation_module = {
+	.name = "operation",
+	.needs = operation_needs,
+	.publishes = operation_publishes,
+	.init = operation_init,
+	.start = operation_start,
+	.stop = operation_stop,
+};

@@ -1,0 +1,48 @@
+/* What the files of this folder share; see operation.h. */
+#ifndef XN_OPERATION_INTERNAL_H
+#define XN_OPERATION_INTERNAL_H
+
+#include "core/hmap.h"
+#include "modules/operation/operation.h"
+#include "modules/task/task.h"
+
+struct xn_rules_state {
+	const struct xn_operation_rules *rules;
+	unsigned n_advertised;
+	struct xn_value *names[XN_OPERATION_MAX_ADVERTISED];
+	struct xn_hmap sets; /* mask -> the set value that all rows with it share */
+};
+
+struct xn_operations {
+	struct xn_core *core;
+	struct xn_db *db;
+	struct xn_tasks *tasks;
+	struct xn_rules_state *rules[XN_CLASS_COUNT];
+	struct xn_hmap objects; /* struct xn_claimed, by reference */
+	struct xn_list runs;	/* whole operations, for a clean stop */
+	struct xn_list kinds;
+};
+
+struct xn_claimed {
+	struct xn_hnode node;
+	struct xn_operations *ops;
+	char ref[48];
+	struct xn_list held, waiting; /* of claims; waiting in arrival order */
+	unsigned n_waiting;
+	struct xn_job wake;
+};
+
+/* allowed_operations; rules.c */
+const struct xn_operation_rules *xn_rules_of(const struct xn_operations *ops, int class_id);
+void xn_rules_free(struct xn_rules_state *state);
+
+/* claim.c */
+void xn_claims_stop(struct xn_operations *ops);
+/* Holds without asking: after a restart. */
+void xn_claim_force(struct xn_operations *ops, struct xn_claim *claim, int class_id,
+		    const char *ref, const char *operation, const char *holder);
+
+/* run.c */
+void xn_runs_stop(struct xn_operations *ops);
+
+#endif

@@ -1,0 +1,358 @@
+/*
+ * Whole operations: claims, then the step table, then the end of the claims and the answer. Ties an
+ * API call, its task row, the engine of core/op.h and the claims of claim.c together.
+ *
+ * What is held is written into the operation's journaled arguments, so that after a restart the
+ * same objects are held before its steps go on.
+ *
+ *	claiming --granted--> running --on_end--> ended
+ *	    \-- refused, cancelled ----------------/
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "modules/operation/operation_internal.h"
+
+#define ARG_HELD "operation.held" /* set of "class reference operation" */
+
+struct xn_run {
+	struct xn_list link;
+	struct xn_operations *ops;
+	struct xn_op *op;
+	struct xn_call *call; /* NULL: internal, or after a restart */
+	struct xn_run_spec spec;
+	char task[48];
+	bool own_task; /* a row made for a synchronous call */
+	bool running;  /* the engine has the operation */
+	bool all_listed;
+	struct xn_claim **claims;
+	unsigned n_claims, taken;
+	struct xn_job abort;
+	struct xn_error error;
+};
+
+/* A registered kind: what a restart needs to know. */
+struct kind {
+	struct xn_list link;
+	struct xn_operations *ops;
+	const struct xn_op_kind *kind;
+	void (*restarted)(struct xn_op *op, void *arg);
+	void (*ended)(struct xn_op *op, const struct xn_error *err, void *arg);
+	struct xn_value *(*result)(struct xn_op *op);
+	void *arg;
+};
+
+/* ---- the end ---- */
+
+static void free_run(struct xn_run *run)
+{
+	xn_job_cancel(&run->abort);
+	while (run->n_claims > 0) {
+		struct xn_claim *claim = run->claims[--run->n_claims];
+
+		xn_operation_release(claim);
+		free(claim);
+	}
+	free(run->claims);
+	xn_error_clear(&run->error);
+	xn_list_remove(&run->link);
+	free(run);
+}
+
+/* @op is NULL when it never ran; @err NULL: success. */
+static void answer(struct xn_run *run, struct xn_op *op, const struct xn_error *err)
+{
+	struct xn_call *call = run->call;
+	struct xn_error copy = {0};
+	struct xn_value *result = NULL;
+
+	if (run->task[0])
+		xn_task_on_cancel(run->ops->tasks, run->task, NULL, NULL);
+	if (op && run->spec.ended)
+		run->spec.ended(op, err, run->spec.arg);
+	if (!err && op && run->spec.result)
+		result = run->spec.result(op);
+	if (err)
+		xn_error_copy(&copy, err);
+	if (run->own_task)
+		xn_task_forget(run->ops->tasks, run->task);
+	free_run(run);
+	if (!call) {
+		xn_value_unref(result);
+		xn_error_clear(&copy);
+	} else if (xn_error_is_set(&copy)) {
+		xn_call_fail(call, &copy);
+	} else if (result) {
+		xn_call_reply(call, result);
+	} else {
+		xn_call_reply_void(call);
+	}
+}
+
+static void on_op_end(struct xn_op *op, const struct xn_error *err, void *arg)
+{
+	answer(arg, op, err);
+}
+
+/* Before the engine had the operation. Takes what @err holds. */
+static void give_up(struct xn_run *run, struct xn_error *err)
+{
+	struct xn_error own XN_CLEANUP(xn_error_clear_p) = {0};
+
+	xn_error_move(&own, err);
+	run->op->kind->free(run->op);
+	answer(run, NULL, &own);
+}
+
+static void abort_claiming(struct xn_job *job)
+{
+	give_up(xn_container_of(job, struct xn_run, abort),
+		&xn_container_of(job, struct xn_run, abort)->error);
+}
+
+static void cancel(void *arg)
+{
+	struct xn_run *run = arg;
+
+	if (run->running) {
+		xn_op_cancel(run->op);
+		return;
+	}
+	xn_error_set(&run->error, XN_ERR_TASK_CANCELLED, run->task);
+	xn_loop_defer(run->ops->core->loop, &run->abort, XN_PRIO_OPERATION, abort_claiming);
+}
+
+static void cancel_by_claim(struct xn_claim *claim)
+{
+	cancel(claim->arg);
+}
+
+/* ---- claiming ---- */
+
+static void claim_next(struct xn_run *run);
+
+void xn_run_also_take(struct xn_run *run, int class_id, const char *ref, const char *operation)
+{
+	struct xn_claim *claim = xn_calloc(1, sizeof(*claim));
+
+	claim->class_id = class_id;
+	claim->operation = operation;
+	memcpy(claim->object, ref, strnlen(ref, sizeof(claim->object) - 1));
+	run->claims = xn_realloc(run->claims, (run->n_claims + 1) * sizeof(*run->claims));
+	run->claims[run->n_claims++] = claim;
+}
+
+static void note_what_is_held(struct xn_run *run)
+{
+	struct xn_value *held = xn_set_new();
+
+	for (unsigned i = 0; i < run->n_claims; i++) {
+		const struct xn_claim *claim = run->claims[i];
+
+		xn_set_append(&held, xn_stringf("%s %s %s", xn_classes[claim->class_id].name,
+						claim->object, claim->operation));
+	}
+	xn_op_set_arg(run->op, ARG_HELD, held);
+}
+
+static void begin(struct xn_run *run)
+{
+	if (run->n_claims > 0)
+		note_what_is_held(run);
+	run->running = true;
+	xn_op_start(run->op, run->task, on_op_end, run);
+}
+
+static void on_granted(struct xn_claim *claim, struct xn_error *err)
+{
+	struct xn_run *run = claim->arg;
+
+	if (err) {
+		give_up(run, err);
+		return;
+	}
+	run->taken++;
+	claim_next(run);
+}
+
+static void claim_next(struct xn_run *run)
+{
+	struct xn_claim *claim;
+	struct xn_claim wanted;
+
+	if (run->taken == run->n_claims && !run->all_listed) {
+		run->all_listed = true;
+		if (run->spec.also)
+			run->spec.also(run->op, run);
+	}
+	if (run->taken == run->n_claims) {
+		begin(run);
+		return;
+	}
+	claim = run->claims[run->taken];
+	wanted = *claim;
+	xn_operation_take(run->ops, claim, wanted.class_id, wanted.object, wanted.operation,
+			  run->task,
+			  run->spec.wait_ms ? run->spec.wait_ms : XN_OPERATION_WAIT_MS, on_granted,
+			  run);
+	claim->cancel = cancel_by_claim;
+}
+
+/* ---- beginning ---- */
+
+static struct xn_run *new_run(struct xn_op *op, const struct xn_run_spec *spec)
+{
+	struct xn_run *run = xn_calloc(1, sizeof(*run));
+
+	run->ops = xn_operations_of(op->core);
+	run->op = op;
+	run->spec = *spec;
+	xn_list_push(&run->ops->runs, &run->link);
+	return run;
+}
+
+static void start(struct xn_run *run)
+{
+	if (run->spec.ref)
+		xn_run_also_take(run, run->spec.class_id, run->spec.ref, run->spec.operation);
+	/* Borrowed for the call only; the claim has its copy. */
+	run->spec.ref = run->spec.operation = NULL;
+	claim_next(run);
+}
+
+void xn_operation_run_spec(struct xn_call *call, struct xn_op *op, const struct xn_run_spec *spec)
+{
+	struct xn_run *run = new_run(op, spec);
+
+	run->call = call;
+	if (!call->task[0] && (call->method->flags & XN_MF_ASYNC)) {
+		xn_task_create(run->ops->tasks, call->method->name, "", &call->caller, call->task);
+		run->own_task = true;
+	}
+	memcpy(run->task, call->task, sizeof(run->task));
+	if (run->task[0])
+		xn_task_on_cancel(run->ops->tasks, run->task, cancel, run);
+	else
+		xn_ref_new(run->ops->core->loop, run->task);
+	start(run);
+}
+
+void xn_operation_run(struct xn_call *call, struct xn_op *op,
+		      struct xn_value *(*result)(struct xn_op *op))
+{
+	const struct xn_method *method = call->method;
+	struct xn_run_spec spec = {.result = result};
+
+	if (method->lock_param >= 0 && method->operation) {
+		spec.class_id = method->params[method->lock_param].type->class_id;
+		spec.ref = xn_call_string(call, (unsigned)method->lock_param);
+		spec.operation = method->operation;
+	}
+	xn_operation_run_spec(call, op, &spec);
+}
+
+void xn_operation_run_internal(struct xn_op *op, const struct xn_run_spec *spec)
+{
+	struct xn_run *run = new_run(op, spec);
+
+	xn_ref_new(run->ops->core->loop, run->task);
+	start(run);
+}
+
+/* ---- after a restart ---- */
+
+static void hold_again(struct xn_run *run, const char *line)
+{
+	char class_name[32], ref[48];
+	const char *operation;
+	const struct xn_class *cls;
+	struct xn_claim *claim;
+	int at = 0;
+
+	if (sscanf(line, "%31s %47s %n", class_name, ref, &at) != 2 || at == 0)
+		return;
+	operation = line + at; /* lives as long as the operation's arguments */
+	cls = xn_class_find(class_name);
+	if (!cls)
+		return;
+	xn_run_also_take(run, cls->id, ref, operation);
+	claim = run->claims[run->n_claims - 1];
+	xn_claim_force(run->ops, claim, cls->id, ref, operation, run->task);
+	claim->arg = run;
+	claim->cancel = cancel_by_claim;
+}
+
+static void on_restarted(struct xn_op *op, void *arg)
+{
+	struct kind *kind = arg;
+	struct xn_run_spec spec = {.ended = kind->ended, .result = kind->result, .arg = kind->arg};
+	struct xn_run *run = new_run(op, &spec);
+	const struct xn_value *held = xn_map_get(op->args, ARG_HELD);
+
+	run->running = true;
+	if (op->task[0])
+		memcpy(run->task, op->task, sizeof(run->task));
+	else
+		xn_ref_new(op->core->loop, run->task);
+	for (size_t i = 0; held && i < xn_set_len(held); i++)
+		hold_again(run, xn_value_string(xn_set_at(held, i)));
+	if (op->task[0])
+		xn_task_on_cancel(run->ops->tasks, run->task, cancel, run);
+	if (kind->restarted)
+		kind->restarted(op, kind->arg);
+}
+
+static void on_restarted_end(struct xn_op *op, const struct xn_error *err, void *arg)
+{
+	struct kind *kind = arg;
+
+	xn_list_each(node, &kind->ops->runs) {
+		struct xn_run *run = xn_list_entry(node, struct xn_run, link);
+
+		if (run->op == op) {
+			answer(run, op, err);
+			return;
+		}
+	}
+}
+
+void xn_operation_register_kind(struct xn_operations *ops, const struct xn_op_kind *op_kind,
+				void (*restarted)(struct xn_op *op, void *arg),
+				void (*ended)(struct xn_op *op, const struct xn_error *err,
+					      void *arg),
+				struct xn_value *(*result)(struct xn_op *op), void *arg)
+{
+	struct kind *kind = xn_calloc(1, sizeof(*kind));
+
+	*kind = (struct kind){.ops = ops, .kind = op_kind, .restarted = restarted,
+			      .ended = ended, .result = result, .arg = arg};
+	xn_list_push(&ops->kinds, &kind->link);
+	xn_task_register_kind(ops->tasks, op_kind);
+	xn_task_register_on_end(ops->tasks, op_kind, on_restarted, on_restarted_end, kind);
+}
+
+void xn_runs_stop(struct xn_operations *ops)
+{
+	xn_list_each_safe(node, &ops->runs) {
+		struct xn_run *run = xn_list_entry(node, struct xn_run, link);
+
+		xn_job_cancel(&run->abort);
+		if (!run->running)
+			run->op->kind->free(run->op);
+		for (unsigned i = 0; i < run->n_claims; i++) {
+			xn_job_cancel(&run->claims[i]->wake);
+			xn_timer_cancel(&run->claims[i]->deadline);
+			xn_error_clear(&run->claims[i]->refused);
+			xn_list_remove(&run->claims[i]->link);
+			free(run->claims[i]);
+		}
+		free(run->claims);
+		xn_error_clear(&run->error);
+		xn_list_remove(&run->link);
+		free(run);
+	}
+	xn_list_each_safe(node, &ops->kinds) {
+		xn_list_remove(node);
+		free(xn_list_entry(node, struct kind, link));
+	}
+}

@@ -1,0 +1,368 @@
+/*
+ * Pending signals and barriers; see updates.h. Sits between the watchers, which signal, and the
+ * reconcilers, which read and write. Knows neither domains nor rows.
+ *
+ * An object's signals are numbered. `asked` is the last one made, `begun` what it was when the
+ * running reconcile started, `done` what it was when the last finished one had started: a barrier
+ * placed at `asked` passes when `done` reaches it.
+ */
+#include "modules/updates/updates.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/hmap.h"
+
+enum {
+	MAX_KINDS = 8,
+	MAX_RUNNING = 64,	/* refreshes; barriers start theirs at once */
+	BURST = 8,		/* refreshes of one object that need not wait */
+	REFILL_US = 50 * 1000,	/* then one each: the longest lag of a noisy guest's rows */
+};
+
+struct kind {
+	const char *name;
+	void (*reconcile)(struct xn_reconcile *r, const char *object, void *arg);
+	void *arg;
+};
+
+struct xn_reconcile {
+	struct xn_hnode node;
+	struct xn_updates *updates;
+	const struct kind *kind;
+	char object[XN_UPDATES_OBJECT_MAX];
+	uint64_t asked, begun, done;
+	bool running, dropped;
+	bool inside; /* its reconcile function is on the stack */
+	struct xn_list link; /* in refreshes or urgent; an empty list elsewhere */
+	struct xn_list barriers;
+	unsigned credit; /* of BURST */
+	int64_t credited_us;
+	struct xn_timer slow; /* waits for credit */
+};
+
+struct xn_updates {
+	struct xn_core *core;
+	struct kind kinds[MAX_KINDS];
+	unsigned n_kinds;
+	struct xn_hmap objects;
+	struct xn_list refreshes, urgent;
+	struct xn_job run_refreshes, run_urgent;
+	unsigned running;
+};
+
+static void run_refreshes(struct xn_job *job);
+static void run_urgent(struct xn_job *job);
+
+static uint64_t hash_of(const struct kind *kind, const char *object)
+{
+	return xn_hash_string(object) + (uint64_t)kind->name[0];
+}
+
+static const struct kind *kind_named(const struct xn_updates *updates, const char *name)
+{
+	for (unsigned i = 0; i < updates->n_kinds; i++)
+		if (strcmp(updates->kinds[i].name, name) == 0)
+			return &updates->kinds[i];
+	return NULL;
+}
+
+static struct xn_reconcile *find(struct xn_updates *updates, const struct kind *kind,
+				 const char *object)
+{
+	struct xn_hnode *node = xn_hmap_first_same(&updates->objects, hash_of(kind, object));
+
+	for (; node; node = xn_hmap_next_same(node)) {
+		struct xn_reconcile *r = xn_container_of(node, struct xn_reconcile, node);
+
+		if (r->kind == kind && strcmp(r->object, object) == 0)
+			return r;
+	}
+	return NULL;
+}
+
+static struct xn_reconcile *find_or_add(struct xn_updates *updates, const struct kind *kind,
+					const char *object)
+{
+	struct xn_reconcile *r = find(updates, kind, object);
+	size_t len = strlen(object);
+
+	if (r || len >= sizeof(r->object))
+		return r;
+	r = xn_calloc(1, sizeof(*r));
+	r->updates = updates;
+	r->kind = kind;
+	memcpy(r->object, object, len + 1);
+	r->credit = BURST;
+	r->credited_us = xn_now_us(updates->core->loop);
+	xn_list_init(&r->link);
+	xn_list_init(&r->barriers);
+	xn_hmap_insert(&updates->objects, &r->node, hash_of(kind, object));
+	return r;
+}
+
+static void forget(struct xn_reconcile *r)
+{
+	xn_timer_cancel(&r->slow);
+	xn_list_remove(&r->link);
+	xn_hmap_remove(&r->updates->objects, &r->node);
+	free(r);
+}
+
+/* ---- signals ---- */
+
+static void on_credit(struct xn_timer *timer);
+
+/* Takes one credit; without any, arms the timer that brings the next. */
+static bool take_credit(struct xn_reconcile *r)
+{
+	struct xn_loop *loop = r->updates->core->loop;
+	int64_t earned = (xn_now_us(loop) - r->credited_us) / REFILL_US;
+
+	if (earned >= BURST - (int64_t)r->credit) {
+		r->credit = BURST;
+		r->credited_us = xn_now_us(loop);
+	} else {
+		r->credit += (unsigned)earned;
+		r->credited_us += earned * REFILL_US;
+	}
+	if (r->credit > 0) {
+		r->credit--;
+		return true;
+	}
+	xn_timer_arm(loop, &r->slow, r->credited_us + REFILL_US - xn_now_us(loop), on_credit);
+	return false;
+}
+
+static void queue_refresh(struct xn_reconcile *r)
+{
+	struct xn_updates *updates = r->updates;
+
+	if (!xn_list_empty(&r->link) || xn_timer_is_armed(&r->slow) || r->running)
+		return;
+	if (!take_credit(r))
+		return;
+	xn_list_push(&updates->refreshes, &r->link);
+	xn_loop_defer(updates->core->loop, &updates->run_refreshes, XN_PRIO_REFRESH, run_refreshes);
+}
+
+static void on_credit(struct xn_timer *timer)
+{
+	queue_refresh(xn_container_of(timer, struct xn_reconcile, slow));
+}
+
+static void queue_urgent(struct xn_reconcile *r)
+{
+	struct xn_updates *updates = r->updates;
+
+	if (r->running)
+		return; /* goes on when this one is over */
+	xn_timer_cancel(&r->slow);
+	xn_list_remove(&r->link);
+	xn_list_push(&updates->urgent, &r->link);
+	xn_loop_defer(updates->core->loop, &updates->run_urgent, XN_PRIO_REPLY, run_urgent);
+}
+
+void xn_updates_touch(struct xn_updates *updates, const char *kind_name, const char *object)
+{
+	const struct kind *kind = kind_named(updates, kind_name);
+	struct xn_reconcile *r = kind ? find_or_add(updates, kind, object) : NULL;
+
+	if (!r)
+		return;
+	r->asked++;
+	r->dropped = false;
+	queue_refresh(r);
+}
+
+/* ---- running ---- */
+
+static void begin(struct xn_reconcile *r)
+{
+	r->running = true;
+	r->begun = r->asked;
+	r->updates->running++;
+	r->inside = true;
+	r->kind->reconcile(r, r->object, r->kind->arg);
+	r->inside = false;
+	if (r->dropped && !r->running)
+		forget(r);
+}
+
+static void run_refreshes(struct xn_job *job)
+{
+	struct xn_updates *updates = xn_container_of(job, struct xn_updates, run_refreshes);
+	struct xn_list *link;
+
+	/* One a call: operations and replies come in between. */
+	if (updates->running >= MAX_RUNNING)
+		return;
+	link = xn_list_pop(&updates->refreshes);
+	if (!link)
+		return;
+	begin(xn_list_entry(link, struct xn_reconcile, link));
+	if (!xn_list_empty(&updates->refreshes))
+		xn_loop_defer(updates->core->loop, job, XN_PRIO_REFRESH, run_refreshes);
+}
+
+static void run_urgent(struct xn_job *job)
+{
+	struct xn_updates *updates = xn_container_of(job, struct xn_updates, run_urgent);
+	struct xn_list *link = xn_list_pop(&updates->urgent);
+
+	if (!link)
+		return;
+	begin(xn_list_entry(link, struct xn_reconcile, link));
+	if (!xn_list_empty(&updates->urgent))
+		xn_loop_defer(updates->core->loop, job, XN_PRIO_REPLY, run_urgent);
+}
+
+static void pass_job(struct xn_job *job)
+{
+	struct xn_barrier *barrier = xn_container_of(job, struct xn_barrier, job);
+
+	barrier->passed(barrier);
+}
+
+static void pass(struct xn_updates *updates, struct xn_barrier *barrier)
+{
+	xn_list_remove(&barrier->link);
+	xn_loop_defer(updates->core->loop, &barrier->job, XN_PRIO_REPLY, pass_job);
+}
+
+static void pass_barriers(struct xn_reconcile *r)
+{
+	xn_list_each_safe(node, &r->barriers) {
+		struct xn_barrier *barrier = xn_list_entry(node, struct xn_barrier, link);
+
+		if (barrier->needs <= r->done || r->dropped)
+			pass(r->updates, barrier);
+	}
+}
+
+void xn_updates_done(struct xn_reconcile *r)
+{
+	struct xn_updates *updates = r->updates;
+
+	r->running = false;
+	r->done = r->begun;
+	updates->running--;
+	pass_barriers(r);
+	if (!xn_list_empty(&updates->refreshes))
+		xn_loop_defer(updates->core->loop, &updates->run_refreshes, XN_PRIO_REFRESH,
+			      run_refreshes);
+	if (r->dropped) {
+		if (!r->inside)
+			forget(r);
+		return;
+	}
+	if (!xn_list_empty(&r->barriers))
+		queue_urgent(r);
+	else if (r->asked > r->done)
+		queue_refresh(r);
+}
+
+/* ---- barriers, dropping ---- */
+
+void xn_updates_barrier(struct xn_updates *updates, struct xn_barrier *barrier,
+			const char *kind_name, const char *object,
+			void (*passed)(struct xn_barrier *barrier), void *arg)
+{
+	const struct kind *kind = kind_named(updates, kind_name);
+	struct xn_reconcile *r = kind ? find(updates, kind, object) : NULL;
+
+	*barrier = (struct xn_barrier){.passed = passed, .arg = arg};
+	xn_list_init(&barrier->link);
+	if (!r || r->done >= r->asked) {
+		pass(updates, barrier);
+		return;
+	}
+	barrier->needs = r->asked;
+	xn_list_push(&r->barriers, &barrier->link);
+	queue_urgent(r);
+}
+
+void xn_updates_barrier_cancel(struct xn_barrier *barrier)
+{
+	if (!barrier->passed)
+		return;
+	xn_list_remove(&barrier->link);
+	xn_job_cancel(&barrier->job);
+}
+
+void xn_updates_drop(struct xn_updates *updates, const char *kind_name, const char *object)
+{
+	const struct kind *kind = kind_named(updates, kind_name);
+	struct xn_reconcile *r = kind ? find(updates, kind, object) : NULL;
+
+	if (!r)
+		return;
+	r->dropped = true;
+	pass_barriers(r);
+	xn_timer_cancel(&r->slow);
+	xn_list_remove(&r->link);
+	if (!r->running && !r->inside)
+		forget(r);
+}
+
+unsigned xn_updates_pending(const struct xn_updates *updates)
+{
+	unsigned n = 0;
+	struct xn_hnode *node = xn_hmap_first(&updates->objects);
+
+	for (; node; node = xn_hmap_next(&updates->objects, node)) {
+		struct xn_reconcile *r = xn_container_of(node, struct xn_reconcile, node);
+
+		n += r->asked > r->done;
+	}
+	return n;
+}
+
+unsigned xn_updates_running(const struct xn_updates *updates)
+{
+	return updates->running;
+}
+
+/* ---- module ---- */
+
+void xn_updates_register(struct xn_updates *updates, const char *kind,
+			 void (*reconcile)(struct xn_reconcile *r, const char *object, void *arg),
+			 void *arg)
+{
+	if (updates->n_kinds == MAX_KINDS)
+		abort(); /* kinds are code, not data */
+	updates->kinds[updates->n_kinds++] =
+		(struct kind){.name = kind, .reconcile = reconcile, .arg = arg};
+}
+
+static int updates_init(struct xn_core *core, void **state_out, struct xn_error *err)
+{
+	struct xn_updates *updates = xn_calloc(1, sizeof(*updates));
+
+	updates->core = core;
+	xn_list_init(&updates->refreshes);
+	xn_list_init(&updates->urgent);
+	*state_out = updates;
+	return 0;
+}
+
+static void updates_stop(void *state)
+{
+	struct xn_updates *updates = state;
+	struct xn_hnode *node, *next;
+
+	xn_job_cancel(&updates->run_refreshes);
+	xn_job_cancel(&updates->run_urgent);
+	for (node = xn_hmap_first(&updates->objects); node; node = next) {
+		next = xn_hmap_next(&updates->objects, node);
+		forget(xn_container_of(node, struct xn_reconcile, node));
+	}
+	xn_hmap_clear(&updates->objects);
+	free(updates);
+}
+
+const struct xn_module xn_updates_module = {
+	.name = "updates",
+	.init = updates_init,
+	.stop = updates_stop,
+};
