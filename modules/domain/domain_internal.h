@@ -1,0 +1,198 @@
+/* What the files of this folder share; see domain.h. */
+#ifndef XN_DOMAIN_INTERNAL_H
+#define XN_DOMAIN_INTERNAL_H
+
+#include "core/hmap.h"
+#include "core/op.h"
+#include "modules/console/console.h"
+#include "modules/db/db.h"
+#include "modules/domain/domain.h"
+#include "modules/operation/operation.h"
+#include "modules/storage/storage.h"
+#include "modules/updates/updates.h"
+#include "modules/xenstore/xenstore.h"
+
+enum {
+	XN_PLUG_WIDTH = 10,	 /* devices of one VM plugged at a time */
+	XN_XENSTORE_MAX = 1 << 18, /* bytes of one domain's snapshot */
+	XN_GUEST_TIMEOUT_S = 1200, /* for a guest to shut down */
+};
+
+struct xn_domains {
+	struct xn_core *core;
+	struct xn_db *db;
+	struct xn_backend *backend;
+	struct xn_xenstore *xs;
+	struct xn_updates *updates;
+	struct xn_operations *ops;
+	struct xn_storage *storage;
+	uint64_t reserved_memory; /* of domains that are about to be created */
+	struct xn_hmap watched;	  /* domain_watch.c: struct watched, by domid */
+	struct xn_hmap held;	  /* vm_hold.c: VMs whose rows stay as they are for now */
+	struct xn_hmap waiters;	  /* vm_wait.c: operations that wait for their domain to change */
+	struct xn_list solos;	  /* vm_steps.c: operations that wait to be alone on their VM */
+	struct xn_list reconciles; /* vm_reconcile.c: with a snapshot under way */
+	struct xn_xs_watch *introduced, *released;
+	struct xn_subscription *on_operation_ended;
+	struct xn_job refresh;
+	bool refreshing, refresh_again, stopped;
+};
+
+/* ---- rules ---- */
+extern const struct xn_operation_rules xn_vm_rules, xn_vbd_rules, xn_vif_rules;
+const char *xn_power_state_lower(const char *name); /* "Halted" -> "halted" */
+/* Whether attaching @vbd now would share @vdi in a way that is forbidden. */
+int xn_vbd_check_sharing(struct xn_db *db, const struct xn_row *vbd, const struct xn_row *vdi,
+			 struct xn_error *err);
+
+/* ---- small facts about rows ---- */
+struct xn_row *xn_domains_host(const struct xn_domains *d); /* this host's row, or NULL */
+bool xn_vm_is(const struct xn_row *vm, const char *power_state);
+/* What it boots as: "hvm", "pv", "pvh": domain_type, or guessed from the boot policy. */
+const char *xn_vm_type(const struct xn_row *vm);
+
+/* ---- devices' names and numbers; device_name.c ---- */
+/* userdevice -> position: "0", "xvda", "hdb", "sdc". -1: none of these, or beyond @max. */
+int xn_disk_position(const char *userdevice);
+struct xn_disk_name { char vdev[16]; int devid; };
+/* How position @n appears in a domain of that kind. */
+void xn_disk_name(int position, bool hvm, bool is_cdrom, struct xn_disk_name *out);
+int xn_nic_position(const char *device); /* "0" ...; -1 */
+/* The address that a VM's seed gives its nth interface. @out: 18 bytes. */
+void xn_mac_from_seed(const char *seed, int device, char out[18]);
+bool xn_mac_is_valid(const char *mac);
+
+/* ---- what will be plugged; vm_plan.c ---- */
+struct xn_vm_disk {
+	char vbd[48], vdi[48]; /* vdi "": empty drive */
+	char dp[96];
+	struct xn_disk_name name;
+	bool read_only, is_cdrom;
+	char *path, *format; /* known once active */
+};
+struct xn_vm_nic {
+	char vif[48];
+	int devid, mtu;
+	char mac[18], bridge[16];
+	int64_t rate_kbps;
+};
+struct xn_vm_plan {
+	struct xn_vm_disk *disks; /* writable first */
+	unsigned n_disks, n_writable;
+	struct xn_vm_nic *nics;
+	unsigned n_nics;
+};
+int xn_vm_plan_make(struct xn_domains *d, const struct xn_row *vm, struct xn_vm_plan *plan,
+		    struct xn_error *err);
+void xn_vm_plan_clear(struct xn_vm_plan *plan);
+int xn_vm_disk_of(struct xn_domains *d, const struct xn_row *vm, const struct xn_row *vbd,
+		  struct xn_vm_disk *out, struct xn_error *err);
+int xn_vm_nic_of(struct xn_domains *d, const struct xn_row *vif, struct xn_vm_nic *out,
+		 struct xn_error *err);
+/* The map that backend.h describes; the caller's. */
+struct xn_value *xn_domain_config(const struct xn_row *vm, const struct xn_vm_plan *plan);
+
+/* ---- an operation on a VM; vm_op.c ---- */
+struct xn_creating;
+struct xn_vm_op {
+	struct xn_op op;
+	struct xn_domains *d;
+	char vm[48], uuid[37];
+	char device[48]; /* VBD or VIF that it is about, or "" */
+	struct xn_vm_plan plan;
+	bool holds;	     /* rows held back */
+	uint64_t reserved;   /* bytes of d->reserved_memory */
+	struct xn_barrier barrier;
+	struct xn_op_token at; /* the step that waits, for barrier, timer, waiter */
+	struct xn_timer timer;
+	struct xn_xs_watch *watch;
+	struct xn_creating *creating;
+	struct xn_hnode waiter; /* in d->waiters while is_waiting */
+	bool is_waiting;
+	void (*poke)(struct xn_vm_op *vmo); /* the domain may have changed */
+	struct xn_list solo;
+	struct xn_error soft; /* refusal of the guest that does not end the operation */
+};
+static inline struct xn_vm_op *xn_vm_op_of(struct xn_op *op)
+{
+	return xn_container_of(op, struct xn_vm_op, op);
+}
+struct xn_op *xn_vm_op_make(struct xn_core *core, const struct xn_value *args);
+void xn_vm_op_free(struct xn_op *op);
+/* A new operation of @kind: args hold the VM; more may be put into (*args) before it starts. */
+struct xn_op *xn_vm_op_new(struct xn_domains *d, const struct xn_op_kind *kind,
+			   const struct xn_row *vm, struct xn_value *extra_taken);
+struct xn_row *xn_vm_op_row(struct xn_vm_op *vmo); /* NULL: gone, and the step has failed */
+const struct xn_domain_info *xn_vm_op_domain(struct xn_vm_op *vmo); /* or NULL */
+
+/* A call to the back end on behalf of the current step (or of a group's member): its end is the
+ * step's, unless the step is over by then. */
+struct xn_pending;
+struct xn_pending *xn_pending_new(struct xn_vm_op *vmo, struct xn_group *group, unsigned index);
+struct xn_vm_op *xn_pending_op(const struct xn_pending *pending); /* NULL: its step is over */
+void xn_pending_done(int rc, void *pending); /* an xn_backend_done; frees it */
+/* For calls that returned < 0 and will not call back. */
+void xn_pending_failed(struct xn_pending *pending, int rc);
+void xn_pending_storage_done(const struct xn_error *err, void *pending); /* an xn_storage_done */
+
+/* Steps that several operations share (vm_steps.c); *_undo belongs to the step it is named after. */
+void xn_step_hold(struct xn_op *op);
+void xn_step_hold_undo(struct xn_op *op);
+void xn_step_reserve(struct xn_op *op);
+void xn_step_reserve_undo(struct xn_op *op);
+void xn_step_activate(struct xn_op *op);
+void xn_step_deactivate(struct xn_op *op);
+void xn_step_create(struct xn_op *op);
+void xn_creating_forget(struct xn_vm_op *vmo); /* the operation goes; the call to the back end stays */
+void xn_step_destroy(struct xn_op *op);
+void xn_step_plug_writable(struct xn_op *op);
+void xn_step_plug_read_only(struct xn_op *op);
+void xn_step_plug_nics(struct xn_op *op);
+void xn_step_unpause(struct xn_op *op);
+void xn_step_sync(struct xn_op *op); /* lets the rows go, waits until they tell the truth */
+void xn_step_stop_others(struct xn_op *op);
+void xn_steps_on_operation_ended(const struct xn_ev_operation_ended *ev, void *domains);
+void xn_step_ask_guest(struct xn_op *op);
+void xn_step_await_guest(struct xn_op *op);
+
+/* ---- holding rows, waiting ---- */
+void xn_vm_hold(struct xn_domains *d, const char *uuid);
+void xn_vm_unhold(struct xn_domains *d, const char *uuid); /* and signals */
+bool xn_vm_is_held(const struct xn_domains *d, const char *uuid);
+void xn_vm_wait(struct xn_vm_op *vmo, void (*poke)(struct xn_vm_op *vmo));
+void xn_vm_wait_end(struct xn_vm_op *vmo);
+void xn_vm_wake(struct xn_domains *d, const char *uuid);
+
+/* ---- watcher and reconcile ---- */
+int xn_domain_watch_start(struct xn_domains *d);
+void xn_domain_watch_stop(struct xn_domains *d);
+void xn_vm_reconcile(struct xn_reconcile *r, const char *uuid, void *domains);
+void xn_vm_reconcile_stop(struct xn_domains *d);
+/* What is certain without reading xenstore, written at once: for the start of the daemon. */
+void xn_vm_reconcile_now(struct xn_domains *d, struct xn_row *vm);
+void xn_guest_metrics_write(struct xn_domains *d, struct xn_row *vm, uint32_t domid,
+			    const struct xn_xs_snapshot *snap);
+/* A domain has shut down by itself: does what actions_after_* say. */
+void xn_guest_shutdown(struct xn_domains *d, struct xn_row *vm, const struct xn_domain_info *info);
+
+/* ---- boot ---- */
+int xn_vm_check_boot(struct xn_domains *d, const struct xn_row *vm, const struct xn_row *host,
+		     bool memory_too, struct xn_error *err);
+int64_t xn_domains_free_memory(const struct xn_domains *d);
+
+/* ---- tables of API calls, and operation kinds ---- */
+extern const struct xn_method_impl xn_vm_methods[], xn_vm_setters[], xn_vbd_methods[],
+	xn_vif_methods[];
+void xn_vm_kinds_register(struct xn_domains *d);
+extern const struct xn_op_kind xn_vm_start_kind, xn_vm_shutdown_kind, xn_vm_hard_shutdown_kind,
+	xn_vm_reboot_kind, xn_vm_hard_reboot_kind, xn_vm_pause_kind, xn_vm_unpause_kind,
+	xn_vm_clone_kind, xn_vm_provision_kind, xn_vm_destroy_kind, xn_vbd_plug_kind,
+	xn_vbd_unplug_kind, xn_vbd_media_kind, xn_vif_plug_kind, xn_vif_unplug_kind;
+
+/* The method's check when it takes an operation: in a dry run, what would be refused now. */
+int xn_check_operation(struct xn_call *call, struct xn_error *err);
+/* A message object about a VM (VM_STARTED ...). */
+void xn_vm_message(struct xn_domains *d, const struct xn_row *vm, const char *name,
+		   const char *did);
+
+#endif

@@ -1,0 +1,162 @@
+/*
+ * The operation object that all life cycle and device operations share, and calls to the back end on
+ * its behalf: their completions may come when the step that asked is long over.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "modules/domain/domain_internal.h"
+
+/* ---- the object ---- */
+
+static void copy_ref(char *out, size_t size, const struct xn_value *args, const char *key)
+{
+	const char *text = xn_map_get_string(args, key);
+
+	snprintf(out, size, "%s", text ? text : "");
+}
+
+struct xn_op *xn_vm_op_make(struct xn_core *core, const struct xn_value *args)
+{
+	struct xn_vm_op *vmo = xn_calloc(1, sizeof(*vmo));
+
+	vmo->op.core = core;
+	vmo->op.args = xn_value_ref(args);
+	vmo->d = xn_domains_of(core);
+	copy_ref(vmo->vm, sizeof(vmo->vm), args, "vm");
+	copy_ref(vmo->uuid, sizeof(vmo->uuid), args, "uuid");
+	copy_ref(vmo->device, sizeof(vmo->device), args, "device");
+	xn_list_init(&vmo->solo);
+	return &vmo->op;
+}
+
+struct xn_op *xn_vm_op_new(struct xn_domains *d, const struct xn_op_kind *kind,
+			   const struct xn_row *vm, struct xn_value *extra)
+{
+	struct xn_value *args = extra ? extra : xn_map_new();
+	struct xn_op *op;
+
+	xn_map_put_string(&args, "vm", xn_row_ref(vm));
+	xn_map_put_string(&args, "uuid", xn_row_uuid(vm));
+	op = kind->make(d->core, args);
+	op->kind = kind;
+	xn_value_unref(args);
+	return op;
+}
+
+void xn_vm_op_free(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+
+	xn_updates_barrier_cancel(&vmo->barrier);
+	if (vmo->creating)
+		xn_creating_forget(vmo);
+	xn_vm_wait_end(vmo);
+	xn_list_remove(&vmo->solo);
+	if (!vmo->d->stopped && vmo->holds)
+		xn_vm_unhold(vmo->d, vmo->uuid);
+	vmo->d->reserved_memory -= vmo->reserved;
+	xn_vm_plan_clear(&vmo->plan);
+	xn_error_clear(&vmo->soft);
+	xn_value_unref(op->args);
+	xn_error_clear(&op->error);
+	free(vmo);
+}
+
+struct xn_row *xn_vm_op_row(struct xn_vm_op *vmo)
+{
+	struct xn_error err = {0};
+	struct xn_row *row = xn_db_need(vmo->d->db, XN_CLASS_VM, vmo->vm, &err);
+
+	if (!row)
+		xn_op_fail(&vmo->op, &err);
+	return row;
+}
+
+const struct xn_domain_info *xn_vm_op_domain(struct xn_vm_op *vmo)
+{
+	return vmo->d->backend->ops->find(vmo->d->backend, vmo->uuid);
+}
+
+/* ---- calls to the back end ---- */
+
+struct xn_pending {
+	struct xn_core *core;
+	struct xn_op_token token;
+	struct xn_group *group; /* NULL: the whole step */
+	unsigned index;
+};
+
+struct xn_pending *xn_pending_new(struct xn_vm_op *vmo, struct xn_group *group, unsigned index)
+{
+	struct xn_pending *pending = xn_calloc(1, sizeof(*pending));
+
+	*pending = (struct xn_pending){.core = vmo->op.core, .token = xn_op_token(&vmo->op),
+				       .group = group, .index = index};
+	return pending;
+}
+
+struct xn_vm_op *xn_pending_op(const struct xn_pending *pending)
+{
+	struct xn_op *op = xn_op_find(pending->core, &pending->token);
+
+	return op ? xn_vm_op_of(op) : NULL;
+}
+
+/* What a back end's -errno means to a client who asked for this operation. */
+static void backend_error(struct xn_vm_op *vmo, int rc, struct xn_error *err)
+{
+	const char *doing = vmo->op.kind->steps[vmo->op.step].name;
+	bool vif = vmo->device[0] && xn_db_get(vmo->d->db, XN_CLASS_VIF, vmo->device);
+
+	if (rc == -EBUSY && vmo->device[0])
+		xn_error_set(err, XN_ERR_DEVICE_DETACH_REJECTED, vif ? "VIF" : "VBD", vmo->device,
+			     "the guest does not let it go");
+	else if (rc == -ETIMEDOUT && vmo->device[0])
+		xn_error_set(err, XN_ERR_DEVICE_DETACH_TIMEOUT, vif ? "VIF" : "VBD", vmo->device);
+	else if (rc == -ENOEXEC)
+		xn_error_set(err, XN_ERR_BOOTLOADER_FAILED, vmo->vm, "what should boot is no kernel");
+	else
+		xn_error_from_errno(err, rc, doing);
+}
+
+/* Takes what @err holds. */
+static void finish(struct xn_pending *pending, struct xn_error *err)
+{
+	struct xn_vm_op *vmo = xn_pending_op(pending);
+
+	if (vmo && pending->group)
+		xn_group_done(pending->group, pending->index, xn_error_is_set(err) ? err : NULL);
+	else if (vmo && xn_error_is_set(err))
+		xn_op_fail(&vmo->op, err);
+	else if (vmo)
+		xn_op_done(&vmo->op, 0);
+	xn_error_clear(err);
+	free(pending);
+}
+
+void xn_pending_done(int rc, void *arg)
+{
+	struct xn_pending *pending = arg;
+	struct xn_vm_op *vmo = xn_pending_op(pending);
+	struct xn_error err = {0};
+
+	if (vmo && rc < 0)
+		backend_error(vmo, rc, &err);
+	finish(pending, &err);
+}
+
+void xn_pending_failed(struct xn_pending *pending, int rc)
+{
+	xn_pending_done(rc, pending);
+}
+
+void xn_pending_storage_done(const struct xn_error *err, void *arg)
+{
+	struct xn_error copy = {0};
+
+	if (err)
+		xn_error_copy(&copy, err);
+	finish(arg, &copy);
+}

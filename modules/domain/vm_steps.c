@@ -1,0 +1,646 @@
+/*
+ * Steps that several operations on VMs share: hold the rows, reserve memory, disks, domain, devices,
+ * and the last one of all, which waits until the rows tell the truth. In the order in which VM.start
+ * has them. Each can be run again after a restart.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "modules/domain/domain_internal.h"
+
+static struct xn_backend *backend_of(struct xn_vm_op *vmo)
+{
+	return vmo->d->backend;
+}
+
+/* ---- hold ---- */
+
+void xn_step_hold(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+
+	if (!vmo->holds)
+		xn_vm_hold(vmo->d, vmo->uuid);
+	vmo->holds = true;
+	xn_op_done(op, 0);
+}
+
+/* The last undo of all: what the rows say must be true again before the call fails. */
+void xn_step_hold_undo(struct xn_op *op)
+{
+	xn_step_sync(op);
+}
+
+/* ---- memory ---- */
+
+void xn_step_reserve(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	struct xn_row *vm = xn_vm_op_row(vmo);
+	struct xn_error err = {0};
+
+	if (!vm)
+		return;
+	if (xn_vm_check_boot(vmo->d, vm, xn_domains_host(vmo->d), true, &err) < 0 ||
+	    xn_vm_plan_make(vmo->d, vm, &vmo->plan, &err) < 0) {
+		xn_op_fail(op, &err);
+		return;
+	}
+	vmo->d->reserved_memory -= vmo->reserved;
+	vmo->reserved = (uint64_t)(xn_row_int(vm, XN_VM_memory_dynamic_min) +
+				   xn_vm_memory_overhead(vm));
+	vmo->d->reserved_memory += vmo->reserved;
+	xn_op_done(op, 0);
+}
+
+static void unreserve(struct xn_vm_op *vmo)
+{
+	vmo->d->reserved_memory -= vmo->reserved;
+	vmo->reserved = 0;
+}
+
+void xn_step_reserve_undo(struct xn_op *op)
+{
+	unreserve(xn_vm_op_of(op));
+	xn_op_done(op, 0);
+}
+
+/* After a restart the plan that an earlier step made is gone. */
+static bool have_plan(struct xn_vm_op *vmo)
+{
+	struct xn_error err = {0};
+	struct xn_row *vm;
+
+	if (vmo->plan.disks)
+		return true;
+	vm = xn_vm_op_row(vmo);
+	if (!vm)
+		return false;
+	if (xn_vm_plan_make(vmo->d, vm, &vmo->plan, &err) == 0)
+		return true;
+	xn_op_fail(&vmo->op, &err);
+	return false;
+}
+
+/* ---- disks ---- */
+
+struct activation {
+	struct xn_pending *pending;
+	char vbd[48];
+	/* What follows once the disk is active; NULL: nothing. */
+	void (*then)(struct xn_vm_op *vmo, struct xn_vm_disk *disk, struct xn_pending *pending);
+};
+
+static struct xn_vm_disk *disk_of(struct xn_vm_op *vmo, const char *vbd)
+{
+	for (unsigned i = 0; i < vmo->plan.n_disks; i++)
+		if (strcmp(vmo->plan.disks[i].vbd, vbd) == 0)
+			return &vmo->plan.disks[i];
+	return NULL;
+}
+
+static void on_active(const struct xn_error *err, const char *path, const char *format, void *arg)
+{
+	struct activation *act = arg;
+	struct xn_vm_op *vmo = xn_pending_op(act->pending);
+	struct xn_vm_disk *disk = vmo ? disk_of(vmo, act->vbd) : NULL;
+
+	if (err || !disk) {
+		xn_pending_storage_done(err, act->pending);
+	} else {
+		free(disk->path);
+		free(disk->format);
+		disk->path = xn_strdup(path);
+		disk->format = xn_strdup(format);
+		if (act->then)
+			act->then(vmo, disk, act->pending);
+		else
+			xn_pending_storage_done(NULL, act->pending);
+	}
+	free(act);
+}
+
+static void activate(struct xn_vm_op *vmo, struct xn_vm_disk *disk, struct xn_pending *pending,
+		     void (*then)(struct xn_vm_op *vmo, struct xn_vm_disk *disk,
+				  struct xn_pending *pending))
+{
+	struct activation *act;
+
+	if (!disk->vdi[0] || disk->path) {
+		if (then)
+			then(vmo, disk, pending);
+		else
+			xn_pending_storage_done(NULL, pending);
+		return;
+	}
+	act = xn_calloc(1, sizeof(*act));
+	act->pending = pending;
+	act->then = then;
+	memcpy(act->vbd, disk->vbd, sizeof(act->vbd));
+	xn_storage_activate(vmo->d->storage, disk->vdi, disk->dp, !disk->read_only, on_active, act);
+}
+
+static void activate_one(struct xn_group *group, unsigned index, void *arg)
+{
+	struct xn_vm_op *vmo = arg;
+
+	activate(vmo, &vmo->plan.disks[index], xn_pending_new(vmo, group, index), NULL);
+}
+
+void xn_step_activate(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+
+	if (have_plan(vmo))
+		xn_group_start(op, vmo->plan.n_disks, XN_PLUG_WIDTH, activate_one, vmo);
+}
+
+static void deactivate_one(struct xn_group *group, unsigned index, void *arg)
+{
+	struct xn_vm_op *vmo = arg;
+	struct xn_vm_disk *disk = &vmo->plan.disks[index];
+	struct xn_pending *pending = xn_pending_new(vmo, group, index);
+
+	free(disk->path);
+	disk->path = NULL;
+	if (!disk->vdi[0])
+		xn_pending_storage_done(NULL, pending);
+	else
+		xn_storage_deactivate(vmo->d->storage, disk->vdi, disk->dp,
+				      xn_pending_storage_done, pending);
+}
+
+void xn_step_deactivate(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+
+	if (have_plan(vmo))
+		xn_group_start(op, vmo->plan.n_disks, XN_PLUG_WIDTH, deactivate_one, vmo);
+}
+
+/* ---- the domain ---- */
+
+/*
+ * A create that is under way: it may end when its step is long over, and the domain must not stay
+ * then. Owned by the call to the back end; the operation points to it while both live.
+ */
+struct xn_creating {
+	struct xn_domains *d;
+	struct xn_vm_op *vmo; /* NULL: the operation is gone, or has given up */
+	struct xn_op_token step;
+	struct xn_pending *undo; /* the undo that waits for this end */
+};
+
+void xn_creating_forget(struct xn_vm_op *vmo)
+{
+	vmo->creating->vmo = NULL;
+	vmo->creating = NULL;
+}
+
+static void ignore_end(int rc, void *arg)
+{
+}
+
+static void on_created(int rc, uint32_t domid, void *arg)
+{
+	struct xn_creating *creating = arg;
+	struct xn_domains *d = creating->d;
+	struct xn_op *op = xn_op_find(d->core, &creating->step);
+	struct xn_error err = {0};
+
+	if (creating->vmo)
+		creating->vmo->creating = NULL;
+	if (!op && rc == 0) { /* too late: nobody wants it any more */
+		int gone = d->backend->ops->destroy(d->backend, domid,
+						    creating->undo ? xn_pending_done : ignore_end,
+						    creating->undo);
+		if (gone < 0 && creating->undo)
+			xn_pending_failed(creating->undo, gone);
+	} else if (!op) {
+		if (creating->undo)
+			xn_pending_done(0, creating->undo);
+	} else {
+		struct xn_vm_op *vmo = xn_vm_op_of(op);
+
+		unreserve(vmo); /* the hypervisor counts it now */
+		if (rc == -ENOMEM) {
+			struct xn_row *vm = xn_db_get(d->db, XN_CLASS_VM, vmo->vm);
+
+			if (!vm || xn_vm_check_boot(d, vm, xn_domains_host(d), true, &err) == 0)
+				xn_error_from_errno(&err, rc, "create domain");
+			xn_op_fail(op, &err);
+		} else if (rc < 0) {
+			xn_pending_failed(xn_pending_new(vmo, NULL, 0), rc);
+		} else {
+			xn_op_done(op, 0);
+		}
+	}
+	free(creating);
+}
+
+static void create_now(struct xn_vm_op *vmo)
+{
+	struct xn_backend *backend = backend_of(vmo);
+	struct xn_row *vm = xn_vm_op_row(vmo);
+	struct xn_value *config;
+	int rc;
+
+	if (!vm || !have_plan(vmo))
+		return;
+	vmo->creating = xn_calloc(1, sizeof(*vmo->creating));
+	*vmo->creating = (struct xn_creating){.d = vmo->d, .vmo = vmo,
+					      .step = xn_op_token(&vmo->op)};
+	config = xn_domain_config(vm, &vmo->plan);
+	xn_op_waiting(&vmo->op, "the domain builder");
+	rc = backend->ops->create(backend, config, on_created, vmo->creating);
+	xn_value_unref(config);
+	if (rc < 0) {
+		free(vmo->creating);
+		vmo->creating = NULL;
+		xn_pending_failed(xn_pending_new(vmo, NULL, 0), rc);
+	}
+}
+
+static void on_leftover_gone(int rc, void *arg)
+{
+	struct xn_pending *pending = arg;
+	struct xn_vm_op *vmo = xn_pending_op(pending);
+
+	if (rc < 0) {
+		xn_pending_failed(pending, rc);
+		return;
+	}
+	free(pending);
+	if (vmo)
+		create_now(vmo);
+}
+
+void xn_step_create(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	const struct xn_domain_info *leftover = xn_vm_op_domain(vmo);
+	struct xn_pending *pending;
+	int rc;
+
+	if (!leftover) {
+		create_now(vmo);
+		return;
+	}
+	/* Half of a domain, from before a restart. */
+	pending = xn_pending_new(vmo, NULL, 0);
+	rc = backend_of(vmo)->ops->destroy(backend_of(vmo), leftover->domid, on_leftover_gone,
+					   pending);
+	if (rc < 0)
+		xn_pending_failed(pending, rc);
+}
+
+void xn_step_destroy(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
+	struct xn_pending *pending;
+	int rc;
+
+	if (vmo->creating) {
+		xn_op_waiting(op, "the domain builder, to undo what it makes");
+		vmo->creating->undo = xn_pending_new(vmo, NULL, 0);
+		return;
+	}
+	if (!domain) {
+		xn_op_done(op, 0);
+		return;
+	}
+	pending = xn_pending_new(vmo, NULL, 0);
+	rc = backend_of(vmo)->ops->destroy(backend_of(vmo), domain->domid, xn_pending_done, pending);
+	if (rc < 0)
+		xn_pending_failed(pending, rc);
+}
+
+/* ---- devices ---- */
+
+static void plug_disk(struct xn_vm_op *vmo, struct xn_vm_disk *disk, struct xn_pending *pending)
+{
+	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
+	struct xn_disk_config config = {
+		.vdev = disk->name.vdev, .devid = disk->name.devid, .path = disk->path,
+		.format = disk->format, .read_only = disk->read_only, .is_cdrom = disk->is_cdrom,
+	};
+	int rc = domain ? backend_of(vmo)->ops->plug_disk(backend_of(vmo), domain->domid, &config,
+							  xn_pending_done, pending)
+			: -ENOENT;
+
+	if (rc < 0)
+		xn_pending_failed(pending, rc);
+}
+
+static void plug_writable_one(struct xn_group *group, unsigned index, void *arg)
+{
+	struct xn_vm_op *vmo = arg;
+
+	activate(vmo, &vmo->plan.disks[index], xn_pending_new(vmo, group, index), plug_disk);
+}
+
+static void plug_read_only_one(struct xn_group *group, unsigned index, void *arg)
+{
+	struct xn_vm_op *vmo = arg;
+	struct xn_vm_disk *disk = &vmo->plan.disks[vmo->plan.n_writable + index];
+
+	activate(vmo, disk, xn_pending_new(vmo, group, index), plug_disk);
+}
+
+void xn_step_plug_writable(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+
+	if (have_plan(vmo))
+		xn_group_start(op, vmo->plan.n_writable, XN_PLUG_WIDTH, plug_writable_one, vmo);
+}
+
+void xn_step_plug_read_only(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+
+	if (have_plan(vmo))
+		xn_group_start(op, vmo->plan.n_disks - vmo->plan.n_writable, XN_PLUG_WIDTH,
+			       plug_read_only_one, vmo);
+}
+
+static void plug_nic_one(struct xn_group *group, unsigned index, void *arg)
+{
+	struct xn_vm_op *vmo = arg;
+	const struct xn_vm_nic *nic = &vmo->plan.nics[index];
+	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
+	struct xn_nic_config config = {.devid = nic->devid, .mac = nic->mac, .bridge = nic->bridge,
+				       .mtu = nic->mtu, .rate_kbps = nic->rate_kbps};
+	struct xn_pending *pending = xn_pending_new(vmo, group, index);
+	int rc = domain ? backend_of(vmo)->ops->plug_nic(backend_of(vmo), domain->domid, &config,
+							 xn_pending_done, pending)
+			: -ENOENT;
+
+	if (rc < 0)
+		xn_pending_failed(pending, rc);
+}
+
+void xn_step_plug_nics(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+
+	if (have_plan(vmo))
+		xn_group_start(op, vmo->plan.n_nics, XN_PLUG_WIDTH, plug_nic_one, vmo);
+}
+
+void xn_step_unpause(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
+	struct xn_pending *pending;
+	int rc = -ENOENT;
+
+	if (xn_map_get_bool(op->args, "paused", false)) {
+		xn_op_done(op, 0);
+		return;
+	}
+	pending = xn_pending_new(vmo, NULL, 0);
+	if (domain)
+		rc = backend_of(vmo)->ops->unpause(backend_of(vmo), domain->domid, xn_pending_done,
+						   pending);
+	if (!domain || rc < 0)
+		xn_pending_failed(pending, rc);
+}
+
+/* ---- the truth ---- */
+
+static void on_synced(struct xn_barrier *barrier)
+{
+	struct xn_vm_op *vmo = barrier->arg;
+
+	if (xn_op_find(vmo->d->core, &vmo->at))
+		xn_op_done(&vmo->op, 0);
+}
+
+void xn_step_sync(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+
+	if (vmo->holds)
+		xn_vm_unhold(vmo->d, vmo->uuid);
+	vmo->holds = false;
+	xn_updates_touch(vmo->d->updates, "VM", vmo->uuid);
+	xn_updates_barrier_cancel(&vmo->barrier);
+	vmo->at = xn_op_token(op);
+	xn_op_waiting(op, "the database to show the domain's state");
+	xn_updates_barrier(vmo->d->updates, &vmo->barrier, "VM", vmo->uuid, on_synced, vmo);
+}
+
+/* ---- others on the VM ---- */
+
+static void on_alone(struct xn_vm_op *vmo)
+{
+	if (!xn_op_find(vmo->d->core, &vmo->at)) {
+		xn_list_remove(&vmo->solo);
+		return;
+	}
+	if (!xn_operation_is_alone(vmo->d->ops, vmo->vm, vmo->op.task))
+		return;
+	xn_list_remove(&vmo->solo);
+	xn_op_done(&vmo->op, 0);
+}
+
+/* Who forces a VM down does not wait for those who ask it politely, or still build it. */
+void xn_step_stop_others(struct xn_op *op)
+{
+	static const char *const stopped[] = {
+		"clean_shutdown", "clean_reboot", "hard_reboot", "pool_migrate", "call_plugin",
+		"shutdown", "suspend", "start", "start_on", "resume", "resume_on", "pause",
+		"unpause", "awaiting_memory_live", NULL,
+	};
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+
+	vmo->at = xn_op_token(op);
+	xn_operation_cancel_holders(vmo->d->ops, vmo->vm, stopped, op->task);
+	if (xn_operation_is_alone(vmo->d->ops, vmo->vm, op->task)) {
+		xn_op_done(op, 0);
+		return;
+	}
+	xn_op_waiting(op, "the VM's other operations to end");
+	xn_list_remove(&vmo->solo);
+	xn_list_push(&vmo->d->solos, &vmo->solo);
+}
+
+void xn_steps_on_operation_ended(const struct xn_ev_operation_ended *ev, void *arg)
+{
+	struct xn_domains *d = arg;
+
+	xn_list_each_safe(node, &d->solos) {
+		struct xn_vm_op *vmo = xn_list_entry(node, struct xn_vm_op, solo);
+
+		if (strcmp(vmo->vm, ev->object) == 0)
+			on_alone(vmo);
+	}
+}
+
+/* ---- asking the guest ---- */
+
+enum { ACK_US = 60 * 1000000 };
+
+static enum xn_domain_shutdown reason_of(const struct xn_op *op)
+{
+	return xn_map_get_bool(op->args, "reboot", false) ? XN_SHUTDOWN_REBOOT
+							   : XN_SHUTDOWN_POWEROFF;
+}
+
+/* The guest did not do as asked: the end, or for VM.shutdown a reason to use force. */
+static void guest_refused(struct xn_vm_op *vmo, struct xn_error *err)
+{
+	xn_vm_wait_end(vmo);
+	if (xn_map_get_bool(vmo->op.args, "force_after", false)) {
+		xn_error_move(&vmo->soft, err);
+		xn_op_done(&vmo->op, 0);
+	} else {
+		xn_op_fail(&vmo->op, err);
+	}
+}
+
+static bool is_down(struct xn_vm_op *vmo)
+{
+	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
+
+	return !domain || domain->shut_down || domain->dying;
+}
+
+static void on_ack_late(struct xn_timer *timer)
+{
+	struct xn_vm_op *vmo = xn_container_of(timer, struct xn_vm_op, timer);
+	struct xn_error err = {0};
+
+	if (!xn_op_find(vmo->d->core, &vmo->at)) {
+		xn_vm_wait_end(vmo);
+		return;
+	}
+	xn_error_set(&err, XN_ERR_VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT, vmo->vm);
+	guest_refused(vmo, &err);
+}
+
+static void acknowledged(struct xn_vm_op *vmo)
+{
+	xn_vm_wait_end(vmo);
+	xn_op_done(&vmo->op, 0);
+}
+
+static void ask_poke(struct xn_vm_op *vmo)
+{
+	if (is_down(vmo))
+		acknowledged(vmo);
+}
+
+struct ack_read {
+	struct xn_core *core;
+	struct xn_op_token step;
+	char path[64];
+};
+
+static void on_ack_read(int rc, const struct xn_xs_snapshot *snap, void *arg)
+{
+	struct ack_read *read = arg;
+	struct xn_op *op = xn_op_find(read->core, &read->step);
+	const char *value = rc == 0 ? xn_xs_get(snap, read->path) : "unread";
+
+	if (op && xn_vm_op_of(op)->is_waiting && (!value || !*value))
+		acknowledged(xn_vm_op_of(op));
+	free(read);
+}
+
+/* The guest empties or removes the node when it obeys. */
+static void on_control_changed(const char *path, void *arg)
+{
+	struct xn_vm_op *vmo = arg;
+	struct ack_read *read;
+	const char *paths[1];
+
+	if (!xn_op_find(vmo->d->core, &vmo->at) || strlen(path) >= sizeof(read->path))
+		return;
+	read = xn_calloc(1, sizeof(*read));
+	read->core = vmo->d->core;
+	read->step = vmo->at;
+	strcpy(read->path, path);
+	paths[0] = read->path;
+	xn_xs_snapshot(vmo->d->xs, paths, 1, 0, 4096, on_ack_read, read);
+}
+
+static void on_asked(int rc, void *arg)
+{
+	struct xn_pending *pending = arg;
+	struct xn_vm_op *vmo = xn_pending_op(pending);
+	const struct xn_domain_info *domain = vmo ? xn_vm_op_domain(vmo) : NULL;
+	char path[64];
+
+	if (!vmo || rc < 0 || !domain) {
+		xn_pending_done(rc, pending);
+		return;
+	}
+	free(pending);
+	if (is_down(vmo)) {
+		xn_op_done(&vmo->op, 0);
+		return;
+	}
+	xn_op_waiting(&vmo->op, "the guest to acknowledge");
+	xn_vm_wait(vmo, ask_poke);
+	xn_timer_arm(vmo->d->core->loop, &vmo->timer, ACK_US, on_ack_late);
+	snprintf(path, sizeof(path), "/local/domain/%u/control/shutdown", domain->domid);
+	vmo->watch = xn_xs_watch(vmo->d->xs, path, on_control_changed, vmo);
+}
+
+void xn_step_ask_guest(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
+	struct xn_pending *pending;
+	int rc;
+
+	if (is_down(vmo)) {
+		xn_op_done(op, 0);
+		return;
+	}
+	pending = xn_pending_new(vmo, NULL, 0);
+	rc = backend_of(vmo)->ops->shutdown(backend_of(vmo), domain->domid, reason_of(op), on_asked,
+					    pending);
+	if (rc < 0)
+		xn_pending_failed(pending, rc);
+}
+
+static void on_guest_late(struct xn_timer *timer)
+{
+	struct xn_vm_op *vmo = xn_container_of(timer, struct xn_vm_op, timer);
+	struct xn_error err = {0};
+	char seconds[32];
+
+	if (!xn_op_find(vmo->d->core, &vmo->at)) {
+		xn_vm_wait_end(vmo);
+		return;
+	}
+	snprintf(seconds, sizeof(seconds), "%d.",
+		 (int)xn_map_get_int(vmo->op.args, "timeout_s", XN_GUEST_TIMEOUT_S));
+	xn_error_set(&err, XN_ERR_VM_SHUTDOWN_TIMEOUT, vmo->vm, seconds);
+	guest_refused(vmo, &err);
+}
+
+static void await_poke(struct xn_vm_op *vmo)
+{
+	if (is_down(vmo))
+		acknowledged(vmo);
+}
+
+void xn_step_await_guest(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	int64_t timeout_s = xn_map_get_int(op->args, "timeout_s", XN_GUEST_TIMEOUT_S);
+
+	if (is_down(vmo) || xn_error_is_set(&vmo->soft)) {
+		xn_op_done(op, 0);
+		return;
+	}
+	xn_op_waiting(op, "the guest to shut down");
+	xn_vm_wait(vmo, await_poke);
+	xn_timer_arm(vmo->d->core->loop, &vmo->timer, timeout_s * 1000000, on_guest_late);
+}

@@ -1,0 +1,94 @@
+/*
+ * Who waits for what on a VM: rows that are held back while a domain is built or replaced (so that no
+ * client sees the states in between), and operations that wait for their domain to change.
+ */
+#include <stdlib.h>
+
+#include "modules/domain/domain_internal.h"
+
+/* ---- rows held back ---- */
+
+struct held {
+	struct xn_hnode node;
+	char uuid[37];
+	unsigned holders;
+};
+
+static struct held *find_held(const struct xn_domains *d, const char *uuid)
+{
+	struct xn_hnode *node = xn_hmap_first_same(&d->held, xn_hash_string(uuid));
+
+	for (; node; node = xn_hmap_next_same(node)) {
+		struct held *held = xn_container_of(node, struct held, node);
+
+		if (strcmp(held->uuid, uuid) == 0)
+			return held;
+	}
+	return NULL;
+}
+
+void xn_vm_hold(struct xn_domains *d, const char *uuid)
+{
+	struct held *held = find_held(d, uuid);
+
+	if (!held) {
+		held = xn_calloc(1, sizeof(*held));
+		memcpy(held->uuid, uuid, strnlen(uuid, sizeof(held->uuid) - 1));
+		xn_hmap_insert(&d->held, &held->node, xn_hash_string(held->uuid));
+	}
+	held->holders++;
+}
+
+void xn_vm_unhold(struct xn_domains *d, const char *uuid)
+{
+	struct held *held = find_held(d, uuid);
+
+	if (held && --held->holders == 0) {
+		xn_hmap_remove(&d->held, &held->node);
+		free(held);
+	}
+	xn_updates_touch(d->updates, "VM", uuid);
+}
+
+bool xn_vm_is_held(const struct xn_domains *d, const char *uuid)
+{
+	return find_held(d, uuid) != NULL;
+}
+
+/* ---- waiting for the domain ---- */
+
+void xn_vm_wait(struct xn_vm_op *vmo, void (*poke)(struct xn_vm_op *vmo))
+{
+	vmo->poke = poke;
+	vmo->at = xn_op_token(&vmo->op);
+	if (!vmo->is_waiting)
+		xn_hmap_insert(&vmo->d->waiters, &vmo->waiter, xn_hash_string(vmo->uuid));
+	vmo->is_waiting = true;
+}
+
+void xn_vm_wait_end(struct xn_vm_op *vmo)
+{
+	if (vmo->is_waiting)
+		xn_hmap_remove(&vmo->d->waiters, &vmo->waiter);
+	vmo->is_waiting = false;
+	xn_timer_cancel(&vmo->timer);
+	xn_xs_unwatch(vmo->watch);
+	vmo->watch = NULL;
+}
+
+void xn_vm_wake(struct xn_domains *d, const char *uuid)
+{
+	struct xn_hnode *node = xn_hmap_first_same(&d->waiters, xn_hash_string(uuid)), *next;
+
+	for (; node; node = next) {
+		struct xn_vm_op *vmo = xn_container_of(node, struct xn_vm_op, waiter);
+
+		next = xn_hmap_next_same(node);
+		if (strcmp(vmo->uuid, uuid) != 0)
+			continue;
+		if (!xn_op_find(vmo->d->core, &vmo->at))
+			xn_vm_wait_end(vmo); /* its step is over: cancelled, or too late */
+		else
+			vmo->poke(vmo);
+	}
+}
