@@ -182,6 +182,7 @@ void xn_modules_stop(struct xn_modules *modules)
 {
 	if (!modules)
 		return;
+	xn_engine_drop(modules->core); /* operations use what the modules are about to free */
 	while (modules->n_begun) {
 		const struct entry *entry = &modules->entries[--modules->n_begun];
 

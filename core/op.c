@@ -29,18 +29,25 @@ static void leave_engine(struct xn_op *op)
 	xn_hmap_remove(&op->core->engine->by_id, &op->node);
 }
 
+void xn_engine_drop(struct xn_core *core)
+{
+	struct xn_engine *engine = core->engine;
+
+	while (engine && !xn_list_empty(&engine->live)) {
+		struct xn_op *op = xn_list_entry(engine->live.next, struct xn_op, link);
+
+		leave_engine(op);
+		xn_op_free(op);
+	}
+}
+
 void xn_engine_free(struct xn_core *core)
 {
 	struct xn_engine *engine = core->engine;
 
 	if (!engine)
 		return;
-	while (!xn_list_empty(&engine->live)) {
-		struct xn_op *op = xn_list_entry(engine->live.next, struct xn_op, link);
-
-		leave_engine(op);
-		xn_op_free(op);
-	}
+	xn_engine_drop(core);
 	xn_groups_free_(engine);
 	xn_hmap_clear(&engine->by_id);
 	free(engine);

@@ -148,6 +148,8 @@ void xn_op_each(struct xn_core *core, void (*visit)(const struct xn_op *op, void
 /* The engine itself: one a core; created before modules start. */
 struct xn_engine;
 void xn_engine_init(struct xn_core *core);
-void xn_engine_free(struct xn_core *core); /* drops live operations without undo: as SIGKILL */
+/* Drops live operations without undo: as SIGKILL would. Before the modules stop. */
+void xn_engine_drop(struct xn_core *core);
+void xn_engine_free(struct xn_core *core);
 
 #endif

@@ -10,6 +10,7 @@
 #include "modules/operation/operation.h"
 #include "modules/storage/storage.h"
 #include "modules/updates/updates.h"
+#include "modules/task/task.h"
 #include "modules/xenstore/xenstore.h"
 
 enum {
@@ -33,7 +34,7 @@ struct xn_domains {
 	struct xn_list solos;	  /* vm_steps.c: operations that wait to be alone on their VM */
 	struct xn_list reconciles; /* vm_reconcile.c: with a snapshot under way */
 	struct xn_xs_watch *introduced, *released;
-	struct xn_subscription *on_operation_ended;
+	struct xn_subscription *on_domain_changed, *on_operation_ended;
 	struct xn_job refresh;
 	bool refreshing, refresh_again, stopped;
 };
@@ -117,7 +118,13 @@ static inline struct xn_vm_op *xn_vm_op_of(struct xn_op *op)
 {
 	return xn_container_of(op, struct xn_vm_op, op);
 }
-struct xn_op *xn_vm_op_make(struct xn_core *core, const struct xn_value *args);
+struct xn_op *xn_vm_op_make(struct xn_core *core, const struct xn_op_kind *kind,
+			    const struct xn_value *args);
+#define XN_VM_OP_MAKE(function, kind)                                                         \
+	static struct xn_op *function(struct xn_core *core, const struct xn_value *args)      \
+	{                                                                                     \
+		return xn_vm_op_make(core, &(kind), args);                                    \
+	}
 void xn_vm_op_free(struct xn_op *op);
 /* A new operation of @kind: args hold the VM; more may be put into (*args) before it starts. */
 struct xn_op *xn_vm_op_new(struct xn_domains *d, const struct xn_op_kind *kind,
@@ -162,6 +169,7 @@ bool xn_vm_is_held(const struct xn_domains *d, const char *uuid);
 void xn_vm_wait(struct xn_vm_op *vmo, void (*poke)(struct xn_vm_op *vmo));
 void xn_vm_wait_end(struct xn_vm_op *vmo);
 void xn_vm_wake(struct xn_domains *d, const char *uuid);
+void xn_vm_wait_stop(struct xn_domains *d);
 
 /* ---- watcher and reconcile ---- */
 int xn_domain_watch_start(struct xn_domains *d);
@@ -170,7 +178,7 @@ void xn_vm_reconcile(struct xn_reconcile *r, const char *uuid, void *domains);
 void xn_vm_reconcile_stop(struct xn_domains *d);
 /* What is certain without reading xenstore, written at once: for the start of the daemon. */
 void xn_vm_reconcile_now(struct xn_domains *d, struct xn_row *vm);
-void xn_guest_metrics_write(struct xn_domains *d, struct xn_row *vm, uint32_t domid,
+bool xn_guest_metrics_write(struct xn_domains *d, struct xn_row *vm, uint32_t domid,
 			    const struct xn_xs_snapshot *snap);
 /* A domain has shut down by itself: does what actions_after_* say. */
 void xn_guest_shutdown(struct xn_domains *d, struct xn_row *vm, const struct xn_domain_info *info);
@@ -188,6 +196,31 @@ extern const struct xn_op_kind xn_vm_start_kind, xn_vm_shutdown_kind, xn_vm_hard
 	xn_vm_reboot_kind, xn_vm_hard_reboot_kind, xn_vm_pause_kind, xn_vm_unpause_kind,
 	xn_vm_clone_kind, xn_vm_provision_kind, xn_vm_destroy_kind, xn_vbd_plug_kind,
 	xn_vbd_unplug_kind, xn_vbd_media_kind, xn_vif_plug_kind, xn_vif_unplug_kind;
+
+/* Parts of operations that others start, too. */
+void xn_vm_also_devices(struct xn_op *op, struct xn_run *run);
+void xn_vm_started(struct xn_op *op, const struct xn_error *err, void *arg);
+void xn_vm_shut_down(struct xn_op *op, const struct xn_error *err, void *arg);
+void xn_vm_rebooted(struct xn_op *op, const struct xn_error *err, void *arg);
+
+/* Handlers that have a file of their own. */
+void xn_vm_start(struct xn_call *call);
+void xn_vm_start_on(struct xn_call *call);
+int xn_vm_start_check(struct xn_call *call, struct xn_error *err);
+int xn_vm_start_on_check(struct xn_call *call, struct xn_error *err);
+void xn_vm_clean_shutdown(struct xn_call *call);
+void xn_vm_hard_shutdown(struct xn_call *call);
+void xn_vm_shutdown(struct xn_call *call);
+void xn_vm_clean_reboot(struct xn_call *call);
+void xn_vm_hard_reboot(struct xn_call *call);
+void xn_vm_pause(struct xn_call *call);
+void xn_vm_unpause(struct xn_call *call);
+void xn_vm_create(struct xn_call *call);
+void xn_vm_clone(struct xn_call *call);
+void xn_vm_copy(struct xn_call *call);
+void xn_vm_snapshot(struct xn_call *call);
+void xn_vm_provision(struct xn_call *call);
+void xn_vm_destroy(struct xn_call *call);
 
 /* The method's check when it takes an operation: in a dry run, what would be refused now. */
 int xn_check_operation(struct xn_call *call, struct xn_error *err);

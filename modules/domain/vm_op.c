@@ -17,12 +17,12 @@ static void copy_ref(char *out, size_t size, const struct xn_value *args, const 
 	snprintf(out, size, "%s", text ? text : "");
 }
 
-struct xn_op *xn_vm_op_make(struct xn_core *core, const struct xn_value *args)
+struct xn_op *xn_vm_op_make(struct xn_core *core, const struct xn_op_kind *kind,
+			    const struct xn_value *args)
 {
 	struct xn_vm_op *vmo = xn_calloc(1, sizeof(*vmo));
 
-	vmo->op.core = core;
-	vmo->op.args = xn_value_ref(args);
+	xn_op_init(&vmo->op, kind, core, args);
 	vmo->d = xn_domains_of(core);
 	copy_ref(vmo->vm, sizeof(vmo->vm), args, "vm");
 	copy_ref(vmo->uuid, sizeof(vmo->uuid), args, "uuid");
@@ -40,7 +40,6 @@ struct xn_op *xn_vm_op_new(struct xn_domains *d, const struct xn_op_kind *kind,
 	xn_map_put_string(&args, "vm", xn_row_ref(vm));
 	xn_map_put_string(&args, "uuid", xn_row_uuid(vm));
 	op = kind->make(d->core, args);
-	op->kind = kind;
 	xn_value_unref(args);
 	return op;
 }
@@ -59,8 +58,6 @@ void xn_vm_op_free(struct xn_op *op)
 	vmo->d->reserved_memory -= vmo->reserved;
 	xn_vm_plan_clear(&vmo->plan);
 	xn_error_clear(&vmo->soft);
-	xn_value_unref(op->args);
-	xn_error_clear(&op->error);
 	free(vmo);
 }
 
@@ -126,7 +123,8 @@ static void finish(struct xn_pending *pending, struct xn_error *err)
 {
 	struct xn_vm_op *vmo = xn_pending_op(pending);
 
-	if (vmo && pending->group)
+	/* A group waits for all its members, also when its step is over. */
+	if (pending->group)
 		xn_group_done(pending->group, pending->index, xn_error_is_set(err) ? err : NULL);
 	else if (vmo && xn_error_is_set(err))
 		xn_op_fail(&vmo->op, err);

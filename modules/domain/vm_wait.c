@@ -92,3 +92,15 @@ void xn_vm_wake(struct xn_domains *d, const char *uuid)
 			vmo->poke(vmo);
 	}
 }
+
+void xn_vm_wait_stop(struct xn_domains *d)
+{
+	struct xn_hnode *node, *next;
+
+	for (node = xn_hmap_first(&d->held); node; node = next) {
+		next = xn_hmap_next(&d->held, node);
+		free(xn_container_of(node, struct held, node));
+	}
+	xn_hmap_clear(&d->held);
+	xn_hmap_clear(&d->waiters);
+}

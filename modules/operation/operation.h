@@ -115,10 +115,10 @@ void xn_run_also_take(struct xn_run *run, int class_id, const char *ref, const c
 struct xn_run_spec {
 	int class_id; /* with .ref and .operation: what it holds. .ref NULL: no object. */
 	const char *ref, *operation;
-	unsigned wait_ms; /* 0: XN_OPERATION_WAIT_MS */
+	unsigned wait_ms; /* in the queue; 0: XN_OPERATION_WAIT_MS */
 	/* Calls xn_run_also_take() for each further object; they are waited for in that order. */
 	void (*also)(struct xn_op *op, struct xn_run *run);
-	/* What the call returns on success; NULL: void. */
+	/* What the call returns on success; NULL: the operation's argument "result", else void. */
 	struct xn_value *(*result)(struct xn_op *op);
 	/* Told once at the end, while the objects are still held; @err NULL: success. May be NULL. */
 	void (*ended)(struct xn_op *op, const struct xn_error *err, void *arg);
@@ -131,7 +131,7 @@ enum { XN_OPERATION_WAIT_MS = 7200 * 1000, XN_OPERATION_MAX_WAITING = 100 };
  * answer. @op is taken. The call's method names operation and object (schema: lock_param). A
  * synchronous call gets a task row for the time it runs; cancelling the task withdraws the claim or
  * cancels the operation.
- * @result: what the call returns on success; NULL callback: void.
+ * @result: as in struct xn_run_spec.
  */
 void xn_operation_run(struct xn_call *call, struct xn_op *op,
 		      struct xn_value *(*result)(struct xn_op *op));

@@ -72,6 +72,8 @@ static void answer(struct xn_run *run, struct xn_op *op, const struct xn_error *
 		run->spec.ended(op, err, run->spec.arg);
 	if (!err && op && run->spec.result)
 		result = run->spec.result(op);
+	else if (!err && op && xn_map_get(op->args, "result"))
+		result = xn_value_ref(xn_map_get(op->args, "result"));
 	if (err)
 		xn_error_copy(&copy, err);
 	if (run->own_task)
@@ -100,7 +102,7 @@ static void give_up(struct xn_run *run, struct xn_error *err)
 	struct xn_error own XN_CLEANUP(xn_error_clear_p) = {0};
 
 	xn_error_move(&own, err);
-	run->op->kind->free(run->op);
+	xn_op_free(run->op);
 	answer(run, NULL, &own);
 }
 
@@ -296,8 +298,6 @@ static void on_restarted(struct xn_op *op, void *arg)
 		xn_ref_new(op->core->loop, run->task);
 	for (size_t i = 0; held && i < xn_set_len(held); i++)
 		hold_again(run, xn_value_string(xn_set_at(held, i)));
-	if (op->task[0])
-		xn_task_on_cancel(run->ops->tasks, run->task, cancel, run);
 	if (kind->restarted)
 		kind->restarted(op, kind->arg);
 }
@@ -338,7 +338,7 @@ void xn_runs_stop(struct xn_operations *ops)
 
 		xn_job_cancel(&run->abort);
 		if (!run->running)
-			run->op->kind->free(run->op);
+			xn_op_free(run->op);
 		for (unsigned i = 0; i < run->n_claims; i++) {
 			xn_job_cancel(&run->claims[i]->wake);
 			xn_timer_cancel(&run->claims[i]->deadline);

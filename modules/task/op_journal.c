@@ -270,6 +270,7 @@ static void restart_op(struct xn_tasks *tasks, struct xn_row *row)
 			xn_error_set(&op->error, XN_ERR_INTERNAL_ERROR,
 				     "interrupted by a restart into another release");
 	}
+	snprintf(op->task, sizeof(op->task), "%s", restart->task); /* who holds the objects */
 	if (entry->restarted)
 		entry->restarted(op, entry->arg);
 	snprintf(id, sizeof(id), "%s", xn_row_ref(row));

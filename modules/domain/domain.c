@@ -1,0 +1,210 @@
+/*
+ * The module: state, start, stop, and what happens when the daemon finds domains that were there
+ * before it.
+ */
+#include <stdlib.h>
+
+#include "modules/domain/domain_internal.h"
+#include "modules/message/message.h"
+
+/* ---- for other modules ---- */
+
+struct xn_backend *xn_domains_backend(struct xn_domains *domains)
+{
+	return domains->backend;
+}
+
+void xn_vm_message(struct xn_domains *d, const struct xn_row *vm, const char *name, const char *did)
+{
+	const struct xn_row *host = xn_domains_host(d);
+	struct xn_buf body XN_CLEANUP(xn_buf_clear_p) = {0};
+	char ref[48];
+
+	xn_buf_printf(&body, "VM '%s' (uuid: %s) %s on host: %s (uuid: %s)",
+		      xn_row_string(vm, XN_VM_name_label), xn_row_uuid(vm), did,
+		      host ? xn_row_string(host, XN_host_name_label) : "",
+		      host ? xn_row_uuid(host) : "");
+	xn_message_create(xn_messages_of(d->core), name,
+			  strcmp(name, "VM_CRASHED") == 0 ? 2 : 5, "VM", xn_row_uuid(vm),
+			  xn_buf_cstr(&body), ref);
+}
+
+int xn_check_operation(struct xn_call *call, struct xn_error *err)
+{
+	const struct xn_method *method = call->method;
+	struct xn_domains *d = call->state;
+
+	/* A real call waits where this would refuse, so only a dry run is told now. */
+	if (!call->dry_run || method->lock_param < 0)
+		return 0;
+	return xn_operation_check(d->ops, method->params[method->lock_param].type->class_id,
+				  xn_call_string(call, (unsigned)method->lock_param),
+				  method->operation, err);
+}
+
+/* ---- after a restart ---- */
+
+/* An operation that goes on in the middle finds its rows held as its first step left them. */
+static void restarted(struct xn_op *op, void *arg)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+
+	for (int i = 0; i < op->step && op->kind->steps[i].name; i++)
+		if (op->kind->steps[i].run == xn_step_hold && !vmo->holds) {
+			xn_vm_hold(vmo->d, vmo->uuid);
+			vmo->holds = true;
+		}
+}
+
+static const struct {
+	const struct xn_op_kind *kind;
+	void (*ended)(struct xn_op *op, const struct xn_error *err, void *arg);
+} kinds[] = {
+	{&xn_vm_start_kind, xn_vm_started},
+	{&xn_vm_shutdown_kind, xn_vm_shut_down},
+	{&xn_vm_hard_shutdown_kind, xn_vm_shut_down},
+	{&xn_vm_reboot_kind, xn_vm_rebooted},
+	{&xn_vm_hard_reboot_kind, xn_vm_rebooted},
+	{&xn_vm_pause_kind, NULL},
+	{&xn_vm_unpause_kind, NULL},
+	{&xn_vm_clone_kind, NULL},
+	{&xn_vm_provision_kind, NULL},
+	{&xn_vm_destroy_kind, NULL},
+	{&xn_vbd_plug_kind, NULL},
+	{&xn_vbd_unplug_kind, NULL},
+	{&xn_vbd_media_kind, NULL},
+	{&xn_vif_plug_kind, NULL},
+	{&xn_vif_unplug_kind, NULL},
+};
+
+static struct xn_row **rows_of(struct xn_db *db, int class_id, size_t *n_out)
+{
+	struct xn_row **rows = xn_calloc(xn_db_count(db, class_id) + 1, sizeof(*rows));
+	size_t n = 0;
+
+	for (struct xn_row *row = xn_db_first(db, class_id); row; row = xn_db_next(db, row))
+		rows[n++] = row;
+	*n_out = n;
+	return rows;
+}
+
+/* Guests went on while the daemon was away, or did not: the rows say what is true now. */
+static void adopt(struct xn_domains *d)
+{
+	static const int classes[] = {XN_CLASS_VM, XN_CLASS_VBD, XN_CLASS_VIF};
+	size_t n;
+	struct xn_row **rows = rows_of(d->db, XN_CLASS_VM, &n);
+
+	for (size_t i = 0; i < n; i++)
+		xn_vm_reconcile_now(d, rows[i]);
+	free(rows);
+	for (size_t c = 0; c < XN_ARRAY_SIZE(classes); c++) {
+		rows = rows_of(d->db, classes[c], &n);
+		for (size_t i = 0; i < n; i++)
+			xn_operation_refresh(d->ops, rows[i]);
+		free(rows);
+	}
+}
+
+/* ---- the bus ---- */
+
+static void on_domain_changed(const struct xn_ev_domain_changed *ev, void *arg)
+{
+	struct xn_domains *d = arg;
+
+	xn_updates_touch(d->updates, "VM", ev->vm_uuid);
+	xn_vm_wake(d, ev->vm_uuid);
+}
+
+static void on_operation_ended(const struct xn_ev_operation_ended *ev, void *arg)
+{
+	struct xn_domains *d = arg;
+	const struct xn_row *vm = xn_db_get(d->db, XN_CLASS_VM, ev->object);
+	const struct xn_domain_info *info =
+		vm ? d->backend->ops->find(d->backend, xn_row_uuid(vm)) : NULL;
+
+	xn_steps_on_operation_ended(ev, d);
+	/* It went down while the operation looked after it, which may not have been what it wanted. */
+	if (info && info->shut_down)
+		xn_updates_touch(d->updates, "VM", xn_row_uuid(vm));
+}
+
+/* ---- the module ---- */
+
+static int domain_init(struct xn_core *core, void **state_out, struct xn_error *err)
+{
+	struct xn_domains *d = xn_calloc(1, sizeof(*d));
+
+	d->core = core;
+	d->db = xn_db_of(core);
+	d->xs = xn_xenstore_of(core);
+	d->updates = xn_updates_of(core);
+	d->ops = xn_operations_of(core);
+	d->storage = xn_storage_of(core);
+	xn_list_init(&d->solos);
+	xn_list_init(&d->reconciles);
+	d->backend = xn_backend_sim_new(core);
+	xn_operation_register_rules(d->ops, &xn_vm_rules);
+	xn_operation_register_rules(d->ops, &xn_vbd_rules);
+	xn_operation_register_rules(d->ops, &xn_vif_rules);
+	for (size_t i = 0; i < XN_ARRAY_SIZE(kinds); i++)
+		xn_operation_register_kind(d->ops, kinds[i].kind, restarted, kinds[i].ended, NULL, d);
+	xn_updates_register(d->updates, "VM", xn_vm_reconcile, d);
+	*state_out = d;
+	return 0;
+}
+
+static int add_methods(struct xn_domains *d, struct xn_error *err)
+{
+	static const struct xn_method_impl *const tables[] = {xn_vm_setters, xn_vbd_methods,
+							      xn_vif_methods};
+
+	for (size_t t = 0; t < XN_ARRAY_SIZE(tables); t++)
+		for (const struct xn_method_impl *impl = tables[t]; impl->name; impl++)
+			if (xn_methods_add(d->core->methods, impl, d, err) < 0)
+				return -1;
+	return 0;
+}
+
+static int domain_start(void *state, struct xn_error *err)
+{
+	struct xn_domains *d = state;
+
+	if (add_methods(d, err) < 0 || d->backend->ops->open(d->backend, err) < 0)
+		return -1;
+	d->on_domain_changed =
+		xn_subscribe_domain_changed(d->core->bus, "domain", on_domain_changed, d);
+	d->on_operation_ended =
+		xn_subscribe_operation_ended(d->core->bus, "domain", on_operation_ended, d);
+	adopt(d);
+	return xn_domain_watch_start(d);
+}
+
+static void domain_stop(void *state)
+{
+	struct xn_domains *d = state;
+
+	d->stopped = true;
+	xn_bus_unsubscribe(d->on_domain_changed);
+	xn_bus_unsubscribe(d->on_operation_ended);
+	xn_domain_watch_stop(d);
+	xn_vm_reconcile_stop(d);
+	d->backend->ops->close(d->backend);
+	d->backend->ops->free(d->backend);
+	xn_vm_wait_stop(d);
+	free(d);
+}
+
+static const char *const domain_needs[] = {"db", "task", "message", "operation", "updates",
+					   "xenstore", "storage", "host", "console", NULL};
+static const enum xn_event_id domain_publishes[] = {XN_EVENT_domain_changed, XN_EVENT_COUNT};
+
+const struct xn_module xn_domain_module = {
+	.name = "domain",
+	.needs = domain_needs,
+	.publishes = domain_publishes,
+	.methods = xn_vm_methods,
+	.init = domain_init,
+	.start = domain_start,
+	.stop = domain_stop,
+};

@@ -1,0 +1,345 @@
+/*
+ * Reconciling a VM: reads what its domain is and what xenstore says about it, all at once, and
+ * writes the rows that differ: the VM, its devices, metrics, consoles. The only way by which a
+ * domain's state reaches the database.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "modules/domain/domain_internal.h"
+
+enum { SNAPSHOT_DEPTH = 4 };
+
+/* A reconcile that waits for its snapshot. */
+struct reading {
+	struct xn_list link;
+	struct xn_domains *d;
+	struct xn_reconcile *r;
+	struct xn_xs_request *request;
+	uint32_t domid;
+	char uuid[37];
+};
+
+/* ---- devices ---- */
+
+static bool device_is_there(const struct xn_xs_snapshot *snap, uint32_t domid, const char *kind,
+			    int devid)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "/local/domain/%u/device/%s/%d/backend", domid, kind, devid);
+	return xn_xs_get(snap, path) != NULL;
+}
+
+/* A guest can push out its CD by itself: the back end's medium is then gone. */
+static bool medium_is_gone(const struct xn_xs_snapshot *snap, uint32_t domid, int devid)
+{
+	char path[128];
+	const char *backend, *params;
+
+	snprintf(path, sizeof(path), "/local/domain/%u/device/vbd/%d/backend", domid, devid);
+	backend = xn_xs_get(snap, path);
+	if (!backend || strlen(backend) > sizeof(path) - 16)
+		return false;
+	snprintf(path, sizeof(path), "%s/params", backend);
+	params = xn_xs_get(snap, path);
+	return params && !*params;
+}
+
+static bool write_vbd(struct xn_domains *d, struct xn_row *vbd, bool hvm, uint32_t domid,
+		      const struct xn_xs_snapshot *snap)
+{
+	int position = xn_disk_position(xn_row_string(vbd, XN_VBD_userdevice));
+	bool is_cdrom = strcmp(xn_row_string(vbd, XN_VBD_type), "CD") == 0;
+	struct xn_disk_name name;
+	bool attached, changed = false;
+
+	if (position < 0)
+		return false;
+	xn_disk_name(position, hvm, is_cdrom, &name);
+	attached = device_is_there(snap, domid, "vbd", name.devid);
+	changed |= xn_db_set_bool(d->db, vbd, XN_VBD_currently_attached, attached);
+	if (attached)
+		changed |= xn_db_set_string(d->db, vbd, XN_VBD_device, name.vdev);
+	if (attached && is_cdrom && !xn_row_bool(vbd, XN_VBD_empty) &&
+	    xn_map_len(xn_row_get(vbd, XN_VBD_current_operations)) == 0 &&
+	    medium_is_gone(snap, domid, name.devid)) {
+		changed |= xn_db_set_bool(d->db, vbd, XN_VBD_empty, true);
+		changed |= xn_db_set_string(d->db, vbd, XN_VBD_VDI, XN_NULL_REF);
+	}
+	return changed;
+}
+
+static bool write_devices(struct xn_domains *d, struct xn_row *vm, bool hvm, uint32_t domid,
+			  const struct xn_xs_snapshot *snap)
+{
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *vbds = xn_value_ref(xn_row_get(vm, XN_VM_VBDs));
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *vifs = xn_value_ref(xn_row_get(vm, XN_VM_VIFs));
+	bool changed = false;
+
+	for (size_t i = 0; i < xn_set_len(vbds); i++) {
+		struct xn_row *vbd =
+			xn_db_get(d->db, XN_CLASS_VBD, xn_value_string(xn_set_at(vbds, i)));
+
+		if (vbd)
+			changed |= write_vbd(d, vbd, hvm, domid, snap);
+	}
+	for (size_t i = 0; i < xn_set_len(vifs); i++) {
+		struct xn_row *vif =
+			xn_db_get(d->db, XN_CLASS_VIF, xn_value_string(xn_set_at(vifs, i)));
+		int devid = vif ? xn_nic_position(xn_row_string(vif, XN_VIF_device)) : -1;
+
+		if (devid >= 0)
+			changed |= xn_db_set_bool(d->db, vif, XN_VIF_currently_attached,
+						  device_is_there(snap, domid, "vif", devid));
+	}
+	return changed;
+}
+
+static bool detach_all(struct xn_domains *d, const struct xn_row *vm, int refs_field, int class_id,
+		       int attached_field)
+{
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *refs = xn_value_ref(xn_row_get(vm, refs_field));
+	bool changed = false;
+
+	for (size_t i = 0; i < xn_set_len(refs); i++) {
+		struct xn_row *row =
+			xn_db_get(d->db, class_id, xn_value_string(xn_set_at(refs, i)));
+
+		if (row)
+			changed |= xn_db_set_bool(d->db, row, attached_field, false);
+	}
+	return changed;
+}
+
+/* ---- metrics ---- */
+
+static struct xn_row *metrics_of(struct xn_domains *d, struct xn_row *vm)
+{
+	struct xn_row *metrics = xn_row_follow(d->db, vm, XN_VM_metrics);
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *none = NULL;
+
+	if (metrics)
+		return metrics;
+	none = xn_map_new();
+	metrics = xn_db_create(d->db, XN_CLASS_VM_metrics, NULL, none);
+	xn_db_set_string(d->db, vm, XN_VM_metrics, xn_row_ref(metrics));
+	return metrics;
+}
+
+static bool platform_says(const struct xn_row *vm, const char *key)
+{
+	const char *value = xn_row_map_string(vm, XN_VM_platform, key);
+
+	return value && (strcmp(value, "1") == 0 || strcmp(value, "true") == 0);
+}
+
+/* What is decided when a domain boots. */
+static void write_new_domain(struct xn_domains *d, struct xn_row *vm, struct xn_row *metrics)
+{
+	struct xn_row *guest = xn_row_follow(d->db, vm, XN_VM_guest_metrics);
+
+	xn_db_set(d->db, metrics, XN_VM_metrics_start_time, xn_datetime(xn_wall_s(d->core->loop)));
+	xn_db_set_bool(d->db, metrics, XN_VM_metrics_nested_virt, platform_says(vm, "nested-virt"));
+	xn_db_set_bool(d->db, metrics, XN_VM_metrics_nomigrate, platform_says(vm, "nomigrate"));
+	xn_db_set_string(d->db, vm, XN_VM_guest_metrics, XN_NULL_REF);
+	if (guest)
+		xn_db_delete(d->db, guest);
+}
+
+static bool write_metrics(struct xn_domains *d, struct xn_row *vm,
+			  const struct xn_domain_info *info, bool is_new)
+{
+	struct xn_row *metrics = metrics_of(d, vm);
+	bool changed;
+
+	if (is_new)
+		write_new_domain(d, vm, metrics);
+	changed = xn_db_set_string(d->db, metrics, XN_VM_metrics_current_domain_type, info->type);
+	xn_db_set_bool(d->db, metrics, XN_VM_metrics_hvm, strcmp(info->type, "hvm") == 0);
+	xn_db_set_int(d->db, metrics, XN_VM_metrics_memory_actual, (int64_t)info->memory_bytes);
+	xn_db_set_int(d->db, metrics, XN_VM_metrics_VCPUs_number, info->vcpus);
+	return changed;
+}
+
+/* ---- console ---- */
+
+static void write_console(struct xn_domains *d, struct xn_row *vm, uint32_t domid,
+			  const struct xn_xs_snapshot *snap)
+{
+	const struct xn_row *host = xn_domains_host(d);
+	char path[64];
+	const char *vnc, *tty;
+
+	snprintf(path, sizeof(path), "/local/domain/%u/console/vnc-port", domid);
+	vnc = xn_xs_get(snap, path);
+	snprintf(path, sizeof(path), "/local/domain/%u/console/tty", domid);
+	tty = xn_xs_get(snap, path);
+	xn_console_sync(d->db, vm, vnc ? "rfb" : tty ? "vt100" : NULL, vnc ? atoi(vnc) : -1,
+			host ? xn_row_string(host, XN_host_address) : "");
+}
+
+/* ---- the VM ---- */
+
+static bool write_state(struct xn_domains *d, struct xn_row *vm, const char *state, int64_t domid,
+			const char *resident_on)
+{
+	bool changed = xn_db_set_string(d->db, vm, XN_VM_power_state, state);
+
+	changed |= xn_db_set_int(d->db, vm, XN_VM_domid, domid);
+	changed |= xn_db_set_string(d->db, vm, XN_VM_resident_on, resident_on);
+	return changed;
+}
+
+static void write_no_domain(struct xn_domains *d, struct xn_row *vm)
+{
+	bool suspended = xn_row_follow(d->db, vm, XN_VM_suspend_VDI) != NULL;
+	struct xn_row *metrics = xn_row_follow(d->db, vm, XN_VM_metrics);
+	bool changed = write_state(d, vm, suspended ? "Suspended" : "Halted", -1, XN_NULL_REF);
+
+	changed |= detach_all(d, vm, XN_VM_VBDs, XN_CLASS_VBD, XN_VBD_currently_attached);
+	changed |= detach_all(d, vm, XN_VM_VIFs, XN_CLASS_VIF, XN_VIF_currently_attached);
+	if (!changed)
+		return;
+	xn_db_set_bool(d->db, vm, XN_VM_requires_reboot, false);
+	if (metrics && !suspended)
+		xn_db_set_string(d->db, metrics, XN_VM_metrics_current_domain_type, "unspecified");
+	xn_console_sync(d->db, vm, NULL, -1, "");
+	xn_operation_refresh_all(d->ops, vm);
+}
+
+static bool write_domain(struct xn_domains *d, struct xn_row *vm, const struct xn_domain_info *info)
+{
+	const struct xn_row *host = xn_domains_host(d);
+	bool is_new = xn_row_int(vm, XN_VM_domid) != info->domid;
+	bool changed = write_metrics(d, vm, info, is_new);
+
+	changed |= write_state(d, vm, info->paused && !info->shut_down ? "Paused" : "Running",
+			       info->domid, host ? xn_row_ref(host) : XN_NULL_REF);
+	return changed;
+}
+
+/* A domain that is down but not gone: the operation on the VM takes care of it, or else we do. */
+static void write_down(struct xn_domains *d, struct xn_row *vm, const struct xn_domain_info *info)
+{
+	if (!xn_operation_is_alone(d->ops, xn_row_ref(vm), NULL))
+		return;
+	if (!xn_vm_is(vm, "Running") && !xn_vm_is(vm, "Paused") && write_domain(d, vm, info))
+		xn_operation_refresh_all(d->ops, vm);
+	xn_guest_shutdown(d, vm, info);
+}
+
+static void write_running(struct xn_domains *d, struct xn_row *vm,
+			  const struct xn_domain_info *info, const struct xn_xs_snapshot *snap)
+{
+	bool changed = write_domain(d, vm, info);
+
+	changed |= write_devices(d, vm, strcmp(info->type, "hvm") == 0, info->domid, snap);
+	write_console(d, vm, info->domid, snap);
+	changed |= xn_guest_metrics_write(d, vm, info->domid, snap);
+	if (changed)
+		xn_operation_refresh_all(d->ops, vm);
+}
+
+/* ---- reading ---- */
+
+static struct xn_row *row_to_write(struct xn_domains *d, const char *uuid)
+{
+	struct xn_row *vm = xn_db_by_uuid(d->db, XN_CLASS_VM, uuid);
+
+	if (!vm || xn_row_bool(vm, XN_VM_is_control_domain) || xn_vm_is_held(d, uuid))
+		return NULL;
+	return vm;
+}
+
+static void on_read(int rc, const struct xn_xs_snapshot *snap, void *arg)
+{
+	struct reading *reading = arg;
+	struct xn_domains *d = reading->d;
+	struct xn_row *vm = row_to_write(d, reading->uuid);
+	const struct xn_domain_info *info = d->backend->ops->find(d->backend, reading->uuid);
+
+	if (rc < 0)
+		xn_log_warn(d->core->log, "domain", "cannot read domain %u in xenstore: %s",
+			    reading->domid, strerror(-rc));
+	else if (vm && info && info->domid == reading->domid && !info->shut_down && !info->dying)
+		write_running(d, vm, info, snap);
+	else
+		xn_updates_touch(d->updates, "VM", reading->uuid); /* it changed meanwhile */
+	xn_list_remove(&reading->link);
+	xn_updates_done(reading->r);
+	free(reading);
+}
+
+static void read_domain(struct xn_domains *d, struct xn_reconcile *r,
+			const struct xn_domain_info *info)
+{
+	/* Devices first: what a guest writes may use up the limit. */
+	static const char *const formats[] = {
+		"/local/domain/0/backend/vbd/%u", "/local/domain/0/backend/qdisk/%u",
+		"/local/domain/%u/device",	  "/local/domain/%u/console",
+		"/local/domain/%u/memory",	  "/local/domain/%u/control",
+		"/local/domain/%u/feature",	  "/local/domain/%u/attr",
+		"/local/domain/%u/drivers",	  "/local/domain/%u/xenserver/attr",
+		"/local/domain/%u/data",
+	};
+	char text[XN_ARRAY_SIZE(formats)][64];
+	const char *paths[XN_ARRAY_SIZE(formats)];
+	struct reading *reading = xn_calloc(1, sizeof(*reading));
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(formats); i++) {
+		snprintf(text[i], sizeof(text[i]), formats[i], info->domid);
+		paths[i] = text[i];
+	}
+	reading->d = d;
+	reading->r = r;
+	reading->domid = info->domid;
+	memcpy(reading->uuid, info->uuid, sizeof(reading->uuid));
+	xn_list_push(&d->reconciles, &reading->link);
+	reading->request = xn_xs_snapshot(d->xs, paths, XN_ARRAY_SIZE(paths), SNAPSHOT_DEPTH,
+					  XN_XENSTORE_MAX, on_read, reading);
+}
+
+void xn_vm_reconcile(struct xn_reconcile *r, const char *uuid, void *arg)
+{
+	struct xn_domains *d = arg;
+	struct xn_row *vm = row_to_write(d, uuid);
+	const struct xn_domain_info *info = d->backend->ops->find(d->backend, uuid);
+
+	if (!xn_db_by_uuid(d->db, XN_CLASS_VM, uuid))
+		xn_updates_drop(d->updates, "VM", uuid);
+	if (vm && info && !info->shut_down && !info->dying) {
+		read_domain(d, r, info);
+		return;
+	}
+	if (vm && !info)
+		write_no_domain(d, vm);
+	else if (vm && info->shut_down)
+		write_down(d, vm, info);
+	xn_updates_done(r);
+}
+
+void xn_vm_reconcile_now(struct xn_domains *d, struct xn_row *vm)
+{
+	const struct xn_domain_info *info = d->backend->ops->find(d->backend, xn_row_uuid(vm));
+
+	if (xn_row_bool(vm, XN_VM_is_control_domain))
+		return;
+	if (!info) {
+		write_no_domain(d, vm);
+		return;
+	}
+	write_domain(d, vm, info);
+	xn_updates_touch(d->updates, "VM", xn_row_uuid(vm)); /* the rest, from xenstore */
+}
+
+void xn_vm_reconcile_stop(struct xn_domains *d)
+{
+	xn_list_each_safe(node, &d->reconciles) {
+		struct reading *reading = xn_list_entry(node, struct reading, link);
+
+		xn_xs_cancel(reading->request);
+		xn_list_remove(&reading->link);
+		free(reading);
+	}
+}

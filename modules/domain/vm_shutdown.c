@@ -1,0 +1,112 @@
+/*
+ * The ways down: VM.clean_shutdown (ask the guest and wait), VM.hard_shutdown (no questions), VM.shutdown
+ * (ask, then force). A guest that shuts down by itself ends in the hard one, see guest_shutdown.c.
+ */
+#include "modules/domain/domain_internal.h"
+
+static void drop_suspend_image(struct xn_op *op);
+
+static const struct xn_step shutdown_steps[] = {
+	/* name			    run			   undo	 timeout, ms; weight; flags */
+	{"ask the guest",	    xn_step_ask_guest,	   NULL, 90000},
+	{"wait for the guest",	    xn_step_await_guest,   NULL, 1260000, 5},
+	{"destroy domain",	    xn_step_destroy,	   NULL, 120000, 3, XN_STEP_NO_CANCEL},
+	{"release disks",	    xn_step_deactivate,	   NULL, 60000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database",  xn_step_sync,	   NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{NULL, NULL, NULL, 0},
+};
+
+static const struct xn_step hard_shutdown_steps[] = {
+	{"stop the VM's other operations", xn_step_stop_others, NULL, 180000},
+	{"destroy domain",	    xn_step_destroy,	   NULL, 120000, 3, XN_STEP_NO_CANCEL},
+	{"release disks",	    xn_step_deactivate,	   NULL, 60000, 1, XN_STEP_NO_CANCEL},
+	{"delete suspend image",    drop_suspend_image,	   NULL, 120000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database",  xn_step_sync,	   NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{NULL, NULL, NULL, 0},
+};
+
+XN_VM_OP_MAKE(make_shutdown, xn_vm_shutdown_kind)
+XN_VM_OP_MAKE(make_hard_shutdown, xn_vm_hard_shutdown_kind)
+
+const struct xn_op_kind xn_vm_shutdown_kind = {
+	.name = "VM.clean_shutdown", .version = 1, .steps = shutdown_steps,
+	.on_restart = XN_RESTART_RESUME, .make = make_shutdown, .free = xn_vm_op_free,
+};
+const struct xn_op_kind xn_vm_hard_shutdown_kind = {
+	.name = "VM.hard_shutdown", .version = 1, .steps = hard_shutdown_steps,
+	.on_restart = XN_RESTART_RESUME, .make = make_hard_shutdown, .free = xn_vm_op_free,
+};
+
+/* A suspended VM is an image: without it there is nothing left to resume. */
+static void drop_suspend_image(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	struct xn_row *vm = xn_vm_op_row(vmo);
+	struct xn_row *vdi;
+
+	if (!vm)
+		return;
+	vdi = xn_row_follow(vmo->d->db, vm, XN_VM_suspend_VDI);
+	xn_db_set_string(vmo->d->db, vm, XN_VM_suspend_VDI, XN_NULL_REF);
+	if (!vdi)
+		xn_op_done(op, 0);
+	else
+		xn_storage_destroy_vdi(vmo->d->storage, xn_row_ref(vdi), xn_pending_storage_done,
+				       xn_pending_new(vmo, NULL, 0));
+}
+
+void xn_vm_shut_down(struct xn_op *op, const struct xn_error *err, void *arg)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
+
+	if (!err && vm)
+		xn_vm_message(vmo->d, vm, "VM_SHUTDOWN", "shut down");
+}
+
+static void run(struct xn_call *call, const struct xn_op_kind *kind, struct xn_value *args)
+{
+	struct xn_domains *d = call->state;
+	struct xn_error err = {0};
+	struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), &err);
+	struct xn_run_spec spec = {
+		.class_id = XN_CLASS_VM, .ref = xn_call_string(call, 0),
+		.operation = call->method->operation, .ended = xn_vm_shut_down,
+	};
+
+	if (!vm) {
+		xn_value_unref(args);
+		xn_call_fail(call, &err);
+		return;
+	}
+	if (xn_row_bool(vm, XN_VM_ha_always_run))
+		xn_db_set_bool(d->db, vm, XN_VM_ha_always_run, false);
+	xn_operation_run_spec(call, xn_vm_op_new(d, kind, vm, args), &spec);
+}
+
+void xn_vm_clean_shutdown(struct xn_call *call)
+{
+	run(call, &xn_vm_shutdown_kind, xn_map_new());
+}
+
+void xn_vm_hard_shutdown(struct xn_call *call)
+{
+	run(call, &xn_vm_hard_shutdown_kind, xn_map_new());
+}
+
+/* A suspended or paused guest cannot be asked. */
+void xn_vm_shutdown(struct xn_call *call)
+{
+	struct xn_domains *d = call->state;
+	const struct xn_row *vm = xn_db_get(d->db, XN_CLASS_VM, xn_call_string(call, 0));
+	struct xn_value *args = xn_map_new();
+
+	if (vm && !xn_vm_is(vm, "Running")) {
+		run(call, &xn_vm_hard_shutdown_kind, args);
+		return;
+	}
+	xn_map_put(&args, "force_after", xn_bool(true));
+	if (vm && xn_row_int(vm, XN_VM_shutdown_delay) > 0)
+		xn_map_put(&args, "timeout_s", xn_int(xn_row_int(vm, XN_VM_shutdown_delay)));
+	run(call, &xn_vm_shutdown_kind, args);
+}

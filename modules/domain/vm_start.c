@@ -1,0 +1,111 @@
+/*
+ * VM.start and VM.start_on: from the call to a domain that runs and rows that say so. The table
+ * below is the plan; its steps are in vm_steps.c.
+ */
+#include "modules/domain/domain_internal.h"
+
+static const struct xn_step start_steps[] = {
+	/* name			   run			    undo		    timeout, ms; weight */
+	{"hold rows",		   xn_step_hold,	    xn_step_hold_undo,	    10000},
+	{"reserve memory",	   xn_step_reserve,	    xn_step_reserve_undo,   1000},
+	{"activate disks",	   xn_step_activate,	    xn_step_deactivate,	    60000},
+	{"create domain",	   xn_step_create,	    xn_step_destroy,	    120000, 10},
+	{"plug writable disks",	   xn_step_plug_writable,   NULL,		    60000},
+	{"plug read-only disks",   xn_step_plug_read_only,  NULL,		    60000},
+	{"plug network interfaces", xn_step_plug_nics,	    NULL,		    60000},
+	{"unpause",		   xn_step_unpause,	    NULL,		    10000},
+	{"see it in the database", xn_step_sync,	    NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{NULL, NULL, NULL, 0},
+};
+
+XN_VM_OP_MAKE(make_start, xn_vm_start_kind)
+
+const struct xn_op_kind xn_vm_start_kind = {
+	.name = "VM.start", .version = 1, .steps = start_steps, .on_restart = XN_RESTART_RESUME,
+	.make = make_start, .free = xn_vm_op_free,
+};
+
+void xn_vm_started(struct xn_op *op, const struct xn_error *err, void *arg)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
+
+	if (!err && vm)
+		xn_vm_message(vmo->d, vm, "VM_STARTED", "started");
+}
+
+/* The VM's devices are held with it: nobody plugs, moves or copies them while the domain is built. */
+void xn_vm_also_devices(struct xn_op *op, struct xn_run *run)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	const struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
+	const struct xn_value *refs;
+
+	if (!vm)
+		return;
+	refs = xn_row_get(vm, XN_VM_VBDs);
+	for (size_t i = 0; i < xn_set_len(refs); i++)
+		xn_run_also_take(run, XN_CLASS_VBD, xn_value_string(xn_set_at(refs, i)), "attach");
+	refs = xn_row_get(vm, XN_VM_VIFs);
+	for (size_t i = 0; i < xn_set_len(refs); i++)
+		xn_run_also_take(run, XN_CLASS_VIF, xn_value_string(xn_set_at(refs, i)), "attach");
+}
+
+static void start_on_host(struct xn_call *call, bool paused)
+{
+	struct xn_domains *d = call->state;
+	struct xn_error err = {0};
+	struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), &err);
+	struct xn_run_spec spec = {
+		.class_id = XN_CLASS_VM, .ref = xn_call_string(call, 0),
+		.operation = call->method->operation, .also = xn_vm_also_devices,
+		.ended = xn_vm_started,
+	};
+	struct xn_value *args;
+
+	if (!vm) {
+		xn_call_fail(call, &err);
+		return;
+	}
+	args = xn_map_new();
+	xn_map_put(&args, "paused", xn_bool(paused));
+	xn_operation_run_spec(call, xn_vm_op_new(d, &xn_vm_start_kind, vm, args), &spec);
+}
+
+void xn_vm_start(struct xn_call *call)
+{
+	start_on_host(call, xn_value_bool(call->args[1]));
+}
+
+void xn_vm_start_on(struct xn_call *call)
+{
+	start_on_host(call, xn_value_bool(call->args[2]));
+}
+
+static int check_start(struct xn_call *call, const struct xn_row *host, struct xn_error *err)
+{
+	struct xn_domains *d = call->state;
+	struct xn_row *vm;
+
+	if (!call->dry_run)
+		return 0;
+	vm = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), err);
+	if (!vm || xn_check_operation(call, err) < 0)
+		return -1;
+	return xn_vm_check_boot(d, vm, host, true, err);
+}
+
+int xn_vm_start_check(struct xn_call *call, struct xn_error *err)
+{
+	return check_start(call, xn_domains_host(call->state), err);
+}
+
+int xn_vm_start_on_check(struct xn_call *call, struct xn_error *err)
+{
+	struct xn_domains *d = call->state;
+	struct xn_row *host = xn_db_need(d->db, XN_CLASS_host, xn_call_string(call, 1), err);
+
+	if (!host)
+		return -1;
+	return check_start(call, host, err);
+}
