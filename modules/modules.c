@@ -2,21 +2,27 @@
 #include "modules/modules.h"
 
 #include "modules/auth/auth.h"
+#include "modules/console/console.h"
 #include "modules/db/db.h"
 #include "modules/event/event.h"
 #include "modules/message/message.h"
+#include "modules/operation/operation.h"
 #include "modules/records/records.h"
 #include "modules/task/task.h"
+#include "modules/updates/updates.h"
 #include "modules/xenstore/xenstore.h"
 #include "rpc/rpc.h"
 
 const struct xn_module *const xn_module_list[] = {
 	&xn_auth_module,
+	&xn_console_module,
 	&xn_db_module,
 	&xn_event_module,
 	&xn_message_module,
+	&xn_operation_module,
 	&xn_records_module,
 	&xn_task_module,
+	&xn_updates_module,
 	&xn_xenstore_module,
 	&xn_rpc_module,
 	NULL,

@@ -1,0 +1,338 @@
+/* Claims, queues and whole operations, with rows in a real database and small rules of the test's own. */
+#include "tests/unit/cmocka_all.h"
+
+#include "modules/auth/auth.h"
+#include "modules/operation/operation.h"
+#include "modules/task/task.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define NULL_TASK "OpaqueRef:00000000-0000-0000-0000-00000000000"
+
+struct fixture {
+	char dir[40];
+	struct xn_core core;
+	struct xn_db *db;
+	struct xn_operations *ops;
+	struct xn_row *vm;
+	char granted[64]; /* letters of the holders, as they were granted */
+	char error[200];
+	unsigned ended_events;
+	struct xn_claim claims[128];
+};
+
+/* "start" excludes all; "clone" goes with "clone"; "hard_shutdown" goes with everything. */
+static int refuse(struct xn_db *db, struct xn_row *row, const char *operation, const char *self,
+		  struct xn_error *err)
+{
+	const struct xn_value *current = xn_row_get(row, XN_VM_current_operations);
+
+	if (strcmp(operation, "resume") == 0)
+		return xn_error_set(err, XN_ERR_VM_BAD_POWER_STATE, xn_row_ref(row), "suspended",
+				    "halted");
+	for (size_t i = 0; i < xn_map_len(current); i++) {
+		const char *other = xn_value_string(xn_map_at(current, i));
+
+		if (strcmp(operation, "hard_shutdown") != 0 &&
+		    (strcmp(operation, "clone") != 0 || strcmp(other, "clone") != 0))
+			return xn_operation_busy(err, "VM", xn_row_ref(row), current, self, ",");
+	}
+	return 0;
+}
+
+static const char *const advertised[] = {"start", "clone", "resume", "hard_shutdown", NULL};
+static const char *const urgent[] = {"hard_shutdown", NULL};
+static const struct xn_operation_rules rules = {
+	.class_id = XN_CLASS_VM,
+	.current_field = XN_VM_current_operations,
+	.allowed_field = XN_VM_allowed_operations,
+	.advertised = advertised,
+	.urgent = urgent,
+	.refuse = refuse,
+};
+
+static void on_ended(const struct xn_ev_operation_ended *ev, void *arg)
+{
+	((struct fixture *)arg)->ended_events++;
+}
+
+static int setup(void **state)
+{
+	static const struct xn_module *const modules[] = {&xn_db_module, &xn_auth_module,
+							  &xn_task_module, &xn_operation_module,
+							  NULL};
+	struct fixture *f = calloc(1, sizeof(*f));
+	struct xn_config *config = xn_config_new();
+	struct xn_error err = {0};
+	struct xn_value *fields = xn_map_new();
+
+	strcpy(f->dir, "/tmp/xn-test-op-XXXXXX");
+	if (!mkdtemp(f->dir))
+		return -1;
+	xn_config_decide(config, "state-dir", f->dir);
+	xn_core_init(&f->core, xn_loop_new(), xn_log_new(XN_LOG_ERROR, false, 2), config);
+	if (!xn_modules_start(&f->core, modules, &err))
+		fail_msg("%s %s", err.code, err.params[0]);
+	f->db = xn_db_of(&f->core);
+	f->ops = xn_operations_of(&f->core);
+	xn_operation_register_rules(f->ops, &rules);
+	xn_subscribe_operation_ended(f->core.bus, "test", on_ended, f);
+	f->vm = xn_db_create(f->db, XN_CLASS_VM, NULL, fields);
+	xn_value_unref(fields);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_loop *loop = f->core.loop;
+	struct xn_log *log = f->core.log;
+	struct xn_config *config = f->core.config;
+	char *command = xn_asprintf("rm -rf '%s'", f->dir);
+	int rc;
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(f->claims); i++)
+		xn_operation_release(&f->claims[i]);
+	xn_modules_stop(f->core.modules);
+	xn_core_clear(&f->core);
+	xn_config_free(config);
+	xn_log_free(log);
+	xn_loop_free(loop);
+	rc = system(command);
+	free(command);
+	free(f);
+	return rc;
+}
+
+static void settle(struct fixture *f)
+{
+	for (int i = 0; i < 20; i++)
+		xn_loop_turn(f->core.loop, 0);
+}
+
+static void on_granted(struct xn_claim *claim, struct xn_error *err)
+{
+	struct fixture *f = claim->arg;
+
+	if (!err) {
+		strncat(f->granted, claim->holder + strlen(NULL_TASK), 1);
+		return;
+	}
+	snprintf(f->error, sizeof(f->error), "%s", err->code);
+	for (unsigned i = 0; i < err->n_params; i++)
+		snprintf(f->error + strlen(f->error), sizeof(f->error) - strlen(f->error), " %s",
+			 err->params[i]);
+}
+
+static void take(struct fixture *f, char letter, const char *operation, unsigned wait_ms)
+{
+	char holder[60];
+
+	snprintf(holder, sizeof(holder), "%s%c", NULL_TASK, letter);
+	xn_operation_take(f->ops, &f->claims[(unsigned char)letter % 128], XN_CLASS_VM,
+			  xn_row_ref(f->vm), operation, holder, wait_ms, on_granted, f);
+}
+
+static void release(struct fixture *f, char letter)
+{
+	xn_operation_release(&f->claims[(unsigned char)letter % 128]);
+}
+
+static void assert_allowed(struct fixture *f, const char *operation, bool yes)
+{
+	assert_int_equal(xn_set_has_string(xn_row_get(f->vm, XN_VM_allowed_operations), operation),
+			 yes);
+}
+
+static void a_free_object_is_held_and_shows_it(void **state)
+{
+	struct fixture *f = *state;
+
+	take(f, 'a', "start", 1000);
+	settle(f);
+	assert_string_equal(f->granted, "a");
+	assert_string_equal(xn_row_map_string(f->vm, XN_VM_current_operations, NULL_TASK "a"),
+			    "start");
+	assert_allowed(f, "start", false);
+	assert_allowed(f, "hard_shutdown", true);
+	release(f, 'a');
+	assert_int_equal(xn_map_len(xn_row_get(f->vm, XN_VM_current_operations)), 0);
+	assert_allowed(f, "start", true);
+	settle(f);
+	assert_int_equal(f->ended_events, 1);
+}
+
+static void those_that_wait_go_on_in_the_order_they_came(void **state)
+{
+	struct fixture *f = *state;
+
+	take(f, 'a', "start", 1000);
+	take(f, 'b', "start", 1000);
+	take(f, 'c', "start", 1000);
+	settle(f);
+	assert_string_equal(f->granted, "a");
+	release(f, 'a');
+	settle(f);
+	assert_string_equal(f->granted, "ab");
+	release(f, 'b');
+	settle(f);
+	assert_string_equal(f->granted, "abc");
+}
+
+static void what_goes_together_does_not_overtake_who_waits(void **state)
+{
+	struct fixture *f = *state;
+
+	take(f, 'a', "clone", 1000);
+	take(f, 'b', "start", 1000);
+	take(f, 'c', "clone", 1000);
+	settle(f);
+	assert_string_equal(f->granted, "a");
+	release(f, 'a');
+	settle(f);
+	assert_string_equal(f->granted, "ab");
+	release(f, 'b');
+	settle(f);
+	assert_string_equal(f->granted, "abc");
+}
+
+static void what_is_urgent_overtakes_who_waits(void **state)
+{
+	struct fixture *f = *state;
+
+	take(f, 'a', "start", 1000);
+	take(f, 'b', "start", 1000);
+	take(f, 'c', "hard_shutdown", 1000);
+	settle(f);
+	assert_string_equal(f->granted, "ac");
+}
+
+static void another_refusal_is_told_at_once_although_the_object_is_busy(void **state)
+{
+	struct fixture *f = *state;
+
+	take(f, 'a', "start", 1000);
+	take(f, 'b', "resume", 1000);
+	settle(f);
+	assert_string_equal(f->granted, "a");
+	assert_memory_equal(f->error, "VM_BAD_POWER_STATE", 18);
+}
+
+static void a_deadline_names_the_holder(void **state)
+{
+	struct fixture *f = *state;
+	char wanted[200];
+
+	take(f, 'a', "start", 1000);
+	take(f, 'b', "clone", 1);
+	while (!f->error[0])
+		xn_loop_turn(f->core.loop, 100000);
+	snprintf(wanted, sizeof(wanted), "OTHER_OPERATION_IN_PROGRESS VM %s start %s",
+		 xn_row_ref(f->vm), NULL_TASK "a");
+	assert_string_equal(f->error, wanted);
+}
+
+static void those_behind_one_that_gives_up_are_looked_at(void **state)
+{
+	struct fixture *f = *state;
+
+	take(f, 'a', "clone", 1000);
+	take(f, 'b', "start", 1000);
+	take(f, 'c', "clone", 1000);
+	settle(f);
+	release(f, 'b');
+	settle(f);
+	assert_string_equal(f->granted, "ac");
+}
+
+static void the_hundred_and_first_in_the_queue_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_claim *claims = calloc(102, sizeof(*claims));
+
+	for (int i = 0; i < 102; i++) {
+		assert_string_equal(f->error, "");
+		xn_operation_take(f->ops, &claims[i], XN_CLASS_VM, xn_row_ref(f->vm), "start",
+				  NULL_TASK "x", 100000, on_granted, f);
+	}
+	settle(f);
+	assert_string_equal(f->error, "TOO_MANY_PENDING_TASKS");
+	for (int i = 101; i >= 0; i--)
+		xn_operation_release(&claims[i]);
+	free(claims);
+}
+
+static void a_claim_on_a_row_that_is_gone_fails(void **state)
+{
+	struct fixture *f = *state;
+
+	take(f, 'a', "start", 1000);
+	take(f, 'b', "start", 1000);
+	settle(f);
+	xn_db_delete(f->db, f->vm);
+	release(f, 'a');
+	settle(f);
+	assert_memory_equal(f->error, "HANDLE_INVALID VM", 17);
+}
+
+static void take_now_refuses_what_take_would_wait_for(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_error err = {0};
+
+	take(f, 'a', "start", 1000);
+	assert_int_equal(xn_operation_take_now(f->ops, &f->claims[1], XN_CLASS_VM,
+					       xn_row_ref(f->vm), "clone", NULL_TASK "b", &err),
+			 -1);
+	assert_string_equal(err.code, XN_ERR_OTHER_OPERATION_IN_PROGRESS);
+	assert_false(f->claims[1].held);
+	xn_error_clear(&err);
+}
+
+static void alone_means_that_nobody_else_holds_it(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_true(xn_operation_is_alone(f->ops, xn_row_ref(f->vm), NULL));
+	take(f, 'a', "start", 1000);
+	assert_false(xn_operation_is_alone(f->ops, xn_row_ref(f->vm), NULL));
+	assert_true(xn_operation_is_alone(f->ops, xn_row_ref(f->vm), NULL_TASK "a"));
+	take(f, 'b', "hard_shutdown", 1000);
+	assert_false(xn_operation_is_alone(f->ops, xn_row_ref(f->vm), NULL_TASK "a"));
+}
+
+static void rows_with_the_same_answer_share_one_set(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_value *fields = xn_map_new();
+	struct xn_row *other = xn_db_create(f->db, XN_CLASS_VM, NULL, fields);
+
+	xn_value_unref(fields);
+	xn_operation_refresh(f->ops, f->vm);
+	xn_operation_refresh(f->ops, other);
+	assert_ptr_equal(xn_row_get(f->vm, XN_VM_allowed_operations),
+			 xn_row_get(other, XN_VM_allowed_operations));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+		TEST(a_free_object_is_held_and_shows_it),
+		TEST(those_that_wait_go_on_in_the_order_they_came),
+		TEST(what_goes_together_does_not_overtake_who_waits),
+		TEST(what_is_urgent_overtakes_who_waits),
+		TEST(another_refusal_is_told_at_once_although_the_object_is_busy),
+		TEST(a_deadline_names_the_holder),
+		TEST(those_behind_one_that_gives_up_are_looked_at),
+		TEST(the_hundred_and_first_in_the_queue_is_refused),
+		TEST(a_claim_on_a_row_that_is_gone_fails),
+		TEST(take_now_refuses_what_take_would_wait_for),
+		TEST(alone_means_that_nobody_else_holds_it),
+		TEST(rows_with_the_same_answer_share_one_set),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
