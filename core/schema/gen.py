@@ -786,7 +786,7 @@ class Tables:
     def method_row(self, message):
         field = f'XN_{message.cls.name}_{message.field.name}' if message.field else '-1'
         operation = c_string(message.operation) if message.operation else 'NULL'
-        return (f'\t{{"{message.full_name}", "{message.full_name}" + {len(message.cls.name) + 1}, '
+        return (f'\t{{"{message.full_name}", &"{message.full_name}"[{len(message.cls.name) + 1}], '
                 f'XN_CLASS_{message.cls.name}, XN_M_{message.kind}, {field},\n\t '
                 f'{self.param_list(message.params)}, {len(message.params)}, {message.n_required}, '
                 f'{self.type(message.result)}, {c_role(message.role)}, '

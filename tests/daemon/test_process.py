@@ -16,6 +16,7 @@ import time
 import unittest
 
 DAEMON = None
+SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 DEADLINE_S = 30
 
 
@@ -97,6 +98,13 @@ class ProcessTest(unittest.TestCase):
         self.assertFalse(os.path.exists(self.state))
         bad = self.config("http = 127.0.0.1:80\n\ncolour = red\n")
         self.assert_refused("line 3: there is no option", "--check-config", "--config", bad)
+
+    def test_the_example_configuration_is_good(self):
+        with open(os.path.join(SOURCE, "examples", "xenolithd.conf"), encoding="utf-8") as f:
+            text = f.read()
+        # The password file of the example is not there, and the check does not look.
+        result = run("--check-config", "--config", self.config(text.replace("#password", "password")))
+        self.assertEqual(result.returncode, 0, result.stderr)
 
     def test_the_graph_is_dot(self):
         result = run("--graph")
