@@ -225,6 +225,8 @@ static int check_session(struct xn_rpc_call *rc, struct xn_error *err)
 		return xn_error_set(err, XN_ERR_FIELD_TYPE_ERROR, "session_id");
 	if (xn_auth_session(rc->rpc->auth, xn_value_string(secret), &call->caller, err) < 0)
 		return -1;
+	if (rc->conn)
+		xn_http_set_authenticated(rc->conn);
 	if (call->method->class_id == XN_CLASS_session || call->method->class_id == XN_CLASS_event)
 		snprintf(call->secret, sizeof(call->secret), "%s", xn_value_string(secret));
 	return 0;
@@ -313,7 +315,7 @@ static int prepare(struct xn_rpc_call *rc, const struct xn_method_impl **impl_ou
 			return xn_error_from_errno(err, writable, "the database refuses changes");
 		call->durability = XN_REPLY_WHEN_DURABLE;
 	}
-	return (*impl_out)->check ? (*impl_out)->check(call, err) : 0;
+	return 0;
 }
 
 static void refuse(struct xn_rpc_call *rc, struct xn_error *err)
@@ -357,7 +359,10 @@ static void run_method(struct xn_rpc_call *rc, bool async, struct xn_error *err)
 		xn_timer_arm(call->core->loop, &rc->patience, PATIENCE_US, on_patience_over);
 	}
 	xn_list_push(&rc->rpc->calls, &call->link);
-	impl->run(call);
+	if (impl->check && impl->check(call, err) < 0)
+		xn_call_fail(call, err); /* of an Async. call: its task fails */
+	else
+		impl->run(call);
 	xn_db_set_origin(db, NULL);
 }
 

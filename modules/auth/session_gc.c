@@ -17,7 +17,7 @@ struct candidate {
 	const struct xn_row *row;
 	char *group;
 	unsigned limit;
-	int64_t active_s;
+	int64_t active_us; /* since the epoch */
 };
 
 static bool is_busy(struct xn_auth *auth, const struct xn_row *row)
@@ -35,16 +35,13 @@ static bool is_busy(struct xn_auth *auth, const struct xn_row *row)
 }
 
 /* Exact for sessions seen since the start; the row may lag by LAST_ACTIVE_STEP_S. */
-static int64_t last_active_s(struct xn_auth *auth, const struct xn_row *row)
+static int64_t last_active_us(struct xn_auth *auth, const struct xn_row *row)
 {
 	const struct session *s = auth_session_by_ref(auth, xn_row_ref(row));
-	int64_t written = xn_row_int(row, XN_session_last_active);
-	int64_t used;
+	struct xn_loop *loop = auth->core->loop;
+	int64_t written = xn_row_int(row, XN_session_last_active) * 1000000;
+	int64_t used = s ? xn_wall_us(loop) - (xn_now_us(loop) - s->used_us) : written;
 
-	if (!s)
-		return written;
-	used = xn_wall_s(auth->core->loop) -
-	       (xn_now_us(auth->core->loop) - s->used_us) / 1000000;
 	return used > written ? used : written;
 }
 
@@ -76,9 +73,9 @@ static int by_group(const void *pa, const void *pb)
 
 	if (order)
 		return order;
-	if (a->active_s != b->active_s)
-		return a->active_s < b->active_s ? 1 : -1;
-	return strcmp(xn_row_ref(a->row), xn_row_ref(b->row));
+	if (a->active_us != b->active_us)
+		return a->active_us < b->active_us ? 1 : -1;
+	return xn_row_created(a->row) < xn_row_created(b->row) ? 1 : -1;
 }
 
 static size_t collect(struct xn_auth *auth, struct candidate **out)
@@ -91,7 +88,7 @@ static size_t collect(struct xn_auth *auth, struct candidate **out)
 		if (is_busy(auth, row))
 			continue;
 		list[n].row = row;
-		list[n].active_s = last_active_s(auth, row);
+		list[n].active_us = last_active_us(auth, row);
 		classify(&list[n]);
 		n++;
 	}
@@ -100,19 +97,34 @@ static size_t collect(struct xn_auth *auth, struct candidate **out)
 	return n;
 }
 
+/* Entries whose row's creation was refused by the disk: nobody was told their secrets. */
+static void drop_rowless(struct xn_auth *auth)
+{
+	struct xn_hnode *node = xn_hmap_first(&auth->by_ref);
+
+	while (node) {
+		struct session *s = xn_container_of(node, struct session, by_ref);
+
+		node = xn_hmap_next(&auth->by_ref, node);
+		if (!s->local && !xn_db_get(auth->db, XN_CLASS_session, s->ref))
+			auth_session_end(auth, s->ref);
+	}
+}
+
 void auth_gc_run(struct xn_auth *auth)
 {
-	int64_t oldest = xn_wall_s(auth->core->loop) - INACTIVE_TIMEOUT_S;
+	int64_t oldest = xn_wall_us(auth->core->loop) - INACTIVE_TIMEOUT_S * INT64_C(1000000);
 	struct candidate *list;
 	size_t n, rank = 0;
 
 	auth->logins_since_gc = 0;
 	if (xn_db_writable(auth->db) < 0)
 		return;
+	drop_rowless(auth);
 	n = collect(auth, &list);
 	for (size_t i = 0; i < n; i++) {
 		rank = i > 0 && strcmp(list[i].group, list[i - 1].group) == 0 ? rank + 1 : 0;
-		if (list[i].active_s < oldest || rank >= list[i].limit)
+		if (list[i].active_us < oldest || rank >= list[i].limit)
 			auth_session_end(auth, xn_row_ref(list[i].row));
 	}
 	for (size_t i = 0; i < n; i++)

@@ -5,6 +5,7 @@
 #include "core/xml.h"
 #include "modules/task/task_internal.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -307,15 +308,17 @@ static void on_end_recorded(int rc, void *arg)
 	struct xn_ev_task_finished finished = {0};
 
 	live->is_recording = false;
-	if (rc < 0 && !live->is_forgotten) { /* on_db_failed tries again */
+	if (rc < 0 && rc != -ENOENT && !live->is_forgotten) { /* on_db_failed tries again */
 		xn_log_error(tasks->core->log, "task", "the end of %s is not recorded: %s",
 			     live->ref, strerror(-rc));
 		xn_list_push(&tasks->refused, &live->refused);
 		tell_end_watchers(live);
 		return;
 	}
-	snprintf(finished.task, sizeof(finished.task), "%s", live->ref);
-	xn_publish_task_finished(tasks->core->bus, &finished);
+	if (rc == 0) {
+		snprintf(finished.task, sizeof(finished.task), "%s", live->ref);
+		xn_publish_task_finished(tasks->core->bus, &finished);
+	}
 	tell_end_watchers(live);
 	live_free(live);
 }
@@ -335,8 +338,12 @@ void task_end(struct xn_tasks *tasks, const char *ref, struct xn_value *fields,
 	struct live *live = need_live(tasks, ref);
 	struct xn_row *row = task_pending(tasks, ref);
 
+	if (live && !row && !live->end) { /* its creation was refused, or a client removed it */
+		live_free(live);
+		live = NULL;
+	}
 	watch_end(tasks, live, done, arg);
-	if (!live || live->end || !row) { /* the first end wins */
+	if (!live || live->end) { /* the first end wins */
 		xn_value_unref(fields);
 		return;
 	}

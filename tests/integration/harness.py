@@ -1,0 +1,372 @@
+"""What all integration tests share: a daemon in a scratch folder, and clients that speak to it.
+
+Nothing here sleeps: a daemon is ready when it says so on stderr, and a change is waited for with
+event.from. Each wait has a deadline. Python 3, standard library.
+
+    XENOLITHD    the daemon to test; without it: build/xenolithd
+"""
+import contextlib
+import http.client
+import itertools
+import json
+import os
+import queue
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+import xmlrpc.client
+
+DEADLINE = float(os.environ.get("XN_TEST_DEADLINE", "30"))
+XENOLITHD = os.environ.get("XENOLITHD") or os.path.join(
+    os.path.dirname(__file__), "..", "..", "build", "xenolithd")
+PASSWORD = "correct horse battery staple"
+
+
+class Failure(Exception):
+    """An error of the API: code and parameters."""
+
+    def __init__(self, code, params):
+        super().__init__(code, params)
+        self.code = code
+        self.params = params
+
+
+# ---- the daemon ----
+
+class Daemon:
+    """One xenolithd on a loopback port and a Unix socket, in a state folder of its own."""
+
+    def __init__(self, *options):
+        self.folder = tempfile.mkdtemp(prefix="xn-test-")
+        self.state = os.path.join(self.folder, "state")
+        self.socket = os.path.join(self.folder, "xapi")
+        self.password_file = os.path.join(self.folder, "password")
+        self.options = options
+        self.process = None
+        self.log = []
+        self.clients = []
+        self.address = None  # (host, port)
+        with open(self.password_file, "w", encoding="utf-8") as out:
+            out.write(PASSWORD + "\n")
+
+    def start(self):
+        port = self.address[1] if self.address else 0  # clients find it again after a restart
+        self.process = subprocess.Popen(
+            [XENOLITHD, "--state-dir", self.state, "--hypervisor", "sim",
+             "--http", f"127.0.0.1:{port}", "--socket", self.socket,
+             "--password-file", self.password_file, *self.options],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            text=True, errors="replace")
+        ready = queue.Queue()
+        threading.Thread(target=self._read_log, args=(self.process.stderr, ready),
+                         daemon=True).start()
+        try:
+            line = ready.get(timeout=DEADLINE)
+        except queue.Empty:
+            line = None
+        found = re.search(r"serves .*?127\.0\.0\.1:(\d+)", line or "")
+        if not found:
+            self.kill()
+            raise AssertionError("the daemon did not start:\n" + self.log_text())
+        self.address = ("127.0.0.1", int(found.group(1)))
+        return self
+
+    def _read_log(self, stream, ready):
+        for line in stream:
+            self.log.append(line)
+            if " serves " in line:
+                ready.put(line)
+        ready.put(None)
+        stream.close()
+
+    def log_text(self):
+        return "".join(self.log[-200:])
+
+    def kill(self):
+        """SIGKILL: what a crash leaves."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def stop(self):
+        """SIGTERM. Returns the exit status."""
+        process, self.process = self.process, None
+        if not process:
+            return None
+        process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(timeout=DEADLINE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError("the daemon did not stop:\n" + self.log_text()) from None
+
+    def crash_and_restart(self):
+        self.kill()
+        return self.start()
+
+    def restart(self):
+        self.stop()
+        return self.start()
+
+    def clear(self):
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def url(self):
+        return "http://%s:%d" % self.address
+
+    def json(self):
+        return JsonClient(self.address, self.clients)
+
+    def xml(self):
+        return XmlClient(self.address, self.clients)
+
+    def local(self):
+        """JSON-RPC over the Unix socket."""
+        return JsonClient(self.socket, self.clients)
+
+    def close_clients(self):
+        while self.clients:
+            self.clients.pop().close()
+
+    def client(self):
+        """A JSON-RPC client that has logged in."""
+        client = self.json()
+        client.login()
+        return client
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path, timeout):
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+# ---- clients ----
+
+class Client:
+    """One keep-alive connection. client("VM.get_all", ...) adds the session by itself."""
+
+    content_type = path = None
+
+    def __init__(self, address, family):
+        self.address = address
+        self.timeout = 4 * DEADLINE
+        self.family = family  # all clients of the test, so that it can close them
+        family.append(self)
+        self.session = None
+        self.connection = None
+
+    def connect(self):
+        if isinstance(self.address, str):
+            return UnixConnection(self.address, self.timeout)
+        return http.client.HTTPConnection(*self.address, timeout=self.timeout)
+
+    def send(self, body):
+        if self.connection is None:
+            self.connection = self.connect()
+        try:
+            self.connection.request("POST", self.path, body, {"Content-Type": self.content_type})
+        except BaseException:
+            self.close()
+            raise
+
+    def receive(self):
+        try:
+            response = self.connection.getresponse()
+            data = response.read()
+        except BaseException:
+            self.close()
+            raise
+        if response.status != 200:
+            raise AssertionError(f"HTTP status {response.status}: {data[:200]!r}")
+        if response.getheader("Content-Type") != self.content_type:
+            raise AssertionError(f"content type {response.getheader('Content-Type')!r}")
+        return data
+
+    def close(self):
+        if self.connection:
+            self.connection.close()
+        self.connection = None
+
+    def encode(self, method, params):
+        raise NotImplementedError
+
+    def decode(self, data):
+        raise NotImplementedError
+
+    def raw(self, method, *params):
+        """The call as it is: no session is added."""
+        self.send(self.encode(method, params))
+        return self.decode(self.receive())
+
+    def login(self, user="root", password=PASSWORD, *more):
+        self.session = self.raw("session.login_with_password", user, password, *more)
+        return self.session
+
+    def logout(self):
+        self.raw("session.logout", self.session)
+        self.session = None
+
+    def __call__(self, method, *params):
+        return self.raw(method, self.session, *params)
+
+    def begin(self, method, *params):
+        """Sends the call; its answer is read by finish(). For calls that block."""
+        self.send(self.encode(method, (self.session, *params)))
+
+    def finish(self):
+        return self.decode(self.receive())
+
+    def another(self):
+        """A second connection with the same session, for calls that block."""
+        other = type(self)(self.address, self.family)
+        other.session = self.session
+        return other
+
+
+class JsonClient(Client):
+    content_type = "application/json"
+    path = "/jsonrpc"
+    ids = itertools.count(1)
+    call_id = None
+
+    def encode(self, method, params):
+        self.call_id = next(self.ids)
+        return json.dumps({"jsonrpc": "2.0", "method": method, "params": params,
+                           "id": self.call_id})
+
+    def decode(self, data):
+        reply = json.loads(data)
+        if reply["id"] != self.call_id or reply["jsonrpc"] != "2.0":
+            raise AssertionError(f"another call's reply: {reply}")
+        if "error" in reply:
+            raise Failure(reply["error"]["message"], reply["error"]["data"])
+        return reply["result"]
+
+
+class XmlClient(Client):
+    content_type = "text/xml"
+    path = "/"
+
+    def encode(self, method, params):
+        return xmlrpc.client.dumps(params, method, allow_none=True)
+
+    def decode(self, data):
+        (reply,), _ = xmlrpc.client.loads(data)
+        if not isinstance(reply, dict) or "Status" not in reply:
+            return reply
+        if reply["Status"] != "Success":
+            raise Failure(reply["ErrorDescription"][0], reply["ErrorDescription"][1:])
+        return reply["Value"]
+
+
+# ---- waiting ----
+
+class Events:
+    """event.from in a loop, on a connection of its own."""
+
+    def __init__(self, client, classes=("*",), token=None):
+        self.client = client.another()
+        self.classes = list(classes)
+        self.token = token
+        self.seen = []
+        if token is None:  # from now on
+            self.token = self.ask("", 0)["token"]
+
+    def ask(self, token, timeout):
+        return self.client("event.from", self.classes, token, float(timeout))
+
+    def next(self, timeout=DEADLINE):
+        """One answer: its events. Empty when the time is over."""
+        reply = self.ask(self.token, timeout)
+        self.token = reply["token"]
+        self.seen += reply["events"]
+        return reply["events"]
+
+    def wait(self, wanted, timeout=DEADLINE):
+        """The first event for which wanted(event) holds."""
+        end = time.monotonic() + timeout
+        while (left := end - time.monotonic()) > 0:
+            for event in self.next(left):
+                if wanted(event):
+                    return event
+        raise AssertionError("no such event; the last ones: "
+                             + "\n".join(map(brief, self.seen[-20:])))
+
+    def wait_for(self, ref, timeout=DEADLINE, **fields):
+        """Until the object's snapshot has these values."""
+        def wanted(event):
+            snapshot = event.get("snapshot", {})
+            return event["ref"] == ref and all(snapshot.get(k) == v for k, v in fields.items())
+        return self.wait(wanted, timeout)["snapshot"]
+
+
+def brief(event):
+    return f"{event['operation']} {event['class']} {event['ref']}"
+
+
+def wait_for_task(client, task, timeout=DEADLINE):
+    """The finished task's record."""
+    events = Events(client, ["task/" + task], token="")
+    return events.wait(lambda e: e["operation"] != "del" and e["snapshot"]["status"] != "pending",
+                       timeout)["snapshot"]
+
+
+def begin(client, method, *params):
+    """
+    The call sent on a connection of its own, and certainly met by the daemon: bytes on a loopback
+    connection are there once they are sent, and it has since answered two later ones.
+    """
+    blocked = client.another()
+    blocked.begin(method, *params)
+    for _ in range(2):
+        client("session.get_uuid", client.session)
+    return blocked
+
+
+# ---- test cases ----
+
+class TestCase(unittest.TestCase):
+    """One daemon for all tests of the class; restart it only in classes of their own."""
+
+    daemon_options = ()
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Daemon(*cls.daemon_options)
+        cls.addClassCleanup(cls.daemon.clear)
+        cls.daemon.start()
+
+    def setUp(self):
+        if self.daemon.process is None or self.daemon.process.poll() is not None:
+            self.fail("the daemon is gone:\n" + self.daemon.log_text())
+        self.addCleanup(self.daemon.close_clients)
+        self.client = self.daemon.client()
+
+    @contextlib.contextmanager
+    def fails(self, code, *params):
+        """The call inside must fail with this code; with these parameters if any are given."""
+        with self.assertRaises(Failure) as caught:
+            yield caught
+        self.assertEqual(caught.exception.code, code)
+        if params:
+            self.assertEqual(caught.exception.params, list(params))
+
+
+def main():
+    unittest.main(verbosity=2)

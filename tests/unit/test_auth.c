@@ -1,0 +1,328 @@
+/* Sessions, their collection, roles. */
+#include "tests/unit/cmocka_all.h"
+
+#include "modules/auth/auth.h"
+#include "tests/unit/api_fixture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static struct xn_auth *auth_of(struct api *api)
+{
+	return xn_module_state(&api->core, "auth");
+}
+
+static bool is_valid(struct api *api, const char *secret)
+{
+	struct xn_caller caller = {0};
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+
+	if (xn_auth_session(auth_of(api), secret, &caller, &err) == 0)
+		return true;
+	assert_string_equal(err.code, "SESSION_INVALID");
+	assert_string_equal(err.params[0], secret);
+	return false;
+}
+
+static void log_in(struct api *api, const char *user, const char *originator, char secret[48])
+{
+	xn_auth_login_as(auth_of(api), user, XN_ROLE_VM_ADMIN, false, originator, secret);
+	api_turn(api);
+}
+
+static struct xn_row *row_of(struct api *api, const char *secret)
+{
+	const char *ref = xn_auth_session_ref(auth_of(api), secret);
+
+	return ref ? xn_db_get(api->db, XN_CLASS_session, ref) : NULL;
+}
+
+static void a_row_is_not_named_by_the_secret(void **state)
+{
+	struct api *api = *state;
+
+	assert_string_not_equal(api->secret, api->root.session);
+	assert_non_null(xn_db_get(api->db, XN_CLASS_session, api->root.session));
+	assert_null(xn_db_get(api->db, XN_CLASS_session, api->secret));
+	assert_false(is_valid(api, api->root.session));
+}
+
+static void secret_and_row_reference_both_find_the_row(void **state)
+{
+	struct api *api = *state;
+
+	assert_string_equal(xn_auth_session_ref(auth_of(api), api->secret), api->root.session);
+	assert_string_equal(xn_auth_session_ref(auth_of(api), api->root.session),
+			    api->root.session);
+	assert_null(xn_auth_session_ref(auth_of(api), "OpaqueRef:NULL"));
+}
+
+static void a_session_keeps_its_role_over_a_restart(void **state)
+{
+	struct api *api = *state;
+	struct xn_error err = {0};
+	struct xn_caller caller = {0};
+	char secret[48];
+
+	log_in(api, "alice", "", secret);
+	api_restart(api);
+	assert_int_equal(xn_auth_session(auth_of(api), secret, &caller, &err), 0);
+	assert_int_equal(caller.role, XN_ROLE_VM_ADMIN);
+	assert_false(caller.is_superuser);
+	assert_string_equal(caller.user, "alice");
+	assert_int_equal(xn_auth_session(auth_of(api), api->secret, &caller, &err), 0);
+	assert_true(caller.is_superuser);
+}
+
+static void a_session_unused_for_a_day_goes(void **state)
+{
+	struct api *api = *state;
+	char idle[48], busy[48];
+
+	log_in(api, "alice", "", idle);
+	log_in(api, "alice", "", busy);
+	for (int hour = 0; hour < 25; hour++) {
+		assert_true(is_valid(api, busy));
+		api_run(api, 3600);
+	}
+	assert_false(is_valid(api, idle));
+	assert_null(row_of(api, idle));
+	assert_true(is_valid(api, busy));
+}
+
+static void a_day_counts_over_a_restart_too(void **state)
+{
+	struct api *api = *state;
+	char idle[48], ref[48];
+
+	log_in(api, "alice", "", idle);
+	snprintf(ref, sizeof(ref), "%s", xn_row_ref(row_of(api, idle)));
+	api_run(api, 20 * 3600);
+	api_restart(api);
+	api_run(api, 3 * 3600);
+	assert_non_null(xn_db_get(api->db, XN_CLASS_session, ref));
+	api_run(api, 2 * 3600);
+	assert_null(xn_db_get(api->db, XN_CLASS_session, ref));
+}
+
+static void last_active_is_written_every_ten_minutes_only(void **state)
+{
+	struct api *api = *state;
+	char secret[48];
+	uint64_t stamp;
+
+	log_in(api, "alice", "", secret);
+	stamp = xn_row_modified(row_of(api, secret));
+	api_run(api, 590);
+	assert_true(is_valid(api, secret));
+	api_turn(api);
+	assert_int_equal(xn_row_modified(row_of(api, secret)), stamp);
+	api_run(api, 20);
+	assert_true(is_valid(api, secret));
+	api_turn(api);
+	assert_true(xn_row_modified(row_of(api, secret)) > stamp);
+}
+
+static void give_pending_task(struct api *api, const char *secret)
+{
+	struct xn_value *fields = xn_map_new();
+
+	xn_map_put_string(&fields, "session", xn_auth_session_ref(auth_of(api), secret));
+	xn_map_put_string(&fields, "status", "pending");
+	xn_map_put(&fields, "xn_made_by_client", xn_bool(true));
+	xn_map_put(&fields, "created", xn_datetime(xn_wall_s(api->core.loop) + 86400));
+	xn_db_create(api->db, XN_CLASS_task, NULL, fields);
+	xn_value_unref(fields);
+	api_turn(api);
+}
+
+static void a_session_with_a_running_task_stays(void **state)
+{
+	struct api *api = *state;
+	char secret[48];
+
+	log_in(api, "alice", "", secret);
+	give_pending_task(api, secret);
+	api_run(api, 25 * 3600);
+	assert_true(is_valid(api, secret));
+}
+
+static unsigned count_of(struct api *api, const char *originator)
+{
+	unsigned n = 0;
+
+	for (struct xn_row *row = xn_db_first(api->db, XN_CLASS_session); row;
+	     row = xn_db_next(api->db, row))
+		n += strcmp(xn_row_string(row, XN_session_originator), originator) == 0;
+	return n;
+}
+
+static void each_group_has_its_own_limit(void **state)
+{
+	struct api *api = *state;
+	char first[48], other[48], secret[48];
+
+	log_in(api, "root", "", first);
+	log_in(api, "root", "another program", other);
+	for (int i = 0; i < 650; i++) {
+		log_in(api, "root", "", secret);
+		log_in(api, "root", "one program", secret);
+	}
+	api_run(api, 31);
+	assert_int_equal(count_of(api, ""), 400);
+	assert_int_equal(count_of(api, "one program"), 500);
+	assert_int_equal(count_of(api, "another program"), 1);
+	assert_false(is_valid(api, first));
+	assert_true(is_valid(api, other));
+	assert_true(is_valid(api, secret));
+}
+
+static void logins_without_a_pause_are_bounded_too(void **state)
+{
+	struct api *api = *state;
+	char secret[48];
+
+	for (int i = 0; i < 2000; i++)
+		log_in(api, "root", "a loop", secret);
+	assert_true(count_of(api, "a loop") <= 600);
+}
+
+static void long_texts_are_cut_between_characters(void **state)
+{
+	struct api *api = *state;
+	char text[601], secret[48];
+	const char *kept;
+
+	for (int i = 0; i < 300; i++)
+		memcpy(text + 2 * i, "\xc3\xa9", 3);
+	text[0] = 'x'; /* so that a cut at 256 would split a character */
+	memmove(text + 1, text + 2, 599);
+	log_in(api, "alice", text, secret);
+	kept = xn_row_string(row_of(api, secret), XN_session_originator);
+	assert_int_equal(strlen(kept), 255);
+	assert_true(xn_text_is_valid(kept, strlen(kept)));
+}
+
+/* ---- passwords ---- */
+
+static void the_right_password_logs_in(void **state)
+{
+	struct api *api = *state;
+	char *reply = api_do(api, "session.login_with_password", "[\"root\", \"secret\"]");
+
+	reply[strlen(reply) - 1] = '\0';
+	assert_true(is_valid(api, reply + 1));
+	free(reply);
+}
+
+static void a_wrong_password_does_not(void **state)
+{
+	struct api *api = *state;
+	struct xn_error err = {0};
+
+	api_fail(api, "session.login_with_password", "[\"root\", \"Secret\"]",
+		 "SESSION_AUTHENTICATION_FAILED", &err);
+	assert_string_equal(err.params[0], "root");
+	xn_error_clear(&err);
+	api_fail(api, "session.login_with_password", "[\"\", \"secret\"]",
+		 "SESSION_AUTHENTICATION_FAILED", NULL);
+}
+
+static void a_trusted_socket_needs_none(void **state)
+{
+	struct api *api = *state;
+	struct xn_caller caller = {.is_trusted_socket = true};
+	struct api_call call;
+
+	api_begin_as(api, &call, &caller, "session.login_with_password", "[\"\", \"\"]");
+	api_wait(api, &call.done);
+	assert_non_null(call.json);
+	api_call_clear(&call);
+}
+
+static void a_changed_password_counts_at_once(void **state)
+{
+	struct api *api = *state;
+
+	free(api_do(api, "session.change_password", "[\"secret\", \"other\"]"));
+	api_fail(api, "session.login_with_password", "[\"root\", \"secret\"]",
+		 "SESSION_AUTHENTICATION_FAILED", NULL);
+	free(api_do(api, "session.login_with_password", "[\"root\", \"other\"]"));
+}
+
+/* ---- roles ---- */
+
+static void a_role_may_what_lesser_roles_may(void **state)
+{
+	struct api *api = *state;
+	const struct xn_method *start = xn_method_find("VM.start"); /* vm-operator */
+	struct xn_caller caller;
+	char secret[48];
+
+	for (int role = XN_ROLE_POOL_ADMIN; role < XN_ROLE_COUNT; role++) {
+		struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+		int expected = role <= XN_ROLE_VM_OPERATOR ? 0 : -1;
+
+		api_log_in(api, "alice", (enum xn_role)role, &caller, secret);
+		assert_int_equal(xn_auth_permit(&caller, start, NULL, &err), expected);
+		if (expected == 0)
+			continue;
+		assert_string_equal(err.code, "RBAC_PERMISSION_DENIED");
+		assert_string_equal(err.params[0], "vm.start");
+		assert_non_null(strstr(err.params[1], "pool-admin, pool-operator, vm-power-admin, "
+						      "vm-admin, vm-operator)"));
+	}
+}
+
+static void local_root_calls_are_for_superusers(void **state)
+{
+	struct api *api = *state;
+	const struct xn_method *change = xn_method_find("session.change_password");
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+	struct xn_caller caller;
+	char secret[48];
+
+	api_log_in(api, "alice", XN_ROLE_POOL_ADMIN, &caller, secret);
+	assert_int_equal(xn_auth_permit(&caller, change, NULL, &err), -1);
+	assert_int_equal(xn_auth_permit(&api->root, change, NULL, &err), 0);
+}
+
+static void some_keys_of_a_map_need_another_role(void **state)
+{
+	struct api *api = *state;
+	const struct xn_method *add = xn_method_find("task.add_to_other_config");
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+	struct xn_caller reader;
+	char secret[48];
+
+	api_log_in(api, "bob", XN_ROLE_READ_ONLY, &reader, secret);
+	assert_int_equal(xn_auth_permit(&reader, add, "anything", &err), 0);
+	assert_int_equal(xn_auth_permit(&reader, add, "applies_to", &err), -1);
+	assert_string_equal(err.params[0], "task.add_to_other_config/key:applies_to");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, api_setup, api_teardown)
+		TEST(a_row_is_not_named_by_the_secret),
+		TEST(secret_and_row_reference_both_find_the_row),
+		TEST(a_session_keeps_its_role_over_a_restart),
+		TEST(a_session_unused_for_a_day_goes),
+		TEST(a_day_counts_over_a_restart_too),
+		TEST(last_active_is_written_every_ten_minutes_only),
+		TEST(a_session_with_a_running_task_stays),
+		TEST(each_group_has_its_own_limit),
+		TEST(logins_without_a_pause_are_bounded_too),
+		TEST(long_texts_are_cut_between_characters),
+		TEST(the_right_password_logs_in),
+		TEST(a_wrong_password_does_not),
+		TEST(a_trusted_socket_needs_none),
+		TEST(a_changed_password_counts_at_once),
+		TEST(a_role_may_what_lesser_roles_may),
+		TEST(local_root_calls_are_for_superusers),
+		TEST(some_keys_of_a_map_need_another_role),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
