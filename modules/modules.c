@@ -5,9 +5,12 @@
 #include "modules/console/console.h"
 #include "modules/db/db.h"
 #include "modules/event/event.h"
+#include "modules/host/host.h"
 #include "modules/message/message.h"
+#include "modules/network/network.h"
 #include "modules/operation/operation.h"
 #include "modules/records/records.h"
+#include "modules/storage/storage.h"
 #include "modules/task/task.h"
 #include "modules/updates/updates.h"
 #include "modules/xenstore/xenstore.h"
@@ -18,9 +21,12 @@ const struct xn_module *const xn_module_list[] = {
 	&xn_console_module,
 	&xn_db_module,
 	&xn_event_module,
+	&xn_host_module,
 	&xn_message_module,
+	&xn_network_module,
 	&xn_operation_module,
 	&xn_records_module,
+	&xn_storage_module,
 	&xn_task_module,
 	&xn_updates_module,
 	&xn_xenstore_module,

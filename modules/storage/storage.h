@@ -1,6 +1,9 @@
 /*
- * Storage: SRs, PBDs, VDIs, SM records. An SR type is an ops struct (sr_file.c, sr_iso.c); its calls
- * may be long and are answered later from the loop.
+ * Storage: SRs, PBDs, VDIs, SM records. An SR type is an ops struct (sr_ops.h); its calls may be long
+ * and are answered later from the loop.
+ *
+ * The functions below take no operation on the VDI: whoever calls them holds the VDI already (the
+ * step table of VM.clone takes `clone` on each disk). The API calls of the same names do take it.
  */
 #ifndef XN_STORAGE_H
 #define XN_STORAGE_H
@@ -17,22 +20,42 @@ static inline struct xn_storage *xn_storage_of(struct xn_core *core)
 }
 
 typedef void xn_storage_done(const struct xn_error *err, void *arg); /* err NULL: success */
+/* @new_vdi: the reference; "" on failure, and then nothing of the disk is left. */
+typedef void xn_storage_made(const struct xn_error *err, const char *new_vdi, void *arg);
+
+/*
+ * A new VDI: blank, or with the content of another. All members are borrowed for the call. The
+ * row appears when the image is complete, and done comes when both survive power loss.
+ */
+struct xn_vdi_plan {
+	const char *ref; /* the new VDI's reference, chosen beforehand by who must find it again after
+			  * a crash (to destroy it); NULL: any */
+	const char *source;	       /* VDI whose content and fields it gets; NULL: blank */
+	const char *sr;		       /* NULL: the source's, else @record's */
+	const struct xn_value *record; /* VDI fields (wire names) that win over the source's; NULL */
+	bool snapshot;		       /* a snapshot of @source, else a disk of its own */
+	void (*progress)(double fraction, void *arg); /* may be NULL */
+};
+/* Return: a handle for cancel, valid until @done. */
+struct xn_vdi_make;
+struct xn_vdi_make *xn_storage_make_vdi(struct xn_storage *st, const struct xn_vdi_plan *plan,
+					xn_storage_made *done, void *arg);
+/* Ends with TASK_CANCELLED soon, or with success when it is too late. done() still comes. */
+void xn_storage_cancel_make(struct xn_vdi_make *make);
 
 /*
  * For VM.clone, provision, copy: the new VDI's reference in the callback ("" on failure). @name may be
  * NULL: as the source's. Copy-on-write where the file system can, else a sparse copy in a worker.
  */
 void xn_storage_clone_vdi(struct xn_storage *st, const char *vdi, const char *name, bool snapshot,
-			  void (*done)(const struct xn_error *err, const char *new_vdi, void *arg),
-			  void *arg);
+			  xn_storage_made *done, void *arg);
 void xn_storage_copy_vdi(struct xn_storage *st, const char *vdi, const char *sr,
-			 void (*progress)(double fraction, void *arg),
-			 void (*done)(const struct xn_error *err, const char *new_vdi, void *arg),
+			 void (*progress)(double fraction, void *arg), xn_storage_made *done,
 			 void *arg);
 /* @record: map of VDI fields (SR, virtual_size, name_label, type ...), borrowed. */
 void xn_storage_create_vdi(struct xn_storage *st, const struct xn_value *record,
-			   void (*done)(const struct xn_error *err, const char *new_vdi, void *arg),
-			   void *arg);
+			   xn_storage_made *done, void *arg);
+/* Row and image, and the rows of VBDs that are not attached. A VDI that is gone: success. */
 void xn_storage_destroy_vdi(struct xn_storage *st, const char *vdi, xn_storage_done *done, void *arg);
 /*
  * Ready for a domain: path and format of the image, borrowed strings valid in the callback.

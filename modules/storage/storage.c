@@ -1,0 +1,201 @@
+/* The storage module: start, stop, and what it does unasked; see storage.h. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "modules/storage/storage_internal.h"
+
+enum { BACKGROUND_US = 30 * 1000 * 1000, QUICK_WORKERS = 4, COPY_WORKERS = 2 };
+
+const char *xn_storage_default_sr(struct xn_storage *st)
+{
+	const struct xn_row *pool = xn_db_get(st->db, XN_CLASS_pool, xn_host_pool(st->host));
+
+	return pool ? xn_row_string(pool, XN_pool_default_SR) : XN_NULL_REF;
+}
+
+/* ---- looking at SRs unasked: at the start, and now and then ---- */
+
+struct look {
+	struct xn_list link; /* st->looks */
+	struct xn_storage *st;
+	char sr[XN_REF_LEN];
+	bool detach; /* at the start: what cannot be reached is not attached */
+};
+
+static void on_looked(const struct xn_error *err, void *arg)
+{
+	struct look *look = arg;
+	struct xn_storage *st = look->st;
+	struct xn_row *sr = xn_db_get(st->db, XN_CLASS_SR, look->sr);
+	struct xn_error ignored = {0};
+	struct xn_sr_binding binding = {0};
+
+	if (err)
+		xn_log_warn(st->core->log, "storage", "cannot read SR %s: %s: %s", look->sr,
+			    err->code, err->n_params ? err->params[err->n_params - 1] : "");
+	if (err && look->detach && sr && xn_db_writable(st->db) == 0 &&
+	    xn_sr_bind(st, sr, &binding, &ignored) == 0) {
+		xn_db_set_bool(st->db, binding.pbd, XN_PBD_currently_attached, false);
+		xn_operation_refresh(st->operations, sr);
+	}
+	xn_sr_binding_clear(&binding);
+	xn_error_clear(&ignored);
+	xn_list_remove(&look->link);
+	free(look);
+}
+
+static void look_at(struct xn_storage *st, const struct xn_row *sr, bool adopt, bool detach)
+{
+	struct look *look = xn_calloc(1, sizeof(*look));
+
+	look->st = st;
+	look->detach = detach;
+	snprintf(look->sr, sizeof(look->sr), "%s", xn_row_ref(sr));
+	xn_list_push(&st->looks, &look->link);
+	xn_sr_scan(st, look->sr, adopt, on_looked, look);
+}
+
+static bool wants_scans(const struct xn_row *sr)
+{
+	const char *auto_scan = xn_row_map_string(sr, XN_SR_other_config, "auto-scan");
+
+	return (auto_scan && strcmp(auto_scan, "true") == 0) ||
+	       xn_row_map_string(sr, XN_SR_other_config, "dirty");
+}
+
+static bool is_attached(struct xn_storage *st, const struct xn_row *sr)
+{
+	struct xn_error ignored = {0};
+	struct xn_sr_binding binding = {0};
+	bool attached = xn_sr_bind(st, sr, &binding, &ignored) == 0;
+
+	xn_sr_binding_clear(&binding);
+	xn_error_clear(&ignored);
+	return attached;
+}
+
+/* A look changes no row before it comes back, so the walk is safe. */
+static void look_at_all(struct xn_storage *st, bool starting)
+{
+	for (struct xn_row *sr = xn_db_first(st->db, XN_CLASS_SR); sr; sr = xn_db_next(st->db, sr)) {
+		bool busy = xn_map_len(xn_row_get(sr, XN_SR_current_operations)) > 0;
+
+		if (!is_attached(st, sr) || (!starting && (busy || !wants_scans(sr))))
+			continue;
+		look_at(st, sr, wants_scans(sr), starting);
+	}
+}
+
+static void on_background(struct xn_timer *timer)
+{
+	struct xn_storage *st = xn_container_of(timer, struct xn_storage, background);
+
+	/* One round at a time, however slow the disks are. */
+	if (xn_list_empty(&st->looks) && xn_db_writable(st->db) == 0)
+		look_at_all(st, false);
+	xn_timer_arm(st->core->loop, &st->background, BACKGROUND_US, on_background);
+}
+
+/* ---- module ---- */
+
+/* Guests' disks are handed on as paths, so a folder named from the working folder will not do. */
+static char *absolute(const char *path)
+{
+	char *here, *full;
+
+	if (path[0] == '/')
+		return xn_strdup(path);
+	here = getcwd(NULL, 0);
+	full = xn_asprintf("%s/%s", here ? here : "", path);
+	free(here);
+	return full;
+}
+
+static int storage_init(struct xn_core *core, void **state_out, struct xn_error *err)
+{
+	struct xn_storage *st = xn_calloc(1, sizeof(*st));
+	const struct xn_method_impl *const tables[] = {xn_vdi_methods, xn_sr_methods};
+
+	st->core = core;
+	xn_list_init(&st->requests);
+	xn_list_init(&st->makes);
+	xn_list_init(&st->removals);
+	xn_list_init(&st->datapaths);
+	xn_list_init(&st->use_changes);
+	xn_list_init(&st->scans);
+	xn_list_init(&st->waits);
+	xn_list_init(&st->looks);
+	*state_out = st;
+	for (unsigned i = 0; i < XN_ARRAY_SIZE(tables); i++)
+		for (const struct xn_method_impl *impl = tables[i]; impl->name; impl++)
+			if (xn_methods_add(core->methods, impl, st, err) < 0)
+				return -1;
+	return 0;
+}
+
+static void register_kinds(struct xn_storage *st, const struct xn_op_kind *const *kinds)
+{
+	for (; *kinds; kinds++)
+		xn_operation_register_kind(st->operations, *kinds, NULL, NULL, NULL, NULL);
+}
+
+static int storage_start(void *state, struct xn_error *err)
+{
+	struct xn_storage *st = state;
+	struct xn_core *core = st->core;
+
+	st->db = xn_db_of(core);
+	st->host = xn_host_of(core);
+	st->operations = xn_operations_of(core);
+	st->state_dir = absolute(xn_config_string(core->config, "state-dir"));
+	st->quick = xn_pool_new(core->loop, "storage", QUICK_WORKERS);
+	st->copies = xn_pool_new(core->loop, "copy", COPY_WORKERS);
+	xn_storage_register_rules(st->operations);
+	register_kinds(st, xn_vdi_op_kinds);
+	register_kinds(st, xn_sr_op_kinds);
+	xn_storage_refresh_sm(st);
+	if (xn_host_is_first_start(st->host))
+		xn_storage_make_first_rows(st);
+	look_at_all(st, true);
+	xn_timer_arm(core->loop, &st->background, BACKGROUND_US, on_background);
+	return 0;
+}
+
+/* Nobody is told about what is under way; the next start finds it by its file names. */
+static void storage_stop(void *state)
+{
+	struct xn_storage *st = state;
+	struct xn_list *node;
+
+	xn_timer_cancel(&st->background);
+	xn_list_each(request, &st->requests) {
+		struct xn_sr_request *rq = xn_list_entry(request, struct xn_sr_request, link);
+
+		rq->done = NULL;
+		atomic_store(&rq->progress.stop, true);
+	}
+	xn_pool_free(st->copies);
+	xn_pool_free(st->quick);
+	xn_vdi_make_abandon(st);
+	xn_vdi_remove_abandon(st);
+	xn_datapath_abandon(st);
+	xn_sr_scan_abandon(st);
+	xn_storage_waits_abandon(st);
+	while ((node = xn_list_pop(&st->looks)))
+		free(xn_list_entry(node, struct look, link));
+	free(st->state_dir);
+	free(st);
+}
+
+static const char *const storage_needs[] = {"db", "host", "operation", "records", NULL};
+
+const struct xn_module xn_storage_module = {
+	.name = "storage",
+	.needs = storage_needs,
+	.init = storage_init,
+	.start = storage_start,
+	.stop = storage_stop,
+};
