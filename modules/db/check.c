@@ -161,25 +161,38 @@ static uint64_t hash_bytes(const void *data, size_t len)
 	return h * 0x9e3779b97f4a7c15u;
 }
 
-uint64_t xn_db_state_hash(const struct xn_db *db)
+static uint64_t hash_row(const struct xn_row *row, struct xn_buf *bytes)
+{
+	bytes->len = 0;
+	xn_put_string(bytes, xn_row_ref(row));
+	xn_put_fixed(bytes, row->created);
+	xn_put_fixed(bytes, row->modified);
+	for (unsigned f = 0; f < row->table->cls->n_fields; f++)
+		xn_put_value(bytes, row->fields[f]);
+	return hash_bytes(bytes->data, bytes->len);
+}
+
+static uint64_t hash_tombstone(const struct xn_tombstone *tomb, struct xn_buf *bytes)
+{
+	bytes->len = 0;
+	xn_put_string(bytes, tomb->ref);
+	xn_put_fixed(bytes, tomb->created);
+	xn_put_fixed(bytes, tomb->deleted);
+	return hash_bytes(bytes->data, bytes->len);
+}
+
+uint64_t xn_db_state_hash(struct xn_db *db)
 {
 	struct xn_buf bytes = {0};
-	uint64_t sum = hash_bytes(&db->generation, sizeof(db->generation));
+	uint64_t sum = 0; /* in any order */
 
 	for (int c = 0; c < XN_CLASS_COUNT; c++) {
-		const struct xn_table *table = &db->tables[c];
+		const struct xn_tombstone *tomb = xn_db_tombstone(db, c, NULL);
 
-		xn_list_each(link, &table->rows) {
-			const struct xn_row *row = xn_list_entry(link, struct xn_row, link);
-
-			bytes.len = 0;
-			xn_put_string(&bytes, xn_row_ref(row));
-			xn_put_fixed(&bytes, row->created);
-			xn_put_fixed(&bytes, row->modified);
-			for (unsigned f = 0; f < table->cls->n_fields; f++)
-				xn_put_value(&bytes, row->fields[f]);
-			sum += hash_bytes(bytes.data, bytes.len); /* in any order */
-		}
+		xn_list_each(link, &db->tables[c].rows)
+			sum += hash_row(xn_list_entry(link, struct xn_row, link), &bytes);
+		for (; tomb; tomb = xn_db_tombstone(db, c, tomb))
+			sum += hash_tombstone(tomb, &bytes);
 	}
 	xn_buf_clear(&bytes);
 	return sum;

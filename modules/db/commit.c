@@ -351,7 +351,10 @@ void xn_commit_turn(struct xn_db *db)
 
 static void on_turn_end(struct xn_turn_hook *hook)
 {
-	xn_commit_turn(xn_container_of(hook, struct xn_db, hook));
+	struct xn_db *db = xn_container_of(hook, struct xn_db, hook);
+
+	if (db->is_open)
+		xn_commit_turn(db);
 }
 
 void xn_commit_init(struct xn_db *db)

@@ -103,6 +103,7 @@ static int db_start(void *state, struct xn_error *err)
 
 	if (open_store(db, err) < 0)
 		return -1;
+	db->is_open = true;
 	begin(db);
 	xn_commit_turn(db);
 	/* A new range must survive power loss before a client can be given a token of it. */
@@ -119,13 +120,15 @@ static int db_start(void *state, struct xn_error *err)
 void xn_db_close(struct xn_db *db)
 {
 	struct xn_store *store = db->store;
-	bool clean;
+	bool clean = db->is_open;
 
 	if (!store)
 		return;
-	xn_commit_turn(db);
+	if (db->is_open)
+		xn_commit_turn(db);
+	db->is_open = false;
 	xn_commit_clear(db);
-	clean = !db->error && store->ops->flush(store) == 0;
+	clean = clean && !db->error && store->ops->flush(store) == 0;
 	store->ops->close(store, clean);
 	db->store = NULL;
 }

@@ -133,7 +133,7 @@ void xn_db_close(struct xn_db *db);
 /* ---- housekeeping ---- */
 /* Proves types, uniqueness, relations of all rows; one line in @report for each thing wrong. */
 unsigned xn_db_check(struct xn_db *db, struct xn_buf *report);
-/* Order-independent hash of all rows and stamps, for simulation. */
-uint64_t xn_db_state_hash(const struct xn_db *db);
+/* Order-independent hash of all rows, stamps and tombstones, for simulation. */
+uint64_t xn_db_state_hash(struct xn_db *db);
 
 #endif

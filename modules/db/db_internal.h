@@ -133,6 +133,7 @@ struct xn_db {
 	struct xn_job release; /* runs waits that need no more waiting */
 	struct xn_timer lazy_sync, checkpoint, reopen;
 	int error; /* the store refuses: -errno; 0: fine */
+	bool is_open; /* the store was read whole */
 	bool loading; /* rows come in no order */
 	char last_boot[40];
 };

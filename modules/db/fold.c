@@ -195,7 +195,7 @@ static int fold_create(struct xn_fold *fold, const struct xn_tx_entry *entry)
 	return rc;
 }
 
-/* SET and STAMP; a row that is gone again already is left alone. */
+/* SET and STAMP; a row that is gone already is left alone. */
 static int fold_change(struct xn_fold *fold, const struct xn_tx_entry *entry)
 {
 	struct xn_row_head head;
@@ -219,16 +219,14 @@ static void put_big_endian(unsigned char key[8], uint64_t n)
 		key[i] = (unsigned char)(n >> (56 - 8 * i));
 }
 
-static int fold_delete(struct xn_fold *fold, const struct xn_tx_entry *entry)
+static int put_tombstone(struct xn_fold *fold, const struct xn_tx_entry *entry, uint32_t class_no)
 {
-	struct xn_tombstone_bytes tomb = {entry->class_no, entry->created, entry->stamp, ""};
+	struct xn_tombstone_bytes tomb = {class_no, entry->created, entry->stamp, ""};
 	struct xn_cursor ref = xn_cursor(entry->ref.data, entry->ref.len);
-	unsigned char key[8];
 	struct xn_buf bytes = {0};
-	int rc = delete_item(fold, XN_SPACE_ROWS, entry->ref.data, entry->ref.len);
+	unsigned char key[8];
+	int rc;
 
-	if (rc < 0 || !entry->created)
-		return rc;
 	if (xn_take_string(&ref, tomb.ref, sizeof(tomb.ref)) < 0)
 		return -EBADMSG;
 	put_big_endian(key, tomb.deleted);
@@ -236,6 +234,23 @@ static int fold_delete(struct xn_fold *fold, const struct xn_tx_entry *entry)
 	rc = put_item(fold, XN_SPACE_TOMBS, key, sizeof(key), bytes.data, bytes.len);
 	xn_buf_clear(&bytes);
 	return rc;
+}
+
+static int fold_delete(struct xn_fold *fold, const struct xn_tx_entry *entry)
+{
+	struct xn_row_head head;
+	struct xn_cursor row;
+	struct item *item;
+	int rc = get_item(fold, XN_SPACE_ROWS, entry->ref.data, entry->ref.len, &item);
+
+	if (rc < 0 || !item->present)
+		return rc;
+	item->present = false;
+	item->changed = true;
+	row = xn_cursor(item->value.data, item->value.len);
+	if (xn_take_row_head(&row, &head) < 0)
+		return -EBADMSG;
+	return entry->created ? put_tombstone(fold, entry, head.class_no) : 0;
 }
 
 /* ---- changes that wait ---- */

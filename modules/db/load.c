@@ -44,7 +44,7 @@ static int load_pairs(struct load *load, struct xn_row *row, struct xn_cursor *i
 		if (!xn_value_fits(xn_row_field(row, field)->type, v)) {
 			load->misfits++;
 			xn_value_unref(v);
-			continue;
+			v = xn_value_ref(row->table->defaults[field]);
 		}
 		xn_value_unref(row->fields[field]);
 		row->fields[field] = v;

@@ -62,6 +62,10 @@ int xn_names_load(struct xn_names *names, const void *bytes, size_t len)
 {
 	struct xn_cursor in = xn_cursor(bytes, len);
 
+	/* Numbers are for ever: a dictionary only grows. */
+	if (len < names->bytes.len ||
+	    (names->bytes.len && memcmp(bytes, names->bytes.data, names->bytes.len) != 0))
+		return -EBADMSG;
 	xn_names_clear(names);
 	xn_names_init(names);
 	while (in.at != in.end) {

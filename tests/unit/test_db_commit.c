@@ -1,0 +1,410 @@
+/* The two marks, changes that wait for their sync, crashes and a failing store: on a simulated disk. */
+#include "tests/unit/db_fixture.h"
+
+#include <errno.h>
+
+static void wait_visible(struct fixture *f, struct flag *flag)
+{
+	*flag = (struct flag){0};
+	xn_db_when_visible(f->db, &flag->wait, on_wait_flag);
+}
+
+static void wait_durable(struct fixture *f, struct flag *flag)
+{
+	*flag = (struct flag){0};
+	xn_db_when_durable(f->db, &flag->wait, on_wait_flag);
+}
+
+static struct xn_row *find_vm(struct fixture *f, const char *name)
+{
+	struct xn_row *row = xn_db_first(f->db, XN_CLASS_VM);
+
+	while (row && strcmp(xn_row_string(row, XN_VM_name_label), name) != 0)
+		row = xn_db_next(f->db, row);
+	return row;
+}
+
+static void what_is_visible_survives_a_kill(void **state)
+{
+	struct fixture *f = *state;
+	struct flag flag;
+	uint64_t generation;
+
+	a_vm(f, "one");
+	wait_visible(f, &flag);
+	assert_false(flag.told);
+	run_until(f, &flag.told);
+	assert_int_equal(flag.rc, 0);
+	generation = xn_db_generation(f->db);
+	crash(f, XN_CRASH_KILL);
+	assert_non_null(find_vm(f, "one"));
+	assert_int_equal(xn_db_generation(f->db), generation);
+}
+
+static void what_is_durable_survives_a_power_loss(void **state)
+{
+	struct fixture *f = *state;
+
+	a_vm(f, "one");
+	assert_int_equal(sync_all(f), 0);
+	crash(f, XN_CRASH_POWER);
+	assert_non_null(find_vm(f, "one"));
+}
+
+static void a_wait_with_nothing_to_wait_for_is_told_from_the_loop(void **state)
+{
+	struct fixture *f = *state;
+	struct flag visible, durable;
+
+	assert_int_equal(sync_all(f), 0);
+	wait_visible(f, &visible);
+	wait_durable(f, &durable);
+	assert_false(visible.told || durable.told);
+	run_until(f, &visible.told);
+	run_until(f, &durable.told);
+}
+
+static void a_cancelled_wait_is_not_told(void **state)
+{
+	struct fixture *f = *state;
+	struct flag flag;
+
+	a_vm(f, "one");
+	wait_durable(f, &flag);
+	xn_db_wait_cancel(&flag.wait);
+	assert_int_equal(sync_all(f), 0);
+	assert_false(flag.told);
+}
+
+static void many_turns_share_a_sync(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_sim_faults slow = {.sync_min_us = 100000, .sync_max_us = 100000};
+	struct flag flags[10];
+	int64_t begun = xn_now_us(f->core.loop);
+
+	xn_sim_disk_set_faults(f->disk, &slow);
+	for (int i = 0; i < 10; i++) {
+		a_vm(f, "x");
+		wait_durable(f, &flags[i]);
+		commit(f);
+	}
+	run_until(f, &flags[9].told);
+	assert_true(xn_now_us(f->core.loop) - begun <= 200000);
+}
+
+static void a_change_nobody_waits_for_becomes_durable_soon(void **state)
+{
+	struct fixture *f = *state;
+	int64_t begun = xn_now_us(f->core.loop);
+
+	a_vm(f, "one");
+	commit(f);
+	while (xn_db_durable_generation(f->db) < xn_db_generation(f->db))
+		xn_loop_turn(f->core.loop, 1000000);
+	assert_true(xn_now_us(f->core.loop) - begun <= XN_LAZY_SYNC_US + 10000);
+}
+
+/* ---- tokens ---- */
+
+static void a_token_beyond_what_a_power_loss_left_is_invalid(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t durable, lost;
+
+	a_vm(f, "one");
+	assert_int_equal(sync_all(f), 0);
+	durable = xn_db_generation(f->db) - 1;
+	for (int i = 0; i < 5; i++) {
+		a_vm(f, "two");
+		commit(f);
+	}
+	lost = xn_db_generation(f->db) - 1;
+	/* Whatever of the five is left, a lost token must not become valid by later changes. */
+	crash(f, XN_CRASH_POWER);
+	if (!find_vm(f, "two"))
+		assert_false(xn_db_token_is_valid(f->db, lost));
+	assert_true(xn_db_token_is_valid(f->db, durable));
+	assert_true(xn_db_generation(f->db) >= (uint64_t)1 << 32);
+	assert_true(xn_db_token_is_valid(f->db, xn_db_generation(f->db) - 1));
+	for (int i = 0; i < 10; i++)
+		a_vm(f, "three");
+	assert_true(xn_db_count(f->db, XN_CLASS_VM) == 16 || !xn_db_token_is_valid(f->db, lost));
+}
+
+static void skipped_ranges_are_kept_for_ever(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t lost;
+
+	a_vm(f, "one");
+	assert_int_equal(sync_all(f), 0);
+	lost = xn_db_generation(f->db) + 3;
+	for (int i = 0; i < 4; i++) {
+		crash(f, XN_CRASH_POWER);
+		a_vm(f, "more");
+		assert_int_equal(sync_all(f), 0);
+		restart(f);
+		assert_false(xn_db_token_is_valid(f->db, lost));
+		assert_true(xn_db_token_is_valid(f->db, xn_db_generation(f->db) - 1));
+	}
+	assert_true(xn_db_generation(f->db) > (uint64_t)4 << 32);
+}
+
+static void a_kill_skips_nothing(void **state)
+{
+	struct fixture *f = *state;
+
+	a_vm(f, "one");
+	commit(f);
+	crash(f, XN_CRASH_KILL);
+	assert_true(xn_db_generation(f->db) < 100);
+}
+
+/* ---- changes that wait ---- */
+
+struct later {
+	bool told;
+	int rc;
+};
+
+static void on_later(int rc, void *arg)
+{
+	struct later *later = arg;
+
+	later->told = true;
+	later->rc = rc;
+}
+
+static struct xn_value *renamed(const char *name)
+{
+	struct xn_value *fields = xn_map_new();
+
+	xn_map_put_string(&fields, "name_label", name);
+	return fields;
+}
+
+static void a_later_change_is_not_seen_before_it_is_durable(void **state)
+{
+	struct fixture *f = *state;
+	struct later later = {0};
+	struct xn_row *vm = a_vm(f, "one");
+	uint64_t generation;
+
+	assert_int_equal(sync_all(f), 0);
+	generation = xn_db_generation(f->db);
+	xn_db_set_later(f->db, xn_row_ref(vm), XN_CLASS_VM, renamed("two"), on_later, &later);
+	commit(f);
+	assert_string_equal(xn_row_string(vm, XN_VM_name_label), "one");
+	assert_int_equal(xn_db_generation(f->db), generation);
+	run_until(f, &later.told);
+	assert_int_equal(later.rc, 0);
+	assert_string_equal(xn_row_string(vm, XN_VM_name_label), "two");
+	assert_int_equal(xn_db_generation(f->db), generation + 1);
+}
+
+static void a_later_change_that_a_crash_caught_is_applied_at_the_start(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_row *vm = a_vm(f, "one");
+
+	assert_int_equal(sync_all(f), 0);
+	xn_db_set_later(f->db, xn_row_ref(vm), XN_CLASS_VM, renamed("two"), NULL, NULL);
+	commit(f);
+	crash(f, XN_CRASH_KILL);
+	assert_non_null(find_vm(f, "two"));
+	commit(f);
+	xn_db_set_string(f->db, find_vm(f, "two"), XN_VM_name_label, "three");
+	commit(f);
+	crash(f, XN_CRASH_KILL); /* it is done: not applied again */
+	assert_non_null(find_vm(f, "three"));
+}
+
+static void a_later_change_in_the_checkpoint_is_applied_too(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_sim_faults slow = {.sync_min_us = 100, .sync_max_us = 100};
+	struct xn_row *vm = a_vm(f, "one");
+
+	xn_sim_disk_set_faults(f->disk, &slow);
+	xn_db_set_later(f->db, xn_row_ref(vm), XN_CLASS_VM, renamed("two"), NULL, NULL);
+	commit(f);
+	f->core.store->ops->flush(f->core.store);
+	f->core.store->ops->close(f->core.store, true); /* folds it */
+	f->db->store = NULL;
+	restart(f);
+	assert_non_null(find_vm(f, "two"));
+	restart(f);
+	assert_non_null(find_vm(f, "two"));
+}
+
+static void a_later_change_of_a_row_that_went_is_told_so(void **state)
+{
+	struct fixture *f = *state;
+	struct later later = {0};
+	struct xn_row *vm = a_vm(f, "one");
+
+	commit(f);
+	xn_db_set_later(f->db, xn_row_ref(vm), XN_CLASS_VM, renamed("two"), on_later, &later);
+	xn_db_delete(f->db, vm);
+	run_until(f, &later.told);
+	assert_int_equal(later.rc, -ENOENT);
+	crash(f, XN_CRASH_KILL);
+	assert_int_equal(xn_db_count(f->db, XN_CLASS_VM), 0);
+}
+
+static void later_changes_of_a_row_keep_their_order(void **state)
+{
+	struct fixture *f = *state;
+	struct later first = {0}, second = {0};
+	struct xn_row *vm = a_vm(f, "one");
+
+	commit(f);
+	xn_db_set_later(f->db, xn_row_ref(vm), XN_CLASS_VM, renamed("two"), on_later, &first);
+	commit(f);
+	xn_db_set_later(f->db, xn_row_ref(vm), XN_CLASS_VM, renamed("three"), on_later, &second);
+	run_until(f, &second.told);
+	assert_true(first.told);
+	assert_string_equal(xn_row_string(vm, XN_VM_name_label), "three");
+}
+
+/* ---- a failing store ---- */
+
+static void fail_appends(struct fixture *f, bool on)
+{
+	struct xn_sim_faults faults = {.sync_min_us = 50, .sync_max_us = 500};
+
+	faults.append_failures = faults.reopen_failures = on;
+	xn_sim_disk_set_faults(f->disk, &faults);
+}
+
+static void fail_syncs(struct fixture *f, bool on)
+{
+	struct xn_sim_faults faults = {.sync_min_us = 50, .sync_max_us = 500};
+
+	faults.sync_failures = faults.reopen_failures = on;
+	xn_sim_disk_set_faults(f->disk, &faults);
+}
+
+static void wait_until_writable(struct fixture *f)
+{
+	for (int i = 0; i < 1000 && xn_db_writable(f->db) < 0; i++)
+		xn_loop_turn(f->core.loop, 10000000);
+	assert_int_equal(xn_db_writable(f->db), 0);
+}
+
+static void a_turn_that_cannot_be_journaled_is_rolled_back_and_told(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_row *vm = a_vm(f, "one");
+	struct flag visible, durable;
+	struct later later = {0};
+	uint64_t hash;
+
+	assert_int_equal(sync_all(f), 0);
+	hash = xn_db_state_hash(f->db);
+	fail_appends(f, true);
+	xn_db_set_string(f->db, vm, XN_VM_name_label, "two");
+	a_vm(f, "three");
+	wait_visible(f, &visible);
+	wait_durable(f, &durable);
+	xn_db_set_later(f->db, xn_row_ref(vm), XN_CLASS_VM, renamed("four"), on_later, &later);
+	commit(f);
+	assert_true(hash == xn_db_state_hash(f->db));
+	assert_true(xn_db_writable(f->db) < 0);
+	run_until(f, &visible.told);
+	run_until(f, &durable.told);
+	run_until(f, &later.told);
+	assert_true(visible.rc < 0 && durable.rc < 0 && later.rc < 0);
+	assert_clean(f);
+}
+
+static void a_store_that_works_again_takes_changes_again(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_row *vm = a_vm(f, "one");
+
+	assert_int_equal(sync_all(f), 0);
+	fail_appends(f, true);
+	xn_db_set_string(f->db, vm, XN_VM_name_label, "two");
+	commit(f);
+	for (int i = 0; i < 50; i++) {
+		xn_loop_turn(f->core.loop, 10000000);
+		assert_true(xn_db_writable(f->db) < 0);
+	}
+	fail_appends(f, false);
+	wait_until_writable(f);
+	xn_db_set_string(f->db, vm, XN_VM_name_label, "three");
+	assert_int_equal(sync_all(f), 0);
+	crash(f, XN_CRASH_POWER);
+	assert_non_null(find_vm(f, "three"));
+}
+
+static void a_failed_sync_tells_its_waiters_and_keeps_what_was_seen(void **state)
+{
+	struct fixture *f = *state;
+	struct flag durable;
+
+	fail_syncs(f, true);
+	a_vm(f, "one");
+	wait_durable(f, &durable);
+	run_until(f, &durable.told);
+	assert_true(durable.rc < 0);
+	assert_true(xn_db_writable(f->db) < 0);
+	assert_non_null(find_vm(f, "one")); /* it was visible */
+	a_vm(f, "two");
+	commit(f);
+	assert_null(find_vm(f, "two"));
+	fail_syncs(f, false);
+	wait_until_writable(f);
+	assert_int_equal(xn_db_durable_generation(f->db), xn_db_generation(f->db));
+	crash(f, XN_CRASH_POWER);
+	assert_non_null(find_vm(f, "one"));
+}
+
+static void a_later_change_outlives_a_failed_sync(void **state)
+{
+	struct fixture *f = *state;
+	struct later later = {0};
+	struct xn_row *vm = a_vm(f, "one");
+
+	assert_int_equal(sync_all(f), 0);
+	fail_syncs(f, true);
+	xn_db_set_later(f->db, xn_row_ref(vm), XN_CLASS_VM, renamed("two"), on_later, &later);
+	commit(f);
+	for (int i = 0; i < 20; i++)
+		xn_loop_turn(f->core.loop, 10000000);
+	assert_false(later.told);
+	assert_string_equal(xn_row_string(vm, XN_VM_name_label), "one");
+	fail_syncs(f, false);
+	run_until(f, &later.told);
+	assert_string_equal(xn_row_string(vm, XN_VM_name_label), "two");
+}
+
+#define SIM(test) cmocka_unit_test_setup_teardown(test, setup_sim, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		SIM(what_is_visible_survives_a_kill),
+		SIM(what_is_durable_survives_a_power_loss),
+		SIM(a_wait_with_nothing_to_wait_for_is_told_from_the_loop),
+		SIM(a_cancelled_wait_is_not_told),
+		SIM(many_turns_share_a_sync),
+		SIM(a_change_nobody_waits_for_becomes_durable_soon),
+		SIM(a_token_beyond_what_a_power_loss_left_is_invalid),
+		SIM(skipped_ranges_are_kept_for_ever),
+		SIM(a_kill_skips_nothing),
+		SIM(a_later_change_is_not_seen_before_it_is_durable),
+		SIM(a_later_change_that_a_crash_caught_is_applied_at_the_start),
+		SIM(a_later_change_in_the_checkpoint_is_applied_too),
+		SIM(a_later_change_of_a_row_that_went_is_told_so),
+		SIM(later_changes_of_a_row_keep_their_order),
+		SIM(a_turn_that_cannot_be_journaled_is_rolled_back_and_told),
+		SIM(a_store_that_works_again_takes_changes_again),
+		SIM(a_failed_sync_tells_its_waiters_and_keeps_what_was_seen),
+		SIM(a_later_change_outlives_a_failed_sync),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
