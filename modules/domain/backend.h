@@ -67,7 +67,7 @@ struct xn_nic_config {
  *   disks, nics           sets of maps of what will be plugged: {vdev, devid, path, format,
  *                         read_only, is_cdrom}, {devid, mac, bridge, mtu}: for a device model that
  *                         must know them from the start; a back end may attach them while it builds
- * other_config:sim-* tells the simulated guest how to behave.
+ * other_config:sim-* tells the simulated guest how to behave: the tables are in sim.h.
  */
 
 struct xn_backend_ops {
@@ -86,7 +86,8 @@ struct xn_backend_ops {
 	/* Built and paused. @config: map, borrowed for the call. On failure nothing is left of it. */
 	int (*create)(struct xn_backend *b, const struct xn_value *config,
 		      void (*done)(int rc, uint32_t domid, void *arg), void *arg);
-	/* With its devices; whatever state it is in. */
+	/* With its devices; whatever state it is in. One that is still being built (find() shows it) is
+	 * given up: its create() ends with -ECANCELED. */
 	int (*destroy)(struct xn_backend *b, uint32_t domid, xn_backend_done *done, void *arg);
 	int (*pause)(struct xn_backend *b, uint32_t domid, xn_backend_done *done, void *arg);
 	int (*unpause)(struct xn_backend *b, uint32_t domid, xn_backend_done *done, void *arg);

@@ -239,6 +239,8 @@ void xn_xs_commit_delta(const struct xn_xs_commit *commit, size_t index, struct 
 				    .path = change->path, .path_len = change->path_len,
 				    .value = node->value, .value_len = node->value_len,
 				    .perms = node->perms, .old_perms = change->old_perms};
+	if (change->kind == XN_XS_CREATED)
+		out->inherited = node->parent && node->perms == node->parent->perms;
 	if (change->kind == XN_XS_VALUE) {
 		out->old_value = commit->store->old_values.data + change->old_value_at;
 		out->old_value_len = change->old_value_len;

@@ -136,7 +136,8 @@ enum xn_xs_delta_kind {
 /* One change of a committed set; everything borrowed for the call. New values are the final ones. */
 struct xn_xs_delta {
 	enum xn_xs_delta_kind kind;
-	bool implied; /* a parent made on the way to a node */
+	bool implied;	/* a parent made on the way to a node */
+	bool inherited; /* CREATED: the permissions are just the parent's */
 	const char *path;
 	size_t path_len;
 	const char *value, *old_value;

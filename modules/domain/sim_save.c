@@ -1,0 +1,239 @@
+/*
+ * Save and restore of simulated domains. The image is a few bytes: what a guest remembers is its
+ * clock, by which a test sees that memory survived. The descriptor may be a pipe or a socket, so it
+ * is read and written by a worker.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "modules/domain/sim_internal.h"
+
+enum { SUSPEND_TIMEOUT_S = 30, IMAGE_BYTES = 32 };
+static const char image_magic[8] = "XNSIMG1\n";
+
+/* A save or restore at work; `image` is the worker's while it runs. */
+struct transfer {
+	struct xn_list link;
+	struct xn_sim *sim;
+	struct xn_work work;
+	struct xn_timer timer;
+	struct xn_sim_call *call; /* NULL: answered, or nobody is there to hear it */
+	struct xn_value *config;  /* restore */
+	uint32_t domid;		  /* save */
+	bool is_checkpoint, is_working;
+	int fd;
+	unsigned char image[IMAGE_BYTES];
+};
+
+static void put_u64(unsigned char *at, uint64_t n)
+{
+	for (int i = 0; i < 8; i++)
+		at[i] = (unsigned char)(n >> 8 * i);
+}
+
+static uint64_t get_u64(const unsigned char *at)
+{
+	uint64_t n = 0;
+
+	for (int i = 7; i >= 0; i--)
+		n = n << 8 | at[i];
+	return n;
+}
+
+static void transfer_free(struct transfer *t)
+{
+	xn_list_remove(&t->link);
+	xn_timer_cancel(&t->timer);
+	xn_value_unref(t->config);
+	if (t->fd >= 0)
+		close(t->fd);
+	free(t);
+}
+
+static void answer(struct transfer *t, int rc)
+{
+	if (t->call)
+		xn_sim_answer(t->call, rc);
+	t->call = NULL;
+}
+
+static struct transfer *transfer_new(struct xn_sim *sim, int fd, struct xn_sim_call *call)
+{
+	struct transfer *t = xn_calloc(1, sizeof(*t));
+
+	t->sim = sim;
+	t->fd = fd;
+	t->call = call;
+	xn_list_push(&sim->transfers, &t->link);
+	return t;
+}
+
+/* ---- save ---- */
+
+static int write_image(struct xn_work *work)
+{
+	struct transfer *t = xn_container_of(work, struct transfer, work);
+	size_t at = 0;
+
+	while (at < sizeof(t->image)) {
+		ssize_t n = write(t->fd, t->image + at, sizeof(t->image) - at);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		at += n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
+static void resume_here(struct xn_sim_domain *domain)
+{
+	domain->info.shut_down = false;
+	domain->info.shutdown_code = XN_SHUTDOWN_NONE;
+	domain->guest.phase = XN_SIM_RESUMING;
+	if (xn_sim_may_run(domain))
+		xn_sim_guest_run(domain);
+	xn_sim_changed(domain);
+}
+
+static void on_written(struct xn_work *work, int rc)
+{
+	struct transfer *t = xn_container_of(work, struct transfer, work);
+	struct xn_sim_domain *domain = t->call ? xn_sim_domain(t->sim, t->domid) : NULL;
+
+	if (domain && (t->is_checkpoint || rc < 0)) /* unsaved, it must not stay suspended */
+		resume_here(domain);
+	answer(t, rc);
+	transfer_free(t);
+}
+
+static void write_out(struct transfer *t, struct xn_sim_domain *domain)
+{
+	xn_timer_cancel(&t->timer);
+	memcpy(t->image, image_magic, sizeof(image_magic));
+	put_u64(t->image + 8, (uint64_t)xn_sim_guest_clock_us(domain));
+	put_u64(t->image + 16, domain->info.memory_bytes);
+	t->is_working = true;
+	t->work.run = write_image;
+	t->work.done = on_written;
+	xn_pool_submit(t->sim->backend.core->workers, &t->work);
+}
+
+void xn_sim_save_look(struct xn_sim_domain *domain)
+{
+	xn_list_each_safe(link, &domain->sim->transfers)
+	{
+		struct transfer *t = xn_list_entry(link, struct transfer, link);
+
+		if (t->config || t->is_working || t->domid != domain->info.domid)
+			continue;
+		if (!domain->info.dying && domain->info.shutdown_code == XN_SHUTDOWN_SUSPEND) {
+			write_out(t, domain);
+			continue;
+		}
+		answer(t, domain->info.dying ? -ENOENT : -EIO); /* it went another way */
+		transfer_free(t);
+	}
+}
+
+static void on_too_late(struct xn_timer *timer)
+{
+	struct transfer *t = xn_container_of(timer, struct transfer, timer);
+
+	answer(t, -ETIMEDOUT);
+	transfer_free(t);
+}
+
+int xn_sim_save(struct xn_backend *b, uint32_t domid, int fd, bool checkpoint,
+		xn_backend_done *done, void *arg)
+{
+	struct xn_sim *sim = xn_sim_of(b);
+	struct xn_sim_domain *domain = xn_sim_domain(sim, domid);
+	struct transfer *t;
+	int rc;
+
+	if (!domain || domain->info.dying) {
+		close(fd);
+		return -ENOENT;
+	}
+	t = transfer_new(sim, fd, NULL);
+	t->domid = domid;
+	t->is_checkpoint = checkpoint;
+	if (!domain->info.shut_down) {
+		rc = b->ops->shutdown(b, domid, XN_SHUTDOWN_SUSPEND, NULL, NULL);
+		if (rc < 0) {
+			transfer_free(t);
+			return rc;
+		}
+		xn_timer_arm(xn_sim_loop(sim), &t->timer, SUSPEND_TIMEOUT_S * 1000000ll,
+			     on_too_late);
+	}
+	t->call = xn_sim_call_new(sim, done, arg);
+	if (domain->info.shut_down)
+		xn_sim_save_look(domain);
+	return 0;
+}
+
+/* ---- restore ---- */
+
+static int read_image(struct xn_work *work)
+{
+	struct transfer *t = xn_container_of(work, struct transfer, work);
+	size_t at = 0;
+
+	while (at < sizeof(t->image)) {
+		ssize_t n = read(t->fd, t->image + at, sizeof(t->image) - at);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (!n)
+			return -EINVAL;
+		at += n > 0 ? (size_t)n : 0;
+	}
+	return memcmp(t->image, image_magic, sizeof(image_magic)) ||
+	       get_u64(t->image + 8) > INT64_MAX / 4 ? -EINVAL : 0;
+}
+
+static void on_read(struct xn_work *work, int rc)
+{
+	struct transfer *t = xn_container_of(work, struct transfer, work);
+
+	if (!rc && t->call)
+		rc = xn_sim_domain_build(t->sim, t->config, (int64_t)get_u64(t->image + 8),
+					 t->call);
+	if (rc < 0)
+		answer(t, rc);
+	transfer_free(t); /* the call, if not answered, is the builder's now */
+}
+
+int xn_sim_restore(struct xn_backend *b, const struct xn_value *config, int fd,
+		   void (*done)(int rc, uint32_t domid, void *arg), void *arg)
+{
+	struct xn_sim *sim = xn_sim_of(b);
+	struct xn_sim_call *call = xn_sim_call_new(sim, NULL, arg);
+	struct transfer *t = transfer_new(sim, fd, call);
+
+	call->created = done;
+	t->config = xn_value_ref(config);
+	t->is_working = true;
+	t->work.run = read_image;
+	t->work.done = on_read;
+	xn_pool_submit(b->core->workers, &t->work);
+	return 0;
+}
+
+/* What a worker still has in hand frees itself when it is done; nobody is told any more. */
+void xn_sim_save_drop(struct xn_sim *sim)
+{
+	xn_list_each_safe(link, &sim->transfers)
+	{
+		struct transfer *t = xn_list_entry(link, struct transfer, link);
+
+		free(t->call);
+		t->call = NULL;
+		xn_list_remove(&t->link);
+		if (!t->is_working || xn_pool_withdraw(sim->backend.core->workers, &t->work))
+			transfer_free(t);
+	}
+}

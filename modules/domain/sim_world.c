@@ -1,0 +1,696 @@
+/*
+ * The file by which the simulated world outlives the daemon, as real domains would: an append-only
+ * log of what came, changed and went, and of every change in xenstore. Written with plain write()
+ * before anybody is told, so it survives the daemon's end by any signal; never synced, because a
+ * simulated world need not survive the machine's. Read and written anew, shorter, at each start.
+ *
+ * A record: length of what follows (4 bytes), checksum (4), type (1), then its fields; integers are
+ * little-endian, texts have their length (4) before them. A record that is not whole ends the file.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "modules/domain/sim_internal.h"
+
+enum record_type {
+	RECORD_VERSION = 1,
+	RECORD_ADDED, /* before the xenstore keys that name its domid */
+	RECORD_STATE,
+	RECORD_GONE,
+	RECORD_STORE,
+};
+enum { VERSION = 1, FRAME = 8, MAX_WAITING = 64 << 20 };
+
+struct xn_sim_world {
+	struct xn_sim *sim;
+	int fd;
+	uint64_t size; /* of the file: all whole records */
+	struct xn_buf out;
+	size_t record_at;
+	struct xn_list changed;
+	struct xn_job flush;
+	bool has_complained;
+};
+
+/* ---- fields ---- */
+
+static void put_u64(struct xn_buf *out, uint64_t n)
+{
+	unsigned char *at = (unsigned char *)xn_buf_reserve(out, 8);
+
+	for (int i = 0; i < 8; i++)
+		at[i] = (unsigned char)(n >> 8 * i);
+	out->len += 8;
+}
+
+static void put_u32(struct xn_buf *out, uint32_t n)
+{
+	unsigned char *at = (unsigned char *)xn_buf_reserve(out, 4);
+
+	for (int i = 0; i < 4; i++)
+		at[i] = (unsigned char)(n >> 8 * i);
+	out->len += 4;
+}
+
+static void put_bytes(struct xn_buf *out, const char *bytes, size_t len)
+{
+	put_u32(out, (uint32_t)len);
+	xn_buf_add(out, bytes, len);
+}
+
+/* Reads from the front; once something is missing everything reads as zero. */
+struct reader {
+	const char *at;
+	size_t left;
+	bool is_short;
+};
+
+static const char *take(struct reader *in, size_t len)
+{
+	const char *at = in->at;
+
+	if (in->is_short || in->left < len) {
+		in->is_short = true;
+		return NULL;
+	}
+	in->at += len;
+	in->left -= len;
+	return at;
+}
+
+static uint64_t get_number(struct reader *in, int bytes)
+{
+	const unsigned char *at = (const unsigned char *)take(in, (size_t)bytes);
+	uint64_t n = 0;
+
+	while (at && bytes--)
+		n = n << 8 | at[bytes];
+	return n;
+}
+
+static uint32_t get_u32(struct reader *in)
+{
+	return (uint32_t)get_number(in, 4);
+}
+
+static uint64_t get_u64(struct reader *in)
+{
+	return get_number(in, 8);
+}
+
+static const char *get_bytes(struct reader *in, size_t *len_out)
+{
+	const char *at;
+
+	*len_out = get_u32(in);
+	at = take(in, *len_out);
+	if (!at)
+		*len_out = 0;
+	return at ? at : "";
+}
+
+/* FNV-1a: against torn writes and stray edits, not against anybody's intent. */
+static uint32_t checksum(const char *bytes, size_t len)
+{
+	uint32_t h = 2166136261u;
+
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ (unsigned char)bytes[i]) * 16777619u;
+	return h;
+}
+
+static void begin_record(struct xn_sim_world *world, enum record_type type)
+{
+	world->record_at = world->out.len;
+	put_u64(&world->out, 0);
+	xn_buf_add_char(&world->out, (char)type);
+}
+
+static void end_record(struct xn_sim_world *world)
+{
+	size_t len = world->out.len - world->record_at - FRAME;
+	struct xn_buf frame = {.data = world->out.data + world->record_at, .cap = FRAME};
+
+	put_u32(&frame, (uint32_t)len);
+	put_u32(&frame, checksum(world->out.data + world->record_at + FRAME, len));
+}
+
+/* ---- a domain ---- */
+
+static void put_guest(struct xn_buf *out, const struct xn_sim_domain *domain)
+{
+	uint32_t n = 0;
+
+	put_u32(out, domain->guest.phase);
+	put_u64(out, (uint64_t)xn_sim_guest_clock_us(domain));
+	put_u32(out, (uint32_t)domain->guest.going);
+	xn_list_each(link, &domain->guest.plans)
+		n++;
+	put_u32(out, n);
+	xn_list_each(link, &domain->guest.plans)
+	{
+		const struct xn_sim_plan *plan = xn_list_entry(link, struct xn_sim_plan, link);
+
+		put_u32(out, plan->kind);
+		put_u64(out, (uint64_t)plan->due_us);
+		put_u32(out, plan->device_kind);
+		put_u32(out, (uint32_t)plan->devid);
+	}
+}
+
+static void put_devices(struct xn_buf *out, const struct xn_sim_domain *domain)
+{
+	uint32_t n = 0;
+
+	xn_list_each(link, &domain->devices)
+		n++;
+	put_u32(out, n);
+	xn_list_each(link, &domain->devices)
+	{
+		const struct xn_sim_device *device = xn_list_entry(link, struct xn_sim_device, link);
+
+		put_u32(out, device->kind);
+		put_u32(out, (uint32_t)device->devid);
+		put_u32(out, device->phase);
+	}
+}
+
+enum { IS_PAUSED = 1, IS_DYING = 2, IS_SHUT_DOWN = 4, IS_BUILDING = 8 };
+
+static void put_state(struct xn_sim_world *world, const struct xn_sim_domain *domain)
+{
+	const struct xn_domain_info *info = &domain->info;
+	struct xn_buf *out = &world->out;
+
+	begin_record(world, RECORD_STATE);
+	put_u32(out, info->domid);
+	put_u64(out, (uint64_t)xn_wall_us(xn_sim_loop(domain->sim)));
+	put_bytes(out, info->type, strlen(info->type));
+	put_u32(out, (info->paused ? IS_PAUSED : 0) | (info->dying ? IS_DYING : 0) |
+			     (info->shut_down ? IS_SHUT_DOWN : 0) |
+			     (domain->is_building ? IS_BUILDING : 0));
+	put_u32(out, (uint32_t)info->shutdown_code);
+	put_u64(out, info->memory_bytes);
+	put_u64(out, info->max_memory_bytes);
+	put_u64(out, domain->target_bytes);
+	put_u64(out, domain->overhead_bytes);
+	put_u64(out, domain->held_bytes);
+	put_u32(out, info->vcpus);
+	put_u32(out, domain->wanted_vcpus);
+	put_u32(out, domain->max_vcpus);
+	put_u32(out, sizeof(domain->options) / sizeof(uint32_t));
+	for (size_t i = 0; i < sizeof(domain->options) / sizeof(uint32_t); i++)
+		put_u32(out, ((const uint32_t *)&domain->options)[i]);
+	put_guest(out, domain);
+	put_devices(out, domain);
+	end_record(world);
+}
+
+static void get_guest(struct reader *in, struct xn_sim_domain *domain)
+{
+	uint32_t n;
+
+	domain->guest.phase = get_u32(in) % (XN_SIM_DOWN + 1);
+	domain->guest.clock_us = (int64_t)get_u64(in);
+	domain->guest.going = (enum xn_domain_shutdown)(int32_t)get_u32(in);
+	xn_sim_guest_drop_plans(domain, NULL);
+	n = get_u32(in);
+	while (n-- && !in->is_short) {
+		struct xn_sim_plan plan = {.kind = get_u32(in) % XN_SIM_PLANS};
+
+		plan.due_us = (int64_t)get_u64(in);
+		plan.device_kind = get_u32(in) % XN_SIM_KINDS;
+		plan.devid = (int)get_u32(in);
+		if (!in->is_short)
+			xn_sim_guest_add_plan(domain, &plan);
+	}
+}
+
+static void get_devices(struct reader *in, struct xn_sim_domain *domain)
+{
+	uint32_t n = get_u32(in);
+
+	while (!xn_list_empty(&domain->devices))
+		free(xn_list_entry(xn_list_pop(&domain->devices), struct xn_sim_device, link));
+	while (n-- && !in->is_short) {
+		enum xn_sim_kind kind = get_u32(in) % XN_SIM_KINDS;
+		int devid = (int)get_u32(in);
+		enum xn_sim_device_phase phase = get_u32(in) % (XN_SIM_CLOSING + 1);
+
+		if (!in->is_short)
+			xn_sim_device_new(domain, kind, devid)->phase = phase;
+	}
+}
+
+static void get_options(struct reader *in, struct xn_sim_domain *domain)
+{
+	uint32_t n = get_u32(in);
+
+	xn_sim_options_read(&domain->options, NULL);
+	for (uint32_t i = 0; i < n && !in->is_short; i++) {
+		uint32_t value = get_u32(in);
+
+		if (i < sizeof(domain->options) / sizeof(uint32_t))
+			((uint32_t *)&domain->options)[i] = value;
+	}
+}
+
+static void get_state(struct xn_sim *sim, struct reader *in)
+{
+	struct xn_sim_domain *domain = xn_sim_domain(sim, get_u32(in));
+	int64_t slept_us = xn_wall_us(xn_sim_loop(sim)) - (int64_t)get_u64(in);
+	uint32_t flags;
+	const char *type;
+	size_t len;
+
+	if (!domain)
+		return;
+	type = get_bytes(in, &len);
+	snprintf(domain->info.type, sizeof(domain->info.type), "%.*s", (int)len, type);
+	flags = get_u32(in);
+	domain->info.paused = flags & IS_PAUSED;
+	domain->info.dying = flags & IS_DYING;
+	domain->info.shut_down = flags & IS_SHUT_DOWN;
+	domain->is_building = flags & IS_BUILDING;
+	domain->info.shutdown_code = (enum xn_domain_shutdown)(int32_t)get_u32(in);
+	domain->info.memory_bytes = get_u64(in);
+	domain->info.max_memory_bytes = get_u64(in);
+	domain->target_bytes = get_u64(in);
+	domain->overhead_bytes = get_u64(in);
+	domain->held_bytes = get_u64(in);
+	domain->info.vcpus = get_u32(in);
+	domain->wanted_vcpus = get_u32(in);
+	domain->max_vcpus = get_u32(in);
+	get_options(in, domain);
+	get_guest(in, domain);
+	get_devices(in, domain);
+	if (xn_sim_may_run(domain) && slept_us > 0)
+		domain->guest.clock_us += slept_us; /* it ran while the daemon did not */
+}
+
+/* ---- xenstore ---- */
+
+static void put_perms(struct xn_buf *out, const struct xn_xs_perms *perms)
+{
+	size_t at = out->len;
+	struct xn_buf length = {.cap = 4};
+
+	put_u32(out, 0);
+	if (perms)
+		xn_xs_perms_print(perms, ' ', out);
+	length.data = out->data + at;
+	put_u32(&length, (uint32_t)(out->len - at - 4));
+}
+
+static void note_commit(const struct xn_xs_commit *commit, void *arg)
+{
+	struct xn_sim_world *world = arg;
+	struct xn_buf *out = &world->out;
+
+	begin_record(world, RECORD_STORE);
+	put_u32(out, (uint32_t)commit->n);
+	for (size_t i = 0; i < commit->n; i++) {
+		struct xn_xs_delta d;
+
+		xn_xs_commit_delta(commit, i, &d);
+		xn_buf_add_char(out, (char)d.kind);
+		put_bytes(out, d.path, d.path_len);
+		put_bytes(out, d.value, d.value_len);
+		put_perms(out, d.inherited ? NULL : d.perms);
+	}
+	end_record(world);
+	xn_loop_defer(xn_sim_loop(world->sim), &world->flush, XN_PRIO_REPLY, world->flush.run);
+}
+
+static void apply_delta(struct xn_xs_conn *dom0, enum xn_xs_delta_kind kind, const char *path,
+			const char *value, size_t value_len, const char *perms, size_t perms_len)
+{
+	int rc = 0;
+
+	if (kind == XN_XS_REMOVED)
+		rc = xn_xs_conn_rm(dom0, 0, path);
+	else if (kind != XN_XS_PERMS)
+		rc = xn_xs_conn_write(dom0, 0, path, value, value_len);
+	if (!rc && perms_len)
+		rc = xn_xs_conn_set_perms(dom0, 0, path, perms, perms_len);
+	(void)rc; /* what cannot be told again is no reason not to start */
+}
+
+static void get_store(struct xn_sim *sim, struct reader *in)
+{
+	uint32_t n = get_u32(in);
+
+	while (n-- && !in->is_short) {
+		enum xn_xs_delta_kind kind = (enum xn_xs_delta_kind)get_number(in, 1);
+		size_t path_len, value_len, perms_len;
+		const char *path_bytes = get_bytes(in, &path_len);
+		const char *value = get_bytes(in, &value_len);
+		const char *perms = get_bytes(in, &perms_len);
+		char path[XN_XS_PATH_MAX + 1];
+
+		if (in->is_short || path_len > XN_XS_PATH_MAX)
+			return;
+		memcpy(path, path_bytes, path_len);
+		path[path_len] = '\0';
+		apply_delta(sim->dom0, kind, path, value, value_len, perms, perms_len);
+	}
+}
+
+/* ---- the file ---- */
+
+static void complain(struct xn_sim_world *world, int error, const char *doing)
+{
+	struct xn_core *core = world->sim->backend.core;
+
+	if (!world->has_complained && core->log)
+		xn_log_warn(core->log, "domain",
+			    "%s the simulated world: %s; it will not survive a restart", doing,
+			    strerror(error));
+	world->has_complained = true;
+}
+
+static int write_all(int fd, const char *bytes, size_t len)
+{
+	while (len) {
+		ssize_t n = write(fd, bytes, len);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n > 0) {
+			bytes += n;
+			len -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
+void xn_sim_world_flush(struct xn_sim *sim)
+{
+	struct xn_sim_world *world = sim->world;
+	int rc;
+
+	if (!world)
+		return;
+	while (!xn_list_empty(&world->changed))
+		put_state(world, xn_list_entry(xn_list_pop(&world->changed), struct xn_sim_domain,
+					       changed));
+	if (!world->out.len)
+		return;
+	rc = write_all(world->fd, world->out.data, world->out.len);
+	if (rc < 0) { /* no half records: what comes after would be lost with them */
+		complain(world, -rc, "writing");
+		if (ftruncate(world->fd, (off_t)world->size) < 0 || world->out.len > MAX_WAITING)
+			world->out.len = 0;
+		return;
+	}
+	world->has_complained = false;
+	world->size += world->out.len;
+	world->out.len = 0;
+	if (world->out.cap > 1 << 20)
+		xn_buf_clear(&world->out);
+}
+
+static void on_flush(struct xn_job *job)
+{
+	xn_sim_world_flush(xn_container_of(job, struct xn_sim_world, flush)->sim);
+}
+
+void xn_sim_added(struct xn_sim_domain *domain)
+{
+	struct xn_sim_world *world = domain->sim->world;
+
+	if (!world)
+		return;
+	begin_record(world, RECORD_ADDED);
+	put_u32(&world->out, domain->info.domid);
+	put_bytes(&world->out, domain->info.uuid, strlen(domain->info.uuid));
+	end_record(world);
+	xn_sim_changed(domain);
+}
+
+void xn_sim_changed(struct xn_sim_domain *domain)
+{
+	struct xn_sim_world *world = domain->sim->world;
+
+	if (!world || !xn_list_empty(&domain->changed))
+		return;
+	xn_list_push(&world->changed, &domain->changed);
+	xn_loop_defer(xn_sim_loop(domain->sim), &world->flush, XN_PRIO_REPLY, on_flush);
+}
+
+void xn_sim_gone(struct xn_sim_domain *domain)
+{
+	struct xn_sim_world *world = domain->sim->world;
+
+	if (!world)
+		return;
+	xn_list_remove(&domain->changed);
+	begin_record(world, RECORD_GONE);
+	put_u32(&world->out, domain->info.domid);
+	end_record(world);
+	xn_loop_defer(xn_sim_loop(domain->sim), &world->flush, XN_PRIO_REPLY, on_flush);
+}
+
+/* ---- reading it again ---- */
+
+static void get_added(struct xn_sim *sim, struct reader *in)
+{
+	uint32_t domid = get_u32(in);
+	char uuid[37];
+	const char *text;
+	size_t len;
+
+	text = get_bytes(in, &len);
+	snprintf(uuid, sizeof(uuid), "%.*s", (int)(len < sizeof(uuid) ? len : 36), text);
+	if (in->is_short || domid >= XN_XS_DOMID_END || xn_sim_domain(sim, domid))
+		return;
+	if (xn_sim_domain_new(sim, domid, uuid))
+		sim->last_domid = domid;
+}
+
+static void get_gone(struct xn_sim *sim, struct reader *in)
+{
+	struct xn_sim_domain *domain = xn_sim_domain(sim, get_u32(in));
+	struct xn_xs_domain *identity;
+
+	if (!domain)
+		return;
+	identity = domain->identity;
+	xn_sim_domain_free(domain);
+	xn_xs_domain_release(identity);
+}
+
+/* 0, or -EPROTO for a version that is not ours. */
+static int get_record(struct xn_sim *sim, const char *bytes, size_t len)
+{
+	struct reader in = {.at = bytes + 1, .left = len - 1};
+
+	switch ((enum record_type)bytes[0]) {
+	case RECORD_VERSION:
+		sim->last_domid = 0;
+		if (get_u32(&in) != VERSION)
+			return -EPROTO;
+		sim->last_domid = get_u32(&in);
+		break;
+	case RECORD_ADDED:
+		get_added(sim, &in);
+		break;
+	case RECORD_STATE:
+		get_state(sim, &in);
+		break;
+	case RECORD_GONE:
+		get_gone(sim, &in);
+		break;
+	case RECORD_STORE:
+		get_store(sim, &in);
+		break;
+	}
+	return 0;
+}
+
+static int get_records(struct xn_sim *sim, const char *bytes, size_t len)
+{
+	struct reader in = {.at = bytes, .left = len};
+	int rc = 0;
+
+	while (in.left >= FRAME + 1 && !rc) {
+		uint32_t size = get_u32(&in), sum = get_u32(&in);
+		const char *record = size ? take(&in, size) : NULL;
+
+		if (!record || checksum(record, size) != sum)
+			break; /* the write that was under way when the daemon died */
+		rc = get_record(sim, record, size);
+	}
+	return rc;
+}
+
+static int read_file(const char *path, struct xn_buf *out)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	ssize_t n = 1;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (fstat(fd, &st) < 0 || st.st_size < 0) {
+		close(fd);
+		return -EIO;
+	}
+	while (n > 0) {
+		xn_buf_reserve(out, (size_t)st.st_size - out->len + 4096);
+		n = read(fd, out->data + out->len, out->cap - out->len);
+		if (n > 0)
+			out->len += (size_t)n;
+		if (out->len > (size_t)st.st_size)
+			st.st_size = (off_t)out->len;
+	}
+	close(fd);
+	return n < 0 ? -errno : 0;
+}
+
+/* ---- the shorter file ---- */
+
+struct dump {
+	struct xn_sim_world *world;
+	char path[XN_XS_PATH_MAX + 1];
+	size_t len_at[XN_XS_PATH_MAX]; /* of the path, by level */
+	size_t count_at;
+	uint32_t n;
+};
+
+static int dump_node(const char *name, size_t name_len, unsigned level, const char *value,
+		     size_t value_len, void *arg)
+{
+	struct dump *dump = arg;
+	struct xn_buf *out = &dump->world->out;
+	struct xn_buf perms = {0};
+	size_t at = level ? dump->len_at[level - 1] : 0;
+
+	if (level) {
+		dump->path[at++] = '/';
+		memcpy(dump->path + at, name, name_len);
+		at += name_len;
+	}
+	dump->len_at[level] = at;
+	dump->path[at] = '\0';
+	if (!level)
+		return 0; /* the root is always there */
+	xn_buf_add_char(out, XN_XS_CREATED);
+	put_bytes(out, dump->path, at);
+	put_bytes(out, value, value_len);
+	if (!xn_xs_conn_get_perms(dump->world->sim->dom0, 0, dump->path, &perms))
+		put_bytes(out, perms.data, perms.len);
+	else
+		put_u32(out, 0);
+	xn_buf_clear(&perms);
+	dump->n++;
+	return 0;
+}
+
+static void put_whole_store(struct xn_sim_world *world)
+{
+	struct dump *dump = xn_calloc(1, sizeof(*dump));
+	struct xn_buf count = {.cap = 4};
+
+	dump->world = world;
+	begin_record(world, RECORD_STORE);
+	dump->count_at = world->out.len;
+	put_u32(&world->out, 0);
+	(void)xn_xs_conn_walk(world->sim->dom0, "/", UINT32_MAX, dump_node, dump);
+	count.data = world->out.data + dump->count_at;
+	put_u32(&count, dump->n);
+	end_record(world);
+	free(dump);
+}
+
+static void put_whole_world(struct xn_sim_world *world)
+{
+	struct xn_sim *sim = world->sim;
+
+	begin_record(world, RECORD_VERSION);
+	put_u32(&world->out, VERSION);
+	put_u32(&world->out, sim->last_domid);
+	end_record(world);
+	xn_list_each(link, &sim->domains)
+	{
+		struct xn_sim_domain *domain = xn_list_entry(link, struct xn_sim_domain, link);
+
+		begin_record(world, RECORD_ADDED);
+		put_u32(&world->out, domain->info.domid);
+		put_bytes(&world->out, domain->info.uuid, strlen(domain->info.uuid));
+		end_record(world);
+	}
+	put_whole_store(world);
+	xn_list_each(link, &sim->domains)
+		put_state(world, xn_list_entry(link, struct xn_sim_domain, link));
+}
+
+/* Complete under another name first: the old file counts until then. */
+static int write_anew(struct xn_sim_world *world, const char *path)
+{
+	char *fresh = xn_asprintf("%s.new", path);
+	int rc = 0;
+
+	world->fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+	if (world->fd < 0)
+		rc = -errno;
+	put_whole_world(world);
+	if (!rc)
+		rc = write_all(world->fd, world->out.data, world->out.len);
+	if (!rc && rename(fresh, path) < 0)
+		rc = -errno;
+	world->size = world->out.len;
+	xn_buf_clear(&world->out);
+	free(fresh);
+	return rc;
+}
+
+int xn_sim_world_open(struct xn_sim *sim, const char *path, struct xn_error *err)
+{
+	struct xn_sim_world *world = xn_calloc(1, sizeof(*world));
+	struct xn_buf file = {0};
+	int rc = read_file(path, &file);
+
+	world->sim = sim;
+	world->fd = -1;
+	world->flush.run = on_flush;
+	xn_list_init(&world->changed);
+	if (!rc)
+		rc = get_records(sim, file.data, file.len);
+	xn_buf_clear(&file);
+	if (!rc)
+		rc = write_anew(world, path);
+	if (rc < 0) {
+		if (world->fd >= 0)
+			close(world->fd);
+		free(world);
+		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "%s: %s", path,
+				     rc == -EPROTO ? "made by another version" : strerror(-rc));
+	}
+	sim->world = world;
+	xn_xs_store_set_journal(sim->store, note_commit, world);
+	xn_list_each(link, &sim->domains)
+		xn_sim_domain_reopened(xn_list_entry(link, struct xn_sim_domain, link));
+	return 0;
+}
+
+void xn_sim_world_close(struct xn_sim *sim)
+{
+	struct xn_sim_world *world = sim->world;
+
+	if (!world)
+		return;
+	xn_sim_world_flush(sim);
+	xn_xs_store_set_journal(sim->store, NULL, NULL);
+	xn_job_cancel(&world->flush);
+	sim->world = NULL;
+	while (!xn_list_empty(&world->changed))
+		xn_list_pop(&world->changed);
+	close(world->fd);
+	xn_buf_clear(&world->out);
+	free(world);
+}
