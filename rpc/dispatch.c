@@ -243,7 +243,7 @@ static int check_role(const struct xn_call *call, struct xn_error *err)
 	if (method->flags & XN_MF_POOL_INTERNAL)
 		return xn_error_set(err, XN_ERR_INTERNAL_ERROR,
 				    "only hosts of the pool may call this");
-	if (method->key_roles && (method->kind == XN_M_ADD || method->kind == XN_M_REMOVE))
+	if (method->key_roles && method->n_params > 1 && !strcmp(method->params[1].name, "key"))
 		key = xn_call_string(call, 1);
 	return xn_auth_permit(&call->caller, method, key, err);
 }

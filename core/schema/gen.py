@@ -4,8 +4,9 @@
     gen.py --source DIR --out DIR CLASS...
 
 DIR/classes/CLASS.txt is one class each; DIR/enums.txt and DIR/errors.txt are what they say;
-DIR/common.txt says what fields of common names hold. From them come schema_tables.c (struct xn_class, xn_method ... of schema.h), ids.h, errors.h and
-schema.json (the same for tests and documents, which read no C).
+DIR/common.txt says what fields of common names hold. From them come schema_tables.c (struct
+xn_class, xn_method ... of schema.h), ids.h, errors.h and schema.json (the same for tests and
+documents, which read no C).
 
 How the files are written. An item starts in the first column; lines that are indented belong to
 it. `#` opens a comment line. `| WORD WORD=VALUE ...` at the end of an item are its attributes.
@@ -504,7 +505,7 @@ def automatic_messages(cls):
         message = Message(cls, name, kind, [Param(n, parse_type(t)) for n, t in params],
                           parse_type(result), (about or cls).where, attributes)
         message.field = about
-        if about is not None and kind in ('ADD', 'REMOVE'):
+        if kind in ('SET', 'ADD', 'REMOVE'):
             message.key_roles = about.key_roles
         message.doc = automatic_doc(cls, kind, about)
         out.append(message)
@@ -604,6 +605,9 @@ def finish_message(model, message):
     message.doc = message.doc or doc_from_field(message)
     need_doc(message)
     message.attributes.setdefault('since', message.cls.get('since', ''))
+    set_field = message.cls.field(message.name[4:]) if message.name.startswith('set_') else None
+    if set_field:  # who gives a whole map needs the roles of the keys that change
+        message.key_roles = set_field.key_roles
     for param in message.params:
         check_type(model, param.type, where)
         if param.default is not None:

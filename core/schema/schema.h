@@ -8,7 +8,7 @@
 #define XN_SCHEMA_H
 
 #include "core/error.h"
-#include "core/schema/ids.h" /* generated: enum xn_class_id { XN_CLASS_VM ... }, XN_VM_power_state ... */
+#include "core/schema/ids.h" /* generated: XN_CLASS_VM ..., XN_VM_power_state ... */
 #include "core/value.h"
 
 enum xn_type_kind {
@@ -148,6 +148,7 @@ struct xn_method {
 	unsigned n_params, n_required;
 	const struct xn_type *result;
 	enum xn_role min_role;
+	/* Of the map key that a parameter `key` names; for set_X: of each key that changes. */
 	const struct xn_key_role *key_roles;
 	unsigned flags;		   /* enum xn_method_flags */
 	int forward_param;	   /* runs on the host of this argument; -1: on the coordinator */

@@ -41,7 +41,19 @@ struct xn_query {
 
 /* ---- text ---- */
 
-enum token { T_END, T_TEXT, T_EQUAL, T_OPEN, T_CLOSE, T_FIELD, T_AND, T_OR, T_NOT, T_TRUE, T_FALSE };
+enum token {
+	T_END,
+	T_TEXT,
+	T_EQUAL,
+	T_OPEN,
+	T_CLOSE,
+	T_FIELD,
+	T_AND,
+	T_OR,
+	T_NOT,
+	T_TRUE,
+	T_FALSE,
+};
 
 static const struct {
 	const char *word;

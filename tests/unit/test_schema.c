@@ -1,4 +1,4 @@
-/* Lookups in the generated tables and the defaults, core/schema/schema.c; and what holds for all rows. */
+/* Lookups and defaults of core/schema/schema.c, and what holds for all rows of the tables. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
