@@ -11,10 +11,8 @@ enum { XN_UUID_LEN = 37, XN_REF_LEN = 48 };
 
 struct xn_ev_domain_changed { uint32_t domid; char vm_uuid[XN_UUID_LEN]; };
 struct xn_ev_db_committed { uint64_t generation; };
-struct xn_ev_db_durable { uint64_t generation; };
 struct xn_ev_db_failed { int error; };
 struct xn_ev_session_ended { char session[XN_REF_LEN]; };
-struct xn_ev_task_finished { char task[XN_REF_LEN]; };
 struct xn_ev_operation_ended { char object[XN_REF_LEN]; };
 struct xn_ev_daemon_ready { int unused; };
 
@@ -28,10 +26,8 @@ enum xn_coalesce { XN_SAME_PAYLOAD, XN_LATEST_ONLY };
 #define XN_EVENTS(X)                                                                              \
 	X(domain_changed, XN_PRIO_REFRESH, XN_SAME_PAYLOAD) /* watcher: a domain appeared, changed, died */ \
 	X(db_committed, XN_PRIO_REPLY, XN_LATEST_ONLY) /* db: rows up to .generation are readable */ \
-	X(db_durable, XN_PRIO_REPLY, XN_LATEST_ONLY) /* db: changes up to .generation survive power loss */ \
 	X(db_failed, XN_PRIO_REPLY, XN_LATEST_ONLY) /* db: the store refuses writes (0: works again) */ \
 	X(session_ended, XN_PRIO_EVENT, XN_SAME_PAYLOAD) /* auth: logout or garbage collection */  \
-	X(task_finished, XN_PRIO_EVENT, XN_SAME_PAYLOAD) /* task: final status is readable */      \
 	X(operation_ended, XN_PRIO_EVENT, XN_SAME_PAYLOAD) /* operation: the object is free for the next */ \
 	X(daemon_ready, XN_PRIO_EVENT, XN_LATEST_ONLY) /* main: all modules started, listeners serve */
 

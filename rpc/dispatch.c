@@ -24,10 +24,15 @@ static void drop(struct xn_rpc_call *rc)
 
 static void send_body(struct xn_rpc_call *rc)
 {
+	static const char declaration[] = "<?xml version=\"1.0\"?>";
 	struct xn_http_conn *conn = rc->conn;
 
 	xn_timer_cancel(&rc->patience);
 	rc->conn = NULL;
+	/* White space went before, and behind that XML allows no declaration. */
+	if (rc->waited && rc->body.len >= sizeof(declaration) &&
+	    memcmp(rc->body.data, declaration, sizeof(declaration) - 1) == 0)
+		xn_buf_drop(&rc->body, sizeof(declaration) - 1);
 	if (conn) {
 		xn_http_on_close(conn, NULL, NULL);
 		xn_http_reply(conn, 200, xn_protocol_content_type(rc->request.protocol),
@@ -127,11 +132,13 @@ static void on_patience_over(struct xn_timer *timer)
 {
 	struct xn_rpc_call *rc = xn_container_of(timer, struct xn_rpc_call, patience);
 
-	if (rc->conn)
-		xn_http_keep_waiting(rc->conn,
-				     xn_protocol_content_type(rc->request.protocol),
-				     "Access-Control-Allow-Origin: *\r\n"
-				     "Access-Control-Allow-Headers: X-Requested-With\r\n");
+	if (!rc->conn)
+		return;
+	rc->waited = true;
+	xn_http_keep_waiting(rc->conn, xn_protocol_content_type(rc->request.protocol),
+			     "Access-Control-Allow-Origin: *\r\n"
+			     "Access-Control-Allow-Headers: X-Requested-With\r\n");
+	xn_timer_arm(rc->rpc->core->loop, timer, PATIENCE_US, on_patience_over);
 }
 
 void xn_rpc_client_gone(struct xn_rpc_call *rc)
@@ -225,6 +232,8 @@ static int check_session(struct xn_rpc_call *rc, struct xn_error *err)
 		return xn_error_set(err, XN_ERR_FIELD_TYPE_ERROR, "session_id");
 	if (xn_auth_session(rc->rpc->auth, xn_value_string(secret), &call->caller, err) < 0)
 		return -1;
+	if (rc->conn)
+		xn_http_set_authenticated(rc->conn);
 	if (rc->conn)
 		xn_http_set_authenticated(rc->conn);
 	if (call->method->class_id == XN_CLASS_session || call->method->class_id == XN_CLASS_event)

@@ -50,10 +50,12 @@ static size_t write_some(struct xn_http_conn *conn, const struct iovec *iov, int
 
 bool xn_http_output_flush(struct xn_http_conn *conn)
 {
-	struct iovec iov = {conn->out.data + conn->out_done, xn_http_output_left(conn)};
+	struct iovec iov;
 
-	if (iov.iov_len)
-		conn->out_done += write_some(conn, &iov, 1);
+	if (!conn->out.len)
+		return true;
+	iov = (struct iovec){conn->out.data + conn->out_done, xn_http_output_left(conn)};
+	conn->out_done += write_some(conn, &iov, 1);
 	if (xn_http_output_left(conn) && !conn->broken)
 		return false;
 	xn_buf_clear(&conn->out);

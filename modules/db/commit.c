@@ -149,11 +149,8 @@ void xn_commit_recover(struct xn_db *db)
 
 static void set_durable(struct xn_db *db, uint64_t transaction, uint64_t generation)
 {
-	struct xn_ev_db_durable ev = {generation};
-
 	db->durable = transaction;
 	db->durable_generation = generation;
-	xn_publish_db_durable(db->core->bus, &ev);
 	apply_laters(db);
 	run_waits(&db->durable_waits, db->durable, 0);
 }

@@ -155,8 +155,8 @@ static void db_stop(void *state)
 	free(db);
 }
 
-static const enum xn_event_id db_publishes[] = {XN_EVENT_db_committed, XN_EVENT_db_durable,
-						XN_EVENT_db_failed, XN_EVENT_COUNT};
+static const enum xn_event_id db_publishes[] = {XN_EVENT_db_committed, XN_EVENT_db_failed,
+						XN_EVENT_COUNT};
 
 const struct xn_module xn_db_module = {
 	.name = "db",

@@ -2,7 +2,7 @@
  * The database: rows in memory under the schema, both ends of relations kept, generations and
  * tombstones, a journal that survives SIGKILL when a turn ends and power loss when synced.
  * Loop thread only. Changes of one loop turn are one transaction: journaled with one write before
- * anything of that turn is shown (db_committed), synced by the commit worker (db_durable).
+ * anything of that turn is shown (db_committed), synced by the commit worker (xn_db_when_durable).
  */
 #ifndef XN_DB_H
 #define XN_DB_H

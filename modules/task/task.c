@@ -305,7 +305,6 @@ static void on_end_recorded(int rc, void *arg)
 {
 	struct live *live = arg;
 	struct xn_tasks *tasks = live->tasks;
-	struct xn_ev_task_finished finished = {0};
 
 	live->is_recording = false;
 	if (rc < 0 && rc != -ENOENT && !live->is_forgotten) { /* on_db_failed tries again */
@@ -314,10 +313,6 @@ static void on_end_recorded(int rc, void *arg)
 		xn_list_push(&tasks->refused, &live->refused);
 		tell_end_watchers(live);
 		return;
-	}
-	if (rc == 0) {
-		snprintf(finished.task, sizeof(finished.task), "%s", live->ref);
-		xn_publish_task_finished(tasks->core->bus, &finished);
 	}
 	tell_end_watchers(live);
 	live_free(live);
@@ -462,12 +457,10 @@ static void task_stop(void *state)
 }
 
 static const char *const task_needs[] = {"auth", "db", NULL};
-static const enum xn_event_id task_publishes[] = {XN_EVENT_task_finished, XN_EVENT_COUNT};
 
 const struct xn_module xn_task_module = {
 	.name = "task",
 	.needs = task_needs,
-	.publishes = task_publishes,
 	.methods = task_methods,
 	.init = task_init,
 	.start = task_start,

@@ -39,7 +39,7 @@ static void run_out(const struct xn_http_request *req, void *arg)
 
 static size_t take(struct xn_http_conn *conn, const char *bytes, size_t len, void *arg)
 {
-	if (!len || memchr(bytes, '!', len)) {
+	if (!len) {
 		if (xn_http_stream_was_cut(conn))
 			xn_http_stream_end(conn, false);
 		else
