@@ -17,6 +17,7 @@ struct api {
 	struct xn_caller root; /* who calls, unless the test says otherwise */
 	char secret[48];
 	uint64_t starts;
+	void (*on_start)(struct api *api); /* once the modules run, before they are told so */
 	int64_t wall_us; /* when it was last stopped */
 };
 

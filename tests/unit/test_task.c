@@ -1,0 +1,649 @@
+/* Task rows, their end, cancel and collection; journaled operations over a restart. */
+#include "tests/unit/cmocka_all.h"
+
+#include "modules/task/task.h"
+#include "tests/unit/api_fixture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static struct xn_tasks *tasks_of(struct api *api)
+{
+	return xn_tasks_of(&api->core);
+}
+
+static struct xn_row *row_of(struct api *api, const char *ref)
+{
+	return xn_db_get(api->db, XN_CLASS_task, ref);
+}
+
+static const char *status_of(struct api *api, const char *ref)
+{
+	struct xn_row *row = row_of(api, ref);
+
+	return row ? xn_row_string(row, XN_task_status) : "gone";
+}
+
+static void a_task(struct api *api, char ref[48])
+{
+	xn_task_create(tasks_of(api), "Async.VM.start", "", &api->root, ref);
+	api_turn(api);
+}
+
+static void mark_done(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+static void succeed(struct api *api, const char *ref, const struct xn_value *result)
+{
+	bool done = false;
+
+	xn_task_succeed(tasks_of(api), ref, NULL, result, mark_done, &done);
+	api_wait(api, &done);
+	api_turn(api);
+}
+
+static void a_task_made_by_a_client(struct api *api, char ref[48])
+{
+	char *text = api_do(api, "task.create", "[\"label\", \"\"]");
+
+	text[strlen(text) - 1] = '\0';
+	snprintf(ref, 48, "%s", text + 1);
+	free(text);
+}
+
+/* A call with the task as its first argument. */
+static void call_task(struct api *api, const char *method, const char *ref, const char *more)
+{
+	char *args = xn_asprintf("[\"%s\"%s]", ref, more);
+
+	free(api_do(api, method, args));
+	free(args);
+}
+
+static bool is_cancellable(struct api *api, const char *ref)
+{
+	return xn_set_has_string(xn_row_get(row_of(api, ref), XN_task_allowed_operations),
+				 "cancel");
+}
+
+/* ---- the end ---- */
+
+static void the_end_is_not_seen_before_it_is_durable(void **state)
+{
+	struct api *api = *state;
+	bool done = false;
+	char ref[48];
+
+	a_task(api, ref);
+	xn_task_succeed(tasks_of(api), ref, NULL, NULL, mark_done, &done);
+	assert_string_equal(status_of(api, ref), "pending");
+	api_wait(api, &done);
+	assert_string_equal(status_of(api, ref), "success");
+	assert_true(xn_row_modified(row_of(api, ref)) + 1 >= xn_db_durable_generation(api->db));
+}
+
+static void a_success_carries_its_result_as_xml(void **state)
+{
+	struct api *api = *state;
+	struct xn_value *result = xn_string("OpaqueRef:1 <&>");
+	struct xn_row *row;
+	char ref[48];
+
+	a_task(api, ref);
+	succeed(api, ref, result);
+	row = row_of(api, ref);
+	assert_string_equal(xn_row_string(row, XN_task_result),
+			    "<value>OpaqueRef:1 &lt;&amp;&gt;</value>");
+	assert_true(xn_value_float(xn_row_get(row, XN_task_progress)) == 1.0);
+	assert_int_equal(xn_row_int(row, XN_task_finished), xn_wall_s(api->core.loop));
+	xn_value_unref(result);
+	a_task(api, ref);
+	succeed(api, ref, NULL);
+	assert_string_equal(xn_row_string(row_of(api, ref), XN_task_result), "<value></value>");
+}
+
+static void a_failure_carries_code_and_parameters(void **state)
+{
+	struct api *api = *state;
+	struct xn_error err = {0};
+	bool done = false;
+	const struct xn_value *info;
+	char ref[48];
+
+	a_task(api, ref);
+	xn_error_set(&err, XN_ERR_VM_BAD_POWER_STATE, "vm", "halted", "running");
+	xn_task_fail(tasks_of(api), ref, &err, mark_done, &done);
+	xn_error_clear(&err);
+	api_wait(api, &done);
+	assert_string_equal(status_of(api, ref), "failure");
+	info = xn_row_get(row_of(api, ref), XN_task_error_info);
+	assert_int_equal(xn_set_len(info), 4);
+	assert_string_equal(xn_value_string(xn_set_at(info, 0)), "VM_BAD_POWER_STATE");
+	assert_string_equal(xn_value_string(xn_set_at(info, 3)), "running");
+	assert_string_equal(xn_row_string(row_of(api, ref), XN_task_result), "");
+}
+
+static void the_first_end_wins_and_all_are_told(void **state)
+{
+	struct api *api = *state;
+	bool first = false, second = false, third = false;
+	struct xn_error err = {0};
+	char ref[48];
+
+	a_task(api, ref);
+	xn_error_set(&err, XN_ERR_INTERNAL_ERROR, "x");
+	xn_task_succeed(tasks_of(api), ref, NULL, NULL, mark_done, &first);
+	xn_task_fail(tasks_of(api), ref, &err, mark_done, &second);
+	api_wait(api, &first);
+	api_wait(api, &second);
+	assert_string_equal(status_of(api, ref), "success");
+	xn_task_fail(tasks_of(api), ref, &err, mark_done, &third);
+	api_wait(api, &third);
+	assert_string_equal(status_of(api, ref), "success");
+	xn_error_clear(&err);
+}
+
+static void a_restart_in_between_records_the_end(void **state)
+{
+	struct api *api = *state;
+	char ref[48];
+
+	a_task(api, ref);
+	xn_task_succeed(tasks_of(api), ref, NULL, NULL, NULL, NULL);
+	xn_loop_turn(api->core.loop, 0); /* journaled; nobody was told yet */
+	api_restart(api);
+	api_run(api, 1);
+	assert_string_equal(status_of(api, ref), "success");
+}
+
+static void a_forgotten_task_is_gone_at_any_moment(void **state)
+{
+	struct api *api = *state;
+	char ref[48];
+
+	a_task(api, ref);
+	xn_task_forget(tasks_of(api), ref);
+	assert_string_equal(status_of(api, ref), "gone");
+	a_task(api, ref);
+	xn_task_succeed(tasks_of(api), ref, NULL, NULL, NULL, NULL);
+	xn_task_forget(tasks_of(api), ref);
+	api_run(api, 1);
+	assert_string_equal(status_of(api, ref), "gone");
+}
+
+/* ---- progress ---- */
+
+static void progress_is_written_now_and_then_and_never_lost(void **state)
+{
+	struct api *api = *state;
+	uint64_t before;
+	char ref[48];
+
+	a_task(api, ref);
+	api_run(api, 1);
+	before = xn_db_generation(api->db);
+	for (int i = 0; i < 1000; i++)
+		xn_task_progress(tasks_of(api), ref, i / 2000.0);
+	api_run(api, 1);
+	assert_true(xn_db_generation(api->db) - before <= 3);
+	assert_true(xn_value_float(xn_row_get(row_of(api, ref), XN_task_progress)) == 0.4995);
+	xn_task_progress(tasks_of(api), ref, 0.1);
+	api_run(api, 1);
+	assert_true(xn_value_float(xn_row_get(row_of(api, ref), XN_task_progress)) == 0.4995);
+}
+
+/* ---- cancel ---- */
+
+static void a_task_is_cancellable_while_somebody_can_stop_it(void **state)
+{
+	struct api *api = *state;
+	bool asked = false;
+	char ref[48];
+
+	a_task(api, ref);
+	assert_false(is_cancellable(api, ref));
+	xn_task_on_cancel(tasks_of(api), ref, mark_done, &asked);
+	assert_true(is_cancellable(api, ref));
+	call_task(api, "task.cancel", ref, "");
+	api_wait(api, &asked);
+	assert_string_equal(status_of(api, ref), "pending"); /* ends when the work has stopped */
+	xn_task_on_cancel(tasks_of(api), ref, NULL, NULL);
+	assert_false(is_cancellable(api, ref));
+}
+
+static void a_cancel_that_came_too_early_is_remembered(void **state)
+{
+	struct api *api = *state;
+	bool asked = false;
+	char ref[48];
+
+	a_task(api, ref);
+	call_task(api, "task.cancel", ref, "");
+	api_run(api, 1);
+	assert_string_equal(status_of(api, ref), "pending");
+	xn_task_on_cancel(tasks_of(api), ref, mark_done, &asked);
+	assert_false(asked);
+	api_wait(api, &asked);
+}
+
+static void a_stranger_may_not_touch_a_task(void **state)
+{
+	static const char *const methods[] = {"task.cancel", "task.destroy"};
+	struct api *api = *state;
+	struct xn_caller alice, bob, operator;
+	char secret[48], ref[48], *args;
+	struct api_call call;
+
+	api_log_in(api, "alice", XN_ROLE_VM_ADMIN, &alice, secret);
+	api_log_in(api, "bob", XN_ROLE_VM_ADMIN, &bob, secret);
+	api_log_in(api, "carol", XN_ROLE_POOL_OPERATOR, &operator, secret);
+	xn_task_create(tasks_of(api), "Async.VM.start", "", &alice, ref);
+	args = xn_asprintf("[\"%s\"]", ref);
+	for (size_t i = 0; i < XN_ARRAY_SIZE(methods); i++) {
+		api_begin_as(api, &call, &bob, methods[i], args);
+		assert_string_equal(call.err.code, "RBAC_PERMISSION_DENIED");
+		assert_string_equal(call.err.params[0], "task.destroy/any");
+		api_call_clear(&call);
+		api_begin_as(api, &call, &alice, methods[i], args);
+		assert_non_null(call.json);
+		api_call_clear(&call);
+		api_begin_as(api, &call, &operator, methods[i], args);
+		assert_non_null(call.json);
+		api_call_clear(&call);
+	}
+	free(args);
+}
+
+static void a_client_does_not_end_what_the_server_works_on(void **state)
+{
+	struct api *api = *state;
+	char ref[48], *args;
+
+	a_task(api, ref);
+	args = xn_asprintf("[\"%s\", \"success\"]", ref);
+	api_fail(api, "task.set_status", args, "OPERATION_NOT_ALLOWED", NULL);
+	assert_string_equal(status_of(api, ref), "pending");
+	free(args);
+}
+
+static void protected_keys_stay_when_a_map_is_set(void **state)
+{
+	struct api *api = *state;
+	struct xn_caller reader;
+	struct api_call call;
+	char secret[48], ref[48], *args;
+
+	api_log_in(api, "bob", XN_ROLE_READ_ONLY, &reader, secret);
+	xn_task_create(tasks_of(api), "x", "", &reader, ref);
+	call_task(api, "task.add_to_other_config", ref, ", \"applies_to\", \"vm\"");
+	args = xn_asprintf("[\"%s\", {\"a\": \"b\", \"XenCenterUUID\": \"c\"}]", ref);
+	api_begin_as(api, &call, &reader, "task.set_other_config", args);
+	assert_non_null(call.json);
+	api_call_clear(&call);
+	assert_int_equal(xn_map_len(xn_row_get(row_of(api, ref), XN_task_other_config)), 2);
+	assert_string_equal(xn_row_map_string(row_of(api, ref), XN_task_other_config, "applies_to"),
+			    "vm");
+	assert_string_equal(xn_row_map_string(row_of(api, ref), XN_task_other_config, "a"), "b");
+	free(args);
+}
+
+/* ---- collection ---- */
+
+static void finished_tasks_go_after_65_minutes(void **state)
+{
+	struct api *api = *state;
+	char ref[48], pending[48];
+
+	a_task(api, ref);
+	a_task(api, pending);
+	succeed(api, ref, NULL);
+	api_run(api, 3890);
+	assert_string_equal(status_of(api, ref), "success");
+	api_run(api, 60);
+	assert_string_equal(status_of(api, ref), "gone");
+	assert_string_equal(status_of(api, pending), "pending");
+}
+
+static void the_oldest_finished_go_when_there_are_too_many(void **state)
+{
+	struct api *api = *state;
+	char first[48], pending[48], ref[48];
+	size_t n;
+
+	a_task(api, pending);
+	a_task(api, first);
+	succeed(api, first, NULL);
+	api_run(api, 2);
+	for (int i = 0; i < 300; i++) {
+		a_task(api, ref);
+		succeed(api, ref, NULL);
+	}
+	api_run(api, 10);
+	assert_string_equal(status_of(api, ref), "success"); /* its watchers may be slow */
+	api_run(api, 100);
+	n = xn_db_count(api->db, XN_CLASS_task);
+	assert_int_equal(n, 200);
+	assert_string_equal(status_of(api, first), "gone");
+	assert_string_equal(status_of(api, pending), "pending");
+	assert_string_equal(status_of(api, ref), "success");
+}
+
+static void tasks_without_a_pause_are_bounded_too(void **state)
+{
+	struct api *api = *state;
+	char ref[48];
+
+	for (int i = 0; i < 2500; i++) {
+		xn_task_create(tasks_of(api), "x", "", &api->root, ref);
+		succeed(api, ref, NULL);
+		assert_true(xn_db_count(api->db, XN_CLASS_task) <= 1200);
+	}
+}
+
+static void a_running_task_is_never_collected(void **state)
+{
+	struct api *api = *state;
+	char ref[48];
+
+	a_task(api, ref);
+	api_run(api, 3 * 86400);
+	assert_string_equal(status_of(api, ref), "pending");
+}
+
+static void an_abandoned_task_of_a_client_goes_after_a_day(void **state)
+{
+	struct api *api = *state;
+	char moving[48], still[48];
+
+	a_task_made_by_a_client(api, moving);
+	a_task_made_by_a_client(api, still);
+	api_run(api, 86380);
+	assert_string_equal(status_of(api, still), "pending");
+	for (int i = 1; i <= 9; i++) {
+		xn_db_set(api->db, row_of(api, moving), XN_task_progress, xn_float(i / 10.0));
+		api_run(api, 20);
+	}
+	assert_string_equal(status_of(api, still), "gone");
+	assert_string_equal(status_of(api, moving), "pending");
+	api_run(api, 70);
+	assert_string_equal(status_of(api, moving), "gone");
+}
+
+static void a_task_marked_for_destruction_goes_once_it_ended(void **state)
+{
+	struct api *api = *state;
+	char ref[48];
+
+	a_task(api, ref);
+	call_task(api, "task.destroy", ref, "");
+	api_run(api, 60);
+	assert_string_equal(status_of(api, ref), "pending");
+	succeed(api, ref, NULL);
+	assert_string_equal(status_of(api, ref), "success");
+	api_run(api, 31);
+	assert_string_equal(status_of(api, ref), "gone");
+}
+
+/* ---- operations over a restart ---- */
+
+struct story { /* what the steps did, in this process */
+	char text[256];
+	bool stop_at_two;
+};
+static struct story story;
+
+static void note(const char *what)
+{
+	snprintf(story.text + strlen(story.text), sizeof(story.text) - strlen(story.text), "%s ",
+		 what);
+}
+
+static void run_one(struct xn_op *op)
+{
+	note("one");
+	xn_op_set_arg(op, "result", xn_string("OpaqueRef:made"));
+	xn_op_done(op, 0);
+}
+
+static void undo_one(struct xn_op *op)
+{
+	note("undo-one");
+	xn_op_done(op, 0);
+}
+
+static void run_two(struct xn_op *op)
+{
+	note("two");
+	if (story.stop_at_two)
+		xn_op_waiting(op, "the test");
+	else
+		xn_op_done(op, 0);
+}
+
+static void undo_two(struct xn_op *op)
+{
+	note("undo-two");
+	xn_op_done(op, 0);
+}
+
+static void run_three(struct xn_op *op)
+{
+	note("three");
+	xn_op_done(op, 0);
+}
+
+static const struct xn_step steps[] = {
+	{"one", run_one, undo_one, 1000, 0, 0},
+	{"two", run_two, undo_two, 3600000, 0, 0},
+	{"three", run_three, NULL, 1000, 0, 0},
+	{NULL, NULL, NULL, 0, 0, 0},
+};
+
+static struct xn_op *make_resumed(struct xn_core *core, const struct xn_value *args);
+static struct xn_op *make_undone(struct xn_core *core, const struct xn_value *args);
+
+static void op_free(struct xn_op *op)
+{
+	free(op);
+}
+
+static struct xn_op_kind resumed = {
+	.name = "VM.clone", .version = 1, .steps = steps, .on_restart = XN_RESTART_RESUME,
+	.make = make_resumed, .free = op_free,
+};
+static const struct xn_op_kind undone = {
+	.name = "VM.start", .version = 1, .steps = steps, .on_restart = XN_RESTART_UNDO,
+	.make = make_undone, .free = op_free,
+};
+
+static struct xn_op *make(struct xn_core *core, const struct xn_op_kind *kind,
+			  const struct xn_value *args)
+{
+	struct xn_op *op = xn_calloc(1, sizeof(*op));
+
+	xn_op_init(op, kind, core, args);
+	return op;
+}
+
+static struct xn_op *make_resumed(struct xn_core *core, const struct xn_value *args)
+{
+	return make(core, &resumed, args);
+}
+
+static struct xn_op *make_undone(struct xn_core *core, const struct xn_value *args)
+{
+	return make(core, &undone, args);
+}
+
+static void note_restarted(struct xn_op *op, void *arg)
+{
+	assert_string_equal(xn_map_get_string(op->args, "vm"), "the one");
+	note("restarted");
+}
+
+static void note_end(struct xn_op *op, const struct xn_error *err, void *arg)
+{
+	note(err ? "failed" : "ended");
+}
+
+static void register_kinds(struct api *api)
+{
+	xn_task_register_on_end(tasks_of(api), &resumed, note_restarted, note_end, NULL);
+	xn_task_register_on_end(tasks_of(api), &undone, note_restarted, note_end, NULL);
+}
+
+static void on_op_end(struct xn_op *op, const struct xn_error *err, void *arg)
+{
+	note(err ? "failed" : "ended");
+}
+
+/* Starts one that stops in its second step. */
+static void start_op(struct api *api, const struct xn_op_kind *kind, char task[48])
+{
+	struct xn_value *args = xn_map_new();
+
+	story = (struct story){.stop_at_two = true};
+	api->on_start = register_kinds;
+	a_task(api, task);
+	xn_map_put_string(&args, "vm", "the one");
+	xn_op_start(kind->make(&api->core, args), task, on_op_end, NULL);
+	xn_value_unref(args);
+	api_run(api, 2);
+	assert_string_equal(story.text, "one two ");
+	assert_int_equal(xn_db_count(api->db, XN_CLASS_xn_operation), 1);
+}
+
+static void restart_and_finish(struct api *api)
+{
+	story = (struct story){0};
+	api_restart(api);
+	api_run(api, 2);
+	assert_int_equal(xn_db_count(api->db, XN_CLASS_xn_operation), 0);
+}
+
+static void a_waiting_operation_says_what_for(void **state)
+{
+	struct api *api = *state;
+	char task[48];
+
+	start_op(api, &undone, task);
+	assert_string_equal(xn_row_map_string(row_of(api, task), XN_task_other_config,
+					      "xn:waiting_for"),
+			    "the test");
+}
+
+static void an_interrupted_operation_is_resumed(void **state)
+{
+	struct api *api = *state;
+	char task[48];
+
+	start_op(api, &resumed, task);
+	restart_and_finish(api);
+	assert_string_equal(story.text, "restarted two three ended ");
+	assert_string_equal(status_of(api, task), "success");
+	assert_string_equal(xn_row_string(row_of(api, task), XN_task_result),
+			    "<value>OpaqueRef:made</value>");
+	assert_null(xn_row_map_string(row_of(api, task), XN_task_other_config, "xn:waiting_for"));
+}
+
+static void an_interrupted_operation_is_undone(void **state)
+{
+	struct api *api = *state;
+	char task[48];
+
+	start_op(api, &undone, task);
+	restart_and_finish(api);
+	assert_string_equal(story.text, "restarted undo-two undo-one failed ");
+	assert_string_equal(status_of(api, task), "failure");
+	assert_string_equal(xn_value_string(xn_set_at(
+				    xn_row_get(row_of(api, task), XN_task_error_info), 0)),
+			    "INTERNAL_ERROR");
+}
+
+static void an_operation_of_another_version_is_undone(void **state)
+{
+	struct api *api = *state;
+	char task[48];
+
+	start_op(api, &resumed, task);
+	resumed.version = 2;
+	restart_and_finish(api);
+	resumed.version = 1;
+	assert_string_equal(story.text, "restarted undo-two undo-one failed ");
+	assert_string_equal(status_of(api, task), "failure");
+}
+
+static void an_unknown_operation_is_let_go(void **state)
+{
+	struct api *api = *state;
+	char task[48];
+
+	start_op(api, &resumed, task);
+	api->on_start = NULL;
+	restart_and_finish(api);
+	assert_string_equal(story.text, "");
+	assert_string_equal(status_of(api, task), "failure");
+}
+
+static void a_cancelled_operation_stays_cancelled_over_a_restart(void **state)
+{
+	struct api *api = *state;
+	char task[48];
+
+	start_op(api, &resumed, task);
+	api_restart(api); /* stops in its second step again */
+	api_run(api, 2);
+	call_task(api, "task.cancel", task, "");
+	api_run(api, 2);
+	assert_string_equal(status_of(api, task), "cancelled");
+	assert_non_null(strstr(story.text, "undo-two undo-one failed"));
+}
+
+static void a_call_without_an_operation_fails_its_task(void **state)
+{
+	struct api *api = *state;
+	char task[48], own[48];
+
+	a_task(api, task);
+	a_task_made_by_a_client(api, own);
+	api_restart(api);
+	api_run(api, 1);
+	assert_string_equal(status_of(api, task), "failure");
+	assert_string_equal(status_of(api, own), "pending");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, api_setup, api_teardown)
+		TEST(the_end_is_not_seen_before_it_is_durable),
+		TEST(a_success_carries_its_result_as_xml),
+		TEST(a_failure_carries_code_and_parameters),
+		TEST(the_first_end_wins_and_all_are_told),
+		TEST(a_restart_in_between_records_the_end),
+		TEST(a_forgotten_task_is_gone_at_any_moment),
+		TEST(progress_is_written_now_and_then_and_never_lost),
+		TEST(a_task_is_cancellable_while_somebody_can_stop_it),
+		TEST(a_cancel_that_came_too_early_is_remembered),
+		TEST(a_stranger_may_not_touch_a_task),
+		TEST(a_client_does_not_end_what_the_server_works_on),
+		TEST(protected_keys_stay_when_a_map_is_set),
+		TEST(finished_tasks_go_after_65_minutes),
+		TEST(the_oldest_finished_go_when_there_are_too_many),
+		TEST(tasks_without_a_pause_are_bounded_too),
+		TEST(a_running_task_is_never_collected),
+		TEST(an_abandoned_task_of_a_client_goes_after_a_day),
+		TEST(a_task_marked_for_destruction_goes_once_it_ended),
+		TEST(a_waiting_operation_says_what_for),
+		TEST(an_interrupted_operation_is_resumed),
+		TEST(an_interrupted_operation_is_undone),
+		TEST(an_operation_of_another_version_is_undone),
+		TEST(an_unknown_operation_is_let_go),
+		TEST(a_cancelled_operation_stays_cancelled_over_a_restart),
+		TEST(a_call_without_an_operation_fails_its_task),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
