@@ -11,6 +11,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "core/hmap.h"
 #include "core/notify.h"
 #include "core/state_dir.h"
 #include "modules/daemon.h"
@@ -197,6 +198,7 @@ static int start(struct daemon *d)
 	struct xn_ev_daemon_ready ready = {0};
 
 	make_core(d, xn_loop_new());
+	xn_hash_set_seed(xn_random_u64(d->loop)); /* nobody can aim at one bucket */
 	watch_stalls(d);
 	xn_loop_on_signal(d->loop, SIGTERM, on_stop_signal, d);
 	xn_loop_on_signal(d->loop, SIGINT, on_stop_signal, d);
