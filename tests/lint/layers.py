@@ -24,6 +24,10 @@ LIBRARIES = [
     (re.compile(r"^pthread\.h$|^threads\.h$"), re.compile(r"^core/worker\.c$"), "threads"),
 ]
 
+# Second doors, each for one module only: the simulated hypervisor's guests speak to the store as
+# domains of their own, which the public header's requests cannot.
+SECOND_DOORS = {"modules/xenstore/store.h": "domain"}
+
 # A simulation decides these, or the loop must not wait for them: only core may ask the system.
 CALLS = re.compile(
     r"\b(time|clock_gettime|gettimeofday|clock|getrandom|getentropy|rand|random|srand|arc4random\w*"
@@ -111,7 +115,7 @@ def check_project_include(path, target, needs):
         return None if good else "includes %s, which is no public header" % target
     if other is None:
         return "includes %s, which is above the modules" % target
-    if target != public_header(other):
+    if target != public_header(other) and SECOND_DOORS.get(target) != me:
         return "includes %s: only %s is public" % (target, public_header(other))
     if me in needs and other not in needs[me]:
         return "includes %s, but %s does not name \"%s\" in its .needs" % (target, me, other)
@@ -165,6 +169,8 @@ TREES = [
     ({"modules/a/a.c": A_NEEDS_B + '#include "modules/b/b.h"\n', "modules/b/b.h": ""}, ""),
     ({"modules/a/a.c": A_ALONE + '#include "modules/b/b.h"\n', "modules/b/b.h": ""}, "does not name \"b\" in its .needs"),
     ({"modules/a/a.c": A_NEEDS_B + '#include "modules/b/inner.h"\n', "modules/b/b.h": ""}, "only modules/b/b.h is public"),
+    ({"modules/a/a.c": '#include "modules/xenstore/store.h"\n'}, "only modules/xenstore/xenstore.h is public"),
+    ({"modules/domain/a.c": '#include "modules/xenstore/store.h"\n'}, ""),
     ({"modules/a/a.c": A_NEEDS_B, "modules/b/b.c": B_NEEDS_A}, "in a circle: a -> b -> a"),
     ({"modules/a/a.c": A_NEEDS_B}, "needs b, which is not there"),
     ({"modules/a/a.c": '#include "a.h"\n'}, "write the path from the top folder"),
