@@ -4,10 +4,6 @@
  */
 #include "modules/event/event_internal.h"
 
-#include <ctype.h>
-#include <errno.h>
-#include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 
 enum { SERVED_A_CALLBACK = 128 }; /* a long queue must not hold the loop */
@@ -217,35 +213,6 @@ void from_wake(struct xn_events *events)
 
 /* ---- event.from ---- */
 
-/* Decimal digits as they come from a client; strtoll alone takes white space and signs too. */
-static const char *parse_number(const char *text, int64_t *out)
-{
-	const char *digits = *text == '-' ? text + 1 : text;
-	char *end;
-
-	if (!isdigit((unsigned char)*digits))
-		return NULL;
-	errno = 0;
-	*out = strtoll(text, &end, 10);
-	return errno ? NULL : end;
-}
-
-/* "A,B" -> A. B counts messages elsewhere; here they are rows like others, and A covers them. */
-static int parse_token(const char *token, uint64_t *since, struct xn_error *err)
-{
-	int64_t a = 0, b = 0;
-	const char *rest;
-
-	if (*token) {
-		rest = parse_number(token, &a);
-		rest = rest && *rest == ',' ? parse_number(rest + 1, &b) : NULL;
-		if (!rest || *rest)
-			return xn_error_set(err, XN_ERR_EVENT_FROM_TOKEN_PARSE_FAILURE, token);
-	}
-	*since = a > 0 ? (uint64_t)a : 0;
-	return 0;
-}
-
 static int64_t timeout_us(double seconds)
 {
 	if (!(seconds >= 0.0) || seconds > TOO_LONG_S) /* also what is not a number */
@@ -283,7 +250,8 @@ void event_from(struct xn_call *call)
 	uint64_t since = 0;
 
 	call->durability = XN_REPLY_AT_ONCE;
-	if (parse_token(xn_call_string(call, 1), &since, &err) < 0) {
+	if (event_token_parse(xn_call_string(call, 1), &since) < 0) {
+		xn_error_set(&err, XN_ERR_EVENT_FROM_TOKEN_PARSE_FAILURE, xn_call_string(call, 1));
 		xn_call_fail(call, &err);
 		return;
 	}
@@ -320,6 +288,7 @@ void event_inject(struct xn_call *call)
 	const char *name = xn_call_string(call, 0), *ref = xn_call_string(call, 1);
 	const struct xn_class *cls = xn_class_find(name);
 	struct xn_row *row = cls && !cls->internal ? xn_db_get(events->db, cls->id, ref) : NULL;
+	struct xn_buf token XN_CLEANUP(xn_buf_clear_p) = {0};
 	struct xn_error err = {0};
 
 	if (!row) {
@@ -327,6 +296,7 @@ void event_inject(struct xn_call *call)
 		xn_call_fail(call, &err);
 		return;
 	}
+	event_token_print(xn_db_touch(events->db, row), &token);
 	call->durability = XN_REPLY_WHEN_VISIBLE; /* a token lost with the power gets EVENTS_LOST */
-	xn_call_reply(call, xn_stringf("%020" PRIu64 ",%020d", xn_db_touch(events->db, row), 0));
+	xn_call_reply(call, xn_string_len(token.data, token.len));
 }

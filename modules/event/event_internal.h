@@ -52,6 +52,10 @@ bool subscription_wants(const struct subscription *sub, int class_id, const char
 void subscription_index(struct subscriptions *set, struct subscription *sub);
 void subscription_unindex(struct subscriptions *set, struct subscription *sub);
 
+/* ---- token.c ---- */
+int event_token_parse(const char *token, uint64_t *stamp_out) XN_MUST_CHECK; /* 0 or -EINVAL */
+void event_token_print(uint64_t stamp, struct xn_buf *out);
+
 /* ---- selection.c: what happened since a token, and its encoding ---- */
 
 enum operation { OP_ADD, OP_MOD, OP_DEL, OP_COUNT };

@@ -183,7 +183,9 @@ static void write_json(const struct selection *sel, struct xn_buf *out)
 			      xn_db_count(sel->db, i));
 		separator = ",";
 	}
-	xn_buf_printf(out, "},\"token\":\"%020" PRIu64 ",%020d\"}", sel->upto, 0);
+	literal(out, "},\"token\":\"");
+	event_token_print(sel->upto, out);
+	literal(out, "\"}");
 }
 
 static void xml_member(struct xn_buf *out, const char *name)
@@ -242,8 +244,9 @@ static void write_xml(const struct selection *sel, struct xn_buf *out)
 	}
 	literal(out, "</struct></value></member>");
 	xml_member(out, "token");
-	xn_buf_printf(out, "<value>%020" PRIu64 ",%020d</value></member></struct></value>",
-		      sel->upto, 0);
+	literal(out, "<value>");
+	event_token_print(sel->upto, out);
+	literal(out, "</value></member></struct></value>");
 }
 
 static void write_result(const void *object, enum xn_format format, struct xn_buf *out)

@@ -88,6 +88,9 @@ class Daemon:
     def log_text(self):
         return "".join(self.log[-200:])
 
+    def open_files(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
     def kill(self):
         """SIGKILL: what a crash leaves."""
         if self.process:
