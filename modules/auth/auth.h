@@ -19,7 +19,7 @@ struct xn_auth;
  */
 int xn_auth_session(struct xn_auth *auth, const char *secret, struct xn_caller *caller,
 		    struct xn_error *err);
-/* The row reference (public) of a session secret or of a row reference itself; NULL when unknown. */
+/* The row's (public) reference of a session secret, or of a row reference itself. NULL: unknown. */
 const char *xn_auth_session_ref(struct xn_auth *auth, const char *secret_or_ref);
 /* RBAC: 0, or -1 with RBAC_PERMISSION_DENIED. @key: for map-key permissions, or NULL. */
 int xn_auth_permit(const struct xn_caller *caller, const struct xn_method *method, const char *key,

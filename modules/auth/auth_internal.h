@@ -10,7 +10,7 @@
 
 enum {
 	LAST_ACTIVE_STEP_S = 600, /* last_active is written no oftener than this */
-	SESSION_TEXT_MAX = 256, /* originator, kept in the row */
+	SESSION_TEXT_MAX = 256,   /* originator, kept in the row */
 	SESSION_GC_PERIOD_S = 30,
 	SESSION_GC_LOGINS = 100, /* so many logins bring the next collection forward */
 	LOCAL_SESSIONS_MAX = 64,

@@ -222,8 +222,7 @@ void auth_session_begin(struct xn_auth *auth, const struct login *login, char se
 	xn_ref_new(auth->core->loop, secret);
 	ref_of_secret(secret, ref);
 	if (login->local && auth->n_local >= LOCAL_SESSIONS_MAX)
-		auth_session_end(auth,
-				 xn_list_entry(auth->local.next, struct session, link)->ref);
+		auth_session_end(auth, xn_list_entry(auth->local.next, struct session, link)->ref);
 	if (!login->local) {
 		create_row(auth, ref, login);
 		if (++auth->logins_since_gc >= SESSION_GC_LOGINS)
@@ -253,7 +252,10 @@ void xn_auth_login_as(struct xn_auth *auth, const char *user, enum xn_role role,
 		      const char *originator, char secret[48])
 {
 	const struct login login = {
-		.user = user, .originator = originator, .role = role, .superuser = superuser,
+		.user = user,
+		.originator = originator,
+		.role = role,
+		.superuser = superuser,
 	};
 
 	auth_session_begin(auth, &login, secret);

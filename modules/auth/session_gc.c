@@ -25,10 +25,10 @@ static bool is_busy(struct xn_auth *auth, const struct xn_row *row)
 	const struct xn_value *tasks = xn_row_get(row, XN_session_tasks);
 
 	for (size_t i = 0; i < xn_set_len(tasks); i++) {
-		struct xn_row *task = xn_db_get(auth->db, XN_CLASS_task,
-						xn_value_string(xn_set_at(tasks, i)));
+		struct xn_row *task =
+			xn_db_get(auth->db, XN_CLASS_task, xn_value_string(xn_set_at(tasks, i)));
 
-		if (task && strcmp(xn_row_string(task, XN_task_status), "pending") == 0)
+		if (task && xn_row_int(task, XN_task_finished) == 0)
 			return true;
 	}
 	return false;

@@ -106,7 +106,7 @@ static void event_stop(void *state)
 		struct xn_ev_session_ended ended = {0};
 
 		memcpy(ended.session, client->session, sizeof(ended.session));
-		on_session_ended(&ended, events); /* the listener is shut: nobody hears the failures */
+		on_session_ended(&ended, events); /* calls still waiting fail */
 	}
 	from_clear(events);
 	xn_hmap_clear(&events->clients);

@@ -10,7 +10,7 @@ enum { SERVED_A_CALLBACK = 128 }; /* a long queue must not hold the loop */
 static const double LONGEST_S = 86400.0, TOO_LONG_S = 104 * 86400.0;
 
 struct waiter {
-	struct xn_list link;	    /* subscription.waiters, or .asked */
+	struct xn_list link;        /* subscription.waiters, or .asked */
 	struct xn_list client_link; /* client.waiters */
 	struct xn_events *events;
 	struct client *client;
@@ -98,8 +98,7 @@ static void answer(struct waiter *w, struct selection *sel)
 static void on_timeout(struct xn_timer *timer)
 {
 	struct waiter *w = xn_container_of(timer, struct waiter, timer);
-	struct selection *sel =
-		selection_new(w->events->core, w->events->db, w->sub, w->since);
+	struct selection *sel = selection_new(w->events->core, w->events->db, w->sub, w->since);
 	struct xn_value *result = selection_result(sel);
 
 	selection_unref(sel);
@@ -145,10 +144,9 @@ static void wake_class(struct xn_events *events, int class_id)
 	const struct xn_tombstone *t = xn_db_tombstone(events->db, class_id, NULL);
 	struct xn_row *row = xn_db_newest(events->db, class_id);
 
-	if (!(row && xn_row_modified(row) > events->seen) &&
-	    !(t && t->deleted > events->seen))
+	if (!(row && xn_row_modified(row) > events->seen) && !(t && t->deleted > events->seen))
 		return;
-	xn_list_each (link, &events->subscriptions.by_class[class_id])
+	xn_list_each(link, &events->subscriptions.by_class[class_id])
 		wake(events, xn_list_entry(link, struct class_watch, link)->sub);
 	if (!events->subscriptions.by_ref.count)
 		return;

@@ -22,9 +22,9 @@ struct subscription {
 	bool classes[XN_CLASS_COUNT];
 	struct object *objects; /* sorted; none of a class that is wanted as a whole */
 	size_t n_objects;
-	struct xn_list waiters; /* struct waiter */
-	struct xn_list asked;	/* the same, woken by a change and not yet looked after */
-	struct xn_list woken;	/* xn_events.woken, while .asked may hold some */
+	struct xn_list waiters;   /* struct waiter */
+	struct xn_list asked;     /* the same, woken by a change and not yet looked after */
+	struct xn_list woken;     /* xn_events.woken, while .asked may hold some */
 	struct selection *latest; /* shared by the waiters answered in one go */
 	/* The index, while anybody waits. */
 	bool is_indexed;
@@ -33,13 +33,19 @@ struct subscription {
 	struct object_watch *object_watches;
 };
 
-struct class_watch { struct xn_list link; struct subscription *sub; };
-struct object_watch { struct xn_hnode by_ref; struct subscription *sub; };
+struct class_watch {
+	struct xn_list link;
+	struct subscription *sub;
+};
+struct object_watch {
+	struct xn_hnode by_ref;
+	struct subscription *sub;
+};
 
 struct subscriptions {
 	struct xn_hmap all;
 	struct xn_list by_class[XN_CLASS_COUNT]; /* class_watch */
-	struct xn_hmap by_ref;			 /* object_watch */
+	struct xn_hmap by_ref;                   /* object_watch */
 };
 
 void subscriptions_init(struct subscriptions *set);
@@ -65,7 +71,7 @@ struct change {
 	enum operation operation;
 	int class_id;
 	uint64_t stamp;
-	struct xn_row *row;  /* ADD, MOD: valid until the database changes */
+	struct xn_row *row;   /* ADD, MOD: valid until the database changes */
 	char ref[XN_REF_LEN]; /* DEL */
 };
 
@@ -74,7 +80,8 @@ struct selection {
 	struct xn_db *db;
 	uint64_t since, upto;
 	int64_t time_s;
-	struct change *changes; /* all ADD, then MOD, then DEL; inside each in the order of stamps */
+	struct change
+		*changes; /* all ADD, then MOD, then DEL; inside each in the order of stamps */
 	size_t n_changes, cap;
 	struct xn_buf bytes[2]; /* by enum xn_format; empty until asked for */
 };
@@ -115,7 +122,7 @@ struct xn_events {
 	struct xn_db *db;
 	struct subscriptions subscriptions;
 	struct xn_hmap clients;
-	uint64_t seen; /* changes up to this stamp were handed to everybody who waits */
+	uint64_t seen;        /* changes up to this stamp were handed to everybody who waits */
 	struct xn_list woken; /* subscriptions with waiters to answer */
 	struct xn_job serve_job;
 	unsigned n_waiters;
@@ -126,13 +133,15 @@ struct xn_events {
 
 struct client *client_find(struct xn_events *events, const char *session); /* or NULL */
 struct client *client_get(struct xn_events *events, const char *session);
-void client_release(struct xn_events *events, struct client *client); /* freed when nothing is open */
+void client_release(struct xn_events *events,
+		    struct client *client); /* freed when nothing is open */
 
 /* ---- event_from.c ---- */
 void event_from(struct xn_call *call);
 void event_inject(struct xn_call *call);
-void from_wake(struct xn_events *events);		       /* changes after .seen: who is told */
-void from_end_session(struct xn_events *events, struct client *client); /* SESSION_INVALID for all */
+void from_wake(struct xn_events *events); /* changes after .seen: who is told */
+void from_end_session(struct xn_events *events,
+		      struct client *client); /* SESSION_INVALID for all */
 void from_clear(struct xn_events *events);
 
 /* ---- event_next.c ---- */

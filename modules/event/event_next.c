@@ -2,9 +2,9 @@
  * The older way: event.register, then event.next until tired. Each registered session has a queue
  * of what its commits brought, bounded in bytes; who is too slow gets EVENTS_LOST once.
  */
-#include "modules/event/event_internal.h"
 #include "core/json.h"
 #include "core/xml.h"
+#include "modules/event/event_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -116,8 +116,9 @@ static struct xn_value *take_queue(struct client *client)
 	struct xn_value *set = xn_set_new();
 
 	while (!xn_list_empty(&client->queue)) {
-		xn_set_append(&set,
-			      event_map(xn_list_entry(client->queue.next, struct queued, link)->event));
+		xn_set_append(
+			&set,
+			event_map(xn_list_entry(client->queue.next, struct queued, link)->event));
 		drop_first(client);
 	}
 	return set;
@@ -279,8 +280,7 @@ void event_unregister(struct xn_call *call)
 	if (client && client->wishes) {
 		wishes = xn_value_ref(client->wishes);
 		for (size_t i = 0; i < xn_set_len(call->args[0]); i++)
-			xn_set_remove_sorted(&wishes,
-					     xn_value_string(xn_set_at(call->args[0], i)));
+			xn_set_remove_sorted(&wishes, xn_value_string(xn_set_at(call->args[0], i)));
 		set_wishes(events, client, wishes);
 		store_wishes(events, client);
 	}

@@ -73,8 +73,7 @@ static size_t select_objects(struct selection *sel, const struct subscription *s
 		if (row && xn_row_modified(row) > sel->since)
 			add_row(sel, row);
 	}
-	while (sel->since && (t = xn_db_tombstone(sel->db, class_id, t)) &&
-	       t->deleted > sel->since)
+	while (sel->since && (t = xn_db_tombstone(sel->db, class_id, t)) && t->deleted > sel->since)
 		if (subscription_wants(sub, class_id, t->ref))
 			add_tombstone(sel, t);
 	return i;
@@ -135,8 +134,7 @@ static const char *change_ref(const struct change *change)
 	return change->row ? xn_row_ref(change->row) : change->ref;
 }
 
-static void json_event(const struct selection *sel, const struct change *change,
-		       struct xn_buf *out)
+static void json_event(const struct selection *sel, const struct change *change, struct xn_buf *out)
 {
 	size_t len;
 

@@ -9,7 +9,7 @@
 
 enum {
 	MAX_MESSAGES = 10000,
-	MAX_BODY = 64 * 1024,		  /* one body */
+	MAX_BODY = 64 * 1024,         /* one body */
 	MAX_BYTES = 32 * 1024 * 1024, /* all bodies and names together */
 };
 
@@ -86,8 +86,8 @@ static void message_create(struct xn_call *call)
 	char ref[XN_REF_LEN];
 
 	xn_message_create(call->state, xn_call_string(call, 0), xn_value_int(call->args[1]),
-			  xn_call_string(call, 2), xn_call_string(call, 3),
-			  xn_call_string(call, 4), ref);
+			  xn_call_string(call, 2), xn_call_string(call, 3), xn_call_string(call, 4),
+			  ref);
 	xn_call_reply(call, xn_string(ref));
 }
 
@@ -142,7 +142,7 @@ static void message_destroy_many(struct xn_call *call)
 
 struct filter {
 	const char *cls, *obj_uuid; /* NULL: any */
-	int64_t since;		    /* later than this */
+	int64_t since;              /* later than this */
 	const struct xn_query *query;
 };
 
@@ -205,7 +205,8 @@ static void message_get_all_records(struct xn_call *call)
 static void message_get_all_records_where(struct xn_call *call)
 {
 	struct xn_error err = {0};
-	XN_CLEANUP(xn_query_free_p) struct xn_query *query =
+	XN_CLEANUP(xn_query_free_p)
+	struct xn_query *query =
 		xn_query_parse(&xn_classes[XN_CLASS_message], xn_call_string(call, 0),
 			       xn_value_string_len(call->args[0]), &err);
 	const struct filter filter = {.since = INT64_MIN, .query = query};
@@ -243,8 +244,7 @@ static int check_uuid(struct xn_call *call, struct xn_error *err)
 static void message_get_by_uuid(struct xn_call *call)
 {
 	struct xn_messages *messages = call->state;
-	struct xn_row *row =
-		xn_db_by_uuid(messages->db, XN_CLASS_message, xn_call_string(call, 0));
+	struct xn_row *row = xn_db_by_uuid(messages->db, XN_CLASS_message, xn_call_string(call, 0));
 
 	xn_call_reply(call, xn_string(xn_row_ref(row)));
 }

@@ -91,7 +91,8 @@ const struct xn_op_store task_op_store = {
 
 static struct kind_entry *find_kind(struct xn_tasks *tasks, const char *name)
 {
-	xn_list_each (link, &tasks->kinds) {
+	xn_list_each(link, &tasks->kinds)
+	{
 		struct kind_entry *entry = xn_list_entry(link, struct kind_entry, link);
 
 		if (strcmp(entry->kind->name, name) == 0)
@@ -146,8 +147,7 @@ void task_journal_read(struct xn_tasks *tasks)
 	for (struct xn_row *row = xn_db_first(tasks->db, XN_CLASS_xn_operation); row;
 	     row = xn_db_next(tasks->db, row)) {
 		xn_set_append_string(&tasks->interrupted, xn_row_ref(row));
-		xn_set_insert_sorted(&working,
-				     xn_string(xn_row_string(row, XN_xn_operation_task)));
+		xn_set_insert_sorted(&working, xn_string(xn_row_string(row, XN_xn_operation_task)));
 	}
 	for (struct xn_row *row = xn_db_first(tasks->db, XN_CLASS_task); row;
 	     row = xn_db_next(tasks->db, row)) {
@@ -238,15 +238,15 @@ static void give_up(struct xn_tasks *tasks, struct xn_row *row)
 
 	xn_log_error(tasks->core->log, "task", "operation %s (%s) cannot be restarted: dropped",
 		     xn_row_ref(row), xn_row_string(row, XN_xn_operation_kind));
-	fail_interrupted(tasks, task, "interrupted by a restart; this release cannot go on with it");
+	fail_interrupted(tasks, task,
+			 "interrupted by a restart; this release cannot go on with it");
 	xn_db_delete(tasks->db, row);
 }
 
 static void restart_op(struct xn_tasks *tasks, struct xn_row *row)
 {
 	const char *task = xn_row_string(row, XN_xn_operation_task);
-	struct kind_entry *entry =
-		find_kind(tasks, xn_row_string(row, XN_xn_operation_kind));
+	struct kind_entry *entry = find_kind(tasks, xn_row_string(row, XN_xn_operation_kind));
 	struct xn_op *op = make_op(tasks, entry, row);
 	bool undoing = xn_row_bool(row, XN_xn_operation_undoing);
 	struct restart *restart;

@@ -155,8 +155,7 @@ static void on_flush_timer(struct xn_timer *timer)
 {
 	struct xn_tasks *tasks = xn_container_of(timer, struct xn_tasks, flush_timer);
 
-	xn_list_each_safe(link, &tasks->dirty)
-		flush(xn_list_entry(link, struct live, dirty));
+	xn_list_each_safe(link, &tasks->dirty) flush(xn_list_entry(link, struct live, dirty));
 }
 
 /* Now, when the last write is long enough ago; else with the next beat. */
@@ -216,8 +215,7 @@ static void on_cancel_job(struct xn_job *job)
 
 static void defer_cancel(struct live *live)
 {
-	xn_loop_defer(live->tasks->core->loop, &live->cancel_job, XN_PRIO_OPERATION,
-		      on_cancel_job);
+	xn_loop_defer(live->tasks->core->loop, &live->cancel_job, XN_PRIO_OPERATION, on_cancel_job);
 }
 
 void xn_task_on_cancel(struct xn_tasks *tasks, const char *ref, void (*cancel)(void *arg),
@@ -271,8 +269,7 @@ static void on_idle_watcher(struct xn_job *job)
 	free(watcher);
 }
 
-static void watch_end(struct xn_tasks *tasks, struct live *live, void (*done)(void *arg),
-		      void *arg)
+static void watch_end(struct xn_tasks *tasks, struct live *live, void (*done)(void *arg), void *arg)
 {
 	struct end_watcher *watcher;
 

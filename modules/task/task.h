@@ -30,8 +30,8 @@ void xn_task_fail(struct xn_tasks *tasks, const char *ref, const struct xn_error
 		  void (*done)(void *arg), void *arg); /* code TASK_CANCELLED ends as cancelled */
 void xn_task_progress(struct xn_tasks *tasks, const char *ref, double fraction); /* rate-limited */
 /* What task.cancel does while the task runs; NULL when it can no longer be cancelled. */
-void xn_task_on_cancel(struct xn_tasks *tasks, const char *ref,
-		       void (*cancel)(void *arg), void *arg);
+void xn_task_on_cancel(struct xn_tasks *tasks, const char *ref, void (*cancel)(void *arg),
+		       void *arg);
 /* A synchronous call's row is removed when its reply is out. */
 void xn_task_forget(struct xn_tasks *tasks, const char *ref);
 
@@ -39,11 +39,13 @@ void xn_task_forget(struct xn_tasks *tasks, const char *ref);
 void xn_task_register_kind(struct xn_tasks *tasks, const struct xn_op_kind *kind);
 /*
  * After all modules started: each journaled operation is resumed or undone. @on_end of its module
- * (registered with the kind) runs as usual, so locks in current_operations are released there.
+ * (registered with the kind) runs as usual, so locks in current_operations are released there. The
+ * task ends here: with the operation's argument "result", where it has one, as the call's result.
  */
 void xn_task_register_on_end(struct xn_tasks *tasks, const struct xn_op_kind *kind,
 			     void (*restarted)(struct xn_op *op, void *arg),
-			     void (*on_end)(struct xn_op *op, const struct xn_error *err, void *arg),
+			     void (*on_end)(struct xn_op *op, const struct xn_error *err,
+					    void *arg),
 			     void *arg);
 
 #endif

@@ -11,8 +11,8 @@ enum {
 	GC_PERIOD_S = 30,
 	FINISHED_TIMEOUT_S = 3900,
 	PENDING_TIMEOUT_S = 86400,
-	MAX_TASKS = 200,      /* beyond: the oldest finished go ... */
-	SETTLE_S = 60,	      /* ... but leave watchers time to see the end, up to ... */
+	MAX_TASKS = 200,       /* beyond: the oldest finished go ... */
+	SETTLE_S = 60,         /* ... but leave watchers time to see the end, up to ... */
 	MAX_TASKS_HARD = 1000, /* ... this many tasks */
 };
 
@@ -147,7 +147,8 @@ void task_gc_run(struct xn_tasks *tasks)
 	}
 	for (size_t i = 0; i < n_victims; i++) {
 		if (task_row_is_pending(victims[i]))
-			xn_log_warn(tasks->core->log, "task", "%s is pending without progress: removed",
+			xn_log_warn(tasks->core->log, "task",
+				    "%s is pending without progress: removed",
 				    xn_row_ref(victims[i]));
 		xn_db_delete(tasks->db, victims[i]);
 	}

@@ -36,7 +36,7 @@ struct live {
 	struct xn_value *end; /* fields; NULL: not ending */
 	bool is_recording, is_forgotten;
 	struct xn_list end_watchers; /* struct end_watcher */
-	struct xn_list refused;	     /* xn_tasks.refused */
+	struct xn_list refused;      /* xn_tasks.refused */
 };
 
 struct end_watcher {
@@ -55,7 +55,7 @@ struct xn_tasks {
 	struct xn_list refused; /* ends that the database would not take; tried again */
 	struct xn_timer gc_timer;
 	struct xn_job gc_job;
-	struct xn_hmap probation; /* task_gc.c */
+	struct xn_hmap probation;     /* task_gc.c */
 	struct xn_list idle_watchers; /* end_watchers whose job is pending */
 	struct xn_list kinds;
 	struct xn_value *interrupted; /* references of operations journaled before this start */

@@ -15,8 +15,13 @@
 #include <unistd.h>
 
 static const struct xn_module *const modules[] = {
-	&xn_db_module,	    &xn_auth_module,	&xn_task_module, &xn_event_module,
-	&xn_message_module, &xn_records_module, NULL,
+	&xn_db_module,
+	&xn_auth_module,
+	&xn_task_module,
+	&xn_event_module,
+	&xn_message_module,
+	&xn_records_module,
+	NULL,
 };
 
 static void start(struct api *api, uint64_t seed)
@@ -170,11 +175,11 @@ static void take_args(struct xn_call *call, const char *args)
 	for (unsigned i = 0; i < call->method->n_params; i++) {
 		const struct xn_param *param = &call->method->params[i];
 
-		call->args[i] = i < xn_set_len(list) ?
-					xn_type_check(param->type,
-						      xn_value_ref(xn_set_at(list, i)), param->name,
-						      &err) :
-					xn_param_default(param);
+		call->args[i] =
+			i < xn_set_len(list)
+				? xn_type_check(param->type, xn_value_ref(xn_set_at(list, i)),
+						param->name, &err)
+				: xn_param_default(param);
 		assert_non_null(call->args[i]);
 	}
 	call->n_args = call->method->n_params;

@@ -1,6 +1,6 @@
 /*
- * The modules below the API (db, auth, task, event, message) without rpc and without a socket: calls
- * go straight to their handlers. In virtual time, so that a test can wait a day.
+ * The modules below the API (db, auth, task, event, message) without rpc and without a socket:
+ * calls go straight to their handlers. In virtual time, so that a test can wait a day.
  */
 #ifndef XN_API_FIXTURE_H
 #define XN_API_FIXTURE_H
@@ -18,7 +18,7 @@ struct api {
 	char secret[48];
 	uint64_t starts;
 	void (*on_start)(struct api *api); /* once the modules run, before they are told so */
-	int64_t wall_us; /* when it was last stopped */
+	int64_t wall_us;                   /* when it was last stopped */
 };
 
 /* For cmocka. */
@@ -50,7 +50,7 @@ void api_log_in(struct api *api, const char *user, enum xn_role role, struct xn_
 		char secret[48]);
 
 void api_run(struct api *api, int64_t seconds); /* lets time pass */
-void api_turn(struct api *api);			/* what is ready runs, and is committed */
+void api_turn(struct api *api);                 /* what is ready runs, and is committed */
 void api_wait(struct api *api, const bool *done);
 
 #endif

@@ -63,14 +63,14 @@ static char *told(const struct xn_value *reply)
 	return xn_buf_steal(&out);
 }
 
-#define assert_told(api, wishes, token, expected)                            \
-	do {                                                                 \
-		struct xn_value *reply_ = ask(api, wishes, token, "0.0");    \
-		char *told_ = told(reply_);                                  \
-                                                                             \
-		assert_string_equal(told_, expected);                        \
-		free(told_);                                                 \
-		xn_value_unref(reply_);                                      \
+#define assert_told(api, wishes, token, expected)                                                  \
+	do {                                                                                       \
+		struct xn_value *reply_ = ask(api, wishes, token, "0.0");                          \
+		char *told_ = told(reply_);                                                        \
+                                                                                                   \
+		assert_string_equal(told_, expected);                                              \
+		free(told_);                                                                       \
+		xn_value_unref(reply_);                                                            \
 	} while (0)
 
 static void from_the_beginning_all_is_added(void **state)
@@ -381,7 +381,8 @@ static void following_the_tokens_gives_the_true_picture(void **state)
 
 				snprintf(name, sizeof(name), "%d", i);
 				rows[i] = a_network(api, name);
-				xn_db_set_string(api->db, rows[i], XN_network_name_description, "0");
+				xn_db_set_string(api->db, rows[i], XN_network_name_description,
+						 "0");
 			} else if (what == 0) {
 				xn_db_delete(api->db, rows[i]);
 				rows[i] = NULL;
@@ -418,9 +419,9 @@ static void following_the_tokens_gives_the_true_picture(void **state)
 		}
 		for (int i = 0; i < N; i++)
 			if (rows[i])
-				assert_string_equal(known[i],
-						    xn_row_string(rows[i],
-								  XN_network_name_description));
+				assert_string_equal(
+					known[i],
+					xn_row_string(rows[i], XN_network_name_description));
 		snprintf(token, sizeof(token), "%s", xn_map_get_string(reply, "token"));
 		xn_value_unref(reply);
 	}
@@ -460,8 +461,8 @@ static void tokens_that_cannot_be_answered_are_lost(void **state)
 
 static void bad_tokens_are_told_apart_from_lost_ones(void **state)
 {
-	static const char *const bad[] = {"1", ",", "1,", "x,0", "1,2,3", " 1,0", "+1,0",
-					  "99999999999999999999,0"};
+	static const char *const bad[] = {"1",     ",",    "1,",   "x,0",
+					  "1,2,3", " 1,0", "+1,0", "99999999999999999999,0"};
 	struct api *api = *state;
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(bad); i++) {

@@ -450,12 +450,20 @@ static void op_free(struct xn_op *op)
 }
 
 static struct xn_op_kind resumed = {
-	.name = "VM.clone", .version = 1, .steps = steps, .on_restart = XN_RESTART_RESUME,
-	.make = make_resumed, .free = op_free,
+	.name = "VM.clone",
+	.version = 1,
+	.steps = steps,
+	.on_restart = XN_RESTART_RESUME,
+	.make = make_resumed,
+	.free = op_free,
 };
 static const struct xn_op_kind undone = {
-	.name = "VM.start", .version = 1, .steps = steps, .on_restart = XN_RESTART_UNDO,
-	.make = make_undone, .free = op_free,
+	.name = "VM.start",
+	.version = 1,
+	.steps = steps,
+	.on_restart = XN_RESTART_UNDO,
+	.make = make_undone,
+	.free = op_free,
 };
 
 static struct xn_op *make(struct xn_core *core, const struct xn_op_kind *kind,
@@ -529,9 +537,9 @@ static void a_waiting_operation_says_what_for(void **state)
 	char task[48];
 
 	start_op(api, &undone, task);
-	assert_string_equal(xn_row_map_string(row_of(api, task), XN_task_other_config,
-					      "xn:waiting_for"),
-			    "the test");
+	assert_string_equal(
+		xn_row_map_string(row_of(api, task), XN_task_other_config, "xn:waiting_for"),
+		"the test");
 }
 
 static void an_interrupted_operation_is_resumed(void **state)
@@ -557,9 +565,9 @@ static void an_interrupted_operation_is_undone(void **state)
 	restart_and_finish(api);
 	assert_string_equal(story.text, "restarted undo-two undo-one failed ");
 	assert_string_equal(status_of(api, task), "failure");
-	assert_string_equal(xn_value_string(xn_set_at(
-				    xn_row_get(row_of(api, task), XN_task_error_info), 0)),
-			    "INTERNAL_ERROR");
+	assert_string_equal(
+		xn_value_string(xn_set_at(xn_row_get(row_of(api, task), XN_task_error_info), 0)),
+		"INTERNAL_ERROR");
 }
 
 static void an_operation_of_another_version_is_undone(void **state)
