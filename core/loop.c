@@ -27,7 +27,9 @@ static const char *const priority_names[XN_PRIO_COUNT] = {
 void xn_loop_init_(struct xn_loop *loop, const struct xn_loop_ops *ops)
 {
 	loop->ops = ops;
-	loop->now_us = loop->cpu_read_at_us = ops->now_us(loop);
+	loop->now_us = ops->now_us(loop);
+	loop->cpu_read_at_us = INT64_MIN / 2; /* before anything runs */
+	loop->woke_us = INT64_MIN / 2;
 	xn_list_init(&loop->hooks);
 	for (int i = 0; i < XN_PRIO_COUNT; i++)
 		xn_list_init(&loop->queues[i]);
@@ -64,12 +66,17 @@ static int64_t thread_cpu_us(void)
 	return ts.tv_sec * INT64_C(1000000) + ts.tv_nsec / 1000;
 }
 
+static void wake_up(struct xn_loop *loop)
+{
+	if (!loop->asleep)
+		return;
+	loop->asleep = false;
+	loop->woke_us = loop->now_us = loop->ops->now_us(loop);
+}
+
 void xn_loop_enter_(struct xn_loop *loop, const char *name)
 {
-	if (loop->asleep) {
-		loop->asleep = false;
-		loop->now_us = loop->ops->now_us(loop);
-	}
+	wake_up(loop);
 	loop->running = name;
 	loop->ran = true;
 	if (loop->now_us - loop->cpu_read_at_us > CPU_SAMPLE_US) {
@@ -396,17 +403,28 @@ static int64_t time_to_wait(const struct xn_loop *loop, int64_t wait_us)
 	return wait_us < 0 || until_timer_us < wait_us ? until_timer_us : wait_us;
 }
 
+/*
+ * Replies, steps and events that are due go on without a look at the descriptors, up to the budget:
+ * an operation of many short steps does not queue behind every client's calls at each of them.
+ */
+static bool is_in_a_hurry(const struct xn_loop *loop)
+{
+	bool has_work = first_waiting_priority(loop) < XN_PRIO_REFRESH ||
+			(loop->n_timers && loop->heap[1]->due_us <= loop->now_us);
+
+	return has_work && loop->now_us - loop->woke_us < XN_TURN_BUDGET_US;
+}
+
 /* Return false when nothing can ever happen again: an idle virtual loop. */
 static bool turn(struct xn_loop *loop, int64_t wait_us)
 {
-	bool alive;
+	bool alive = true;
 
 	loop->ran = false;
-	loop->asleep = true;
-	alive = loop->ops->wait(loop, time_to_wait(loop, wait_us));
-	if (loop->asleep) {
-		loop->asleep = false;
-		loop->now_us = loop->ops->now_us(loop);
+	if (!is_in_a_hurry(loop)) {
+		loop->asleep = true;
+		alive = loop->ops->wait(loop, time_to_wait(loop, wait_us));
+		wake_up(loop);
 	}
 	run_timers(loop);
 	run_jobs(loop);

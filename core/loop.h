@@ -5,7 +5,7 @@
  * differ only in how they wait and in what the clock says. One thread owns the loop and all state.
  *
  * A turn: ready descriptors and worker results, expired timers, then deferred calls by
- * priority until none is left (bounded, see XN_TURN_BUDGET_US), then the turn-end hooks
+ * priority until none is left (both bounded, see XN_TURN_BUDGET_US), then the turn-end hooks
  * (the database commits there), which may defer more; then it waits.
  */
 #ifndef XN_LOOP_H
@@ -20,8 +20,11 @@ struct xn_loop *xn_loop_new(void);		   /* real time, libevent */
 struct xn_loop *xn_loop_new_virtual(uint64_t seed); /* virtual time; no real descriptors */
 void xn_loop_free(struct xn_loop *loop);
 
-/* Deferred calls of one turn run at most about this long; then hooks and descriptors get their turn.
- * The lower priorities that are still waiting move on by one call each, so none starves. */
+/*
+ * Ready descriptors run at most about this long in one turn, and so do deferred calls. Of these, the
+ * lower priorities that are still waiting then move on by one call each, so none starves. As long as
+ * calls above XN_PRIO_REFRESH or timers are due, descriptors are looked at no more often than this.
+ */
 enum { XN_TURN_BUDGET_US = 1000 };
 
 /* Until xn_loop_stop(); a virtual loop also ends when nothing is left that could ever run. */

@@ -32,6 +32,7 @@ struct xn_io {
 struct xn_loop {
 	const struct xn_loop_ops *ops;
 	int64_t now_us; /* as of the last callback's end */
+	int64_t woke_us; /* when the last wait ended */
 	bool asleep;	/* waited since the clock was read */
 	bool stopped, ran;
 	struct xn_list queues[XN_PRIO_COUNT];
@@ -49,5 +50,11 @@ void xn_loop_init_(struct xn_loop *loop, const struct xn_loop_ops *ops);
 /* Around every callback: keeps the clock and the stall meter. */
 void xn_loop_enter_(struct xn_loop *loop, const char *name);
 void xn_loop_leave_(struct xn_loop *loop);
+
+/* Whether descriptors had their share of this turn: what is left of the ready ones waits for the next. */
+static inline bool xn_loop_io_is_over_(const struct xn_loop *loop)
+{
+	return loop->now_us - loop->woke_us >= XN_TURN_BUDGET_US;
+}
 
 #endif
