@@ -35,6 +35,7 @@ static void start(struct api *api, uint64_t seed)
 	if (api->wall_us > xn_wall_us(loop)) /* on from where the last one stopped */
 		xn_loop_turn(loop, api->wall_us - xn_wall_us(loop));
 	xn_core_init(&api->core, loop, xn_log_new(XN_LOG_ERROR, false, 2), config);
+	api->core.store = xn_store_sim_new(&api->core, api->disk);
 	if (!xn_modules_start(&api->core, modules, &err))
 		fail_msg("%s %s", err.code, err.n_params ? err.params[0] : "");
 	api->db = xn_db_of(&api->core);
@@ -60,9 +61,8 @@ int api_setup(void **state)
 	struct api *api = calloc(1, sizeof(*api));
 	FILE *file;
 
-	/* Nothing here is about power loss, so a disk would only be slow. */
-	snprintf(api->dir, sizeof(api->dir), "%s/xn-test-api-XXXXXX",
-		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	api->disk = xn_sim_disk_new(1);
+	strcpy(api->dir, "/tmp/xn-test-api-XXXXXX");
 	if (!mkdtemp(api->dir))
 		return -1;
 	snprintf(api->password_file, sizeof(api->password_file), "%s/password", api->dir);
@@ -85,21 +85,34 @@ int api_teardown(void **state)
 	int rc;
 
 	stop(api);
+	xn_sim_disk_free(api->disk);
 	rc = system(command);
 	free(command);
 	free(api);
 	return rc;
 }
 
-void api_restart(struct api *api)
+static void begin_again(struct api *api)
 {
 	struct xn_ev_daemon_ready ready = {0};
 
-	stop(api);
 	start(api, ++api->starts); /* another seed: references must not repeat */
 	if (api->on_start)
 		api->on_start(api);
 	xn_publish_daemon_ready(api->core.bus, &ready);
+}
+
+void api_restart(struct api *api)
+{
+	stop(api);
+	begin_again(api);
+}
+
+void api_crash(struct api *api, enum xn_sim_crash kind)
+{
+	xn_sim_disk_crash(api->disk, kind);
+	stop(api); /* frees; the disk takes no more from it */
+	begin_again(api);
 }
 
 void api_log_in(struct api *api, const char *user, enum xn_role role, struct xn_caller *caller,

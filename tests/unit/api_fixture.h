@@ -8,10 +8,12 @@
 #include "core/call.h"
 #include "core/module.h"
 #include "modules/db/db.h"
+#include "modules/db/store_sim.h"
 
 struct api {
 	char dir[40];
 	char password_file[64];
+	struct xn_sim_disk *disk;
 	struct xn_core core;
 	struct xn_db *db;
 	struct xn_caller root; /* who calls, unless the test says otherwise */
@@ -26,6 +28,8 @@ int api_setup(void **state);
 int api_teardown(void **state);
 /* Stops all modules and starts them again on the same state. Time goes on. */
 void api_restart(struct api *api);
+/* The same after SIGKILL or a power loss. */
+void api_crash(struct api *api, enum xn_sim_crash kind);
 
 /* One call under way. */
 struct api_call {

@@ -74,6 +74,22 @@ static void a_session_keeps_its_role_over_a_restart(void **state)
 	assert_true(caller.is_superuser);
 }
 
+static void a_session_shown_survives_a_crash(void **state)
+{
+	struct api *api = *state;
+	char secret[48], gone[48], ref[48];
+
+	log_in(api, "alice", "", secret);
+	log_in(api, "alice", "", gone);
+	snprintf(ref, sizeof(ref), "%s", xn_row_ref(row_of(api, gone)));
+	api_crash(api, XN_CRASH_KILL);
+	assert_true(is_valid(api, secret));
+	xn_db_delete(api->db, xn_db_get(api->db, XN_CLASS_session, ref));
+	api_turn(api);
+	api_crash(api, XN_CRASH_KILL);
+	assert_false(is_valid(api, gone));
+}
+
 static void a_session_unused_for_a_day_goes(void **state)
 {
 	struct api *api = *state;
@@ -308,6 +324,7 @@ int main(void)
 		TEST(a_row_is_not_named_by_the_secret),
 		TEST(secret_and_row_reference_both_find_the_row),
 		TEST(a_session_keeps_its_role_over_a_restart),
+		TEST(a_session_shown_survives_a_crash),
 		TEST(a_session_unused_for_a_day_goes),
 		TEST(a_day_counts_over_a_restart_too),
 		TEST(last_active_is_written_every_ten_minutes_only),

@@ -459,6 +459,44 @@ static void tokens_that_cannot_be_answered_are_lost(void **state)
 	free(args);
 }
 
+/* Whoever holds a token is told EVENTS_LOST, or hears all that changed: never a silent gap. */
+static void a_token_of_a_lost_state_is_lost(void **state)
+{
+	struct api *api = *state;
+	struct xn_row *one = a_network(api, "0");
+	unsigned n_lost = 0, n_kept = 0;
+	char ref[48];
+
+	snprintf(ref, sizeof(ref), "%s", xn_row_ref(one));
+	api_run(api, 1);
+	for (int round = 1; round <= 60; round++) {
+		struct api_call call;
+		char token[48], name[8], *args;
+
+		snprintf(name, sizeof(name), "%d", round);
+		rename_network(api, xn_db_get(api->db, XN_CLASS_network, ref), name);
+		api_turn(api);
+		now(api, token);
+		if (round % 3 == 0)
+			api_run(api, 1); /* long enough to be synced */
+		api_crash(api, XN_CRASH_POWER);
+		args = xn_asprintf("[[\"network\"], \"%s\", 0.0]", token);
+		api_begin(api, &call, "event.from", args);
+		one = xn_db_get(api->db, XN_CLASS_network, ref);
+		if (call.json) {
+			n_kept++;
+			assert_string_equal(xn_row_string(one, XN_network_name_label), name);
+		} else {
+			n_lost++;
+			assert_string_equal(call.err.code, "EVENTS_LOST");
+		}
+		api_call_clear(&call);
+		free(args);
+		api_log_in(api, "root", XN_ROLE_POOL_ADMIN, &api->root, api->secret);
+	}
+	assert_true(n_kept >= 20 && n_lost > 0);
+}
+
 static void bad_tokens_are_told_apart_from_lost_ones(void **state)
 {
 	static const char *const bad[] = {"1",     ",",    "1,",   "x,0",
@@ -582,6 +620,7 @@ int main(void)
 		TEST(a_mixed_crowd_hears_exactly_its_own),
 		TEST(following_the_tokens_gives_the_true_picture),
 		TEST(tokens_that_cannot_be_answered_are_lost),
+		TEST(a_token_of_a_lost_state_is_lost),
 		TEST(bad_tokens_are_told_apart_from_lost_ones),
 		TEST(inject_gives_a_token_below_its_own_event),
 		TEST(next_tells_each_commit_once),

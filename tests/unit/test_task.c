@@ -158,6 +158,60 @@ static void a_restart_in_between_records_the_end(void **state)
 	assert_string_equal(status_of(api, ref), "success");
 }
 
+static void let_pass(struct api *api, int64_t us)
+{
+	int64_t end = xn_now_us(api->core.loop) + us;
+
+	do
+		xn_loop_turn(api->core.loop, end - xn_now_us(api->core.loop));
+	while (xn_now_us(api->core.loop) < end);
+}
+
+/* Of many tasks at any moment of their end: what was seen as success is so after the power is back. */
+static void an_end_that_was_seen_survives_power_loss(void **state)
+{
+	enum { N = 60, ROUNDS = 20 };
+	struct api *api = *state;
+	char refs[N][48];
+	bool seen[N];
+	unsigned n_seen = 0;
+
+	for (int round = 0; round < ROUNDS; round++) {
+		for (int i = 0; i < N; i++) {
+			xn_task_create(tasks_of(api), "x", "", NULL, refs[i]);
+			xn_task_succeed(tasks_of(api), refs[i], NULL, NULL, NULL, NULL);
+			api_turn(api); /* committed */
+			let_pass(api, 37 * (round + i) % 1000);
+		}
+		for (int i = 0; i < N; i++)
+			n_seen += seen[i] = strcmp(status_of(api, refs[i]), "success") == 0;
+		api_crash(api, XN_CRASH_POWER);
+		for (int i = 0; i < N; i++)
+			if (seen[i])
+				assert_string_equal(status_of(api, refs[i]), "success");
+	}
+	assert_in_range(n_seen, 1, N * ROUNDS - 1);
+}
+
+static void an_end_that_the_disk_refuses_is_recorded_later(void **state)
+{
+	struct api *api = *state;
+	struct xn_sim_faults faults = {.append_failures = 1, .reopen_failures = 1};
+	bool done = false;
+	char ref[48];
+
+	a_task(api, ref);
+	xn_sim_disk_set_faults(api->disk, &faults);
+	xn_task_succeed(tasks_of(api), ref, NULL, NULL, mark_done, &done);
+	api_wait(api, &done); /* who waits is not held up */
+	api_run(api, 5);
+	assert_string_equal(status_of(api, ref), "pending");
+	faults = (struct xn_sim_faults){0};
+	xn_sim_disk_set_faults(api->disk, &faults);
+	api_run(api, 5);
+	assert_string_equal(status_of(api, ref), "success");
+}
+
 static void a_forgotten_task_is_gone_at_any_moment(void **state)
 {
 	struct api *api = *state;
@@ -631,6 +685,8 @@ int main(void)
 		TEST(a_failure_carries_code_and_parameters),
 		TEST(the_first_end_wins_and_all_are_told),
 		TEST(a_restart_in_between_records_the_end),
+		TEST(an_end_that_was_seen_survives_power_loss),
+		TEST(an_end_that_the_disk_refuses_is_recorded_later),
 		TEST(a_forgotten_task_is_gone_at_any_moment),
 		TEST(progress_is_written_now_and_then_and_never_lost),
 		TEST(a_task_is_cancellable_while_somebody_can_stop_it),
