@@ -1,7 +1,7 @@
 /*
  * Child processes; see child.h. The exit is seen through a pidfd, so no signal handler and no other
- * wait() in the process can take it from us. Output is read until the process has gone, not until its
- * pipes end: something that it left behind may hold them open.
+ * wait() in the process can take it from us. Output is read until the process has gone, not until
+ * its pipes end: something that it left behind may hold them open.
  */
 #include "core/child.h"
 
@@ -82,7 +82,7 @@ void xn_child_abandon(struct xn_child *child)
 	if (!child)
 		return;
 	kill(-child->pid, SIGKILL);
-	waitpid(child->pid, NULL, 0); /* a killed process is gone at once, but for a disk that hangs */
+	waitpid(child->pid, NULL, 0); /* gone at once, unless a disk hangs under it */
 	free_child(child);
 }
 
@@ -199,7 +199,8 @@ static int open_pipes(struct pipes *p)
 /* Default signals, a process group of its own, and none of our descriptors but the three pipes. */
 static int spawn(const struct xn_child_spec *spec, const struct pipes *p, pid_t *pid_out)
 {
-	static const char *const plain_env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C", NULL};
+	static const char *const plain_env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C",
+						NULL};
 	const char *const *env = spec->env ? spec->env : plain_env;
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;

@@ -10,7 +10,7 @@
 struct xn_child;
 
 struct xn_child_spec {
-	const char *const *argv; /* argv[0] is the program's path: no search, no shell; ends with NULL */
+	const char *const *argv; /* argv[0]: the program's path, no search; ends with NULL */
 	const char *const *env;	 /* ends with NULL; NULL: PATH and LANG=C only */
 	const void *input;	 /* for its standard input, which ends after it; copied */
 	size_t input_len;

@@ -38,7 +38,7 @@ void xn_config_free(struct xn_config *config);
 int xn_config_set(struct xn_config *config, const char *name, const char *value,
 		  bool from_command_line, const char *where, char **why);
 int xn_config_load_file(struct xn_config *config, const char *path, char **why);
-/* What the daemon itself settles (auto -> sim, default listeners): counts as given; asserts validity. */
+/* What the daemon itself settles (auto -> sim, default listeners): counts as given. */
 void xn_config_decide(struct xn_config *config, const char *name, const char *value);
 
 bool xn_config_is_set(const struct xn_config *config, const char *name); /* given, not defaulted */

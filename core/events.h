@@ -23,12 +23,18 @@ struct xn_ev_daemon_ready { int unused; };
 enum xn_coalesce { XN_SAME_PAYLOAD, XN_LATEST_ONLY };
 
 /* X(name, priority, coalescing): one comment says who publishes and when. */
-#define XN_EVENTS(X)                                                                              \
-	X(domain_changed, XN_PRIO_REFRESH, XN_SAME_PAYLOAD) /* watcher: a domain appeared, changed, died */ \
-	X(db_committed, XN_PRIO_REPLY, XN_LATEST_ONLY) /* db: rows up to .generation are readable */ \
-	X(db_failed, XN_PRIO_REPLY, XN_LATEST_ONLY) /* db: the store refuses writes (0: works again) */ \
-	X(session_ended, XN_PRIO_EVENT, XN_SAME_PAYLOAD) /* auth: logout or garbage collection */  \
-	X(operation_ended, XN_PRIO_EVENT, XN_SAME_PAYLOAD) /* operation: the object is free for the next */ \
-	X(daemon_ready, XN_PRIO_EVENT, XN_LATEST_ONLY) /* main: all modules started, listeners serve */
+#define XN_EVENTS(X)                                                                               \
+	/* watcher: a domain appeared, changed or died */                                          \
+	X(domain_changed, XN_PRIO_REFRESH, XN_SAME_PAYLOAD)                                        \
+	/* db: rows up to .generation are readable */                                              \
+	X(db_committed, XN_PRIO_REPLY, XN_LATEST_ONLY)                                             \
+	/* db: the store refuses writes (0: works again) */                                        \
+	X(db_failed, XN_PRIO_REPLY, XN_LATEST_ONLY)                                                \
+	/* auth: logout or garbage collection */                                                   \
+	X(session_ended, XN_PRIO_EVENT, XN_SAME_PAYLOAD)                                           \
+	/* operation: the object is free for the next */                                           \
+	X(operation_ended, XN_PRIO_EVENT, XN_SAME_PAYLOAD)                                         \
+	/* main: all modules started, listeners serve */                                           \
+	X(daemon_ready, XN_PRIO_EVENT, XN_LATEST_ONLY)
 
 #endif

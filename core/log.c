@@ -1,6 +1,7 @@
 /*
  * Log lines; see log.h. A line is made in a buffer on the stack and given to the descriptor in one
- * write, and never waits: when a pipe or socket behind stderr is full, lines are dropped and counted.
+ * write, and never waits: when a pipe or socket behind stderr is full, lines are lost and
+ * counted.
  */
 #include "core/log.h"
 

@@ -23,9 +23,12 @@ void xn_log_write(struct xn_log *log, enum xn_log_level level, const char *modul
 		  const char *task, const char *trace, const char *fmt, ...) XN_PRINTF(6, 7);
 bool xn_log_wants(const struct xn_log *log, enum xn_log_level level);
 
-#define xn_log_error(log, module, ...) xn_log_write(log, XN_LOG_ERROR, module, NULL, NULL, __VA_ARGS__)
-#define xn_log_warn(log, module, ...)  xn_log_write(log, XN_LOG_WARN, module, NULL, NULL, __VA_ARGS__)
-#define xn_log_info(log, module, ...)  xn_log_write(log, XN_LOG_INFO, module, NULL, NULL, __VA_ARGS__)
+#define xn_log_error(log, module, ...)                                                             \
+	xn_log_write(log, XN_LOG_ERROR, module, NULL, NULL, __VA_ARGS__)
+#define xn_log_warn(log, module, ...)                                                              \
+	xn_log_write(log, XN_LOG_WARN, module, NULL, NULL, __VA_ARGS__)
+#define xn_log_info(log, module, ...)                                                              \
+	xn_log_write(log, XN_LOG_INFO, module, NULL, NULL, __VA_ARGS__)
 #define xn_log_debug(log, module, ...)                                          \
 	do {                                                                    \
 		if (xn_log_wants(log, XN_LOG_DEBUG))                            \

@@ -86,9 +86,9 @@ void xn_loop_enter_(struct xn_loop *loop, const char *name)
 }
 
 /*
- * The callback took long by the wall; the machine may just have been busy. CPU time was last read at
- * most CPU_SAMPLE_US before the callback began, and what ran in between is taken off, so the result
- * may be that much too small, never too large.
+ * The callback took long by the wall; the machine may just have been busy. CPU time was last read
+ * at most CPU_SAMPLE_US before the callback began, and what ran in between is taken off, so the
+ * result may be that much too small, never too large.
  */
 static void judge_callback(struct xn_loop *loop, int64_t began_us, int64_t now_us)
 {
@@ -323,7 +323,7 @@ void xn_timer_cancel(struct xn_timer *timer)
 		heap_settle(loop, at, last);
 }
 
-/* Timers that are armed meanwhile wait for the next turn, so a timer of no delay cannot spin here. */
+/* Timers that are armed meanwhile wait for the next turn: one of no delay cannot spin here. */
 static void run_timers(struct xn_loop *loop)
 {
 	uint64_t last_order = loop->last_order;

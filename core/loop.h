@@ -21,9 +21,10 @@ struct xn_loop *xn_loop_new_virtual(uint64_t seed); /* virtual time; no real des
 void xn_loop_free(struct xn_loop *loop);
 
 /*
- * Ready descriptors run at most about this long in one turn, and so do deferred calls. Of these, the
- * lower priorities that are still waiting then move on by one call each, so none starves. As long as
- * calls above XN_PRIO_REFRESH or timers are due, descriptors are looked at no more often than this.
+ * Ready descriptors run at most about this long in one turn, and so do deferred calls. Of these,
+ * the lower priorities that are still waiting then move on by one call each, so none starves. As
+ * long as calls above XN_PRIO_REFRESH or timers are due, descriptors are looked at no more often
+ * than this.
  */
 enum { XN_TURN_BUDGET_US = 1000 };
 
@@ -32,7 +33,7 @@ void xn_loop_run(struct xn_loop *loop);
 void xn_loop_stop(struct xn_loop *loop); /* ends run() after the current turn's hooks */
 /*
  * One turn. @wait_us: longest wait, -1 for ever, 0 none. Return whether anything ran. For tests; a
- * virtual loop jumps its clock to the next timer instead of waiting, or by @wait_us if that is less.
+ * virtual loop jumps its clock to the next timer instead of waiting, by @wait_us at most.
  */
 bool xn_loop_turn(struct xn_loop *loop, int64_t wait_us);
 bool xn_loop_is_virtual(const struct xn_loop *loop);
@@ -98,7 +99,8 @@ void xn_io_set(struct xn_io *io, int events);
 void xn_io_free(struct xn_io *io); /* does not close fd; NULL is fine */
 
 /* ---- signals (real loop only) ---- */
-int xn_loop_on_signal(struct xn_loop *loop, int signo, void (*run)(int signo, void *arg), void *arg);
+int xn_loop_on_signal(struct xn_loop *loop, int signo, void (*run)(int signo, void *arg),
+		      void *arg);
 
 /* ---- hooks at the end of each turn that ran something, in the order of registration ---- */
 struct xn_turn_hook {

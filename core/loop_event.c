@@ -137,7 +137,7 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
 	io->ready(fd, events, io->arg); /* may free io */
 	xn_loop_leave_(loop);
 	if (xn_loop_io_is_over_(loop))
-		event_base_loopbreak(from_loop(loop)->base); /* the rest stays ready, in its order */
+		event_base_loopbreak(from_loop(loop)->base); /* the rest stays ready, in order */
 }
 
 static void io_watch(struct event_io *io, int fd, int events)

@@ -51,7 +51,7 @@ void xn_loop_init_(struct xn_loop *loop, const struct xn_loop_ops *ops);
 void xn_loop_enter_(struct xn_loop *loop, const char *name);
 void xn_loop_leave_(struct xn_loop *loop);
 
-/* Whether descriptors had their share of this turn: what is left of the ready ones waits for the next. */
+/* Whether descriptors had their share of this turn: the other ready ones wait for the next. */
 static inline bool xn_loop_io_is_over_(const struct xn_loop *loop)
 {
 	return loop->now_us - loop->woke_us >= XN_TURN_BUDGET_US;

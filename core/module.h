@@ -54,8 +54,8 @@ struct xn_module {
 
 struct xn_modules;
 /*
- * xn_modules_init - put modules in order of `.needs` (as listed where that leaves it open), then init
- * each, declare what it publishes, register its methods
+ * xn_modules_init - put modules in order of `.needs` (as listed where that leaves it open), then
+ * init each, declare what it publishes, register its methods
  * @list: ends with NULL; the caller's, for as long as the modules live. core->modules is set.
  * Return: NULL with @err for a cycle, a missing module, a failure; what was begun is undone.
  */
@@ -65,7 +65,7 @@ struct xn_modules *xn_modules_init(struct xn_core *core, const struct xn_module 
 struct xn_modules *xn_modules_start(struct xn_core *core, const struct xn_module *const *list,
 				    struct xn_error *err);
 void xn_modules_stop(struct xn_modules *modules); /* in reverse order; NULL is fine */
-/* State of a module that is in the caller's .needs: the way to another module's public functions. */
+/* State of a module in the caller's .needs: the way to another module's public functions. */
 void *xn_module_state(struct xn_core *core, const char *name);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * The step engine; see op.h. One operation moves by two events: its `advance` job begins the next step
- * or undo, and xn_op_done() (or the deadline, or a cancel) ends it and decides what comes next.
+ * The step engine; see op.h. One operation moves by two events: its `advance` job begins the next
+ * step or undo; xn_op_done() (or the deadline, or a cancel) ends it and decides what comes next.
  */
 #include "core/op_internal.h"
 
@@ -235,8 +235,9 @@ static void on_deadline(struct xn_timer *timer)
 	const struct xn_step *step = step_of(op);
 	struct xn_error err = {0};
 
-	xn_error_setf(&err, XN_ERR_INTERNAL_ERROR, "%s, step \"%s\"%s: no end and no progress in %u ms%s%s",
-		      op->kind->name, step->name, op->undoing ? " (undo)" : "", step->timeout_ms,
+	xn_error_setf(&err, XN_ERR_INTERNAL_ERROR,
+		      "%s, step \"%s\"%s: no end and no progress in %u ms%s%s", op->kind->name,
+		      step->name, op->undoing ? " (undo)" : "", step->timeout_ms,
 		      op->waiting_for[0] ? ", waiting for " : "", op->waiting_for);
 	end_step(op, &err);
 }
@@ -300,13 +301,14 @@ static int count_steps(const struct xn_op_kind *kind)
 }
 
 void xn_op_restart(struct xn_op *op, const char *id, const char *task, int step, bool undoing,
-		   void (*on_end)(struct xn_op *op, const struct xn_error *err, void *arg), void *arg)
+		   void (*on_end)(struct xn_op *op, const struct xn_error *err, void *arg),
+		   void *arg)
 {
 	int n = count_steps(op->kind);
 
 	snprintf(op->id, sizeof(op->id), "%s", id);
 	join_engine(op, task, on_end, arg);
-	/* The journal may be another release's: a step that is not in this table is past the end. */
+	/* The journal may be another release's: a step that this table lacks is past the end. */
 	op->step = step < n ? step : n;
 	op->begun = op->step < n;
 	op->undoing = undoing || (op->kind->on_restart == XN_RESTART_UNDO && op->step < n);

@@ -12,8 +12,8 @@
  *
  * The step that failed is undone like the others, so an undo copes with a run that did nothing, did
  * half, or is still under way. An undo that fails or times out is logged, and the next one runs.
- * Each step begins in the turn after the one that journaled it: what a crash finds in the journal is
- * never behind what was done.
+ * Each step begins in the turn after the one that journaled it: what a crash finds in the journal
+ * is never behind what was done.
  */
 #ifndef XN_OP_H
 #define XN_OP_H
@@ -35,7 +35,7 @@ struct xn_step {
 	const char *name;
 	void (*run)(struct xn_op *op);	/* ends in exactly one xn_op_done() or xn_op_fail() */
 	void (*undo)(struct xn_op *op); /* the same; idempotent; NULL: nothing to undo */
-	unsigned timeout_ms;		/* since the start of the step or its last progress; never 0 */
+	unsigned timeout_ms; /* since the start of the step or its last progress; never 0 */
 	unsigned weight;		/* share of the operation's progress; 0 counts as 1 */
 	unsigned flags;
 };
@@ -51,7 +51,7 @@ struct xn_op_kind {
 	unsigned version; /* a journaled operation of another version is undone */
 	const struct xn_step *steps; /* ends with .name == NULL */
 	enum xn_on_restart on_restart;
-	/* A new operation object from its journaled arguments: allocates, calls xn_op_init(), no I/O. */
+	/* A new operation from its journaled arguments: allocates, calls xn_op_init(), no I/O. */
 	struct xn_op *(*make)(struct xn_core *core, const struct xn_value *args);
 	void (*free)(struct xn_op *op); /* what make() allocated; called by xn_op_free() only */
 };
@@ -97,11 +97,14 @@ struct xn_op_store {
  * Takes @op. on_end is called later from the loop, never inside. @task may be "".
  */
 void xn_op_start(struct xn_op *op, const char *task,
-		 void (*on_end)(struct xn_op *op, const struct xn_error *err, void *arg), void *arg);
-/* After a restart: goes on at @step by the kind's on_restart, or undoes when @undoing. op->error, where
- * the caller has set it from the journal, is what the operation ends with when it is undone. */
+		 void (*on_end)(struct xn_op *op, const struct xn_error *err, void *arg),
+		 void *arg);
+/* After a restart: goes on at @step by the kind's on_restart, or undoes when @undoing. op->error,
+ * where the caller has set it from the journal, is what the operation ends with when it is undone.
+ */
 void xn_op_restart(struct xn_op *op, const char *id, const char *task, int step, bool undoing,
-		   void (*on_end)(struct xn_op *op, const struct xn_error *err, void *arg), void *arg);
+		   void (*on_end)(struct xn_op *op, const struct xn_error *err, void *arg),
+		   void *arg);
 
 /* End of the current step (run or undo). 0, or -errno: INTERNAL_ERROR with the step's name. The end
  * of a step that may have timed out or been cancelled meanwhile needs the token; see below. */
@@ -115,14 +118,14 @@ void xn_op_fail(struct xn_op *op, struct xn_error *err); /* takes what @err hold
 struct xn_op_token { char id[48]; int step; bool undoing; };
 struct xn_op_token xn_op_token(const struct xn_op *op);
 struct xn_op *xn_op_find(struct xn_core *core, const struct xn_op_token *token); /* or NULL */
-/* xn_op_done() and xn_op_fail() for whoever may be late: too late, nothing happens (@err is cleared). */
+/* xn_op_done() and xn_op_fail() for whoever may be too late: then only @err is cleared. */
 void xn_op_done_late(struct xn_core *core, const struct xn_op_token *token, int rc);
 void xn_op_fail_late(struct xn_core *core, const struct xn_op_token *token, struct xn_error *err);
 
 void xn_op_progress(struct xn_op *op, double fraction_of_step); /* also restarts the deadline */
 void xn_op_waiting(struct xn_op *op, const char *fmt, ...) XN_PRINTF(2, 3);
-/* TASK_CANCELLED [task] and undo, at the next moment allowed. A run that is under way goes on beside
- * its undo unless that stops it. Too late after the last step; never stops an undo. */
+/* TASK_CANCELLED [task] and undo, at the next moment allowed. A run that is under way goes on
+ * beside its undo unless that stops it. Too late after the last step; never stops an undo. */
 void xn_op_cancel(struct xn_op *op);
 void xn_op_set_arg(struct xn_op *op, const char *key, struct xn_value *taken); /* journaled at the
 										next boundary */
@@ -131,9 +134,10 @@ void xn_op_save(struct xn_op *op); /* journal now, inside a step */
 /*
  * xn_group_start - "do all of these" as a step of @op
  * @n: child jobs (0: the step ends at once); @width: at most so many at a time, a sliding window
- * run(i) ends in one xn_group_done(), inside or later, also when the step timed out or was cancelled
- * meanwhile: the group lives until every child that was begun has ended. The first error wins; no
- * child begins after it, those under way end first; then the step ends. Each end is progress.
+ * run(i) ends in one xn_group_done(), inside or later, also when the step timed out or was
+ * cancelled meanwhile: the group lives until every child that was begun has ended. The first error
+ * wins; no child begins after it, those under way end first; then the step ends. Each end is
+ * progress.
  * Return: the group, or NULL when all ended inside: the step is over.
  */
 struct xn_group;

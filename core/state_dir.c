@@ -30,7 +30,8 @@ static int lock(int dir, const char *path, char **why)
 	ssize_t n;
 
 	if (fd < 0) {
-		*why = xn_asprintf("cannot write into the state folder %s: %s", path, strerror(errno));
+		*why = xn_asprintf("cannot write into the state folder %s: %s", path,
+				   strerror(errno));
 		return -1;
 	}
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
@@ -43,7 +44,8 @@ static int lock(int dir, const char *path, char **why)
 	}
 	n = snprintf(pid, sizeof(pid), "%d\n", getpid());
 	if (ftruncate(fd, 0) < 0 || pwrite(fd, pid, n, 0) != n) {
-		*why = xn_asprintf("cannot write into the state folder %s: %s", path, strerror(errno));
+		*why = xn_asprintf("cannot write into the state folder %s: %s", path,
+				   strerror(errno));
 		close(fd);
 		return -1;
 	}
@@ -81,8 +83,8 @@ static int check_mark(int dir, const char *path, const char *hypervisor, char **
 	mark[n > 0 ? strcspn(mark, "\n") : 0] = '\0';
 	if (strcmp(mark, hypervisor) == 0)
 		return 0;
-	*why = xn_asprintf("the state folder %s belongs to hypervisor \"%s\", not \"%s\": name another "
-			   "--state-dir",
+	*why = xn_asprintf("the state folder %s belongs to hypervisor \"%s\", not \"%s\": "
+			   "name another --state-dir",
 			   path, mark, hypervisor);
 	return -1;
 }

@@ -10,8 +10,8 @@
 /*
  * xn_state_dir_hold - make, lock and mark @path
  * @hypervisor: "sim" or "xen"; must be the one that the folder was first used with
- * Return: a descriptor whose closing (or the process' end) gives the folder free again, or -1 with a
- * sentence in *why (the caller frees).
+ * Return: a descriptor whose closing (or the process' end) gives the folder free again, or -1 with
+ * a sentence in *why (the caller frees).
  */
 int xn_state_dir_hold(const char *path, const char *hypervisor, char **why);
 

@@ -28,7 +28,8 @@ struct xn_pool {
 	struct xn_loop *loop;
 	char name[12];
 	unsigned width;
-	unsigned n_queued, n_running; /* the loop's view: queued falls when a thread takes the job */
+	/* A thread that takes a job moves it from queued to running. */
+	unsigned n_queued, n_running;
 	struct xn_list landed;	      /* finished jobs whose done() is due; loop thread only */
 	struct xn_job land;
 	struct slot *slots; /* virtual loop only */

@@ -112,7 +112,7 @@ static void on_stop_signal(int signo, void *arg)
 	xn_loop_stop(d->loop);
 }
 
-/* Whatever hangs while stopping is treated as after SIGKILL; the promise is to be gone in a second. */
+/* What hangs while stopping is treated as after SIGKILL; the promise is to be gone in a second. */
 static void on_stop_limit(int signo)
 {
 	static const char text[] = "xenolithd: stopping took too long, leaving now\n";
@@ -181,8 +181,8 @@ static void tell_stalls(struct xn_turn_hook *hook)
 	if (stats.over_10ms == d->stalls_told)
 		return;
 	d->stalls_told = stats.over_10ms;
-	xn_log_warn(d->log, "main", "the loop stalled: %" PRIi64 " us at most, in %s", stats.longest_us,
-		    stats.longest_name);
+	xn_log_warn(d->log, "main", "the loop stalled: %" PRIi64 " us at most, in %s",
+		    stats.longest_us, stats.longest_name);
 	xn_loop_stalls(d->loop, &stats, true);
 }
 

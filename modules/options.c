@@ -1,6 +1,6 @@
 /*
- * Flags of the daemon: each configuration key is one (--state-dir DIR), and a few more say what to do
- * instead of serving. Nothing here opens a socket or a state folder.
+ * Flags of the daemon: each configuration key is one (--state-dir DIR), and a few more say what to
+ * do instead of serving. Nothing here opens a socket or a state folder.
  */
 #include "modules/options.h"
 
@@ -67,7 +67,9 @@ int xn_options_read(struct xn_config *config, int argc, char **argv, enum xn_run
 		if (option == OPTION_CONFIG) {
 			file = optarg;
 		} else if (option >= OPTION_KEY) {
-			if (set_flag(config, xn_config_keys[option - OPTION_KEY].name, optarg, why) < 0)
+			const char *name = xn_config_keys[option - OPTION_KEY].name;
+
+			if (set_flag(config, name, optarg, why) < 0)
 				return -1;
 		} else if (option >= OPTION_MODE) {
 			*mode_out = modes[option - OPTION_MODE].mode;
@@ -112,8 +114,8 @@ static int settle_hypervisor(struct xn_config *config, struct xn_buf *notes, cha
 	const char *named = xn_config_string(config, "hypervisor");
 
 	if (strcmp(named, "xen") == 0 && !has_xen) {
-		*why = xn_strdup("hypervisor xen: this build has no Xen back end, it comes with a later "
-				 "release; use sim");
+		*why = xn_strdup("hypervisor xen: this build has no Xen back end, it comes with a "
+				 "later release; use sim");
 		return -1;
 	}
 	if (strcmp(named, "auto") != 0)
@@ -137,8 +139,8 @@ static int settle_listeners(struct xn_config *config, struct xn_buf *notes, char
 		if (xn_config_is_set(config, listeners[i]))
 			return 0;
 	if (geteuid() != 0) {
-		*why = xn_strdup("no listener is named: use --http ADDR:PORT or --socket PATH (only root "
-				 "has defaults)");
+		*why = xn_strdup("no listener is named: use --http ADDR:PORT or --socket PATH "
+				 "(only root has defaults)");
 		return -1;
 	}
 	xn_config_decide(config, "http", XN_DEFAULT_HTTP);

@@ -93,10 +93,11 @@ static void bad_values_are_refused_in_words(void **state)
 static void addresses_are_numbers_with_a_port(void **state)
 {
 	static const char *const good[] = {"127.0.0.1:80", "0.0.0.0:0", "[::1]:8080", "[::]:65535"};
-	static const char *const bad[] = {"80", ":80", "localhost:80", "127.0.0.1", "127.0.0.1:",
-					  "127.0.0.1:65536", "127.0.0.1:-1", "::1:80", "[::1]",
-					  "[::1]80", "1.2.3.4.5:80", "127.0.0.1:80x",
-					  "1111111111111111111111111111111111111111111111111111:80"};
+	static const char *const bad[] = {
+		"80", ":80", "localhost:80", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536",
+		"127.0.0.1:-1", "::1:80", "[::1]", "[::1]80", "1.2.3.4.5:80", "127.0.0.1:80x",
+		"1111111111111111111111111111111111111111111111111111:80",
+	};
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(good); i++) {
 		struct xn_config *config = xn_config_new();
@@ -155,7 +156,8 @@ static void a_file_that_is_no_text_or_not_there_is_refused(void **state)
 	assert_refused(f, load(f, large, 2 << 20), "larger than");
 	free(large);
 	free(f->why);
-	assert_refused(f, xn_config_load_file(f->config, "/nowhere/at/all", &f->why), "No such file");
+	assert_refused(f, xn_config_load_file(f->config, "/nowhere/at/all", &f->why),
+		       "No such file");
 	free(f->why);
 	assert_refused(f, xn_config_load_file(f->config, "/tmp", &f->why), "Is a directory");
 }

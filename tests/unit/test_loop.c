@@ -1,4 +1,4 @@
-/* The loop: order, time, turns and hooks on the virtual back end; descriptors and signals on libevent's. */
+/* The loop: order, time, turns, hooks on the virtual back end; descriptors, signals on the real. */
 #include "core/loop.h"
 
 #include <fcntl.h>
@@ -256,7 +256,8 @@ static void the_heap_keeps_order_through_random_arming_and_cancelling(void **sta
 		if (xn_random_u64(f->loop) % 3 == 0)
 			xn_timer_cancel(&t->timer);
 		else
-			xn_timer_arm(f->loop, &t->timer, xn_random_u64(f->loop) % 1000000, on_timer);
+			xn_timer_arm(f->loop, &t->timer, xn_random_u64(f->loop) % 1000000,
+				     on_timer);
 	}
 	for (int i = 0; i < N; i++)
 		armed += xn_timer_is_armed(&things[i].timer);
@@ -310,7 +311,8 @@ static void hooks_run_in_order_after_each_turn_that_ran_something(void **state)
 {
 	struct fixture *f = *state;
 	struct thing a = make(f, 'a'), b = make(f, 'b');
-	struct hook first = {{.run = on_hook}, f, '1', &b}, second = {{.run = on_hook}, f, '2', NULL};
+	struct hook first = {{.run = on_hook}, f, '1', &b},
+		    second = {{.run = on_hook}, f, '2', NULL};
 
 	xn_loop_add_turn_hook(f->loop, &first.hook);
 	xn_loop_add_turn_hook(f->loop, &second.hook);
@@ -517,7 +519,7 @@ static void busy_descriptors_leave_room_for_deferred_calls_and_take_turns(void *
 	}
 }
 
-/* Whether two steps, the second deferred by a hook of the first's turn, came before the descriptor. */
+/* Whether two steps, the second deferred by a hook of the first's turn, came before it. */
 static bool steps_came_first(struct fixture *f, int fd)
 {
 	struct thing io = make(f, 'i'), a = make(f, 'a'), b = make(f, 'b');

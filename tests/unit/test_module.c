@@ -68,7 +68,9 @@ static const char *const auth_needs[] = {"db", NULL}, *const rpc_needs[] = {"aut
 		  *const db_needs_rpc[] = {"rpc", NULL}, *const needs_nobody[] = {"nobody", NULL};
 
 static const struct xn_module db = {"db", NULL, NULL, NULL, db_init, db_start, db_stop};
-static const struct xn_module auth = {"auth", auth_needs, NULL, NULL, auth_init, auth_start, auth_stop};
+static const struct xn_module auth = {
+	"auth", auth_needs, NULL, NULL, auth_init, auth_start, auth_stop,
+};
 static const struct xn_module rpc = {"rpc", rpc_needs, NULL, NULL, rpc_init, rpc_start, rpc_stop};
 
 static int failing_init(struct xn_core *core, void **state_out, struct xn_error *err)

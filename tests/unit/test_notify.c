@@ -63,8 +63,10 @@ static void a_manager_that_is_gone_is_an_errno(void **state)
 {
 	setenv("NOTIFY_SOCKET", "/tmp/xn-notify-nobody", 1);
 	assert_int_equal(xn_notify("READY=1"), -ENOENT);
-	setenv("NOTIFY_SOCKET", "/a/path/that/is/far/too/long/for/a/unix/socket/address/because/it/has/"
-				"more/than/one/hundred/and/eight/bytes/in/it", 1);
+	setenv("NOTIFY_SOCKET",
+	       "/a/path/that/is/far/too/long/for/a/unix/socket/address/because/it/has/"
+	       "more/than/one/hundred/and/eight/bytes/in/it",
+	       1);
 	assert_int_equal(xn_notify("READY=1"), -ENAMETOOLONG);
 }
 

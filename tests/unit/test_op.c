@@ -1,7 +1,7 @@
 /*
  * The step engine on the virtual loop. Besides single behaviours, one generated test takes a sample
  * table through every fault at every step: failed at once, failed later, late beyond the deadline,
- * cancelled, stopped and restarted; and checks that the world ends as it began or the work is whole.
+ * cancelled, stopped and restarted; the world ends as it began or the work is whole.
  */
 #include "core/op.h"
 
@@ -18,7 +18,10 @@
 enum { N_STEPS = 5, TIMEOUT_MS = 1000, STEP_US = 1000 };
 
 /* How a step (or its undo) behaves; indexed by step. */
-enum fault { FINE, FINE_AT_ONCE, FAIL_AT_ONCE, FAIL_LATER, TOO_LATE, NEVER, CANCELLED_MEANWHILE, CANCELLED_AFTER };
+enum fault {
+	FINE, FINE_AT_ONCE, FAIL_AT_ONCE, FAIL_LATER,
+	TOO_LATE, NEVER, CANCELLED_MEANWHILE, CANCELLED_AFTER,
+};
 
 struct fixture {
 	struct xn_core core;
@@ -516,7 +519,8 @@ static void a_restart_undoes_from_the_step_it_was_in(void **state)
 	restart(f, &undo_kind, 3, false);
 	run_to_end(f);
 	assert_trace(f, "undo3 undo1 undo0 ");
-	assert_string_equal(f->error, "INTERNAL_ERROR sample was interrupted by a restart of the server");
+	assert_string_equal(f->error,
+			    "INTERNAL_ERROR sample was interrupted by a restart of the server");
 }
 
 static void a_restart_resumes_the_step_it_was_in(void **state)
@@ -666,7 +670,9 @@ static void run_fan(struct xn_op *op)
 static const struct xn_step fan_steps[] = {{"fan", run_fan, NULL, TIMEOUT_MS}, {NULL}};
 
 static struct xn_op *make_fan(struct xn_core *core, const struct xn_value *args);
-static const struct xn_op_kind fan_kind = {"fan", 1, fan_steps, XN_RESTART_UNDO, make_fan, free_sample};
+static const struct xn_op_kind fan_kind = {
+	"fan", 1, fan_steps, XN_RESTART_UNDO, make_fan, free_sample,
+};
 
 static struct xn_op *make_fan(struct xn_core *core, const struct xn_value *args)
 {
@@ -752,7 +758,7 @@ static void check_world(struct fixture *f, int step, enum fault fault)
 	}
 	for (int i = 0; i < N_STEPS; i++)
 		if (sample_steps[i].undo && f->world[i])
-			fail_msg("step %d, fault %d: what step %d made is still there", step, fault, i);
+			fail_msg("step %d, fault %d: what step %d made is left", step, fault, i);
 }
 
 static void one_fault(int step, enum fault fault, enum fault usual)

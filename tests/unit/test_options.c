@@ -85,7 +85,8 @@ static void wrong_command_lines_are_refused_in_words(void **state)
 	assert_refused(read_line(f, "serve"), f, "\"serve\" is not an option");
 	assert_refused(read_line(f, "--http"), f, "--http needs a value");
 	assert_refused(read_line(f, "--http here"), f, "--http: http: \"here\" is no address");
-	assert_refused(read_line(f, "--config /nowhere/at/all"), f, "/nowhere/at/all: No such file");
+	assert_refused(read_line(f, "--config /nowhere/at/all"), f,
+		       "/nowhere/at/all: No such file");
 }
 
 static void what_a_later_release_brings_is_refused_in_words(void **state)
