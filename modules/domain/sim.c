@@ -123,8 +123,7 @@ void xn_sim_domain_free(struct xn_sim_domain *domain)
 	struct xn_sim *sim = domain->sim;
 
 	while (!xn_list_empty(&domain->devices))
-		xn_sim_device_free(
-			xn_list_entry(domain->devices.next, struct xn_sim_device, link));
+		xn_sim_device_free(xn_list_entry(domain->devices.next, struct xn_sim_device, link));
 	xn_sim_guest_freeze(domain);
 	xn_sim_guest_drop_plans(domain, NULL);
 	xn_timer_cancel(&domain->timer);
@@ -433,11 +432,11 @@ static int sim_trigger(struct xn_backend *b, uint32_t domid, const char *trigger
 		const char *name;
 		enum xn_domain_shutdown effect;
 	} known[] = {
-		{"power", XN_SHUTDOWN_POWEROFF},   {"reset", XN_SHUTDOWN_REBOOT},
-		{"sysrq:b", XN_SHUTDOWN_REBOOT},   {"sysrq:o", XN_SHUTDOWN_POWEROFF},
-		{"sysrq:c", XN_SHUTDOWN_CRASH},	   {"sysrq:s", XN_SHUTDOWN_NONE},
-		{"sleep", XN_SHUTDOWN_NONE},	   {"s3resume", XN_SHUTDOWN_NONE},
-		{"nmi", XN_SHUTDOWN_NONE},	   {"init", XN_SHUTDOWN_NONE},
+		{"power", XN_SHUTDOWN_POWEROFF}, {"reset", XN_SHUTDOWN_REBOOT},
+		{"sysrq:b", XN_SHUTDOWN_REBOOT}, {"sysrq:o", XN_SHUTDOWN_POWEROFF},
+		{"sysrq:c", XN_SHUTDOWN_CRASH},  {"sysrq:s", XN_SHUTDOWN_NONE},
+		{"sleep", XN_SHUTDOWN_NONE},     {"s3resume", XN_SHUTDOWN_NONE},
+		{"nmi", XN_SHUTDOWN_NONE},       {"init", XN_SHUTDOWN_NONE},
 	};
 	struct xn_sim *sim = xn_sim_of(b);
 	struct xn_sim_domain *domain = xn_sim_domain(sim, domid);
@@ -611,8 +610,8 @@ static uint64_t machine_memory(struct xn_core *core)
 /* A simulated daemon keeps its world in memory, unless it was given a folder. */
 static bool has_folder(const struct xn_core *core)
 {
-	return core->config && (xn_config_is_set(core->config, "state-dir") ||
-				!xn_loop_is_virtual(core->loop));
+	return core->config &&
+	       (xn_config_is_set(core->config, "state-dir") || !xn_loop_is_virtual(core->loop));
 }
 
 static int sim_open(struct xn_backend *b, struct xn_error *err)
@@ -653,7 +652,8 @@ static void sim_close(struct xn_backend *b)
 		xn_sim_domain_free(domain);
 	}
 	while (!xn_list_empty(&sim->answers)) { /* nobody is there to hear them */
-		struct xn_sim_call *call = xn_list_entry(sim->answers.next, struct xn_sim_call, link);
+		struct xn_sim_call *call =
+			xn_list_entry(sim->answers.next, struct xn_sim_call, link);
 
 		xn_job_cancel(&call->job);
 		xn_list_remove(&call->link);

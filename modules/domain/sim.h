@@ -12,44 +12,44 @@
 #include "modules/domain/backend.h"
 
 /* X(member, key, default, meaning) */
-#define XN_SIM_NUMBERS(X)                                                                         \
-	X(build_ms, "sim-build-ms", 5, "the domain builder takes this long")                      \
-	X(boot_ms, "sim-boot-ms", 10, "from the first unpause until the kernel is up")            \
-	X(connect_ms, "sim-connect-ms", 2, "until the kernel has connected a device")             \
-	X(agent_ms, "sim-agent-ms", 5, "from booted until the agent reports")                     \
-	X(plug_ms, "sim-plug-ms", 2, "until the backend of a new device is ready")                \
-	X(unplug_ms, "sim-unplug-ms", 2, "until the kernel has let a device go")                  \
-	X(ack_ms, "sim-ack-ms", 1, "until the kernel acknowledges control/shutdown")              \
-	X(shutdown_ms, "sim-shutdown-ms", 5, "from that until it is down")                        \
-	X(suspend_ms, "sim-suspend-ms", 2, "the same for a suspend")                              \
-	X(destroy_ms, "sim-destroy-ms", 1, "taking a domain down")                                \
-	X(balloon_ms, "sim-balloon-ms", 5, "until the memory target is reached")                  \
-	X(vcpus_ms, "sim-vcpus-ms", 2, "until the kernel follows cpu/N/availability")             \
-	X(crash_after_ms, "sim-crash-after-ms", 0, "crashes so long after boot; 0: never")        \
-	X(reboot_after_ms, "sim-reboot-after-ms", 0, "reboots itself; 0: never")                  \
-	X(poweroff_after_ms, "sim-poweroff-after-ms", 0, "powers itself off; 0: never")           \
+#define XN_SIM_NUMBERS(X)                                                                          \
+	X(build_ms, "sim-build-ms", 5, "the domain builder takes this long")                       \
+	X(boot_ms, "sim-boot-ms", 10, "from the first unpause until the kernel is up")             \
+	X(connect_ms, "sim-connect-ms", 2, "until the kernel has connected a device")              \
+	X(agent_ms, "sim-agent-ms", 5, "from booted until the agent reports")                      \
+	X(plug_ms, "sim-plug-ms", 2, "until the backend of a new device is ready")                 \
+	X(unplug_ms, "sim-unplug-ms", 2, "until the kernel has let a device go")                   \
+	X(ack_ms, "sim-ack-ms", 1, "until the kernel acknowledges control/shutdown")               \
+	X(shutdown_ms, "sim-shutdown-ms", 5, "from that until it is down")                         \
+	X(suspend_ms, "sim-suspend-ms", 2, "the same for a suspend")                               \
+	X(destroy_ms, "sim-destroy-ms", 1, "taking a domain down")                                 \
+	X(balloon_ms, "sim-balloon-ms", 5, "until the memory target is reached")                   \
+	X(vcpus_ms, "sim-vcpus-ms", 2, "until the kernel follows cpu/N/availability")              \
+	X(crash_after_ms, "sim-crash-after-ms", 0, "crashes so long after boot; 0: never")         \
+	X(reboot_after_ms, "sim-reboot-after-ms", 0, "reboots itself; 0: never")                   \
+	X(poweroff_after_ms, "sim-poweroff-after-ms", 0, "powers itself off; 0: never")            \
 	X(write_rate, "sim-write-rate", 0, "keys a second that it writes below attr/sim; 0: none") \
-	X(write_keys, "sim-write-keys", 100, "different keys among these")                        \
-	X(tick_ms, "sim-tick-ms", 0, "writes its counter to data/sim/counter so often; 0: never") \
+	X(write_keys, "sim-write-keys", 100, "different keys among these")                         \
+	X(tick_ms, "sim-tick-ms", 0, "writes its counter to data/sim/counter so often; 0: never")  \
 	X(jitter_percent, "sim-jitter", 0, "each delay is up to so much longer, by the loop's dice")
 
 /* X(member, key, names, meaning); the first name is the default and has the value 0. */
-#define XN_SIM_CHOICES(X)                                                                         \
-	X(build, "sim-build", "ok|fail|hang", "fail: -ENOEXEC, after sim-build-ms")               \
-	X(boot, "sim-boot", "ok|hang|crash", "what comes of the kernel")                          \
-	X(plug, "sim-plug", "ok|fail|hang", "what the backend of a new device does")              \
-	X(connect, "sim-connect", "ok|never", "whether the kernel has drivers for its devices")   \
-	X(unplug, "sim-unplug", "obey|refuse|hang", "refuse: -EBUSY")                             \
-	X(shutdown, "sim-shutdown", "obey|refuse|hang|crash",                                     \
-	  "refuse: no acknowledgement; hang: that, and nothing after it")                         \
-	X(agent, "sim-agent", "full|none", "whether a guest agent runs")                          \
+#define XN_SIM_CHOICES(X)                                                                          \
+	X(build, "sim-build", "ok|fail|hang", "fail: -ENOEXEC, after sim-build-ms")                \
+	X(boot, "sim-boot", "ok|hang|crash", "what comes of the kernel")                           \
+	X(plug, "sim-plug", "ok|fail|hang", "what the backend of a new device does")               \
+	X(connect, "sim-connect", "ok|never", "whether the kernel has drivers for its devices")    \
+	X(unplug, "sim-unplug", "obey|refuse|hang", "refuse: -EBUSY")                              \
+	X(shutdown, "sim-shutdown", "obey|refuse|hang|crash",                                      \
+	  "refuse: no acknowledgement; hang: that, and nothing after it")                          \
+	X(agent, "sim-agent", "full|none", "whether a guest agent runs")                           \
 	X(balloon, "sim-balloon", "obey|refuse", "whether it follows its memory target")
 
 enum { XN_SIM_OK = 0, XN_SIM_OBEY = 0, XN_SIM_FULL = 0 };
-enum { XN_SIM_FAIL = 1, XN_SIM_HANG = 2 };		   /* build, plug */
+enum { XN_SIM_FAIL = 1, XN_SIM_HANG = 2 }; /* build, plug */
 enum { XN_SIM_BOOT_HANG = 1, XN_SIM_BOOT_CRASH = 2 };
-enum { XN_SIM_REFUSE = 1, XN_SIM_CRASH = 3 };		   /* unplug, shutdown, balloon; shutdown */
-enum { XN_SIM_NEVER = 1, XN_SIM_NONE = 1 };		   /* connect; agent */
+enum { XN_SIM_REFUSE = 1, XN_SIM_CRASH = 3 }; /* unplug, shutdown, balloon; shutdown */
+enum { XN_SIM_NEVER = 1, XN_SIM_NONE = 1 };   /* connect; agent */
 
 struct xn_sim_options {
 #define XN_SIM_MEMBER(member, key, otherwise, meaning) uint32_t member;

@@ -1,7 +1,7 @@
 /*
  * Disks and interfaces of simulated domains. The toolstack writes both ends' keys, the backend gets
- * ready (state 2), the guest connects (3, then 4 on both sides); to unplug, the backend says that it
- * closes (5) and waits until the guest has let go (6).
+ * ready (state 2), the guest connects (3, then 4 on both sides); to unplug, the backend says that
+ * it closes (5) and waits until the guest has let go (6).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -325,8 +325,8 @@ static void close_alone(struct xn_sim_device *device)
 		     on_detached);
 }
 
-static int unplug(struct xn_backend *b, uint32_t domid, enum xn_sim_kind kind, int devid, bool force,
-		  xn_backend_done *done, void *arg)
+static int unplug(struct xn_backend *b, uint32_t domid, enum xn_sim_kind kind, int devid,
+		  bool force, xn_backend_done *done, void *arg)
 {
 	struct xn_sim *sim = xn_sim_of(b);
 	struct xn_sim_domain *domain = xn_sim_domain(sim, domid);

@@ -157,7 +157,8 @@ void xn_sim_guest_listen(struct xn_sim_domain *domain)
 	if (!domain->conn)
 		domain->conn = xn_xs_conn_new(domain->identity);
 	xn_xs_conn_reset(domain->conn);
-	rc = xn_xs_conn_watch(domain->conn, "control/shutdown", "shutdown", 0, on_fired, domain, NULL);
+	rc = xn_xs_conn_watch(domain->conn, "control/shutdown", "shutdown", 0, on_fired, domain,
+			      NULL);
 	if (!rc)
 		rc = xn_xs_conn_watch(domain->conn, "memory/target", "memory", 0, on_fired, domain,
 				      NULL);
@@ -218,6 +219,8 @@ static void put_stamp(struct xn_sim_keys *keys, struct xn_sim_domain *domain)
 	xn_sim_putf(keys, "data/meminfo_total", "%llu", (unsigned long long)kib);
 	xn_sim_putf(keys, "data/meminfo_free", "%llu", (unsigned long long)(kib - kib / 4));
 	xn_sim_put(keys, "data/updated", "1");
+	/* Last, and watched: that there is something new to read. */
+	xn_sim_putf(keys, "data/ts", "%lld", (long long)xn_wall_s(xn_sim_loop(domain->sim)));
 }
 
 static const struct {
@@ -240,7 +243,9 @@ static const struct {
 	{"feature/hotplug/vif", "1"},
 };
 static const char *const kernel_features[] = {
-	"control/feature-poweroff", "control/feature-reboot", "control/feature-suspend",
+	"control/feature-poweroff",
+	"control/feature-reboot",
+	"control/feature-suspend",
 	"control/feature-vcpu-hotplug",
 };
 
@@ -338,7 +343,7 @@ static enum xn_domain_shutdown asked_for(struct xn_sim_domain *domain)
 		enum xn_domain_shutdown reason;
 	} words[] = {
 		{"poweroff", XN_SHUTDOWN_POWEROFF}, {"halt", XN_SHUTDOWN_POWEROFF},
-		{"reboot", XN_SHUTDOWN_REBOOT},	    {"suspend", XN_SHUTDOWN_SUSPEND},
+		{"reboot", XN_SHUTDOWN_REBOOT},     {"suspend", XN_SHUTDOWN_SUSPEND},
 		{"crash", XN_SHUTDOWN_CRASH},
 	};
 	const char *value;
@@ -370,8 +375,8 @@ static void acknowledge(struct xn_sim_domain *domain)
 		xn_sim_domain_stops(domain, XN_SHUTDOWN_CRASH);
 	else if (domain->options.shutdown != XN_SIM_HANG)
 		xn_sim_guest_plan(domain, XN_SIM_PLAN_GO_DOWN,
-				  reason == XN_SHUTDOWN_SUSPEND ? domain->options.suspend_ms :
-								  domain->options.shutdown_ms);
+				  reason == XN_SHUTDOWN_SUSPEND ? domain->options.suspend_ms
+								: domain->options.shutdown_ms);
 }
 
 static void goes_down(struct xn_sim_domain *domain)
@@ -438,18 +443,12 @@ static void follows_vcpus(struct xn_sim_domain *domain)
 }
 
 static void (*const deeds[XN_SIM_PLANS])(struct xn_sim_domain *domain) = {
-	[XN_SIM_PLAN_BOOTED] = booted,
-	[XN_SIM_PLAN_RESUMED] = comes_up,
-	[XN_SIM_PLAN_AGENT] = report_all,
-	[XN_SIM_PLAN_LOOK] = look,
-	[XN_SIM_PLAN_ACK] = acknowledge,
-	[XN_SIM_PLAN_GO_DOWN] = goes_down,
-	[XN_SIM_PLAN_BALLOON] = balloons,
-	[XN_SIM_PLAN_VCPUS] = follows_vcpus,
-	[XN_SIM_PLAN_CRASH] = crashes,
-	[XN_SIM_PLAN_REBOOT] = reboots,
-	[XN_SIM_PLAN_POWEROFF] = powers_off,
-	[XN_SIM_PLAN_FLOOD] = flood,
+	[XN_SIM_PLAN_BOOTED] = booted,       [XN_SIM_PLAN_RESUMED] = comes_up,
+	[XN_SIM_PLAN_AGENT] = report_all,    [XN_SIM_PLAN_LOOK] = look,
+	[XN_SIM_PLAN_ACK] = acknowledge,     [XN_SIM_PLAN_GO_DOWN] = goes_down,
+	[XN_SIM_PLAN_BALLOON] = balloons,    [XN_SIM_PLAN_VCPUS] = follows_vcpus,
+	[XN_SIM_PLAN_CRASH] = crashes,       [XN_SIM_PLAN_REBOOT] = reboots,
+	[XN_SIM_PLAN_POWEROFF] = powers_off, [XN_SIM_PLAN_FLOOD] = flood,
 	[XN_SIM_PLAN_TICK] = tick,
 };
 

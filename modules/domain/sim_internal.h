@@ -8,9 +8,9 @@
  *   sim_save.c    save and restore
  *   sim_world.c   the file by which all this outlives the daemon
  *
- * A guest has a clock of its own, which stands still while it is paused, suspended or shut down; all
- * that the guest does is a plan with a due time on that clock. What the toolstack and the backends do
- * runs on the loop's clock.
+ * A guest has a clock of its own, which stands still while it is paused, suspended or shut down;
+ * all that the guest does is a plan with a due time on that clock. What the toolstack and the
+ * backends do runs on the loop's clock.
  */
 #ifndef XN_SIM_INTERNAL_H
 #define XN_SIM_INTERNAL_H
@@ -33,9 +33,9 @@ struct xn_sim {
 	size_t n_domains, cap_infos;
 	uint32_t last_domid;
 	uint64_t total_memory, dom0_memory, used_memory; /* bytes; used: by guests */
-	struct xn_list answers;	 /* on their way to callbacks */
-	struct xn_list transfers; /* save and restore at work */
-	struct xn_sim_world *world; /* NULL: lives with the daemon only */
+	struct xn_list answers;                          /* on their way to callbacks */
+	struct xn_list transfers;                        /* save and restore at work */
+	struct xn_sim_world *world;                      /* NULL: lives with the daemon only */
 	bool is_open;
 };
 
@@ -43,9 +43,9 @@ struct xn_sim {
 enum xn_sim_kind { XN_SIM_VBD, XN_SIM_VIF, XN_SIM_KINDS };
 enum xn_sim_device_phase {
 	XN_SIM_ATTACHING, /* the backend gets ready */
-	XN_SIM_WAITING,	  /* for the guest to connect */
+	XN_SIM_WAITING,   /* for the guest to connect */
 	XN_SIM_CONNECTED,
-	XN_SIM_CLOSING,	  /* for the guest to let go */
+	XN_SIM_CLOSING, /* for the guest to let go */
 };
 struct xn_sim_device {
 	struct xn_list link;
@@ -54,16 +54,16 @@ struct xn_sim_device {
 	int devid;
 	enum xn_sim_device_phase phase;
 	struct xn_timer timer; /* the backend's */
-	struct xn_list calls; /* plug or unplug that wait for it */
+	struct xn_list calls;  /* plug or unplug that wait for it */
 };
 
 /* ---- guests ---- */
 enum xn_sim_guest_phase {
-	XN_SIM_OFF,	/* never ran */
+	XN_SIM_OFF, /* never ran */
 	XN_SIM_BOOTING,
 	XN_SIM_UP,
 	XN_SIM_RESUMING, /* from a saved image */
-	XN_SIM_DOWN,	/* shut down in whatever way */
+	XN_SIM_DOWN,     /* shut down in whatever way */
 };
 enum xn_sim_plan_kind {
 	XN_SIM_PLAN_BOOTED,
@@ -71,7 +71,7 @@ enum xn_sim_plan_kind {
 	XN_SIM_PLAN_CONNECT, /* a device */
 	XN_SIM_PLAN_LET_GO,  /* a device */
 	XN_SIM_PLAN_AGENT,
-	XN_SIM_PLAN_LOOK,    /* at control/shutdown */
+	XN_SIM_PLAN_LOOK, /* at control/shutdown */
 	XN_SIM_PLAN_ACK,
 	XN_SIM_PLAN_GO_DOWN,
 	XN_SIM_PLAN_BALLOON,
@@ -92,11 +92,11 @@ struct xn_sim_plan {
 };
 struct xn_sim_guest {
 	enum xn_sim_guest_phase phase;
-	bool is_running;     /* its clock runs */
-	int64_t clock_us;    /* its time when it last stood still */
-	int64_t since_us;    /* loop time when it began to run again */
-	struct xn_list plans; /* by due time */
-	struct xn_timer timer; /* of the first plan */
+	bool is_running;               /* its clock runs */
+	int64_t clock_us;              /* its time when it last stood still */
+	int64_t since_us;              /* loop time when it began to run again */
+	struct xn_list plans;          /* by due time */
+	struct xn_timer timer;         /* of the first plan */
 	enum xn_domain_shutdown going; /* the reason it was asked for and acknowledged */
 	uint32_t floods;
 };
@@ -121,13 +121,13 @@ struct xn_sim_domain {
 	struct xn_sim_options options;
 	struct xn_xs_domain *identity;
 	struct xn_xs_conn *conn; /* the guest's; NULL: not introduced, or down */
-	uint64_t held_bytes;	 /* of the host, with overhead and what it may grow to */
+	uint64_t held_bytes;     /* of the host, with overhead and what it may grow to */
 	uint64_t overhead_bytes, target_bytes;
 	unsigned max_vcpus, wanted_vcpus;
 	bool is_building;
-	struct xn_timer timer; /* build, destroy */
+	struct xn_timer timer;        /* build, destroy */
 	struct xn_sim_call *creation; /* waits for the builder */
-	struct xn_list calls;	 /* wait for it to be gone */
+	struct xn_list calls;         /* wait for it to be gone */
 	struct xn_list devices;
 	struct xn_sim_guest guest;
 	struct xn_list changed; /* in the world's list: not written since its last change */
@@ -188,9 +188,9 @@ struct xn_sim_device *xn_sim_device_find(struct xn_sim_domain *domain, enum xn_s
 					 int devid);
 struct xn_sim_device *xn_sim_device_new(struct xn_sim_domain *domain, enum xn_sim_kind kind,
 					int devid);
-void xn_sim_device_free(struct xn_sim_device *device); /* its calls get -ECANCELED */
-void xn_sim_device_connect(struct xn_sim_device *device); /* the guest does */
-void xn_sim_device_let_go(struct xn_sim_device *device);  /* the guest does, or refuses */
+void xn_sim_device_free(struct xn_sim_device *device);     /* its calls get -ECANCELED */
+void xn_sim_device_connect(struct xn_sim_device *device);  /* the guest does */
+void xn_sim_device_let_go(struct xn_sim_device *device);   /* the guest does, or refuses */
 void xn_sim_device_reopened(struct xn_sim_device *device); /* after a restart of the daemon */
 /* The guest is down: whatever waited for it goes on without. */
 void xn_sim_devices_abandoned(struct xn_sim_domain *domain);
@@ -207,7 +207,7 @@ int xn_sim_unplug_nic(struct xn_backend *b, uint32_t domid, int devid, bool forc
 
 /* ---- sim_guest.c ---- */
 void xn_sim_guest_init(struct xn_sim_domain *domain);
-void xn_sim_guest_run(struct xn_sim_domain *domain);	/* its clock goes on */
+void xn_sim_guest_run(struct xn_sim_domain *domain);    /* its clock goes on */
 void xn_sim_guest_freeze(struct xn_sim_domain *domain); /* and stands still */
 int64_t xn_sim_guest_clock_us(const struct xn_sim_domain *domain);
 void xn_sim_guest_plan(struct xn_sim_domain *domain, enum xn_sim_plan_kind kind, uint32_t ms);
@@ -228,7 +228,7 @@ int xn_sim_save(struct xn_backend *b, uint32_t domid, int fd, bool checkpoint,
 int xn_sim_restore(struct xn_backend *b, const struct xn_value *config, int fd,
 		   void (*done)(int rc, uint32_t domid, void *arg), void *arg);
 void xn_sim_save_look(struct xn_sim_domain *domain); /* it has stopped, for whatever reason */
-void xn_sim_save_drop(struct xn_sim *sim);	     /* the daemon stops */
+void xn_sim_save_drop(struct xn_sim *sim);           /* the daemon stops */
 
 /* ---- sim_world.c ---- */
 /* Opens, or makes, the file at @path and fills @sim from it. 0, or -1 with @err. */

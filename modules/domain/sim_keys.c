@@ -94,8 +94,8 @@ int xn_sim_keys_end(struct xn_sim_keys *keys)
 /* ---- a domain's own keys ---- */
 
 static const char *const guest_may_write[] = {
-	"attr", "control", "data", "device", "device/vbd", "device/vif", "drivers", "error",
-	"feature", "hvmloader", "messages", "rrd", "vm-data", "xenserver/attr",
+	"attr",  "control", "data",      "device",   "device/vbd", "device/vif", "drivers",
+	"error", "feature", "hvmloader", "messages", "rrd",        "vm-data",    "xenserver/attr",
 };
 static const char *const guest_may_read[] = {"cpu", "memory"};
 
@@ -147,8 +147,7 @@ int xn_sim_keys_create(struct xn_sim_domain *domain, const struct xn_value *conf
 	xn_sim_put(&keys, "uuid", uuid);
 	xn_sim_put(&keys, "name", text_of(config, "name", ""));
 	xn_sim_put(&keys, "rtc/timeoffset", "");
-	xn_sim_putf(&keys, "start_time", "%lld",
-		    (long long)xn_wall_s(xn_sim_loop(domain->sim)));
+	xn_sim_putf(&keys, "start_time", "%lld", (long long)xn_wall_s(xn_sim_loop(domain->sim)));
 	xn_sim_keys_base(&keys, "/vm/%s/domains/%u", uuid, domid);
 	xn_sim_putf(&keys, "", "/local/domain/%u", domid);
 	xn_sim_putf(&keys, "create-time", "%lld",

@@ -10,12 +10,11 @@ static const struct {
 	uint32_t otherwise;
 	size_t offset;
 } rows[] = {
-#define NUMBER(member, key, otherwise, meaning) \
+#define NUMBER(member, key, otherwise, meaning)                                                    \
 	{key, NULL, otherwise, offsetof(struct xn_sim_options, member)},
-#define CHOICE(member, key, names, meaning) \
+#define CHOICE(member, key, names, meaning)                                                        \
 	{key, names, 0, offsetof(struct xn_sim_options, member)},
-	XN_SIM_NUMBERS(NUMBER)
-	XN_SIM_CHOICES(CHOICE)
+	XN_SIM_NUMBERS(NUMBER) XN_SIM_CHOICES(CHOICE)
 #undef NUMBER
 #undef CHOICE
 };
@@ -47,7 +46,8 @@ static uint32_t read_choice(const char *text, const char *choices)
 void xn_sim_options_read(struct xn_sim_options *out, const struct xn_value *other_config)
 {
 	for (size_t i = 0; i < XN_ARRAY_SIZE(rows); i++) {
-		const char *text = other_config ? xn_map_get_string(other_config, rows[i].key) : NULL;
+		const char *text =
+			other_config ? xn_map_get_string(other_config, rows[i].key) : NULL;
 		uint32_t value = rows[i].otherwise;
 
 		if (text && rows[i].choices)

@@ -21,7 +21,7 @@ struct transfer {
 	struct xn_timer timer;
 	struct xn_sim_call *call; /* NULL: answered, or nobody is there to hear it */
 	struct xn_value *config;  /* restore */
-	uint32_t domid;		  /* save */
+	uint32_t domid;           /* save */
 	bool is_checkpoint, is_working;
 	int fd;
 	unsigned char image[IMAGE_BYTES];
@@ -192,7 +192,9 @@ static int read_image(struct xn_work *work)
 		at += n > 0 ? (size_t)n : 0;
 	}
 	return memcmp(t->image, image_magic, sizeof(image_magic)) ||
-	       get_u64(t->image + 8) > INT64_MAX / 4 ? -EINVAL : 0;
+			       get_u64(t->image + 8) > INT64_MAX / 4
+		       ? -EINVAL
+		       : 0;
 }
 
 static void on_read(struct xn_work *work, int rc)

@@ -2,11 +2,16 @@
  * The file by which the simulated world outlives the daemon, as real domains would: an append-only
  * log of what came, changed and went, and of every change in xenstore. Written with plain write()
  * before anybody is told, so it survives the daemon's end by any signal; never synced, because a
- * simulated world need not survive the machine's. Read and written anew, shorter, at each start.
+ * simulated world need not survive the machine's.
+ *
+ * When much of it is history, a shorter one is written beside it, in slices while the world goes
+ * on: images of the store as it is at that moment, and all records of meanwhile, which go to both
+ * files. Read in order they give the same. Then it takes the old one's place.
  *
  * A record: length of what follows (4 bytes), checksum (4), type (1), then its fields; integers are
  * little-endian, texts have their length (4) before them. A record that is not whole ends the file.
  */
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -21,19 +26,33 @@ enum record_type {
 	RECORD_ADDED, /* before the xenstore keys that name its domid */
 	RECORD_STATE,
 	RECORD_GONE,
-	RECORD_STORE,
+	RECORD_STORE, /* changes */
+	RECORD_IMAGE, /* a slice of the whole */
 };
-enum { VERSION = 1, FRAME = 8, MAX_WAITING = 64 << 20 };
+enum {
+	VERSION = 1,
+	FRAME = 8,
+	MAX_WAITING = 64 << 20,
+	SLICE_NODES = 400,
+	MIN_HISTORY = 4 << 20, /* bytes, that a start reads in a twentieth of a second */
+};
 
 struct xn_sim_world {
 	struct xn_sim *sim;
+	char *path, *fresh_path;
 	int fd;
-	uint64_t size; /* of the file: all whole records */
+	uint64_t size;       /* of the file: all whole records */
+	uint64_t shorten_at; /* size at which a shorter one is begun */
 	struct xn_buf out;
 	size_t record_at;
 	struct xn_list changed;
 	struct xn_job flush;
 	bool has_complained;
+	/* The shorter file; fd -1: none is being written. */
+	int fresh_fd;
+	uint64_t fresh_size;
+	struct xn_job shorten;
+	char cursor[XN_XS_PATH_MAX + 1];
 };
 
 /* ---- fields ---- */
@@ -113,14 +132,27 @@ static const char *get_bytes(struct reader *in, size_t *len_out)
 	return at ? at : "";
 }
 
-/* FNV-1a: against torn writes and stray edits, not against anybody's intent. */
+/* So much that shortening is a small share of the work, but not the most of what a start reads. */
+static uint64_t history_allowed(uint64_t image_bytes)
+{
+	return image_bytes / 2 > MIN_HISTORY ? image_bytes / 2 : MIN_HISTORY;
+}
+
+/* Against torn writes and stray edits, not against anybody's intent. */
 static uint32_t checksum(const char *bytes, size_t len)
 {
-	uint32_t h = 2166136261u;
+	uint64_t h = len * 0x9e3779b97f4a7c15u;
 
-	for (size_t i = 0; i < len; i++)
-		h = (h ^ (unsigned char)bytes[i]) * 16777619u;
-	return h;
+	for (; len >= 8; bytes += 8, len -= 8) {
+		uint64_t word;
+
+		memcpy(&word, bytes, sizeof(word));
+		h = (h ^ le64toh(word)) * 0xff51afd7ed558ccdu;
+		h ^= h >> 32;
+	}
+	for (; len; bytes++, len--)
+		h = (h ^ (unsigned char)*bytes) * 0x100000001b3u;
+	return (uint32_t)(h ^ h >> 32);
 }
 
 static void begin_record(struct xn_sim_world *world, enum record_type type)
@@ -148,8 +180,7 @@ static void put_guest(struct xn_buf *out, const struct xn_sim_domain *domain)
 	put_u32(out, domain->guest.phase);
 	put_u64(out, (uint64_t)xn_sim_guest_clock_us(domain));
 	put_u32(out, (uint32_t)domain->guest.going);
-	xn_list_each(link, &domain->guest.plans)
-		n++;
+	xn_list_each(link, &domain->guest.plans) n++;
 	put_u32(out, n);
 	xn_list_each(link, &domain->guest.plans)
 	{
@@ -166,12 +197,12 @@ static void put_devices(struct xn_buf *out, const struct xn_sim_domain *domain)
 {
 	uint32_t n = 0;
 
-	xn_list_each(link, &domain->devices)
-		n++;
+	xn_list_each(link, &domain->devices) n++;
 	put_u32(out, n);
 	xn_list_each(link, &domain->devices)
 	{
-		const struct xn_sim_device *device = xn_list_entry(link, struct xn_sim_device, link);
+		const struct xn_sim_device *device =
+			xn_list_entry(link, struct xn_sim_device, link);
 
 		put_u32(out, device->kind);
 		put_u32(out, (uint32_t)device->devid);
@@ -181,7 +212,7 @@ static void put_devices(struct xn_buf *out, const struct xn_sim_domain *domain)
 
 enum { IS_PAUSED = 1, IS_DYING = 2, IS_SHUT_DOWN = 4, IS_BUILDING = 8 };
 
-static void put_state(struct xn_sim_world *world, const struct xn_sim_domain *domain)
+static void put_domain(struct xn_sim_world *world, const struct xn_sim_domain *domain)
 {
 	const struct xn_domain_info *info = &domain->info;
 	struct xn_buf *out = &world->out;
@@ -388,6 +419,32 @@ static int write_all(int fd, const char *bytes, size_t len)
 	return 0;
 }
 
+static void give_up_shortening(struct xn_sim_world *world)
+{
+	if (world->fresh_fd < 0)
+		return;
+	xn_job_cancel(&world->shorten);
+	close(world->fresh_fd);
+	unlink(world->fresh_path);
+	world->fresh_fd = -1;
+	world->shorten_at = world->size * 2; /* not at once again */
+}
+
+/* Appends to the shorter file only. */
+static int write_fresh(struct xn_sim_world *world)
+{
+	int rc = write_all(world->fresh_fd, world->out.data, world->out.len);
+
+	if (rc < 0)
+		give_up_shortening(world);
+	else
+		world->fresh_size += world->out.len;
+	world->out.len = 0;
+	return rc;
+}
+
+static void start_shortening(struct xn_sim_world *world);
+
 void xn_sim_world_flush(struct xn_sim *sim)
 {
 	struct xn_sim_world *world = sim->world;
@@ -396,19 +453,24 @@ void xn_sim_world_flush(struct xn_sim *sim)
 	if (!world)
 		return;
 	while (!xn_list_empty(&world->changed))
-		put_state(world, xn_list_entry(xn_list_pop(&world->changed), struct xn_sim_domain,
-					       changed));
+		put_domain(world, xn_list_entry(xn_list_pop(&world->changed), struct xn_sim_domain,
+						changed));
 	if (!world->out.len)
 		return;
 	rc = write_all(world->fd, world->out.data, world->out.len);
 	if (rc < 0) { /* no half records: what comes after would be lost with them */
 		complain(world, -rc, "writing");
+		give_up_shortening(world);
 		if (ftruncate(world->fd, (off_t)world->size) < 0 || world->out.len > MAX_WAITING)
 			world->out.len = 0;
 		return;
 	}
 	world->has_complained = false;
 	world->size += world->out.len;
+	if (world->fresh_fd >= 0)
+		(void)write_fresh(world);
+	else if (world->size > world->shorten_at)
+		start_shortening(world);
 	world->out.len = 0;
 	if (world->out.cap > 1 << 20)
 		xn_buf_clear(&world->out);
@@ -419,16 +481,21 @@ static void on_flush(struct xn_job *job)
 	xn_sim_world_flush(xn_container_of(job, struct xn_sim_world, flush)->sim);
 }
 
+static void put_added(struct xn_sim_world *world, const struct xn_sim_domain *domain)
+{
+	begin_record(world, RECORD_ADDED);
+	put_u32(&world->out, domain->info.domid);
+	put_bytes(&world->out, domain->info.uuid, strlen(domain->info.uuid));
+	end_record(world);
+}
+
 void xn_sim_added(struct xn_sim_domain *domain)
 {
 	struct xn_sim_world *world = domain->sim->world;
 
 	if (!world)
 		return;
-	begin_record(world, RECORD_ADDED);
-	put_u32(&world->out, domain->info.domid);
-	put_bytes(&world->out, domain->info.uuid, strlen(domain->info.uuid));
-	end_record(world);
+	put_added(world, domain);
 	xn_sim_changed(domain);
 }
 
@@ -484,8 +551,8 @@ static void get_gone(struct xn_sim *sim, struct reader *in)
 	xn_xs_domain_release(identity);
 }
 
-/* 0, or -EPROTO for a version that is not ours. */
-static int get_record(struct xn_sim *sim, const char *bytes, size_t len)
+/* 0, or -EPROTO for a version that is not ours. *image_bytes: what is no history. */
+static int get_record(struct xn_sim *sim, const char *bytes, size_t len, uint64_t *image_bytes)
 {
 	struct reader in = {.at = bytes + 1, .left = len - 1};
 
@@ -508,13 +575,19 @@ static int get_record(struct xn_sim *sim, const char *bytes, size_t len)
 	case RECORD_STORE:
 		get_store(sim, &in);
 		break;
+	case RECORD_IMAGE:
+		(void)xn_xs_store_load(sim->store, in.at, in.left);
+		*image_bytes += len;
+		break;
 	}
 	return 0;
 }
 
-static int get_records(struct xn_sim *sim, const char *bytes, size_t len)
+/* world->size is then where the whole records end. */
+static int get_records(struct xn_sim_world *world, const char *bytes, size_t len)
 {
 	struct reader in = {.at = bytes, .left = len};
+	uint64_t image_bytes = 0;
 	int rc = 0;
 
 	while (in.left >= FRAME + 1 && !rc) {
@@ -523,8 +596,10 @@ static int get_records(struct xn_sim *sim, const char *bytes, size_t len)
 
 		if (!record || checksum(record, size) != sum)
 			break; /* the write that was under way when the daemon died */
-		rc = get_record(sim, record, size);
+		rc = get_record(world->sim, record, size, &image_bytes);
+		world->size = (uint64_t)(in.at - bytes);
 	}
+	world->shorten_at = image_bytes + history_allowed(image_bytes);
 	return rc;
 }
 
@@ -554,60 +629,8 @@ static int read_file(const char *path, struct xn_buf *out)
 
 /* ---- the shorter file ---- */
 
-struct dump {
-	struct xn_sim_world *world;
-	char path[XN_XS_PATH_MAX + 1];
-	size_t len_at[XN_XS_PATH_MAX]; /* of the path, by level */
-	size_t count_at;
-	uint32_t n;
-};
-
-static int dump_node(const char *name, size_t name_len, unsigned level, const char *value,
-		     size_t value_len, void *arg)
-{
-	struct dump *dump = arg;
-	struct xn_buf *out = &dump->world->out;
-	struct xn_buf perms = {0};
-	size_t at = level ? dump->len_at[level - 1] : 0;
-
-	if (level) {
-		dump->path[at++] = '/';
-		memcpy(dump->path + at, name, name_len);
-		at += name_len;
-	}
-	dump->len_at[level] = at;
-	dump->path[at] = '\0';
-	if (!level)
-		return 0; /* the root is always there */
-	xn_buf_add_char(out, XN_XS_CREATED);
-	put_bytes(out, dump->path, at);
-	put_bytes(out, value, value_len);
-	if (!xn_xs_conn_get_perms(dump->world->sim->dom0, 0, dump->path, &perms))
-		put_bytes(out, perms.data, perms.len);
-	else
-		put_u32(out, 0);
-	xn_buf_clear(&perms);
-	dump->n++;
-	return 0;
-}
-
-static void put_whole_store(struct xn_sim_world *world)
-{
-	struct dump *dump = xn_calloc(1, sizeof(*dump));
-	struct xn_buf count = {.cap = 4};
-
-	dump->world = world;
-	begin_record(world, RECORD_STORE);
-	dump->count_at = world->out.len;
-	put_u32(&world->out, 0);
-	(void)xn_xs_conn_walk(world->sim->dom0, "/", UINT32_MAX, dump_node, dump);
-	count.data = world->out.data + dump->count_at;
-	put_u32(&count, dump->n);
-	end_record(world);
-	free(dump);
-}
-
-static void put_whole_world(struct xn_sim_world *world)
+/* What must come before images and records that name domids. */
+static void put_beginning(struct xn_sim_world *world)
 {
 	struct xn_sim *sim = world->sim;
 
@@ -616,58 +639,113 @@ static void put_whole_world(struct xn_sim_world *world)
 	put_u32(&world->out, sim->last_domid);
 	end_record(world);
 	xn_list_each(link, &sim->domains)
-	{
-		struct xn_sim_domain *domain = xn_list_entry(link, struct xn_sim_domain, link);
-
-		begin_record(world, RECORD_ADDED);
-		put_u32(&world->out, domain->info.domid);
-		put_bytes(&world->out, domain->info.uuid, strlen(domain->info.uuid));
-		end_record(world);
-	}
-	put_whole_store(world);
-	xn_list_each(link, &sim->domains)
-		put_state(world, xn_list_entry(link, struct xn_sim_domain, link));
+		put_added(world, xn_list_entry(link, struct xn_sim_domain, link));
 }
 
-/* Complete under another name first: the old file counts until then. */
-static int write_anew(struct xn_sim_world *world, const char *path)
-{
-	char *fresh = xn_asprintf("%s.new", path);
-	int rc = 0;
+static void on_shorten(struct xn_job *job);
 
-	world->fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
-	if (world->fd < 0)
-		rc = -errno;
-	put_whole_world(world);
+static void start_shortening(struct xn_sim_world *world)
+{
+	world->fresh_fd =
+		open(world->fresh_path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+	if (world->fresh_fd < 0) {
+		world->shorten_at = world->size * 2;
+		return;
+	}
+	world->out.len = 0;
+	world->fresh_size = 0;
+	world->cursor[0] = '\0';
+	put_beginning(world);
+	if (!write_fresh(world))
+		xn_loop_defer(xn_sim_loop(world->sim), &world->shorten, XN_PRIO_IDLE, on_shorten);
+}
+
+static void end_shortening(struct xn_sim_world *world)
+{
+	xn_list_each(link, &world->sim->domains)
+		put_domain(world, xn_list_entry(link, struct xn_sim_domain, link));
+	if (write_fresh(world) < 0)
+		return;
+	if (rename(world->fresh_path, world->path) < 0) {
+		give_up_shortening(world);
+		return;
+	}
+	close(world->fd);
+	world->fd = world->fresh_fd;
+	world->fresh_fd = -1;
+	world->size = world->fresh_size;
+	world->shorten_at = world->size + history_allowed(world->size);
+}
+
+static void on_shorten(struct xn_job *job)
+{
+	struct xn_sim_world *world = xn_container_of(job, struct xn_sim_world, shorten);
+	bool has_more;
+
+	xn_sim_world_flush(world->sim); /* what the slice shows already must come before it */
+	if (world->fresh_fd < 0 || world->out.len)
+		return;
+	begin_record(world, RECORD_IMAGE);
+	has_more = xn_xs_store_dump(world->sim->store, world->cursor, SLICE_NODES, &world->out);
+	end_record(world);
+	if (write_fresh(world) < 0)
+		return;
+	if (has_more)
+		xn_loop_defer(xn_sim_loop(world->sim), &world->shorten, XN_PRIO_IDLE, on_shorten);
+	else
+		end_shortening(world);
+}
+
+/* ---- open and close ---- */
+
+static int read_world(struct xn_sim_world *world)
+{
+	struct xn_buf file = {0};
+	int rc = read_file(world->path, &file);
+
 	if (!rc)
-		rc = write_all(world->fd, world->out.data, world->out.len);
-	if (!rc && rename(fresh, path) < 0)
-		rc = -errno;
+		rc = get_records(world, file.data, file.len);
+	xn_buf_clear(&file);
+	if (rc < 0)
+		return rc;
+	world->fd = open(world->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (world->fd < 0 || ftruncate(world->fd, (off_t)world->size) < 0)
+		return -errno;
+	if (world->size)
+		return 0;
+	put_beginning(world);
 	world->size = world->out.len;
-	xn_buf_clear(&world->out);
-	free(fresh);
+	rc = write_all(world->fd, world->out.data, world->out.len);
+	world->out.len = 0;
 	return rc;
+}
+
+static void world_free(struct xn_sim_world *world)
+{
+	xn_job_cancel(&world->flush);
+	give_up_shortening(world);
+	if (world->fd >= 0)
+		close(world->fd);
+	xn_buf_clear(&world->out);
+	free(world->path);
+	free(world->fresh_path);
+	free(world);
 }
 
 int xn_sim_world_open(struct xn_sim *sim, const char *path, struct xn_error *err)
 {
 	struct xn_sim_world *world = xn_calloc(1, sizeof(*world));
-	struct xn_buf file = {0};
-	int rc = read_file(path, &file);
+	int rc;
 
 	world->sim = sim;
-	world->fd = -1;
+	world->path = xn_strdup(path);
+	world->fresh_path = xn_asprintf("%s.new", path);
+	world->fd = world->fresh_fd = -1;
 	world->flush.run = on_flush;
 	xn_list_init(&world->changed);
-	if (!rc)
-		rc = get_records(sim, file.data, file.len);
-	xn_buf_clear(&file);
-	if (!rc)
-		rc = write_anew(world, path);
+	rc = read_world(world);
 	if (rc < 0) {
-		if (world->fd >= 0)
-			close(world->fd);
-		free(world);
+		world_free(world);
 		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "%s: %s", path,
 				     rc == -EPROTO ? "made by another version" : strerror(-rc));
 	}
@@ -686,11 +764,8 @@ void xn_sim_world_close(struct xn_sim *sim)
 		return;
 	xn_sim_world_flush(sim);
 	xn_xs_store_set_journal(sim->store, NULL, NULL);
-	xn_job_cancel(&world->flush);
 	sim->world = NULL;
 	while (!xn_list_empty(&world->changed))
 		xn_list_pop(&world->changed);
-	close(world->fd);
-	xn_buf_clear(&world->out);
-	free(world);
+	world_free(world);
 }

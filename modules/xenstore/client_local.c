@@ -76,7 +76,8 @@ static void answer_snapshot(struct xn_xs_request *request)
 
 	for (size_t i = 0; i < request->n && !rc; i++)
 		rc = xn_xs_snapshot_add(snap, request->xs->conn, request->paths[i], request->depth);
-	xn_list_remove(&request->link); /* cancelling it in the callback is a mistake, not a crash */
+	xn_list_remove(
+		&request->link); /* cancelling it in the callback is a mistake, not a crash */
 	request->snapped(rc, rc < 0 ? NULL : snap, request->arg);
 	xn_xs_snapshot_free(snap);
 }
@@ -143,10 +144,10 @@ static struct xn_xs_request *request_new(struct xn_xenstore *xs, size_t n, void 
 	return request;
 }
 
-struct xn_xs_request *xn_xs_snapshot(struct xn_xenstore *xs, const char *const *paths, size_t n,
-				     unsigned depth, size_t max_bytes,
-				     void (*done)(int rc, const struct xn_xs_snapshot *snap, void *arg),
-				     void *arg)
+struct xn_xs_request *
+xn_xs_snapshot(struct xn_xenstore *xs, const char *const *paths, size_t n, unsigned depth,
+	       size_t max_bytes, void (*done)(int rc, const struct xn_xs_snapshot *snap, void *arg),
+	       void *arg)
 {
 	struct xn_xs_request *request = request_new(xs, n, arg);
 
@@ -210,7 +211,8 @@ struct xn_xs_watch *xn_xs_watch(struct xn_xenstore *xs, const char *path,
 
 	watch->fired = fired;
 	watch->arg = arg;
-	if (xn_xs_conn_watch(xs->conn, path, "", XN_XS_NO_DEPTH, on_fired, watch, &watch->watcher) < 0) {
+	if (xn_xs_conn_watch(xs->conn, path, "", XN_XS_NO_DEPTH, on_fired, watch, &watch->watcher) <
+	    0) {
 		free(watch); /* not a path */
 		return NULL;
 	}

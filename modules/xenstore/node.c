@@ -4,49 +4,72 @@
 #include <assert.h>
 #include <stdlib.h>
 
+/* malloc gives 8 bytes more than a multiple of 16: a node takes all that it gets. */
+static size_t round_up(size_t size)
+{
+	return (size + 7) / 16 * 16 + 8;
+}
+
 struct xn_xs_node *xn_xs_node_new(const char *name, size_t name_len, const void *value,
 				  size_t value_len, struct xn_xs_perms *perms)
 {
-	/* Up to what malloc rounds to anyway; longer values live outside. */
-	size_t want = value_len <= 64 ? value_len : 0;
-	size_t size = (offsetof(struct xn_xs_node, name) + name_len + 1 + want + 8 + 15) / 16 * 16 - 8;
+	size_t fixed = offsetof(struct xn_xs_node, name) + name_len + 1;
+	/* Long values live outside, and there must be room for their address. */
+	size_t size = round_up(fixed + (value_len <= 64 && value_len > 8 ? value_len : 8));
 	struct xn_xs_node *node;
 
 	assert(name_len <= XN_XS_PATH_MAX && value_len <= XN_XS_VALUE_MAX);
 	if (size < sizeof(*node))
-		size = sizeof(*node);
+		size = round_up(sizeof(*node));
 	node = xn_malloc(size);
-	*node = (struct xn_xs_node){.perms = perms, .name_len = (uint16_t)name_len};
-	node->room = (uint16_t)(size - offsetof(struct xn_xs_node, name) - name_len - 1);
+	*node = (struct xn_xs_node){.perms = perms, .name_len = (uint16_t)(name_len & 0xfff)};
+	node->room = (uint8_t)(size - fixed);
 	memcpy(node->name, name, name_len);
 	node->name[name_len] = '\0';
 	xn_xs_node_set_value(node, value, value_len);
 	return node;
 }
 
-static char *inside(struct xn_xs_node *node)
+static char *inside(const struct xn_xs_node *node)
 {
-	return node->name + node->name_len + 1;
+	return (char *)node->name + node->name_len + 1;
+}
+
+/* The allocated value, or NULL when it is inside. */
+static char *outside(const struct xn_xs_node *node)
+{
+	char *value;
+
+	if (node->value_len <= node->room)
+		return NULL;
+	memcpy(&value, inside(node), sizeof(value));
+	return value;
+}
+
+const char *xn_xs_node_value(const struct xn_xs_node *node)
+{
+	return node->value_len <= node->room ? inside(node) : outside(node);
 }
 
 void xn_xs_node_set_value(struct xn_xs_node *node, const void *value, size_t len)
 {
-	char *outside = node->value == inside(node) ? NULL : node->value;
+	char *old = outside(node), *fresh;
 
-	if (len <= node->room)
-		node->value = inside(node);
-	else
-		node->value = xn_malloc(len);
-	if (len)
-		memmove(node->value, value, len);
+	if (len <= node->room) {
+		if (len)
+			memmove(inside(node), value, len);
+	} else {
+		fresh = xn_malloc(len);
+		memcpy(fresh, value, len);
+		memcpy(inside(node), &fresh, sizeof(fresh));
+	}
 	node->value_len = (uint16_t)len;
-	free(outside);
+	free(old);
 }
 
 void xn_xs_node_free(struct xn_xs_node *node)
 {
-	if (node->value != inside(node))
-		free(node->value);
+	free(outside(node));
 	free(node->kids);
 	free(node);
 }
@@ -57,22 +80,28 @@ void xn_xs_node_drop(struct xn_xs_node *node)
 	xn_xs_node_free(node);
 }
 
+static int order(const char *a, size_t a_len, const struct xn_xs_node *b)
+{
+	int order = memcmp(a, b->name, a_len < b->name_len ? a_len : b->name_len);
+
+	return order ? order : (int)a_len - (int)b->name_len;
+}
+
 /* Where @name is among the kids, or would be. */
 static uint32_t kid_index(const struct xn_xs_node *node, const char *name, size_t len, bool *found)
 {
-	uint32_t low = 0, high = node->n_kids;
+	uint32_t low = 0, high = xn_xs_node_n_kids(node);
 
 	*found = false;
 	while (low < high) {
 		uint32_t mid = low + (high - low) / 2;
-		const struct xn_xs_node *kid = node->kids[mid];
-		int order = memcmp(name, kid->name, len < kid->name_len ? len : kid->name_len);
+		int which = order(name, len, node->kids->at[mid]);
 
-		if (!order && len == kid->name_len) {
+		if (!which) {
 			*found = true;
 			return mid;
 		}
-		if (order < 0 || (!order && len < kid->name_len))
+		if (which < 0)
 			high = mid;
 		else
 			low = mid + 1;
@@ -85,19 +114,37 @@ struct xn_xs_node *xn_xs_node_kid(const struct xn_xs_node *node, const char *nam
 	bool found;
 	uint32_t index = kid_index(node, name, len, &found);
 
-	return found ? node->kids[index] : NULL;
+	return found ? node->kids->at[index] : NULL;
 }
 
-/* 3, 7, 15 ...: what fits malloc's sizes without waste. */
+/* With the header 24, 56, 120 bytes ...: what fits malloc's sizes. */
 static void resize_kids(struct xn_xs_node *node, uint32_t cap)
 {
-	if (cap) {
-		node->kids = xn_realloc(node->kids, cap * sizeof(node->kids[0]));
-	} else {
+	if (!cap) {
 		free(node->kids);
 		node->kids = NULL;
+		return;
 	}
-	node->cap_kids = cap;
+	if (!node->kids)
+		node->kids = xn_calloc(1, sizeof(*node->kids) + cap * sizeof(node->kids->at[0]));
+	else
+		node->kids = xn_realloc(node->kids,
+					sizeof(*node->kids) + cap * sizeof(node->kids->at[0]));
+	node->kids->cap = cap;
+}
+
+static void insert_kid(struct xn_xs_node *parent, uint32_t index, struct xn_xs_node *node)
+{
+	struct xn_xs_kids *kids = parent->kids;
+
+	if (!kids || kids->n == kids->cap) {
+		resize_kids(parent, kids ? kids->cap * 2 + 2 : 2);
+		kids = parent->kids;
+	}
+	memmove(kids->at + index + 1, kids->at + index, (kids->n - index) * sizeof(kids->at[0]));
+	kids->at[index] = node;
+	kids->n++;
+	node->parent = parent;
 }
 
 void xn_xs_node_attach(struct xn_xs_node *parent, struct xn_xs_node *node)
@@ -106,29 +153,36 @@ void xn_xs_node_attach(struct xn_xs_node *parent, struct xn_xs_node *node)
 	uint32_t index = kid_index(parent, node->name, node->name_len, &found);
 
 	assert(!found);
-	if (parent->n_kids == parent->cap_kids)
-		resize_kids(parent, parent->cap_kids ? parent->cap_kids * 2 + 1 : 3);
-	memmove(parent->kids + index + 1, parent->kids + index,
-		(parent->n_kids - index) * sizeof(parent->kids[0]));
-	parent->kids[index] = node;
-	parent->n_kids++;
-	node->parent = parent;
+	insert_kid(parent, index, node);
+}
+
+struct xn_xs_node *xn_xs_node_attach_last(struct xn_xs_node *parent, struct xn_xs_node *node)
+{
+	uint32_t n = xn_xs_node_n_kids(parent);
+	bool found = false;
+
+	if (n && order(node->name, node->name_len, parent->kids->at[n - 1]) <= 0)
+		n = kid_index(parent, node->name, node->name_len, &found);
+	if (found)
+		return NULL;
+	insert_kid(parent, n, node);
+	return node;
 }
 
 void xn_xs_node_detach(struct xn_xs_node *node)
 {
 	struct xn_xs_node *parent = node->parent;
+	struct xn_xs_kids *kids = parent->kids;
 	bool found;
 	uint32_t index = kid_index(parent, node->name, node->name_len, &found);
 
 	assert(found);
-	parent->n_kids--;
-	memmove(parent->kids + index, parent->kids + index + 1,
-		(parent->n_kids - index) * sizeof(parent->kids[0]));
-	if (!parent->n_kids)
+	kids->n--;
+	memmove(kids->at + index, kids->at + index + 1, (kids->n - index) * sizeof(kids->at[0]));
+	if (!kids->n)
 		resize_kids(parent, 0);
-	else if (parent->cap_kids > 3 && parent->n_kids <= parent->cap_kids / 4)
-		resize_kids(parent, parent->cap_kids / 2);
+	else if (kids->cap > 2 && kids->n <= kids->cap / 4)
+		resize_kids(parent, kids->cap / 2 - 1);
 	node->parent = NULL;
 }
 
@@ -139,8 +193,8 @@ struct xn_xs_node *xn_xs_node_skip(const struct xn_xs_node *top, const struct xn
 		bool found;
 		uint32_t index = kid_index(node->parent, node->name, node->name_len, &found);
 
-		if (index + 1 < node->parent->n_kids)
-			return node->parent->kids[index + 1];
+		if (index + 1 < node->parent->kids->n)
+			return node->parent->kids->at[index + 1];
 		node = node->parent;
 		--*level;
 	}
@@ -150,10 +204,10 @@ struct xn_xs_node *xn_xs_node_skip(const struct xn_xs_node *top, const struct xn
 struct xn_xs_node *xn_xs_node_next(const struct xn_xs_node *top, const struct xn_xs_node *node,
 				   unsigned *level)
 {
-	if (!node->n_kids)
+	if (!node->kids)
 		return xn_xs_node_skip(top, node, level);
 	++*level;
-	return node->kids[0];
+	return node->kids->at[0];
 }
 
 void xn_xs_node_free_tree(struct xn_xs_node *top, void (*drop)(struct xn_xs_node *node))
@@ -163,8 +217,8 @@ void xn_xs_node_free_tree(struct xn_xs_node *top, void (*drop)(struct xn_xs_node
 	while (node) {
 		struct xn_xs_node *parent = node->parent;
 
-		if (node->n_kids) {
-			node = node->kids[--node->n_kids];
+		if (xn_xs_node_n_kids(node)) {
+			node = node->kids->at[--node->kids->n];
 			continue;
 		}
 		drop(node);
@@ -176,7 +230,7 @@ size_t xn_xs_node_bytes(const struct xn_xs_node *node)
 {
 	size_t bytes = offsetof(struct xn_xs_node, name) + node->name_len + 1u + node->room;
 
-	if (node->value_len > node->room)
+	if (outside(node))
 		bytes += node->value_len;
 	return bytes + sizeof(void *); /* its place among its parent's kids */
 }
@@ -189,6 +243,26 @@ struct xn_xs_node *xn_xs_node_find(struct xn_xs_node *root, const char *path, si
 	while (root && (name = xn_xs_path_next(&at, end, &name_len)))
 		root = xn_xs_node_kid(root, name, name_len);
 	return root;
+}
+
+struct xn_xs_node *xn_xs_node_after(struct xn_xs_node *root, const char *path, size_t len)
+{
+	const char *at = path, *end = path + len, *name;
+	struct xn_xs_node *node = root;
+	unsigned level = 0;
+	size_t name_len;
+
+	while ((name = xn_xs_path_next(&at, end, &name_len))) {
+		bool found;
+		uint32_t index = kid_index(node, name, name_len, &found);
+
+		if (!found && index < xn_xs_node_n_kids(node))
+			return node->kids->at[index];
+		if (!found)
+			return xn_xs_node_skip(root, node, &level);
+		node = node->kids->at[index];
+	}
+	return xn_xs_node_next(root, node, &level);
 }
 
 const char *xn_xs_node_path(const struct xn_xs_node *node, char room[XN_XS_PATH_MAX + 1])

@@ -1,4 +1,5 @@
-/* Paths of the xenstore: which are valid, what a relative one means. Every path from outside passes here. */
+/* Paths of the xenstore: which are valid, what a relative one means. Every path from outside passes
+ * here. */
 #include "modules/xenstore/store_internal.h"
 
 #include <errno.h>
@@ -8,6 +9,14 @@ static bool is_name_char(unsigned char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
 	       c == '-' || c == '_' || c == '@';
+}
+
+bool xn_xs_name_is_valid(const char *name, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (!is_name_char((unsigned char)name[i]))
+			return false;
+	return len > 0;
 }
 
 /* Components of name characters with single slashes between them, at most @max bytes; no slash at

@@ -1,6 +1,7 @@
 /*
- * Permissions of nodes: an owner, what all others may, and exceptions; parsed, shared between nodes,
- * evaluated. Most nodes of a domain have one of a handful of lists, so equal lists are one object.
+ * Permissions of nodes: an owner, what all others may, and exceptions; parsed, shared between
+ * nodes, evaluated. Most nodes of a domain have one of a handful of lists, so equal lists are one
+ * object.
  */
 #include "modules/xenstore/store_internal.h"
 
@@ -76,7 +77,8 @@ static uint64_t hash_entries(const struct xn_xs_ace *entries, unsigned n)
 	return h;
 }
 
-static bool are_entries(const struct xn_xs_perms *perms, const struct xn_xs_ace *entries, unsigned n)
+static bool are_entries(const struct xn_xs_perms *perms, const struct xn_xs_ace *entries,
+			unsigned n)
 {
 	if (perms->n != n)
 		return false;
@@ -173,7 +175,8 @@ void xn_xs_perms_print(const struct xn_xs_perms *perms, char separator, struct x
 	for (unsigned i = 0; i < perms->n; i++) {
 		const struct xn_xs_ace *e = &perms->entries[i];
 
-		/* The rights of a dead domain are nobody's; its number may be somebody else's by now. */
+		/* The rights of a dead domain are nobody's; its number may be somebody else's by
+		 * now. */
 		if (i && !e->domain->alive && e->domain->birth)
 			continue;
 		xn_buf_add_char(out, e->mode == 0 ? 'n' : "?rwb"[e->mode]);

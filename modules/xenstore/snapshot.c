@@ -1,6 +1,6 @@
 /*
- * A read copy of some subtrees: paths and values in one arena, found by a hash of the path, siblings
- * linked in order. Values are made valid text here, so that nobody behind it has to care.
+ * A read copy of some subtrees: paths and values in one arena, found by a hash of the path,
+ * siblings linked in order. Values are made valid text here, so that nobody behind it has to care.
  */
 #include "modules/xenstore/snapshot.h"
 
@@ -12,7 +12,7 @@ enum { MAX_LEVELS = 1600, NONE = -1 };
 
 struct item {
 	uint32_t path_at, value_at; /* in the arena */
-	uint32_t name_at;	    /* 0: not among the kids of another item */
+	uint32_t name_at;           /* 0: not among the kids of another item */
 	uint32_t path_len;
 	uint64_t hash;
 	int32_t first_kid, last_kid, next_sibling, next_same_slot;
@@ -101,8 +101,11 @@ static int32_t add_item(struct xn_xs_snapshot *snap, size_t path_len, uint64_t h
 	index = snap->n_items++;
 	item = &snap->items[index];
 	*item = (struct item){.path_at = (uint32_t)(snap->arena.len - path_len - 1),
-			      .path_len = (uint32_t)path_len, .hash = hash, .first_kid = NONE,
-			      .last_kid = NONE, .next_sibling = NONE};
+			      .path_len = (uint32_t)path_len,
+			      .hash = hash,
+			      .first_kid = NONE,
+			      .last_kid = NONE,
+			      .next_sibling = NONE};
 	link_slot(snap, index);
 	return index;
 }

@@ -68,12 +68,15 @@ static struct xn_xs_change *add_change(struct xn_xs_store *store, enum xn_xs_del
 
 	if (store->n_changes == store->cap_changes) {
 		store->cap_changes = store->cap_changes ? store->cap_changes * 2 : 16;
-		store->changes = xn_realloc(store->changes,
-					    store->cap_changes * sizeof(store->changes[0]));
+		store->changes =
+			xn_realloc(store->changes, store->cap_changes * sizeof(store->changes[0]));
 	}
 	change = &store->changes[store->n_changes++];
-	*change = (struct xn_xs_change){.kind = kind, .node = node, .parent = node->parent,
-					.path = path, .path_len = len,
+	*change = (struct xn_xs_change){.kind = kind,
+					.node = node,
+					.parent = node->parent,
+					.path = path,
+					.path_len = len,
 					.old_generation = node->generation};
 	if (node->parent)
 		change->old_parent_generation = node->parent->generation;
@@ -85,13 +88,13 @@ static struct xn_xs_account *account_of(const struct xn_xs_node *node)
 	return &node->perms->entries[0].domain->account;
 }
 
-static void charge(const struct xn_xs_node *node)
+void xn_xs_charge(const struct xn_xs_node *node)
 {
 	account_of(node)->nodes++;
 	account_of(node)->node_bytes += xn_xs_node_bytes(node);
 }
 
-static void discharge(const struct xn_xs_node *node)
+void xn_xs_discharge(const struct xn_xs_node *node)
 {
 	account_of(node)->nodes--;
 	account_of(node)->node_bytes -= xn_xs_node_bytes(node);
@@ -106,7 +109,8 @@ static void each_in_tree(struct xn_xs_node *top, void (*visit)(const struct xn_x
 }
 
 static struct xn_xs_node *create(struct xn_xs_store *store, struct xn_xs_node *parent,
-				 struct xn_xs_node *node, const char *path, size_t len, bool implied)
+				 struct xn_xs_node *node, const char *path, size_t len,
+				 bool implied)
 {
 	struct xn_xs_change *change;
 
@@ -114,7 +118,7 @@ static struct xn_xs_node *create(struct xn_xs_store *store, struct xn_xs_node *p
 	change = add_change(store, XN_XS_CREATED, node, path, len);
 	change->implied = implied;
 	node->generation = parent->generation = store->generation + 1;
-	charge(node);
+	xn_xs_charge(node);
 	return node;
 }
 
@@ -125,10 +129,10 @@ static void set_value(struct xn_xs_store *store, struct xn_xs_node *node, const 
 
 	change->old_value_at = store->old_values.len;
 	change->old_value_len = node->value_len;
-	xn_buf_add(&store->old_values, node->value, node->value_len);
-	discharge(node);
+	xn_buf_add(&store->old_values, xn_xs_node_value(node), node->value_len);
+	xn_xs_discharge(node);
 	xn_xs_node_set_value(node, value, value_len);
-	charge(node);
+	xn_xs_charge(node);
 	node->generation = store->generation + 1;
 }
 
@@ -138,10 +142,10 @@ static void set_perms(struct xn_xs_store *store, struct xn_xs_node *node, const 
 {
 	struct xn_xs_change *change = add_change(store, XN_XS_PERMS, node, path, len);
 
-	discharge(node);
+	xn_xs_discharge(node);
 	change->old_perms = node->perms;
 	node->perms = perms;
-	charge(node);
+	xn_xs_charge(node);
 	node->generation = store->generation + 1;
 }
 
@@ -150,7 +154,7 @@ static void remove_tree(struct xn_xs_store *store, struct xn_xs_node *node, cons
 {
 	add_change(store, XN_XS_REMOVED, node, path, len);
 	node->parent->generation = store->generation + 1;
-	each_in_tree(node, discharge);
+	each_in_tree(node, xn_xs_discharge);
 	xn_xs_node_detach(node);
 }
 
@@ -160,26 +164,26 @@ static void undo(struct xn_xs_store *store, struct xn_xs_change *change)
 
 	switch (change->kind) {
 	case XN_XS_CREATED:
-		discharge(node);
+		xn_xs_discharge(node);
 		xn_xs_node_detach(node);
 		xn_xs_node_drop(node);
 		node = NULL;
 		break;
 	case XN_XS_VALUE:
-		discharge(node);
+		xn_xs_discharge(node);
 		xn_xs_node_set_value(node, store->old_values.data + change->old_value_at,
 				     change->old_value_len);
-		charge(node);
+		xn_xs_charge(node);
 		break;
 	case XN_XS_PERMS:
-		discharge(node);
+		xn_xs_discharge(node);
 		xn_xs_perms_unref(node->perms);
 		node->perms = change->old_perms;
-		charge(node);
+		xn_xs_charge(node);
 		break;
 	case XN_XS_REMOVED:
 		xn_xs_node_attach(change->parent, node);
-		each_in_tree(node, charge);
+		each_in_tree(node, xn_xs_charge);
 		break;
 	}
 	if (node)
@@ -210,8 +214,8 @@ void xn_xs_rollback(struct xn_xs_store *store)
 /* The one way by which changes become true: journal, then events, then the old state is let go. */
 void xn_xs_commit(struct xn_xs_store *store, const struct xn_xs_domain *by, uint32_t transaction)
 {
-	struct xn_xs_commit commit = {.store = store, .by = by, .transaction = transaction,
-				      .n = store->n_changes};
+	struct xn_xs_commit commit = {
+		.store = store, .by = by, .transaction = transaction, .n = store->n_changes};
 
 	if (!store->n_changes)
 		return;
@@ -235,17 +239,21 @@ void xn_xs_commit_delta(const struct xn_xs_commit *commit, size_t index, struct 
 	const struct xn_xs_change *change = &commit->store->changes[index];
 	const struct xn_xs_node *node = change->node;
 
-	*out = (struct xn_xs_delta){.kind = change->kind, .implied = change->implied,
-				    .path = change->path, .path_len = change->path_len,
-				    .value = node->value, .value_len = node->value_len,
-				    .perms = node->perms, .old_perms = change->old_perms};
+	*out = (struct xn_xs_delta){.kind = change->kind,
+				    .implied = change->implied,
+				    .path = change->path,
+				    .path_len = change->path_len,
+				    .value = xn_xs_node_value(node),
+				    .value_len = node->value_len,
+				    .perms = node->perms,
+				    .old_perms = change->old_perms};
 	if (change->kind == XN_XS_CREATED)
 		out->inherited = node->parent && node->perms == node->parent->perms;
 	if (change->kind == XN_XS_VALUE) {
 		out->old_value = commit->store->old_values.data + change->old_value_at;
 		out->old_value_len = change->old_value_len;
 	} else if (change->kind == XN_XS_REMOVED) {
-		out->old_value = node->value;
+		out->old_value = xn_xs_node_value(node);
 		out->old_value_len = node->value_len;
 		out->old_perms = node->perms;
 		out->value = NULL;
@@ -297,8 +305,8 @@ static void overlay_own(struct xn_xs_node *node, struct xn_xs_perms *perms)
 
 static void overlay_remove(struct xn_xs_node *node)
 {
-	while (node->n_kids) {
-		struct xn_xs_node *kid = node->kids[0];
+	while (node->kids) {
+		struct xn_xs_node *kid = node->kids->at[node->kids->n - 1];
 
 		xn_xs_node_detach(kid);
 		xn_xs_node_free_tree(kid, xn_xs_node_drop);
@@ -344,11 +352,12 @@ static int order_of_names(const struct xn_xs_node *a, const struct xn_xs_node *b
 /* Both layers' children in order, each judged as shown() does. */
 static void add_merged_names(struct xn_xs_node *own, struct xn_xs_node *base, struct xn_buf *names)
 {
-	uint32_t i = 0, j = 0, n_own = own ? own->n_kids : 0, n_base = base ? base->n_kids : 0;
+	uint32_t i = 0, j = 0, n_own = own ? xn_xs_node_n_kids(own) : 0;
+	uint32_t n_base = base ? xn_xs_node_n_kids(base) : 0;
 
 	while (i < n_own || j < n_base) {
-		struct xn_xs_node *a = i < n_own ? own->kids[i] : NULL;
-		struct xn_xs_node *b = j < n_base ? base->kids[j] : NULL;
+		struct xn_xs_node *a = i < n_own ? own->kids->at[i] : NULL;
+		struct xn_xs_node *b = j < n_base ? base->kids->at[j] : NULL;
 		int order = !a ? 1 : !b ? -1 : order_of_names(a, b);
 		struct xn_xs_node *node;
 
@@ -374,8 +383,8 @@ int xn_xs_do_directory(const struct xn_xs_view *view, const char *path, size_t l
 	if (rc < 0)
 		return rc;
 	if (!own) {
-		for (uint32_t i = 0; i < spot.node->n_kids; i++)
-			add_name(spot.node->kids[i], names);
+		for (uint32_t i = 0; i < xn_xs_node_n_kids(spot.node); i++)
+			add_name(spot.node->kids->at[i], names);
 		return 0;
 	}
 	while ((name = xn_xs_path_next(&at, end, &name_len))) {
@@ -484,7 +493,7 @@ int xn_xs_do_set_perms(const struct xn_xs_view *view, const char *path, size_t l
 	}
 	node = overlay_touch(view->overlay, path, len);
 	if (node->flags & XN_XS_THROUGH)
-		xn_xs_node_set_value(node, spot.node->value, spot.node->value_len);
+		xn_xs_node_set_value(node, xn_xs_node_value(spot.node), spot.node->value_len);
 	overlay_own(node, perms);
 	return 0;
 }
@@ -533,7 +542,7 @@ int xn_xs_conn_read(struct xn_xs_conn *conn, uint32_t tx, const char *path, cons
 	rc = t ? xn_xs_tx_read(t, &p, &node) : xn_xs_do_read(&view, p.text, p.len, &node);
 	if (rc < 0)
 		return rc;
-	*value_out = node->value;
+	*value_out = xn_xs_node_value(node);
 	*len_out = node->value_len;
 	return 0;
 }
@@ -607,8 +616,8 @@ int xn_xs_conn_directory(struct xn_xs_conn *conn, uint32_t tx, const char *path,
 
 	if (rc < 0)
 		return rc;
-	return t ? xn_xs_tx_directory(t, &p, names) :
-		   xn_xs_do_directory(&view, p.text, p.len, names);
+	return t ? xn_xs_tx_directory(t, &p, names)
+		 : xn_xs_do_directory(&view, p.text, p.len, names);
 }
 
 int xn_xs_special_index(const char *path)
@@ -629,7 +638,8 @@ static int special_perms(struct xn_xs_conn *conn, const char *path, struct xn_xs
 	return xn_xs_perms_mode(*perms_out, conn->domain) & XN_XS_MAY_READ ? 0 : -EACCES;
 }
 
-int xn_xs_conn_get_perms(struct xn_xs_conn *conn, uint32_t tx, const char *path, struct xn_buf *text)
+int xn_xs_conn_get_perms(struct xn_xs_conn *conn, uint32_t tx, const char *path,
+			 struct xn_buf *text)
 {
 	struct xn_xs_view view = view_of(conn);
 	struct xn_xs_perms *perms;
@@ -643,8 +653,8 @@ int xn_xs_conn_get_perms(struct xn_xs_conn *conn, uint32_t tx, const char *path,
 		rc = open_request(conn, tx, path, &p, &t);
 		if (rc < 0)
 			return rc;
-		rc = t ? xn_xs_tx_perms(t, &p, &perms) :
-			 xn_xs_do_perms(&view, p.text, p.len, &perms);
+		rc = t ? xn_xs_tx_perms(t, &p, &perms)
+		       : xn_xs_do_perms(&view, p.text, p.len, &perms);
 	}
 	if (rc < 0)
 		return rc;
@@ -690,8 +700,8 @@ int xn_xs_conn_set_perms(struct xn_xs_conn *conn, uint32_t tx, const char *path,
 	if (n < 0)
 		return n;
 	perms = xn_xs_perms_make(conn->store, specs, (unsigned)n);
-	rc = xn_xs_path_is_special(path) ? set_special_perms(conn, path, perms) :
-					   set_node_perms(conn, tx, path, perms);
+	rc = xn_xs_path_is_special(path) ? set_special_perms(conn, path, perms)
+					 : set_node_perms(conn, tx, path, perms);
 	xn_xs_perms_unref(perms);
 	return rc;
 }
@@ -715,13 +725,13 @@ int xn_xs_conn_walk(struct xn_xs_conn *conn, const char *path, unsigned depth,
 		bool may = xn_xs_perms_mode(node->perms, conn->domain) & XN_XS_MAY_READ;
 
 		if (may) {
-			rc = visit(node->name, node->name_len, level, node->value, node->value_len,
-				   arg);
+			rc = visit(node->name, node->name_len, level, xn_xs_node_value(node),
+				   node->value_len, arg);
 			if (rc)
 				return rc;
 		}
-		node = may && level < depth ? xn_xs_node_next(top, node, &level) :
-					      xn_xs_node_skip(top, node, &level);
+		node = may && level < depth ? xn_xs_node_next(top, node, &level)
+					    : xn_xs_node_skip(top, node, &level);
 	}
 	return 0;
 }
@@ -730,7 +740,8 @@ int xn_xs_conn_walk(struct xn_xs_conn *conn, const char *path, unsigned depth,
 
 static struct xn_xs_domain *find_domain(struct xn_xs_store *store, uint32_t domid, bool alive)
 {
-	struct xn_hnode *at = xn_hmap_first_same(&store->domains, xn_hash_bytes(&domid, sizeof(domid)));
+	struct xn_hnode *at =
+		xn_hmap_first_same(&store->domains, xn_hash_bytes(&domid, sizeof(domid)));
 
 	for (; at; at = xn_hmap_next_same(at)) {
 		struct xn_xs_domain *domain = xn_container_of(at, struct xn_xs_domain, hash);
@@ -901,7 +912,7 @@ struct xn_xs_store *xn_xs_store_new(void (*wake)(void *arg), void *arg)
 	store->root = xn_xs_node_new("", 0, "", 0, xn_xs_perms_make(store, &dom0_only, 1));
 	store->watch_root = xn_xs_node_new("", 0, NULL, 0, NULL);
 	store->special_root = xn_xs_node_new("", 0, NULL, 0, NULL);
-	charge(store->root);
+	xn_xs_charge(store->root);
 	for (int i = 0; i < XN_XS_SPECIALS; i++)
 		store->special_perms[i] = xn_xs_perms_ref(store->root->perms);
 	return store;

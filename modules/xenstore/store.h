@@ -17,10 +17,10 @@
 #include "core/list.h"
 
 enum {
-	XN_XS_PATH_MAX = 3072,		/* bytes of an absolute path, without the final NUL */
+	XN_XS_PATH_MAX = 3072,          /* bytes of an absolute path, without the final NUL */
 	XN_XS_RELATIVE_PATH_MAX = 2048, /* of a path below the domain's own directory */
 	XN_XS_VALUE_MAX = 4096,
-	XN_XS_PERMS_MAX = 64,	 /* entries of one node */
+	XN_XS_PERMS_MAX = 64,     /* entries of one node */
 	XN_XS_DOMID_END = 0x7ff0, /* domids are below */
 	XN_XS_NO_DEPTH = -1,
 };
@@ -40,7 +40,7 @@ struct xn_xs_account {
 struct xn_xs_domain {
 	struct xn_hnode hash; /* by domid, while alive */
 	struct xn_xs_store *store;
-	unsigned refs;	/* the store's while alive, connections', permissions' */
+	unsigned refs; /* the store's while alive, connections', permissions' */
 	uint32_t domid;
 	uint64_t birth; /* unique in a store; 0: a domid that nobody has (yet) */
 	bool alive, introduced;
@@ -53,14 +53,15 @@ struct xn_xs_domain {
  * from its loop until that returns false. Domain 0 exists from the start.
  */
 struct xn_xs_store *xn_xs_store_new(void (*wake)(void *arg), void *arg);
-void xn_xs_store_free(struct xn_xs_store *store); /* after its connections */
+void xn_xs_store_free(struct xn_xs_store *store);                      /* after its connections */
 bool xn_xs_store_deliver(struct xn_xs_store *store, unsigned at_most); /* whether some are left */
 uint64_t xn_xs_store_generation(const struct xn_xs_store *store); /* committed change sets so far */
 
 /* ---- domains ---- */
 /* A domain came into being. NULL when @domid is out of range or lives already. */
 struct xn_xs_domain *xn_xs_domain_add(struct xn_xs_store *store, uint32_t domid);
-struct xn_xs_domain *xn_xs_domain_find(struct xn_xs_store *store, uint32_t domid); /* alive, or NULL */
+struct xn_xs_domain *xn_xs_domain_find(struct xn_xs_store *store,
+				       uint32_t domid); /* alive, or NULL */
 /* It may talk to the store from now on: fires @introduceDomain. */
 void xn_xs_domain_introduce(struct xn_xs_domain *domain);
 /* It crashed or shut down, and still exists: fires @releaseDomain. */
@@ -74,7 +75,8 @@ void xn_xs_domain_set_target(struct xn_xs_domain *domain, struct xn_xs_domain *t
 
 /* ---- connections ---- */
 struct xn_xs_conn *xn_xs_conn_new(struct xn_xs_domain *domain);
-void xn_xs_conn_free(struct xn_xs_conn *conn); /* drops its watches and transactions; NULL is fine */
+void xn_xs_conn_free(
+	struct xn_xs_conn *conn); /* drops its watches and transactions; NULL is fine */
 struct xn_xs_domain *xn_xs_conn_domain(const struct xn_xs_conn *conn);
 
 /*
@@ -97,7 +99,8 @@ int xn_xs_conn_rm(struct xn_xs_conn *conn, uint32_t tx, const char *path);
 int xn_xs_conn_directory(struct xn_xs_conn *conn, uint32_t tx, const char *path,
 			 struct xn_buf *names);
 /* Appends "n0", "r5" ..., each with a final NUL; the owner first. */
-int xn_xs_conn_get_perms(struct xn_xs_conn *conn, uint32_t tx, const char *path, struct xn_buf *text);
+int xn_xs_conn_get_perms(struct xn_xs_conn *conn, uint32_t tx, const char *path,
+			 struct xn_buf *text);
 /* @text: "n0 r5", separated by spaces or NULs; @len bytes. The special paths are fine too. */
 int xn_xs_conn_set_perms(struct xn_xs_conn *conn, uint32_t tx, const char *path, const char *text,
 			 size_t len);
@@ -113,9 +116,9 @@ int xn_xs_conn_end(struct xn_xs_conn *conn, uint32_t tx, bool commit);
 
 /*
  * A watch on @path and all below, or @depth levels below (XN_XS_NO_DEPTH: no limit), or on
- * @introduceDomain, @releaseDomain (with depth 1 the event's path has /<domid> at its end). @fired is
- * called by xn_xs_store_deliver(), once soon in any case, then for each change that the domain may
- * read; pending events of the same watch and path are one. The path is relative if @path was.
+ * @introduceDomain, @releaseDomain (with depth 1 the event's path has /<domid> at its end). @fired
+ * is called by xn_xs_store_deliver(), once soon in any case, then for each change that the domain
+ * may read; pending events of the same watch and path are one. The path is relative if @path was.
  * @token is copied; a connection may have one watch for a path and token (EEXIST).
  */
 int xn_xs_conn_watch(struct xn_xs_conn *conn, const char *path, const char *token, int depth,
@@ -133,10 +136,10 @@ enum xn_xs_delta_kind {
 	XN_XS_PERMS,
 	XN_XS_REMOVED, /* with all below */
 };
-/* One change of a committed set; everything borrowed for the call. New values are the final ones. */
+/* One change of a committed set; all borrowed for the call. New values are the final ones. */
 struct xn_xs_delta {
 	enum xn_xs_delta_kind kind;
-	bool implied;	/* a parent made on the way to a node */
+	bool implied;   /* a parent made on the way to a node */
 	bool inherited; /* CREATED: the permissions are just the parent's */
 	const char *path;
 	size_t path_len;
@@ -168,5 +171,21 @@ int xn_xs_conn_walk(struct xn_xs_conn *conn, const char *path, unsigned depth,
 		    int (*visit)(const char *name, size_t name_len, unsigned level,
 				 const char *value, size_t value_len, void *arg),
 		    void *arg);
+
+/* ---- the tree as bytes ---- */
+/*
+ * Appends an image of the @at_most nodes that come after @cursor, a path in a buffer of
+ * XN_XS_PATH_MAX + 1 bytes ("" starts), which moves on. Return whether there are more. The store
+ * may change between two calls: the images, with the journal's records of the changes in between
+ * kept in order, still give the tree. Little-endian.
+ */
+bool xn_xs_store_dump(struct xn_xs_store *store, char *cursor, unsigned at_most,
+		      struct xn_buf *out);
+/*
+ * Puts an image's nodes back; those that are there get its values. For starting up: nobody is told,
+ * no journal. Domains that the permissions name must be added before. 0, or -EINVAL for bytes that
+ * are no image; what came before the wrong ones is then in the tree.
+ */
+int xn_xs_store_load(struct xn_xs_store *store, const void *bytes, size_t len);
 
 #endif

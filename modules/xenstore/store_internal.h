@@ -1,10 +1,11 @@
-/* What the files of the store share: nodes, permissions, the change set, the view of a transaction. */
+/* What the store's files share: nodes, permissions, the change set, a transaction's view. */
 #ifndef XN_XENSTORE_STORE_INTERNAL_H
 #define XN_XENSTORE_STORE_INTERNAL_H
 
 #include "modules/xenstore/store.h"
 
 /* ---- path.c ---- */
+bool xn_xs_name_is_valid(const char *name, size_t len); /* one component */
 /* Whether @path is a valid node path as such; *len_out its length. */
 bool xn_xs_path_is_valid(const char *path, size_t *len_out);
 bool xn_xs_path_is_special(const char *path); /* @something */
@@ -25,7 +26,7 @@ enum { XN_XS_MAY_READ = 1, XN_XS_MAY_WRITE = 2, XN_XS_OWNS = 4 };
 
 struct xn_xs_ace {
 	struct xn_xs_domain *domain; /* a reference */
-	unsigned mode;		     /* XN_XS_MAY_*; the owner's entry: what all others may */
+	unsigned mode;               /* XN_XS_MAY_*; the owner's entry: what all others may */
 };
 /* Immutable, shared by all nodes that have the same; entry 0 is the owner. */
 struct xn_xs_perms {
@@ -52,27 +53,36 @@ unsigned xn_xs_perms_mode(const struct xn_xs_perms *perms, const struct xn_xs_do
 /* ---- node.c ---- */
 /*
  * A node of the tree, of a transaction's overlay (flags) or of the tree of watches. One allocation
- * holds the name and, up to `room` bytes, the value: a million nodes must fit.
+ * holds the name and, up to `room` bytes, the value; a longer value's address is kept there
+ * instead. Packed, because a million nodes must fit.
  */
 enum xn_xs_node_flags {
 	XN_XS_THROUGH = 1, /* overlay: only on the way to others; what it is, the store says */
-	XN_XS_GONE = 2,	   /* overlay: removed */
+	XN_XS_GONE = 2,    /* overlay: removed */
 	XN_XS_HIDES = 4,   /* overlay: the store's node and all below it are not seen */
+};
+struct xn_xs_kids { /* sorted by name */
+	uint32_t n, cap;
+	struct xn_xs_node *at[];
 };
 struct xn_xs_node {
 	struct xn_xs_node *parent;
-	struct xn_xs_node **kids; /* sorted by name */
+	struct xn_xs_kids *kids; /* NULL: none */
 	union {
-		struct xn_xs_perms *perms;  /* a reference */
-		struct xn_list *watchers;   /* tree of watches; NULL: none here */
+		struct xn_xs_perms *perms; /* a reference */
+		struct xn_list *watchers;  /* tree of watches; NULL: none here */
 	};
-	char *value; /* in `name` behind its end, or allocated */
 	uint64_t generation; /* of its last change, in value, permissions or children's names */
-	uint32_t n_kids, cap_kids;
-	uint16_t value_len, name_len, room;
-	uint8_t flags;
+	uint16_t name_len : 12, flags : 4;
+	uint16_t value_len;
+	uint8_t room;
 	char name[]; /* terminated; then `room` bytes */
 };
+static inline uint32_t xn_xs_node_n_kids(const struct xn_xs_node *node)
+{
+	return node->kids ? node->kids->n : 0;
+}
+const char *xn_xs_node_value(const struct xn_xs_node *node);
 /* @perms is taken. */
 struct xn_xs_node *xn_xs_node_new(const char *name, size_t name_len, const void *value,
 				  size_t value_len, struct xn_xs_perms *perms);
@@ -81,8 +91,8 @@ struct xn_xs_node *xn_xs_node_kid(const struct xn_xs_node *node, const char *nam
 void xn_xs_node_attach(struct xn_xs_node *parent, struct xn_xs_node *node);
 void xn_xs_node_detach(struct xn_xs_node *node);
 void xn_xs_node_set_value(struct xn_xs_node *node, const void *value, size_t len);
-/* The node after @node, parents before children, NULL after the last of @top's tree; skip passes over
- * what is below @node. *level follows. */
+/* The node after @node, parents before children, NULL after the last of @top's tree; skip passes
+ * over what is below @node. *level follows. */
 struct xn_xs_node *xn_xs_node_next(const struct xn_xs_node *top, const struct xn_xs_node *node,
 				   unsigned *level);
 struct xn_xs_node *xn_xs_node_skip(const struct xn_xs_node *top, const struct xn_xs_node *node,
@@ -93,6 +103,10 @@ void xn_xs_node_drop(struct xn_xs_node *node); /* unrefs perms, frees */
 size_t xn_xs_node_bytes(const struct xn_xs_node *node);
 /* The node at @path below @root, or NULL. */
 struct xn_xs_node *xn_xs_node_find(struct xn_xs_node *root, const char *path, size_t len);
+/* What follows @path, parents before children, whether @path itself is there or not; or NULL. */
+struct xn_xs_node *xn_xs_node_after(struct xn_xs_node *root, const char *path, size_t len);
+/* As attach, and quick when it comes after all its siblings. NULL: one of that name is there. */
+struct xn_xs_node *xn_xs_node_attach_last(struct xn_xs_node *parent, struct xn_xs_node *node);
 /* Its path, written at the end of @room. */
 const char *xn_xs_node_path(const struct xn_xs_node *node, char room[XN_XS_PATH_MAX + 1]);
 
@@ -106,16 +120,16 @@ struct xn_xs_change {
 	const char *path; /* lives until the commit */
 	size_t path_len;
 	size_t old_value_at, old_value_len; /* in the change set's bytes */
-	struct xn_xs_perms *old_perms;	    /* a reference */
+	struct xn_xs_perms *old_perms;      /* a reference */
 	uint64_t old_generation, old_parent_generation;
 };
 
 struct xn_xs_store {
 	struct xn_xs_node *root;
 	struct xn_xs_node *watch_root, *special_root; /* watched paths; special ones apart */
-	struct xn_hmap domains;	   /* alive, and those that nobody has */
-	struct xn_hmap perms;	   /* interned */
-	struct xn_hmap pending;	   /* events by watch and path */
+	struct xn_hmap domains;                       /* alive, and those that nobody has */
+	struct xn_hmap perms;                         /* interned */
+	struct xn_hmap pending;                       /* events by watch and path */
 	struct xn_list conns, events;
 	struct xn_xs_domain *dom0;
 	struct xn_xs_perms *special_perms[XN_XS_SPECIALS];
@@ -147,13 +161,16 @@ void xn_xs_domain_unref(struct xn_xs_domain *domain);
 /* The living domain, else the stand-in for a domid that nobody has; a new reference. */
 struct xn_xs_domain *xn_xs_domain_named(struct xn_xs_store *store, uint32_t domid);
 int xn_xs_special_index(const char *path); /* or -1 */
+/* Counts a node into its owner's account, or out of it. */
+void xn_xs_charge(const struct xn_xs_node *node);
+void xn_xs_discharge(const struct xn_xs_node *node);
 
 /* What a request sees at a path: the tree, or a transaction's overlay above it. */
 struct xn_xs_spot {
 	struct xn_xs_node *node;    /* what is there, or NULL */
 	struct xn_xs_node *nearest; /* the deepest that is there on the way to it */
-	size_t nearest_len;	    /* bytes of the path that lead to it */
-	bool has_parent;	    /* one level up something is there */
+	size_t nearest_len;         /* bytes of the path that lead to it */
+	bool has_parent;            /* one level up something is there */
 };
 void xn_xs_find(struct xn_xs_store *store, struct xn_xs_node *overlay, const char *path, size_t len,
 		struct xn_xs_spot *out);

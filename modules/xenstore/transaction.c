@@ -16,8 +16,8 @@ struct request {
 	struct xn_hnode seen; /* reads: the last of this kind and path since the last own change */
 	enum kind kind;
 	int rc;
-	uint64_t digest; /* of what a read told */
-	uint64_t after;	 /* own changes before it */
+	uint64_t digest;           /* of what a read told */
+	uint64_t after;            /* own changes before it */
 	struct xn_xs_perms *perms; /* SET_PERMS; a reference */
 	size_t path_len, value_len;
 	char bytes[]; /* path, then value */
@@ -96,8 +96,11 @@ static struct request *log_request(struct xn_xs_tx *tx, enum kind kind,
 	size_t size = sizeof(struct request) + path->len + value_len;
 	struct request *request = xn_malloc(size);
 
-	*request = (struct request){.kind = kind, .rc = rc, .path_len = path->len,
-				    .value_len = value_len, .after = tx->n_changes};
+	*request = (struct request){.kind = kind,
+				    .rc = rc,
+				    .path_len = path->len,
+				    .value_len = value_len,
+				    .after = tx->n_changes};
 	memcpy(request->bytes, path->text, path->len);
 	if (value_len)
 		memcpy(request->bytes + path->len, value, value_len);
@@ -150,7 +153,7 @@ static void log_read(struct xn_xs_tx *tx, enum kind kind, const struct xn_xs_pat
 
 static uint64_t digest_of_value(const struct xn_xs_node *node)
 {
-	return xn_hash_bytes(node->value, node->value_len);
+	return xn_hash_bytes(xn_xs_node_value(node), node->value_len);
 }
 
 static uint64_t digest_of_names(const struct xn_buf *names, size_t from)
@@ -165,8 +168,8 @@ static uint64_t digest_of_perms(const struct xn_xs_perms *perms)
 
 static struct xn_xs_view view_of(struct xn_xs_tx *tx)
 {
-	return (struct xn_xs_view){.store = tx->conn->store, .overlay = tx->overlay,
-				   .who = tx->conn->domain};
+	return (struct xn_xs_view){
+		.store = tx->conn->store, .overlay = tx->overlay, .who = tx->conn->domain};
 }
 
 int xn_xs_tx_read(struct xn_xs_tx *tx, const struct xn_xs_path *path, struct xn_xs_node **node_out)
@@ -225,8 +228,7 @@ int xn_xs_tx_rm(struct xn_xs_tx *tx, const struct xn_xs_path *path)
 {
 	struct xn_xs_view view = view_of(tx);
 
-	return log_change(tx, RM, path, NULL, 0, NULL,
-			  xn_xs_do_rm(&view, path->text, path->len));
+	return log_change(tx, RM, path, NULL, 0, NULL, xn_xs_do_rm(&view, path->text, path->len));
 }
 
 int xn_xs_tx_set_perms(struct xn_xs_tx *tx, const struct xn_xs_path *path,

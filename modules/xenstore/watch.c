@@ -15,7 +15,7 @@ struct event_path { /* shared by the events of one change */
 };
 
 struct event {
-	struct xn_list link;	/* the store's queue */
+	struct xn_list link; /* the store's queue */
 	struct xn_list of_watch;
 	struct xn_hnode pending;
 	struct xn_xs_watcher *watcher;
@@ -23,7 +23,7 @@ struct event {
 };
 
 struct xn_xs_watcher {
-	struct xn_list link;	/* the connection's */
+	struct xn_list link; /* the connection's */
 	struct xn_list at_node;
 	struct xn_list events;
 	struct xn_xs_conn *conn;
@@ -139,7 +139,7 @@ struct firing {
 	const char *path;
 	size_t len;
 	const struct xn_xs_perms *perms, *old_perms; /* of the node */
-	const struct xn_xs_perms *parent_perms; /* its names changed; NULL: they did not */
+	const struct xn_xs_perms *parent_perms;      /* its names changed; NULL: they did not */
 	struct event_path *shared;
 	uint64_t hash;
 };
@@ -207,7 +207,9 @@ static void tell_below(struct xn_xs_store *store, struct xn_xs_node *watched,
 			below += up->name_len + 1u;
 		gone = xn_xs_node_find(removed, below, strlen(below));
 		if (gone) {
-			struct firing firing = {.store = store, .path = path, .len = strlen(path),
+			struct firing firing = {.store = store,
+						.path = path,
+						.len = strlen(path),
 						.perms = gone->perms,
 						.parent_perms = gone->parent->perms};
 
@@ -219,8 +221,11 @@ static void tell_below(struct xn_xs_store *store, struct xn_xs_node *watched,
 
 void xn_xs_watch_fire(struct xn_xs_store *store, const struct xn_xs_change *change)
 {
-	struct firing firing = {.store = store, .path = change->path, .len = change->path_len,
-				.perms = change->node->perms, .old_perms = change->old_perms};
+	struct firing firing = {.store = store,
+				.path = change->path,
+				.len = change->path_len,
+				.perms = change->node->perms,
+				.old_perms = change->old_perms};
 	const char *at = change->path, *end = at + change->path_len, *name;
 	int levels = count_levels(change->path, change->path_len);
 	struct xn_xs_node *node = store->watch_root;
@@ -248,7 +253,9 @@ void xn_xs_watch_fire_special(struct xn_xs_store *store, int special, uint32_t d
 	const char *name = xn_xs_special_names[special];
 	struct xn_xs_node *node = xn_xs_node_kid(store->special_root, name, strlen(name));
 	char *with_domid = xn_asprintf("%s/%u", name, domid);
-	struct firing plain = {.store = store, .path = name, .len = strlen(name),
+	struct firing plain = {.store = store,
+			       .path = name,
+			       .len = strlen(name),
 			       .perms = store->special_perms[special]};
 	struct firing exact = plain;
 
@@ -271,8 +278,8 @@ void xn_xs_watch_fire_special(struct xn_xs_store *store, int special, uint32_t d
 
 static struct xn_xs_node *watch_node(struct xn_xs_store *store, const char *path, size_t len)
 {
-	struct xn_xs_node *node = xn_xs_path_is_special(path) ? store->special_root :
-								store->watch_root;
+	struct xn_xs_node *node =
+		xn_xs_path_is_special(path) ? store->special_root : store->watch_root;
 	const char *at = path, *end = path + len, *name;
 	size_t name_len;
 
@@ -299,7 +306,7 @@ static void prune(struct xn_xs_node *node)
 		free(node->watchers);
 		node->watchers = NULL;
 	}
-	while (node->parent && !node->watchers && !node->n_kids) {
+	while (node->parent && !node->watchers && !node->kids) {
 		struct xn_xs_node *parent = node->parent;
 
 		xn_xs_node_detach(node);
@@ -398,6 +405,5 @@ void xn_xs_conn_unwatch(struct xn_xs_watcher *watcher)
 void xn_xs_watch_drop_all(struct xn_xs_conn *conn)
 {
 	while (!xn_list_empty(&conn->watchers))
-		xn_xs_conn_unwatch(
-			xn_list_entry(conn->watchers.next, struct xn_xs_watcher, link));
+		xn_xs_conn_unwatch(xn_list_entry(conn->watchers.next, struct xn_xs_watcher, link));
 }

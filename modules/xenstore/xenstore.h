@@ -18,7 +18,8 @@ static inline struct xn_xenstore *xn_xenstore_of(struct xn_core *core)
 	return xn_module_state(core, "xenstore");
 }
 
-/* The store itself (store.h), for the simulated hypervisor; NULL when the xenstored is a foreign one. */
+/* The store itself (store.h), for the simulated hypervisor; NULL when the xenstored is a foreign
+ * one. */
 struct xn_xs_store;
 struct xn_xs_store *xn_xenstore_embedded(struct xn_xenstore *xs);
 
@@ -39,15 +40,15 @@ struct xn_xs_request;
 
 /* @paths: n roots, each read whole to @depth levels (0: the node only), at most @max_bytes in all.
  * A missing root is simply absent. rc: 0 or -errno. The snapshot is freed after the callback. */
-struct xn_xs_request *xn_xs_snapshot(struct xn_xenstore *xs, const char *const *paths, size_t n,
-				     unsigned depth, size_t max_bytes,
-				     void (*done)(int rc, const struct xn_xs_snapshot *snap, void *arg),
-				     void *arg);
+struct xn_xs_request *
+xn_xs_snapshot(struct xn_xenstore *xs, const char *const *paths, size_t n, unsigned depth,
+	       size_t max_bytes, void (*done)(int rc, const struct xn_xs_snapshot *snap, void *arg),
+	       void *arg);
 
 struct xn_xs_change {
 	const char *path;
-	const char *value;   /* NULL: remove the node and all below (absent: nothing) */
-	const char *perms;   /* "n0 r5" style, space separated; NULL: as the parent's */
+	const char *value; /* NULL: remove the node and all below (absent: nothing) */
+	const char *perms; /* "n0 r5" style, space separated; NULL: as the parent's */
 };
 /* All changes in one transaction, or none: then rc < 0. Copied. */
 struct xn_xs_request *xn_xs_write(struct xn_xenstore *xs, const struct xn_xs_change *changes,

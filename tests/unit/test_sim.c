@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define UUID "9b1c7a52-0000-4000-8000-00000000000"
@@ -18,7 +19,7 @@ struct fixture {
 	struct xn_backend *b;
 	struct xn_xs_conn *dom0;
 	char *folder; /* NULL: no world file */
-	int rc;	      /* of the last callback; 1: none yet */
+	int rc;       /* of the last callback; 1: none yet */
 	uint32_t domid;
 	unsigned n_done;
 };
@@ -43,8 +44,8 @@ static void begin(struct fixture *f)
 	assert_non_null(xn_modules_start(&f->core, list, &err));
 	f->b = xn_backend_sim_new(&f->core);
 	assert_int_equal(f->b->ops->open(f->b, &err), 0);
-	f->dom0 = xn_xs_conn_new(xn_xs_domain_find(
-		xn_xenstore_embedded(xn_xenstore_of(&f->core)), 0));
+	f->dom0 = xn_xs_conn_new(
+		xn_xs_domain_find(xn_xenstore_embedded(xn_xenstore_of(&f->core)), 0));
 }
 
 static void end(struct fixture *f)
@@ -156,9 +157,12 @@ static int create(struct fixture *f, const char *uuid, const char *const *option
 
 static void plug_all(struct fixture *f)
 {
-	const struct xn_disk_config disk = {.vdev = "xvda", .devid = 51712, .path = "/img", .format = "raw"};
-	const struct xn_disk_config cd = {.vdev = "xvdd", .devid = 51760, .is_cdrom = true, .read_only = true};
-	const struct xn_nic_config nic = {.devid = 0, .mac = "02:00:00:00:00:01", .bridge = "xenbr0", .mtu = 1500};
+	const struct xn_disk_config disk = {
+		.vdev = "xvda", .devid = 51712, .path = "/img", .format = "raw"};
+	const struct xn_disk_config cd = {
+		.vdev = "xvdd", .devid = 51760, .is_cdrom = true, .read_only = true};
+	const struct xn_nic_config nic = {
+		.devid = 0, .mac = "02:00:00:00:00:01", .bridge = "xenbr0", .mtu = 1500};
 
 	assert_int_equal(f->b->ops->plug_disk(f->b, f->domid, &disk, on_done, f), 0);
 	assert_int_equal(f->b->ops->plug_disk(f->b, f->domid, &cd, on_done, f), 0);
@@ -256,7 +260,8 @@ static void an_unpaused_guest_boots_connects_and_reports(void **state)
 	given_running(f, NULL);
 	assert_string_equal(key(f, "/local/domain/%u/device/vbd/51712/state", f->domid), "4");
 	assert_string_equal(key(f, "/local/domain/0/backend/vbd/%u/51712/state", f->domid), "4");
-	assert_string_equal(key(f, "/local/domain/0/backend/vbd/%u/51760/device-type", f->domid), "cdrom");
+	assert_string_equal(key(f, "/local/domain/0/backend/vbd/%u/51760/device-type", f->domid),
+			    "cdrom");
 	assert_string_equal(key(f, "/local/domain/%u/device/vif/0/state", f->domid), "4");
 	assert_string_equal(key(f, "/local/domain/%u/attr/PVAddons/MajorVersion", f->domid), "8");
 	assert_string_equal(key(f, "/local/domain/%u/attr/vif/0/ipv4/0", f->domid), "10.0.1.2");
@@ -329,7 +334,8 @@ static void memory_follows_its_target(void **state)
 	assert_int_equal(info(f)->memory_bytes, 512 << 20);
 	assert_int_equal(f->b->ops->set_memory(f->b, f->domid, 128 << 20, on_done, f), 0);
 	f->b->ops->host_info(f->b, &host);
-	assert_int_equal(host.memory_free, (56ull << 30) - (512 << 20)); /* until it has given it back */
+	assert_int_equal(host.memory_free,
+			 (56ull << 30) - (512 << 20)); /* until it has given it back */
 	run_ms(f, 20);
 	assert_int_equal(info(f)->memory_bytes, 128 << 20);
 	f->b->ops->host_info(f->b, &host);
@@ -421,7 +427,8 @@ static void refusing_hanging_and_crashing_guests(void **state)
 		given_running(f, options);
 		ask(f, XN_SHUTDOWN_POWEROFF);
 		run_ms(f, 10000);
-		assert_string_equal(key(f, "/local/domain/%u/control/shutdown", f->domid), cases[i].left);
+		assert_string_equal(key(f, "/local/domain/%u/control/shutdown", f->domid),
+				    cases[i].left);
 		assert_int_equal(info(f)->shut_down, cases[i].stops);
 		if (cases[i].stops)
 			assert_int_equal(info(f)->shutdown_code, XN_SHUTDOWN_CRASH);
@@ -516,7 +523,8 @@ static void a_hung_unplug_ends_when_the_guest_dies(void **state)
 
 static void plugging_may_fail_or_hang(void **state)
 {
-	const char *const fail[] = {"sim-plug", "fail", NULL}, *const hang[] = {"sim-plug", "hang", NULL};
+	const char *const fail[] = {"sim-plug", "fail", NULL}, *const hang[] = {"sim-plug", "hang",
+										NULL};
 	struct fixture *f = *state;
 
 	given_running(f, fail);
@@ -536,12 +544,14 @@ static void plugging_may_fail_or_hang(void **state)
 
 static void media_are_changed(void **state)
 {
-	struct xn_disk_config cd = {.vdev = "xvdd", .devid = 51760, .path = "/iso", .format = "raw"};
+	struct xn_disk_config cd = {
+		.vdev = "xvdd", .devid = 51760, .path = "/iso", .format = "raw"};
 	struct fixture *f = *state;
 
 	given_running(f, NULL);
 	assert_int_equal(f->b->ops->change_media(f->b, f->domid, &cd, on_done, f), 0);
-	assert_string_equal(key(f, "/local/domain/0/backend/vbd/%u/51760/params", f->domid), "/iso");
+	assert_string_equal(key(f, "/local/domain/0/backend/vbd/%u/51760/params", f->domid),
+			    "/iso");
 	cd.path = NULL;
 	assert_int_equal(f->b->ops->change_media(f->b, f->domid, &cd, on_done, f), 0);
 	assert_string_equal(key(f, "/local/domain/0/backend/vbd/%u/51760/params", f->domid), "");
@@ -558,7 +568,8 @@ static void a_writing_guest_writes_at_its_rate(void **state)
 	given_running(f, options);
 	before = xn_xs_store_generation(xn_xenstore_embedded(xn_xenstore_of(&f->core)));
 	run_ms(f, 1000);
-	assert_in_range(xn_xs_store_generation(xn_xenstore_embedded(xn_xenstore_of(&f->core))) - before,
+	assert_in_range(xn_xs_store_generation(xn_xenstore_embedded(xn_xenstore_of(&f->core))) -
+				before,
 			9800, 10200);
 	assert_string_not_equal(key(f, "/local/domain/%u/attr/sim/6", f->domid), "-");
 	assert_string_equal(key(f, "/local/domain/%u/attr/sim/7", f->domid), "-");
@@ -587,8 +598,9 @@ static void memory_survives_save_and_restore(void **state)
 	given_running(f, NULL);
 	run_ms(f, 5000);
 	f->rc = 1;
-	assert_int_equal(
-		f->b->ops->save(f->b, f->domid, image_file(f, O_WRONLY | O_CREAT), false, on_done, f), 0);
+	assert_int_equal(f->b->ops->save(f->b, f->domid, image_file(f, O_WRONLY | O_CREAT), false,
+					 on_done, f),
+			 0);
 	run_ms(f, 1000);
 	assert_int_equal(f->rc, 0);
 	assert_int_equal(info(f)->shutdown_code, XN_SHUTDOWN_SUSPEND);
@@ -596,7 +608,8 @@ static void memory_survives_save_and_restore(void **state)
 	assert_true(counter >= 5000);
 	destroy(f);
 	f->rc = 1;
-	assert_int_equal(f->b->ops->restore(f->b, config, image_file(f, O_RDONLY), on_created, f), 0);
+	assert_int_equal(f->b->ops->restore(f->b, config, image_file(f, O_RDONLY), on_created, f),
+			 0);
 	xn_value_unref(config);
 	run_ms(f, 1000);
 	assert_int_equal(f->rc, 0);
@@ -614,8 +627,9 @@ static void a_checkpoint_goes_on(void **state)
 	struct fixture *f = *state;
 
 	given_running(f, NULL);
-	assert_int_equal(
-		f->b->ops->save(f->b, f->domid, image_file(f, O_WRONLY | O_CREAT), true, on_done, f), 0);
+	assert_int_equal(f->b->ops->save(f->b, f->domid, image_file(f, O_WRONLY | O_CREAT), true,
+					 on_done, f),
+			 0);
 	run_ms(f, 1000);
 	assert_int_equal(f->rc, 0);
 	assert_false(info(f)->shut_down);
@@ -632,8 +646,9 @@ static void saving_a_guest_that_refuses_times_out(void **state)
 
 	given_running(f, options);
 	f->rc = 1;
-	assert_int_equal(
-		f->b->ops->save(f->b, f->domid, image_file(f, O_WRONLY | O_CREAT), false, on_done, f), 0);
+	assert_int_equal(f->b->ops->save(f->b, f->domid, image_file(f, O_WRONLY | O_CREAT), false,
+					 on_done, f),
+			 0);
 	run_ms(f, 31000);
 	assert_int_equal(f->rc, -ETIMEDOUT);
 	close(image_file(f, O_RDONLY));
@@ -731,6 +746,38 @@ static void half_a_record_at_the_end_is_left_out(void **state)
 	free(path);
 }
 
+static off_t world_size(struct fixture *f)
+{
+	char *path = xn_asprintf("%s/sim.world", f->folder);
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	free(path);
+	return st.st_size;
+}
+
+static void a_long_history_is_shortened_while_the_world_goes_on(void **state)
+{
+	const char *const options[] = {"sim-write-rate", "1000", "sim-write-keys", "1500", NULL};
+	struct fixture *f = *state;
+	off_t largest = 0;
+
+	given_running(f, options);
+	for (int i = 0; i < 200; i++) {
+		run_ms(f, 1000);
+		if (world_size(f) > largest)
+			largest = world_size(f);
+	}
+	assert_in_range(largest, 4 << 20,
+			5 << 20); /* the history allowed, and was there a shorter one */
+	assert_true(world_size(f) < largest);
+	restart(f);
+	assert_string_not_equal(key(f, "/local/domain/%u/attr/sim/1499", f->domid), "-");
+	ask(f, XN_SHUTDOWN_POWEROFF);
+	run_ms(f, 50);
+	assert_true(info(f)->shut_down);
+}
+
 static void the_same_seed_gives_the_same_world(void **state)
 {
 	const char *const options[] = {"sim-jitter", "100", "sim-poweroff-after-ms", "1000", NULL};
@@ -781,6 +828,7 @@ int main(void)
 		TF(a_running_guest_runs_on_after_a_restart),
 		TF(whatever_was_going_on_goes_on),
 		TF(a_half_made_domain_is_found_and_can_be_destroyed),
+		TF(a_long_history_is_shortened_while_the_world_goes_on),
 		TF(half_a_record_at_the_end_is_left_out),
 		cmocka_unit_test(the_same_seed_gives_the_same_world),
 	};

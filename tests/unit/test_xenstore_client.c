@@ -132,9 +132,11 @@ static void bytes_that_are_no_text_are_replaced(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_int_equal(xn_xs_conn_write(f->guest, 0, "/a/b", "x\xff\0y\xc3\xa4\xed\xa0\x80", 9), 0);
+	assert_int_equal(xn_xs_conn_write(f->guest, 0, "/a/b", "x\xff\0y\xc3\xa4\xed\xa0\x80", 9),
+			 0);
 	xn_xs_snapshot(f->xs, a_root, 1, 9, 10000, on_snapshot, f);
-	assert_heard(f, "x\xef\xbf\xbd\xef\xbf\xbdy\xc3\xa4\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd[b,] ");
+	assert_heard(f,
+		     "x\xef\xbf\xbd\xef\xbf\xbdy\xc3\xa4\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd[b,] ");
 }
 
 static void depth_and_bytes_bound_a_snapshot(void **state)

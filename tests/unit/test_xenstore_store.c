@@ -131,8 +131,9 @@ static void bad_paths_are_refused(void **state)
 {
 	struct fixture *f = *state;
 	char long_path[XN_XS_PATH_MAX + 2];
-	const char *const bad[] = {"", "/a/", "//", "/a//b", "a/", "/a b", "/a.b", "/a\xc3\xa4",
-				   "/a\n", "@introduceDomain", "@x", "/a:b"};
+	const char *const bad[] = {"",     "/a/",  "//",         "/a//b", "a/",
+				   "/a b", "/a.b", "/a\xc3\xa4", "/a\n",  "@introduceDomain",
+				   "@x",   "/a:b"};
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(bad); i++)
 		assert_int_equal(xn_xs_conn_write_string(f->dom0, 0, bad[i], "v"), -EINVAL);
@@ -181,7 +182,7 @@ static void removing_takes_what_is_below_and_nothing_else(void **state)
 	assert_int_equal(xn_xs_conn_rm(f->dom0, 0, "/a/b"), 0);
 	assert_int_equal(read_rc(f->dom0, "/a/b/c"), -ENOENT);
 	assert_value(f->dom0, "/a/bb", "2");
-	assert_int_equal(xn_xs_conn_rm(f->dom0, 0, "/a/b"), 0);	     /* parent is there */
+	assert_int_equal(xn_xs_conn_rm(f->dom0, 0, "/a/b"), 0);       /* parent is there */
 	assert_int_equal(xn_xs_conn_rm(f->dom0, 0, "/x/y"), -ENOENT); /* parent is not */
 	assert_int_equal(xn_xs_conn_rm(f->dom0, 0, "/"), -EINVAL);
 }
@@ -265,14 +266,14 @@ static void only_domain_0_gives_nodes_away(void **state)
 static void bad_permissions_are_refused(void **state)
 {
 	struct fixture *f = *state;
-	const char *const bad[] = {"", " ", "n", "x0", "n0x", "n32752", "n-1", "0", "n0r5", "n99999999",
-				   "n0,r5"};
+	const char *const bad[] = {"",    " ", "n",    "x0",        "n0x",  "n32752",
+				   "n-1", "0", "n0r5", "n99999999", "n0,r5"};
 	struct xn_buf many = {0};
 
 	assert_int_equal(xn_xs_conn_mkdir(f->dom0, 0, "/p"), 0);
 	for (size_t i = 0; i < XN_ARRAY_SIZE(bad); i++)
-		assert_int_equal(
-			xn_xs_conn_set_perms(f->dom0, 0, "/p", bad[i], strlen(bad[i])), -EINVAL);
+		assert_int_equal(xn_xs_conn_set_perms(f->dom0, 0, "/p", bad[i], strlen(bad[i])),
+				 -EINVAL);
 	for (unsigned i = 0; i <= XN_XS_PERMS_MAX; i++)
 		xn_buf_printf(&many, "r%u ", i);
 	assert_int_equal(xn_xs_conn_set_perms(f->dom0, 0, "/p", many.data, many.len), -ENOSPC);

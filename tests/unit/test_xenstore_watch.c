@@ -225,8 +225,8 @@ static void domains_coming_and_going_are_heard_by_the_privileged(void **state)
 	watch(f, f->dom0, "@releaseDomain", "r", XN_XS_NO_DEPTH);
 	watch(f, f->dom0, "@releaseDomain", "exact", 1);
 	watch(f, f->dom0, "/@releaseDomain", "node", XN_XS_NO_DEPTH); /* another thing */
-	assert_int_equal(xn_xs_conn_watch(f->guest, "@releaseDomain", "g", XN_XS_NO_DEPTH, on_fired, f,
-					  NULL),
+	assert_int_equal(xn_xs_conn_watch(f->guest, "@releaseDomain", "g", XN_XS_NO_DEPTH, on_fired,
+					  f, NULL),
 			 0);
 	assert_heard(f, "g:@releaseDomain ");
 	xn_xs_domain_introduce(xn_xs_domain_add(f->store, 9));
@@ -244,9 +244,9 @@ static void unwatching_inside_the_callback_is_fine(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_int_equal(xn_xs_conn_watch(f->dom0, "/a", "t", XN_XS_NO_DEPTH, on_fired_once, f,
-					  &f->last),
-			 0);
+	assert_int_equal(
+		xn_xs_conn_watch(f->dom0, "/a", "t", XN_XS_NO_DEPTH, on_fired_once, f, &f->last),
+		0);
 	put(f->dom0, "/a/x");
 	assert_heard(f, "t:/a ");
 	assert_int_equal(xn_xs_conn_domain(f->dom0)->account.events, 0);
@@ -262,8 +262,9 @@ static void a_path_and_token_are_watched_once(void **state)
 			 -EEXIST);
 	assert_ptr_equal(xn_xs_conn_find_watch(f->dom0, "/a", "t"), f->last);
 	assert_null(xn_xs_conn_find_watch(f->dom0, "/a", "u"));
-	assert_int_equal(xn_xs_conn_watch(f->dom0, "@nothing", "t", XN_XS_NO_DEPTH, on_fired, f, NULL),
-			 -EINVAL);
+	assert_int_equal(
+		xn_xs_conn_watch(f->dom0, "@nothing", "t", XN_XS_NO_DEPTH, on_fired, f, NULL),
+		-EINVAL);
 	assert_int_equal(xn_xs_conn_watch(f->dom0, "/a/", "t", XN_XS_NO_DEPTH, on_fired, f, NULL),
 			 -EINVAL);
 }
@@ -277,9 +278,9 @@ static void resetting_watches_leaves_nothing_behind(void **state)
 		char path[64];
 
 		snprintf(path, sizeof(path), "/local/domain/5/device/%d", i);
-		assert_int_equal(xn_xs_conn_watch(f->guest, path, "t", XN_XS_NO_DEPTH, on_fired, f,
-						  NULL),
-				 0);
+		assert_int_equal(
+			xn_xs_conn_watch(f->guest, path, "t", XN_XS_NO_DEPTH, on_fired, f, NULL),
+			0);
 		xn_xs_conn_reset(f->guest);
 	}
 	assert_int_equal(xn_xs_conn_domain(f->guest)->account.watch_bytes, 0);
