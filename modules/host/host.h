@@ -1,6 +1,6 @@
 /*
- * The pool, this host, its processors, metrics and control domain, and the templates: rows made at the
- * first start and kept, with the machine's facts written anew at each start.
+ * The pool, this host, its processors, metrics and control domain, and the templates: rows made at
+ * the first start and kept, with the machine's facts written anew at each start.
  */
 #ifndef XN_HOST_H
 #define XN_HOST_H
@@ -31,7 +31,7 @@ bool xn_host_is_first_start(const struct xn_host *host);
 struct xn_hypervisor_facts {
 	const char *xen_version;  /* "4.17.5" */
 	const char *capabilities; /* blank separated: "xen-3.0-x86_64 hvm-3.0-x86_64" */
-	uint64_t memory_total;	  /* bytes */
+	uint64_t memory_total;    /* bytes */
 };
 void xn_host_set_hypervisor(struct xn_host *host, const struct xn_hypervisor_facts *facts);
 

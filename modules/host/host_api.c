@@ -1,6 +1,6 @@
 /*
- * API calls on hosts and the pool that are more than a field: enable, disable, time, evacuation of a
- * one-host pool, and polite answers for what this host has none of (plugins, certificates, HA).
+ * API calls on hosts and the pool that are more than a field: enable, disable, time, evacuation of
+ * a one-host pool, and polite answers for what this host has none of (plugins, certificates, HA).
  */
 #include "modules/host/host_internal.h"
 
@@ -112,8 +112,8 @@ static void add_to_guest_agent_config(struct xn_call *call)
 {
 	struct xn_host *host = call->state;
 
-	xn_db_map_put(host->db, self_row(call), XN_pool_guest_agent_config,
-		      xn_call_string(call, 1), xn_call_string(call, 2));
+	xn_db_map_put(host->db, self_row(call), XN_pool_guest_agent_config, xn_call_string(call, 1),
+		      xn_call_string(call, 2));
 	xn_call_reply_void(call);
 }
 
@@ -134,8 +134,8 @@ static int check_enable(struct xn_call *call, struct xn_error *err)
 
 	if (check_self(call, err) < 0)
 		return -1;
-	return xn_operation_check(host->operations, XN_CLASS_host, xn_call_string(call, 0), "enable",
-				  err);
+	return xn_operation_check(host->operations, XN_CLASS_host, xn_call_string(call, 0),
+				  "enable", err);
 }
 
 static void enable(struct xn_call *call)
@@ -244,7 +244,8 @@ static void list_methods(struct xn_call *call)
 	xn_call_reply(call, names);
 }
 
-/* Plugins are scripts in the control domain; there are none, and clients ask before they rely on one. */
+/* Plugins are scripts in the control domain; there are none, and clients ask before they rely on
+ * one. */
 static int refuse_plugin(struct xn_call *call, struct xn_error *err)
 {
 	if (check_self(call, err) < 0)

@@ -133,7 +133,8 @@ static void parse_cpuinfo_line(struct xn_host_facts *f, struct cpuinfo_scan *sca
 		scan->siblings = atoi(v);
 	} else if ((v = value_of(line, "cpu cores"))) {
 		scan->cores = atoi(v);
-	} else if (!f->flags && ((v = value_of(line, "flags")) || (v = value_of(line, "Features")))) {
+	} else if (!f->flags &&
+		   ((v = value_of(line, "flags")) || (v = value_of(line, "Features")))) {
 		size_t len = strcspn(v, "\n");
 
 		f->flags = xn_strndup(v, xn_text_is_valid(v, len) ? len : 0);
@@ -160,14 +161,16 @@ void xn_host_facts_parse_cpuinfo(struct xn_host_facts *f, const char *text)
 		line += *line == '\n';
 	}
 	f->sockets = scan.n_packages ? scan.n_packages : 1;
-	f->threads_per_core =
-		scan.cores > 0 && scan.siblings >= scan.cores ? (unsigned)(scan.siblings / scan.cores) : 1;
+	f->threads_per_core = scan.cores > 0 && scan.siblings >= scan.cores
+				      ? (unsigned)(scan.siblings / scan.cores)
+				      : 1;
 	if (!f->flags)
 		f->flags = xn_strdup("");
 	f->virtualisation = has_word(f->flags, "vmx") || has_word(f->flags, "svm");
 }
 
-/* The feature words in the order that Xen's tools use; those of leaves the processor lacks are 0. */
+/* The feature words in the order that Xen's tools use; those of leaves the processor lacks are 0.
+ */
 static void read_features(struct xn_host_facts *f)
 {
 	uint32_t word[8] = {0};
@@ -191,8 +194,8 @@ static void read_features(struct xn_host_facts *f)
 	if (__get_cpuid(0x80000007, &a, &b, &c, &d))
 		word[7] = d;
 #endif
-	snprintf(f->features, sizeof(f->features), "%08x-%08x-%08x-%08x-%08x-%08x-%08x-%08x", word[0],
-		 word[1], word[2], word[3], word[4], word[5], word[6], word[7]);
+	snprintf(f->features, sizeof(f->features), "%08x-%08x-%08x-%08x-%08x-%08x-%08x-%08x",
+		 word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]);
 }
 
 /* ---- memory, firmware, the rest ---- */
@@ -256,7 +259,8 @@ static void read_bios(struct xn_host_facts *f)
 		s->key = bios_files[i].key;
 		if (!bios_files[i].file) {
 			/* Guests look here for the name of their hypervisor. */
-			snprintf(s->value, sizeof(s->value), "%s", strcmp(s->key, "oem-1") ? "" : "Xen");
+			snprintf(s->value, sizeof(s->value), "%s",
+				 strcmp(s->key, "oem-1") ? "" : "Xen");
 			continue;
 		}
 		snprintf(path, sizeof(path), "/sys/class/dmi/id/%s", bios_files[i].file);
@@ -347,7 +351,8 @@ void xn_host_facts_read(struct xn_host_facts *f)
 	XN_CLEANUP(xn_buf_clear_p) struct xn_buf meminfo = {0};
 
 	*f = (struct xn_host_facts){0};
-	xn_host_facts_parse_cpuinfo(f, read_file("/proc/cpuinfo", &cpuinfo) < 0 ? "" : cpuinfo.data);
+	xn_host_facts_parse_cpuinfo(f,
+				    read_file("/proc/cpuinfo", &cpuinfo) < 0 ? "" : cpuinfo.data);
 	if (read_file("/proc/meminfo", &meminfo) == 0)
 		xn_host_facts_parse_meminfo(f, meminfo.data);
 	read_uname(f);
@@ -373,7 +378,8 @@ void xn_host_facts_fixed(struct xn_host_facts *f)
 		.stepping = "1",
 		.family = 6,
 		.model = 85,
-		.features = "1fcbfbff-f7fa3223-2d93fbff-00000123-0000000f-219c0ba9-00400004-00000100",
+		.features =
+			"1fcbfbff-f7fa3223-2d93fbff-00000123-0000000f-219c0ba9-00400004-00000100",
 		.n_cpus = 8,
 		.sockets = 1,
 		.threads_per_core = 2,

@@ -1,6 +1,7 @@
 /*
  * What the machine says about itself: processors, memory, kernel, name, firmware strings. Read from
- * /proc and /sys, knows no rows. The virtual loop gets fixed facts, so that a seed decides everything.
+ * /proc and /sys, knows no rows. The virtual loop gets fixed facts, so that a seed decides
+ * everything.
  */
 #ifndef XN_HOST_FACTS_H
 #define XN_HOST_FACTS_H
@@ -16,14 +17,14 @@ enum { XN_BIOS_STRINGS = 16 };
 
 struct xn_host_facts {
 	char hostname[65], kernel[66], timezone[64];
-	int64_t boot_time; /* seconds since the epoch */
+	int64_t boot_time;                  /* seconds since the epoch */
 	uint64_t memory_total, memory_free; /* bytes */
 
 	/* All processors are taken to be of the first one's kind. */
 	char vendor[32], model_name[128], stepping[16];
 	int family, model;
-	char *flags;	   /* blank separated, as the kernel prints them; owned */
-	char features[96]; /* hex words joined by '-' */
+	char *flags;               /* blank separated, as the kernel prints them; owned */
+	char features[96];         /* hex words joined by '-' */
 	struct xn_cpu_facts *cpus; /* owned */
 	unsigned n_cpus, sockets, threads_per_core, nodes;
 	bool virtualisation, iommu;

@@ -1,6 +1,6 @@
 /*
- * The rows of the pool, this host and its control domain: found by what they are (one pool, one host
- * of this state folder), made when the folder is new, and held against the machine's facts.
+ * The rows of the pool, this host and its control domain: found by what they are (one pool, one
+ * host of this state folder), made when the folder is new, and held against the machine's facts.
  */
 #include "modules/host/host_internal.h"
 
@@ -54,8 +54,8 @@ static struct xn_value *software_version(const struct xn_host *host)
 					    XN_host_software_version, "xen");
 
 	/*
-	 * A brand of our own: clients offer update plugins and patch catalogues to the brands they know.
-	 * The versions say which behaviour clients may expect, and are compared by them.
+	 * A brand of our own: clients offer update plugins and patch catalogues to the brands they
+	 * know. The versions say which behaviour clients may expect, and are compared by them.
 	 */
 	xn_map_put_string(&v, "product_brand", "Xenolith");
 	xn_map_put_string(&v, "product_version", "8.3.0");
@@ -102,10 +102,18 @@ static struct xn_value *cpu_info(const struct xn_host_facts *f)
 
 /* Features that an edition could withhold; this one withholds none. */
 static const char *const unrestricted[] = {
-	"restrict_zstd_export", "restrict_vtpm",	"restrict_pci_device_for_auto_update",
-	"restrict_cbt",		"restrict_storage_xen_motion", "restrict_pool_size",
-	"restrict_ha",		"restrict_vlan",	"restrict_rbac",
-	"restrict_nested_virt", "restrict_dmc",		"restrict_checkpoint",
+	"restrict_zstd_export",
+	"restrict_vtpm",
+	"restrict_pci_device_for_auto_update",
+	"restrict_cbt",
+	"restrict_storage_xen_motion",
+	"restrict_pool_size",
+	"restrict_ha",
+	"restrict_vlan",
+	"restrict_rbac",
+	"restrict_nested_virt",
+	"restrict_dmc",
+	"restrict_checkpoint",
 };
 
 static struct xn_value *restrictions(void)
@@ -213,7 +221,8 @@ static struct xn_row *cpu_row(struct xn_host *host, int number)
 	struct xn_db *db = host->db;
 	XN_CLEANUP(xn_value_unref_p) struct xn_value *v = NULL;
 
-	for (struct xn_row *row = xn_db_first(db, XN_CLASS_host_cpu); row; row = xn_db_next(db, row))
+	for (struct xn_row *row = xn_db_first(db, XN_CLASS_host_cpu); row;
+	     row = xn_db_next(db, row))
 		if (xn_row_int(row, XN_host_cpu_number) == number &&
 		    strcmp(xn_row_string(row, XN_host_cpu_host), host->ref) == 0)
 			return row;
@@ -228,7 +237,8 @@ static struct xn_row *surplus_cpu_row(struct xn_host *host)
 {
 	struct xn_db *db = host->db;
 
-	for (struct xn_row *row = xn_db_first(db, XN_CLASS_host_cpu); row; row = xn_db_next(db, row))
+	for (struct xn_row *row = xn_db_first(db, XN_CLASS_host_cpu); row;
+	     row = xn_db_next(db, row))
 		if (xn_row_int(row, XN_host_cpu_number) >= host->facts.n_cpus &&
 		    strcmp(xn_row_string(row, XN_host_cpu_host), host->ref) == 0)
 			return row;
@@ -436,7 +446,8 @@ void xn_host_rows_refresh(struct xn_host *host)
 	changed = xn_db_set_bool(db, metrics, XN_host_metrics_live, true);
 	changed |= xn_db_set_int(db, metrics, XN_host_metrics_memory_total,
 				 (int64_t)host->facts.memory_total);
-	changed |= xn_db_set_int(db, metrics, XN_host_metrics_memory_free, xn_host_free_memory(host));
+	changed |=
+		xn_db_set_int(db, metrics, XN_host_metrics_memory_free, xn_host_free_memory(host));
 	if (changed)
 		xn_db_set(db, metrics, XN_host_metrics_last_updated,
 			  xn_datetime(xn_wall_s(host->core->loop)));

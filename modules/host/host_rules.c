@@ -12,8 +12,8 @@ static bool is_one_of(const char *name, const char *const *list)
 }
 
 /* A current operation out of @list by another than @self: busy with it. */
-static int refuse_while(struct xn_row *row, int class_id, int current_field, const char *const *list,
-			const char *self, struct xn_error *err)
+static int refuse_while(struct xn_row *row, int class_id, int current_field,
+			const char *const *list, const char *self, struct xn_error *err)
 {
 	const struct xn_value *current = xn_row_get(row, current_field);
 	int rc = 0;
@@ -24,17 +24,17 @@ static int refuse_while(struct xn_row *row, int class_id, int current_field, con
 
 		if ((self && strcmp(task, self) == 0) || !is_one_of(operation, list))
 			continue;
-		rc = xn_error_set(err, XN_ERR_OTHER_OPERATION_IN_PROGRESS, xn_classes[class_id].name,
-				  xn_row_ref(row), operation, task);
+		rc = xn_error_set(err, XN_ERR_OTHER_OPERATION_IN_PROGRESS,
+				  xn_classes[class_id].name, xn_row_ref(row), operation, task);
 	}
 	return rc;
 }
 
 /* ---- host ---- */
 
-static const char *const host_advertised[] = {"provision", "evacuate", "shutdown", "reboot",
-					      "power_on",  "vm_start", "vm_resume", "vm_migrate",
-					      "apply_updates", "enable", NULL};
+static const char *const host_advertised[] = {
+	"provision", "evacuate",   "shutdown",      "reboot", "power_on", "vm_start",
+	"vm_resume", "vm_migrate", "apply_updates", "enable", NULL};
 static const char *const leaving[] = {"evacuate", "reboot", "shutdown", NULL};
 static const char *const arriving[] = {"provision", "vm_resume", "vm_migrate", NULL};
 static const char *const only_reboot[] = {"reboot", NULL};
@@ -93,12 +93,23 @@ static int refuse_on_host(struct xn_db *db, struct xn_row *row, const char *oper
 /* ---- pool ---- */
 
 static const char *const pool_advertised[] = {
-	"ha_enable",		   "ha_disable",	 "cluster_create",
-	"designate_new_master",	   "configure_repositories", "sync_updates",
-	"sync_bundle",		   "get_updates",	 "apply_updates",
-	"tls_verification_enable", "cert_refresh",	 "exchange_certificates_on_join",
-	"exchange_ca_certificates_on_join", "copy_primary_host_certs", "eject",
-	"exchange_crls_on_join",   NULL,
+	"ha_enable",
+	"ha_disable",
+	"cluster_create",
+	"designate_new_master",
+	"configure_repositories",
+	"sync_updates",
+	"sync_bundle",
+	"get_updates",
+	"apply_updates",
+	"tls_verification_enable",
+	"cert_refresh",
+	"exchange_certificates_on_join",
+	"exchange_ca_certificates_on_join",
+	"copy_primary_host_certs",
+	"eject",
+	"exchange_crls_on_join",
+	NULL,
 };
 
 /* These exclude all the others, each with an error of its own, in this order. */
@@ -117,9 +128,14 @@ static const struct {
 };
 
 /* Those that wait for an exclusive one instead of telling its own error. */
-static const char *const patient[] = {"cert_refresh", "exchange_certificates_on_join",
-				      "exchange_ca_certificates_on_join", "copy_primary_host_certs",
-				      "eject", "get_updates", "exchange_crls_on_join", NULL};
+static const char *const patient[] = {"cert_refresh",
+				      "exchange_certificates_on_join",
+				      "exchange_ca_certificates_on_join",
+				      "copy_primary_host_certs",
+				      "eject",
+				      "get_updates",
+				      "exchange_crls_on_join",
+				      NULL};
 
 static bool is_running(const struct xn_value *current, const char *operation, const char *self)
 {
@@ -163,8 +179,8 @@ static int refuse_on_pool(struct xn_db *db, struct xn_row *row, const char *oper
 		if (!is_running(current, exclusive[i].operation, self))
 			continue;
 		if (is_one_of(operation, patient))
-			return refuse_while(row, XN_CLASS_pool, XN_pool_current_operations, one, self,
-					    err);
+			return refuse_while(row, XN_CLASS_pool, XN_pool_current_operations, one,
+					    self, err);
 		return xn_error_set(err, exclusive[i].error);
 	}
 	if (refuse_while(row, XN_CLASS_pool, XN_pool_current_operations, patient, self, err) < 0)

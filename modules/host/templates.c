@@ -1,6 +1,6 @@
 /*
- * The templates that come with the product: a table, turned into VM rows at the first start. What the
- * user deletes or changes later stays so. They hold no disks: VM.provision makes those that
+ * The templates that come with the product: a table, turned into VM rows at the first start. What
+ * the user deletes or changes later stays so. They hold no disks: VM.provision makes those that
  * other_config:disks describes.
  */
 #include "modules/host/host_internal.h"
@@ -8,13 +8,14 @@
 #include <string.h>
 
 enum template_flags {
-	LINUX = 1 << 0,	  /* installs from a network repository too */
+	LINUX = 1 << 0,   /* installs from a network repository too */
 	WINDOWS = 1 << 1, /* wants the interfaces of the other hypervisor */
 	UEFI = 1 << 2,
 	SECURE_BOOT = 1 << 3,
 };
 
-struct template {
+struct template
+{
 	const char *name, *description;
 	const char *domain_type;
 	unsigned memory_mib, least_mib, vcpus;
@@ -34,18 +35,20 @@ static const struct template templates[] = {
 	{"Rocky Linux 9", FOR_LINUX, "hvm", 4096, 2048, 2, 10, LINUX | UEFI},
 	{"AlmaLinux 9", FOR_LINUX, "hvm", 4096, 2048, 2, 10, LINUX | UEFI},
 	{"Generic Linux BIOS", "Any Linux that boots from a BIOS", "hvm", 2048, 256, 1, 10, LINUX},
-	{"Generic Linux UEFI", "Any Linux that boots from UEFI", "hvm", 2048, 256, 1, 10, LINUX | UEFI},
-	{"Generic Linux PV", "A paravirtual guest; its kernel is on its disk or set in PV_kernel", "pv",
-	 1024, 128, 1, 8, LINUX, "pygrub", "console=hvc0"},
-	{"Generic Linux PVH", "A guest without emulated hardware; set PV_kernel, or boot from its disk",
-	 "pvh", 1024, 128, 1, 8, LINUX, "pygrub", "console=hvc0"},
+	{"Generic Linux UEFI", "Any Linux that boots from UEFI", "hvm", 2048, 256, 1, 10,
+	 LINUX | UEFI},
+	{"Generic Linux PV", "A paravirtual guest; its kernel is on its disk or set in PV_kernel",
+	 "pv", 1024, 128, 1, 8, LINUX, "pygrub", "console=hvc0"},
+	{"Generic Linux PVH",
+	 "A guest without emulated hardware; set PV_kernel, or boot from its disk", "pvh", 1024,
+	 128, 1, 8, LINUX, "pygrub", "console=hvc0"},
 	{"Windows 10", FOR_WINDOWS, "hvm", 4096, 2048, 2, 32, WINDOWS | UEFI},
 	{"Windows 11", FOR_WINDOWS, "hvm", 4096, 4096, 2, 64, WINDOWS | UEFI | SECURE_BOOT},
 	{"Windows Server 2019", FOR_WINDOWS, "hvm", 4096, 2048, 2, 32, WINDOWS | UEFI},
 	{"Windows Server 2022", FOR_WINDOWS, "hvm", 4096, 2048, 2, 32, WINDOWS | UEFI},
 	{"Windows Server 2025", FOR_WINDOWS, "hvm", 4096, 2048, 2, 32, WINDOWS | UEFI},
-	{"Other install media", "Any system, from any bootable medium; brings no disk", "hvm", 1024, 32, 1,
-	 0, 0},
+	{"Other install media", "Any system, from any bootable medium; brings no disk", "hvm", 1024,
+	 32, 1, 0, 0},
 };
 
 static const int64_t MIB = 1 << 20;
@@ -55,17 +58,17 @@ static const int64_t MAX_MEMORY = 1536ll << 30;
 /* Clients read limits from here. They want no restriction at all or at least two. */
 static struct xn_value *recommendations(const struct template *t)
 {
-	return xn_stringf(
-		"<restrictions>"
-		"<restriction field=\"memory-static-min\" min=\"%lld\"/>"
-		"<restriction field=\"memory-static-max\" max=\"%lld\"/>"
-		"<restriction field=\"vcpus-min\" min=\"1\"/>"
-		"<restriction field=\"vcpus-max\" max=\"%d\"/>"
-		"<restriction field=\"has-vendor-device\" value=\"false\"/>"
-		"<restriction property=\"number-of-vbds\" max=\"%d\"/>"
-		"<restriction property=\"number-of-vifs\" max=\"%d\"/>"
-		"</restrictions>",
-		(long long)(t->least_mib * MIB), (long long)MAX_MEMORY, MAX_VCPUS, MAX_VBDS, MAX_VIFS);
+	return xn_stringf("<restrictions>"
+			  "<restriction field=\"memory-static-min\" min=\"%lld\"/>"
+			  "<restriction field=\"memory-static-max\" max=\"%lld\"/>"
+			  "<restriction field=\"vcpus-min\" min=\"1\"/>"
+			  "<restriction field=\"vcpus-max\" max=\"%d\"/>"
+			  "<restriction field=\"has-vendor-device\" value=\"false\"/>"
+			  "<restriction property=\"number-of-vbds\" max=\"%d\"/>"
+			  "<restriction property=\"number-of-vifs\" max=\"%d\"/>"
+			  "</restrictions>",
+			  (long long)(t->least_mib * MIB), (long long)MAX_MEMORY, MAX_VCPUS,
+			  MAX_VBDS, MAX_VIFS);
 }
 
 static struct xn_value *platform(const struct template *t)
@@ -164,8 +167,8 @@ static struct xn_value *template_record(struct xn_loop *loop, const struct templ
 void xn_templates_make(struct xn_host *host)
 {
 	for (unsigned i = 0; i < XN_ARRAY_SIZE(templates); i++) {
-		XN_CLEANUP(xn_value_unref_p) struct xn_value *v =
-			template_record(host->core->loop, &templates[i]);
+		XN_CLEANUP(xn_value_unref_p)
+		struct xn_value *v = template_record(host->core->loop, &templates[i]);
 
 		xn_db_create(host->db, XN_CLASS_VM, NULL, v);
 	}

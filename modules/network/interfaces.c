@@ -1,4 +1,5 @@
-/* The machine's network interfaces, from getifaddrs, /sys/class/net and /proc/net; see interfaces.h. */
+/* The machine's network interfaces, from getifaddrs, /sys/class/net and /proc/net; see
+ * interfaces.h. */
 #include "modules/network/interfaces.h"
 
 #include "core/buf.h"
@@ -160,13 +161,14 @@ bool xn_interfaces_parse_route(const char *text, char device[XN_IFNAME_MAX],
 {
 	unsigned best = UINT_MAX;
 
-	for (const char *line = strchr(text, '\n'); line && line[1]; line = strchr(line + 1, '\n')) {
+	for (const char *line = strchr(text, '\n'); line && line[1];
+	     line = strchr(line + 1, '\n')) {
 		char name[XN_IFNAME_MAX];
 		unsigned destination, via, flags, refs, use, metric;
 		struct in_addr address;
 
-		if (sscanf(line + 1, "%15s %x %x %x %u %u %u", name, &destination, &via, &flags, &refs,
-			   &use, &metric) != 7 ||
+		if (sscanf(line + 1, "%15s %x %x %x %u %u %u", name, &destination, &via, &flags,
+			   &refs, &use, &metric) != 7 ||
 		    destination != 0 || !(flags & 2) || metric >= best)
 			continue;
 		best = metric;
@@ -188,7 +190,8 @@ void xn_interfaces_parse_resolv(const char *text, char *dns, size_t size)
 
 		line += *line == '\n';
 		if (sscanf(line, "nameserver %63s", server) != 1 ||
-		    (inet_pton(AF_INET, server, &any) != 1 && inet_pton(AF_INET6, server, &any) != 1) ||
+		    (inet_pton(AF_INET, server, &any) != 1 &&
+		     inet_pton(AF_INET6, server, &any) != 1) ||
 		    len + strlen(server) + 2 > size)
 			continue;
 		len += (size_t)snprintf(dns + len, size - len, "%s%s", len ? "," : "", server);

@@ -1,6 +1,7 @@
 /*
- * The machine's network interfaces as the kernel tells them: a list of facts, no rows. Reading touches
- * a few small files a card and may wait for a driver, so it runs in a worker but for the first time.
+ * The machine's network interfaces as the kernel tells them: a list of facts, no rows. Reading
+ * touches a few small files a card and may wait for a driver, so it runs in a worker but for the
+ * first time.
  */
 #ifndef XN_INTERFACES_H
 #define XN_INTERFACES_H

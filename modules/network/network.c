@@ -101,20 +101,21 @@ static void open_notices(struct xn_network *network)
 {
 	struct sockaddr_nl address = {
 		.nl_family = AF_NETLINK,
-		.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE,
+		.nl_groups =
+			RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE,
 	};
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
 
 	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
 		xn_log_warn(network->core->log, "network",
-			    "changes of network interfaces will not be noticed: %s", strerror(errno));
+			    "changes of network interfaces will not be noticed: %s",
+			    strerror(errno));
 		if (fd >= 0)
 			close(fd);
 		return;
 	}
 	network->notices = fd;
-	network->notices_io =
-		xn_io_new(network->core->loop, fd, XN_IO_READ, on_notices, network);
+	network->notices_io = xn_io_new(network->core->loop, fd, XN_IO_READ, on_notices, network);
 }
 
 /* ---- first start ---- */
@@ -178,7 +179,8 @@ static void network_stop(void *state)
 {
 	struct xn_network *network = state;
 
-	xn_list_each_safe(node, &network->readings) {
+	xn_list_each_safe(node, &network->readings)
+	{
 		xn_list_entry(node, struct reading, link)->network = NULL;
 		xn_list_remove(node);
 	}

@@ -1,5 +1,5 @@
-/* API calls on networks and PIFs. What would change the machine's network set-up is a later matter and
- * answers NOT_IMPLEMENTED; the checks before it are made all the same. */
+/* API calls on networks and PIFs. What would change the machine's network set-up is a later matter
+ * and answers NOT_IMPLEMENTED; the checks before it are made all the same. */
 #include "modules/network/network_internal.h"
 #include "modules/records/records.h"
 
@@ -81,8 +81,8 @@ static void first_free_bridge(struct xn_db *db, char out[XN_IFNAME_MAX])
 static void create(struct xn_call *call)
 {
 	struct xn_db *db = state_of(call)->db;
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields =
-		xn_record_fields(&xn_classes[XN_CLASS_network], call->args[0]);
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *fields = xn_record_fields(&xn_classes[XN_CLASS_network], call->args[0]);
 	const char *bridge = xn_map_get_string(fields, "bridge");
 
 	if (!bridge || !bridge[0]) {
@@ -137,8 +137,8 @@ static void destroy(struct xn_call *call)
 {
 	struct xn_db *db = state_of(call)->db;
 	struct xn_row *row = self_row(call);
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *vifs =
-		xn_value_ref(xn_row_get(row, XN_network_VIFs));
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *vifs = xn_value_ref(xn_row_get(row, XN_network_VIFs));
 
 	for (size_t i = 0; i < xn_set_len(vifs); i++) {
 		struct xn_row *vif =
@@ -264,9 +264,10 @@ static void on_introduced(struct xn_network *network, const struct xn_interfaces
 
 	normalise_mac(xn_call_string(call, 1), mac);
 	if (!card || (mac[0] && strcmp(mac, card->mac) != 0)) {
-		xn_error_set(&err,
-			     XN_ERR_COULD_NOT_FIND_NETWORK_INTERFACE_WITH_SPECIFIED_DEVICE_NAME_AND_MAC_ADDRESS,
-			     device, xn_call_string(call, 1));
+		xn_error_set(
+			&err,
+			XN_ERR_COULD_NOT_FIND_NETWORK_INTERFACE_WITH_SPECIFIED_DEVICE_NAME_AND_MAC_ADDRESS,
+			device, xn_call_string(call, 1));
 		xn_call_fail(call, &err);
 		return;
 	}
@@ -310,7 +311,8 @@ static int check_forget(struct xn_call *call, struct xn_error *err)
 		return xn_error_set(err, XN_ERR_PIF_ALREADY_BONDED, ref);
 	if (!is_null(pif, XN_PIF_VLAN_master_of) || has_any(pif, XN_PIF_VLAN_slave_of))
 		return xn_error_set(err, XN_ERR_PIF_VLAN_STILL_EXISTS, ref);
-	if (has_any(pif, XN_PIF_tunnel_access_PIF_of) || has_any(pif, XN_PIF_tunnel_transport_PIF_of))
+	if (has_any(pif, XN_PIF_tunnel_access_PIF_of) ||
+	    has_any(pif, XN_PIF_tunnel_transport_PIF_of))
 		return xn_error_set(err, XN_ERR_PIF_TUNNEL_STILL_EXISTS, ref);
 	if (has_any(pif, XN_PIF_sriov_logical_PIF_of))
 		return xn_error_set(err, XN_ERR_CANNOT_FORGET_SRIOV_LOGICAL, ref);

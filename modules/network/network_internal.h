@@ -27,7 +27,8 @@ extern const struct xn_method_impl xn_network_methods[];
 void xn_pifs_apply(struct xn_network *network, const struct xn_interfaces *found, bool adopt);
 struct xn_row *xn_pif_of_device(struct xn_network *network, const char *device);
 /* A new physical PIF, its metrics, and its network (found by its bridge, or made). */
-struct xn_row *xn_pif_make(struct xn_network *network, const struct xn_interface *card, bool managed);
+struct xn_row *xn_pif_make(struct xn_network *network, const struct xn_interface *card,
+			   bool managed);
 struct xn_row *xn_network_by_bridge(struct xn_db *db, const char *bridge);
 
 /* Reads the interfaces in a worker, then calls back on the loop. */

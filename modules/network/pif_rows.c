@@ -53,13 +53,15 @@ static struct xn_row *network_of(struct xn_network *network, const struct xn_int
 	if (row)
 		return row;
 	v = xn_map_new();
-	xn_map_put(&v, "name_label", xn_stringf("Pool-wide network associated with %s", card->name));
+	xn_map_put(&v, "name_label",
+		   xn_stringf("Pool-wide network associated with %s", card->name));
 	xn_map_put_string(&v, "bridge", bridge);
 	xn_map_put(&v, "MTU", xn_int(card->mtu > 0 ? card->mtu : 1500));
 	return xn_db_create(network->db, XN_CLASS_network, NULL, v);
 }
 
-struct xn_row *xn_pif_make(struct xn_network *network, const struct xn_interface *card, bool managed)
+struct xn_row *xn_pif_make(struct xn_network *network, const struct xn_interface *card,
+			   bool managed)
 {
 	XN_CLEANUP(xn_value_unref_p) struct xn_value *v = xn_map_new();
 	XN_CLEANUP(xn_value_unref_p) struct xn_value *nothing = xn_map_new();
@@ -76,7 +78,8 @@ struct xn_row *xn_pif_make(struct xn_network *network, const struct xn_interface
 	xn_map_put(&v, "managed", xn_bool(managed));
 	xn_map_put_string(&v, "host", xn_host_ref(network->host));
 	xn_map_put_string(&v, "network", xn_row_ref(network_of(network, card)));
-	/* Kept by an operator's hand from here on; how the machine got its address is not ours to know. */
+	/* Kept by an operator's hand from here on; how the machine got its address is not ours to
+	 * know. */
 	xn_map_put_string(&v, "ip_configuration_mode", card->ip[0] ? "Static" : "None");
 	xn_map_put_string(&v, "ipv6_configuration_mode", card->n_ipv6 ? "Static" : "None");
 	xn_map_put_string(&v, "bond_slave_of", XN_NULL_REF);
@@ -137,8 +140,8 @@ static void refresh_pif(struct xn_network *network, struct xn_row *pif,
 		xn_db_set_string(db, pif, XN_PIF_ip_configuration_mode, "Static");
 }
 
-/* The management interface: the one chosen before, else where the default route is, else any with an
- * address. Its address is the host's. */
+/* The management interface: the one chosen before, else where the default route is, else any with
+ * an address. Its address is the host's. */
 static void choose_management(struct xn_network *network, const struct xn_interfaces *found)
 {
 	struct xn_db *db = network->db;

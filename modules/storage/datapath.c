@@ -28,7 +28,8 @@ struct use_change {
 	void *arg;
 };
 
-static struct use_change *new_change(struct xn_storage *st, const char *vdi, const char *dp, void *arg)
+static struct use_change *new_change(struct xn_storage *st, const char *vdi, const char *dp,
+				     void *arg)
 {
 	struct use_change *c = xn_calloc(1, sizeof(*c));
 
@@ -50,7 +51,8 @@ static void free_change(struct use_change *c)
 
 static struct datapath *find(struct xn_storage *st, const char *vdi, const char *dp)
 {
-	xn_list_each(node, &st->datapaths) {
+	xn_list_each(node, &st->datapaths)
+	{
 		struct datapath *path = xn_list_entry(node, struct datapath, link);
 
 		if (strcmp(path->vdi, vdi) == 0 && strcmp(path->dp, dp) == 0)
@@ -121,9 +123,9 @@ static int begin(struct use_change *a)
 		return xn_error_set(&a->error, XN_ERR_VDI_READONLY, a->vdi);
 	}
 	snprintf(a->sr, sizeof(a->sr), "%s", xn_row_ref(sr));
-	xn_sr_request_submit(st,
-			     xn_sr_request_new(st, binding.folder, xn_row_string(vdi, XN_VDI_location)),
-			     binding.ops->stat, on_found, a);
+	xn_sr_request_submit(
+		st, xn_sr_request_new(st, binding.folder, xn_row_string(vdi, XN_VDI_location)),
+		binding.ops->stat, on_found, a);
 	xn_sr_binding_clear(&binding);
 	return 0;
 }
@@ -170,10 +172,9 @@ static void look_again(struct xn_storage *st, const char *vdi)
 
 	if (sr && xn_sr_bind(st, sr, &binding, &ignored) == 0) {
 		if (!binding.ops->read_only)
-			xn_sr_request_submit(st,
-					     xn_sr_request_new(st, binding.folder,
-							       xn_row_uuid(row)),
-					     binding.ops->stat, on_seen, st);
+			xn_sr_request_submit(
+				st, xn_sr_request_new(st, binding.folder, xn_row_uuid(row)),
+				binding.ops->stat, on_seen, st);
 		xn_sr_binding_clear(&binding);
 	}
 	xn_error_clear(&ignored);

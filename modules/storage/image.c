@@ -27,7 +27,8 @@ bool xn_image_uuid_is_valid(const char *uuid)
 		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
 
 		if (dash ? uuid[i] != '-'
-			 : !((uuid[i] >= '0' && uuid[i] <= '9') || (uuid[i] >= 'a' && uuid[i] <= 'f')))
+			 : !((uuid[i] >= '0' && uuid[i] <= '9') ||
+			     (uuid[i] >= 'a' && uuid[i] <= 'f')))
 			return false;
 	}
 	return uuid[36] == '\0';
@@ -93,9 +94,9 @@ static int rename_state(int dir, const char *uuid, enum xn_image_state from, enu
 	if (renameat2(dir, old_name, dir, new_name, RENAME_NOREPLACE) == 0)
 		return 0;
 	if (errno == EINVAL || errno == ENOSYS) /* a file system without that flag */
-		return faccessat(dir, new_name, F_OK, 0) == 0	       ? -EEXIST
+		return faccessat(dir, new_name, F_OK, 0) == 0        ? -EEXIST
 		       : renameat(dir, old_name, dir, new_name) == 0 ? 0
-								       : -errno;
+								     : -errno;
 	return -errno;
 }
 

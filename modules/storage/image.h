@@ -1,6 +1,6 @@
 /*
- * Raw disk images in a folder, one sparse file each, and the names by which a crash can be told from an
- * intention:
+ * Raw disk images in a folder, one sparse file each, and the names by which a crash can be told
+ *from an intention:
  *
  *	<uuid>.raw	 a disk; with a row, or (put there by hand) waiting for SR.scan to adopt it
  *	<uuid>.raw.new	 being made: it gets its name only when its row survives power loss
@@ -27,7 +27,7 @@ struct xn_image_info {
 /* Shared between the worker that copies and the loop, which reads and may ask it to stop. */
 struct xn_copy_progress {
 	_Atomic int64_t done, total; /* bytes of the source looked at; 0 of 0 before it begins */
-	_Atomic bool stop;	     /* -ECANCELED soon */
+	_Atomic bool stop;           /* -ECANCELED soon */
 };
 
 /* Whether @uuid may be part of a file name: 36 characters, lower-case hex and dashes. */

@@ -125,8 +125,17 @@ static struct xn_row *make_pbd(struct xn_storage *st, const char *sr, const char
 
 /* ---- SR.create ---- */
 
-enum create_args { C_HOST, C_DEVICE_CONFIG, C_SIZE, C_NAME, C_DESCRIPTION, C_TYPE, C_CONTENT_TYPE,
-	C_SHARED, C_SM_CONFIG };
+enum create_args {
+	C_HOST,
+	C_DEVICE_CONFIG,
+	C_SIZE,
+	C_NAME,
+	C_DESCRIPTION,
+	C_TYPE,
+	C_CONTENT_TYPE,
+	C_SHARED,
+	C_SM_CONFIG
+};
 
 static struct xn_value *lower_case(const char *text)
 {
@@ -153,7 +162,8 @@ static const struct xn_sr_ops *ops_of_type(const char *type, struct xn_error *er
 /* The folder of another SR is taken: two of them would adopt and destroy each other's disks. */
 static int check_folder_is_free(struct xn_storage *st, const char *folder, struct xn_error *err)
 {
-	for (struct xn_row *pbd = xn_db_first(st->db, XN_CLASS_PBD); pbd; pbd = xn_db_next(st->db, pbd)) {
+	for (struct xn_row *pbd = xn_db_first(st->db, XN_CLASS_PBD); pbd;
+	     pbd = xn_db_next(st->db, pbd)) {
 		struct xn_error ignored = {0};
 		char *other = NULL;
 		bool same = xn_sr_folder(st, xn_row_get(pbd, XN_PBD_device_config), &other,
@@ -202,7 +212,8 @@ static void on_sr_made(struct xn_sr_request *rq, int rc)
 	fields = xn_value_ref(o->record);
 	xn_map_remove(&fields, "device_config");
 	xn_db_create(o->st->db, XN_CLASS_SR, ref, fields);
-	make_pbd(o->st, ref, xn_host_ref(o->st->host), xn_map_get(o->record, "device_config"), true);
+	make_pbd(o->st, ref, xn_host_ref(o->st->host), xn_map_get(o->record, "device_config"),
+		 true);
 	xn_sr_note(o->st, ref, &rq->space, 0);
 	xn_op_done(&o->op, 0);
 }
@@ -302,7 +313,8 @@ static int check_introduce(struct xn_call *call, struct xn_error *err)
 static void introduce(struct xn_call *call)
 {
 	struct xn_storage *st = state_of(call);
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *record = new_sr_record(call, 1, 2, 3, 4, 5, 6);
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *record = new_sr_record(call, 1, 2, 3, 4, 5, 6);
 	struct xn_row *row;
 
 	if (xn_call_string(call, 0)[0])
@@ -335,8 +347,10 @@ static void clear_defaults(struct xn_storage *st, const char *sr)
 
 static void delete_sr_rows(struct xn_storage *st, struct xn_row *sr)
 {
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *vdis = xn_value_ref(xn_row_get(sr, XN_SR_VDIs));
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *pbds = xn_value_ref(xn_row_get(sr, XN_SR_PBDs));
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *vdis = xn_value_ref(xn_row_get(sr, XN_SR_VDIs));
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *pbds = xn_value_ref(xn_row_get(sr, XN_SR_PBDs));
 
 	for (size_t i = 0; i < xn_set_len(vdis); i++) {
 		struct xn_row *vdi =
@@ -464,18 +478,17 @@ static int check_destroy(struct xn_call *call, struct xn_error *err)
 
 static void destroy(struct xn_call *call)
 {
-	xn_operation_run(call,
-			 sr_op(state_of(call), &sr_destroy_kind, xn_call_string(call, 0),
-			       xn_map_new()),
-			 NULL);
+	xn_operation_run(
+		call,
+		sr_op(state_of(call), &sr_destroy_kind, xn_call_string(call, 0), xn_map_new()),
+		NULL);
 }
 
 static void forget(struct xn_call *call)
 {
-	xn_operation_run(call,
-			 sr_op(state_of(call), &sr_forget_kind, xn_call_string(call, 0),
-			       xn_map_new()),
-			 NULL);
+	xn_operation_run(
+		call, sr_op(state_of(call), &sr_forget_kind, xn_call_string(call, 0), xn_map_new()),
+		NULL);
 }
 
 /* ---- SR.scan, update, probe ---- */
@@ -497,9 +510,9 @@ XN_STORAGE_OP_KIND(sr_scan_kind, "SR.scan", scan_steps, XN_RESTART_UNDO)
 
 static void scan(struct xn_call *call)
 {
-	xn_operation_run(call,
-			 sr_op(state_of(call), &sr_scan_kind, xn_call_string(call, 0), xn_map_new()),
-			 NULL);
+	xn_operation_run(
+		call, sr_op(state_of(call), &sr_scan_kind, xn_call_string(call, 0), xn_map_new()),
+		NULL);
 }
 
 static void on_space(struct xn_sr_request *rq, int rc)
@@ -543,10 +556,9 @@ static void update(struct xn_call *call)
 {
 	const struct xn_run_spec spec = {0};
 
-	xn_operation_run_spec(call,
-			      sr_op(state_of(call), &sr_update_kind, xn_call_string(call, 0),
-				    xn_map_new()),
-			      &spec);
+	xn_operation_run_spec(
+		call, sr_op(state_of(call), &sr_update_kind, xn_call_string(call, 0), xn_map_new()),
+		&spec);
 }
 
 enum probe_args { P_HOST, P_DEVICE_CONFIG, P_TYPE, P_SM_CONFIG };
@@ -812,8 +824,8 @@ static void attach(struct xn_op *op)
 		xn_op_fail(op, &err);
 		return;
 	}
-	xn_sr_request_submit(o->st, xn_sr_request_new(o->st, folder, NULL), ops->attach, on_attached,
-			     xn_storage_wait_new(o));
+	xn_sr_request_submit(o->st, xn_sr_request_new(o->st, folder, NULL), ops->attach,
+			     on_attached, xn_storage_wait_new(o));
 	free(folder);
 }
 
@@ -918,6 +930,15 @@ const struct xn_method_impl xn_sr_methods[] = {
 };
 
 const struct xn_op_kind *const xn_sr_op_kinds[] = {
-	&sr_create_kind, &sr_destroy_kind, &sr_forget_kind,   &sr_scan_kind,  &sr_update_kind,
-	&sr_probe_kind,	 &pbd_create_kind, &pbd_destroy_kind, &pbd_plug_kind, &pbd_unplug_kind, NULL,
+	&sr_create_kind,
+	&sr_destroy_kind,
+	&sr_forget_kind,
+	&sr_scan_kind,
+	&sr_update_kind,
+	&sr_probe_kind,
+	&pbd_create_kind,
+	&pbd_destroy_kind,
+	&pbd_plug_kind,
+	&pbd_unplug_kind,
+	NULL,
 };

@@ -1,6 +1,6 @@
 /*
- * The two kinds of SR that are folders: `file`, sparse raw images of our own (image.c), and `iso`, the
- * .iso files that somebody put there, read-only.
+ * The two kinds of SR that are folders: `file`, sparse raw images of our own (image.c), and `iso`,
+ * the .iso files that somebody put there, read-only.
  */
 #include "modules/storage/sr_ops.h"
 
@@ -50,7 +50,8 @@ static int make_folders(const char *path)
 	char *copy = xn_strdup(path);
 	int rc = 0;
 
-	for (char *slash = strchr(copy + 1, '/'); slash && rc == 0; slash = strchr(slash + 1, '/')) {
+	for (char *slash = strchr(copy + 1, '/'); slash && rc == 0;
+	     slash = strchr(slash + 1, '/')) {
 		*slash = '\0';
 		if (mkdir(copy, 0755) < 0 && errno != EEXIST)
 			rc = -errno;
@@ -62,7 +63,8 @@ static int make_folders(const char *path)
 	return rc;
 }
 
-/* Never made here: an empty folder where a file system is not mounted would look like lost disks. */
+/* Never made here: an empty folder where a file system is not mounted would look like lost disks.
+ */
 static int attach_folder(struct xn_sr_request *rq)
 {
 	struct stat st;
@@ -92,8 +94,8 @@ static struct xn_sr_found *add_found(struct xn_sr_request *rq, const char *locat
 	struct xn_sr_found *found;
 
 	if ((rq->n_found & (rq->n_found - 1)) == 0)
-		rq->found = xn_realloc(rq->found, (rq->n_found ? rq->n_found * 2 : 1) *
-							  sizeof(*rq->found));
+		rq->found = xn_realloc(rq->found,
+				       (rq->n_found ? rq->n_found * 2 : 1) * sizeof(*rq->found));
 	found = &rq->found[rq->n_found++];
 	*found = (struct xn_sr_found){.state = XN_IMAGE_READY};
 	snprintf(found->location, sizeof(found->location), "%s", location);
@@ -219,10 +221,10 @@ static int file_grow(struct xn_sr_request *rq)
 }
 
 static const struct xn_sr_feature file_features[] = {
-	{"SR_ATTACH", 1},  {"SR_DETACH", 1},  {"SR_SCAN", 1},	 {"SR_PROBE", 1},
-	{"SR_UPDATE", 1},  {"VDI_CREATE", 1}, {"VDI_DELETE", 1}, {"VDI_ATTACH", 1},
-	{"VDI_DETACH", 1}, {"VDI_UPDATE", 1}, {"VDI_CLONE", 1},	 {"VDI_SNAPSHOT", 1},
-	{"VDI_RESIZE", 1}, {"VDI_INTRODUCE", 1}, {"LARGE_VDI", 1}, {"THIN_PROVISIONING", 1},
+	{"SR_ATTACH", 1},  {"SR_DETACH", 1},     {"SR_SCAN", 1},    {"SR_PROBE", 1},
+	{"SR_UPDATE", 1},  {"VDI_CREATE", 1},    {"VDI_DELETE", 1}, {"VDI_ATTACH", 1},
+	{"VDI_DETACH", 1}, {"VDI_UPDATE", 1},    {"VDI_CLONE", 1},  {"VDI_SNAPSHOT", 1},
+	{"VDI_RESIZE", 1}, {"VDI_INTRODUCE", 1}, {"LARGE_VDI", 1},  {"THIN_PROVISIONING", 1},
 	{NULL, 0},
 };
 
@@ -289,8 +291,9 @@ static int iso_stat(struct xn_sr_request *rq)
 }
 
 static const struct xn_sr_feature iso_features[] = {
-	{"SR_ATTACH", 1},  {"SR_DETACH", 1},  {"SR_SCAN", 1},	 {"SR_PROBE", 1},     {"SR_UPDATE", 1},
-	{"VDI_ATTACH", 1}, {"VDI_DETACH", 1}, {"VDI_UPDATE", 1}, {"VDI_INTRODUCE", 1}, {NULL, 0},
+	{"SR_ATTACH", 1},     {"SR_DETACH", 1},  {"SR_SCAN", 1},    {"SR_PROBE", 1},
+	{"SR_UPDATE", 1},     {"VDI_ATTACH", 1}, {"VDI_DETACH", 1}, {"VDI_UPDATE", 1},
+	{"VDI_INTRODUCE", 1}, {NULL, 0},
 };
 
 const struct xn_sr_ops xn_sr_iso_ops = {

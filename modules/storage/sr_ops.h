@@ -1,7 +1,7 @@
 /*
  * What a kind of storage repository can do: one struct a type, all calls blocking, run by workers
- * (a kind that is a foreign program would run and, past its deadline, kill it there). A call sees its
- * request and nothing else.
+ * (a kind that is a foreign program would run and, past its deadline, kill it there). A call sees
+ * its request and nothing else.
  */
 #ifndef XN_SR_OPS_H
 #define XN_SR_OPS_H
@@ -36,27 +36,27 @@ struct xn_sr_key {
 struct xn_sr_ops {
 	const char *type; /* SR.type, SM.type */
 	const char *name, *description;
-	const struct xn_sr_feature *features; /* ends with .name == NULL */
+	const struct xn_sr_feature *features;  /* ends with .name == NULL */
 	const struct xn_sr_key *configuration; /* keys of device_config; ends with .name == NULL */
 	bool read_only; /* images are somebody else's: never made, changed or adopted for writing */
 	/* 0 or -errno each. The members of the request that each reads and fills are said there. */
-	int (*create)(struct xn_sr_request *rq);  /* what a new SR needs, and attach; space */
-	int (*attach)(struct xn_sr_request *rq);  /* space */
-	int (*destroy)(struct xn_sr_request *rq); /* the SR's own traces, when it is empty */
-	int (*list)(struct xn_sr_request *rq);	  /* found, space */
-	int (*stat)(struct xn_sr_request *rq);	  /* location -> path, info, space */
-	int (*make)(struct xn_sr_request *rq);	  /* location, size -> info, space */
-	int (*copy)(struct xn_sr_request *rq);	  /* location, size, source -> info, space */
+	int (*create)(struct xn_sr_request *rq);    /* what a new SR needs, and attach; space */
+	int (*attach)(struct xn_sr_request *rq);    /* space */
+	int (*destroy)(struct xn_sr_request *rq);   /* the SR's own traces, when it is empty */
+	int (*list)(struct xn_sr_request *rq);      /* found, space */
+	int (*stat)(struct xn_sr_request *rq);      /* location -> path, info, space */
+	int (*make)(struct xn_sr_request *rq);      /* location, size -> info, space */
+	int (*copy)(struct xn_sr_request *rq);      /* location, size, source -> info, space */
 	int (*overwrite)(struct xn_sr_request *rq); /* location, source -> info, space */
-	int (*settle)(struct xn_sr_request *rq);  /* location: the disk exists from now on */
-	int (*retire)(struct xn_sr_request *rq);  /* location: until remove, settle brings it back */
-	int (*remove)(struct xn_sr_request *rq);  /* location -> space */
-	int (*grow)(struct xn_sr_request *rq);	  /* location, size -> info, space */
+	int (*settle)(struct xn_sr_request *rq);    /* location: the disk exists from now on */
+	int (*retire)(struct xn_sr_request *rq); /* location: until remove, settle brings it back */
+	int (*remove)(struct xn_sr_request *rq); /* location -> space */
+	int (*grow)(struct xn_sr_request *rq);   /* location, size -> info, space */
 };
 
 extern const struct xn_sr_ops xn_sr_file_ops, xn_sr_iso_ops;
-extern const struct xn_sr_ops *const xn_sr_types[]; /* ends with NULL */
-const struct xn_sr_ops *xn_sr_type_find(const char *type);	     /* or NULL */
+extern const struct xn_sr_ops *const xn_sr_types[];                    /* ends with NULL */
+const struct xn_sr_ops *xn_sr_type_find(const char *type);             /* or NULL */
 bool xn_sr_has_feature(const struct xn_sr_ops *ops, const char *name); /* NULL ops: none */
 
 /* One call on its way. Made by xn_sr_request_new, freed after done(). */

@@ -29,8 +29,8 @@ static bool has_dots(const char *path)
 }
 
 /*
- * A location that does not begin at the root is below the state folder: the daemon's own SRs are named
- * so, and a state folder that was moved or copied never reaches for the disks of the old one.
+ * A location that does not begin at the root is below the state folder: the daemon's own SRs are
+ * named so, and a state folder that was moved or copied never reaches for the disks of the old one.
  */
 int xn_sr_folder(struct xn_storage *st, const struct xn_value *device_config, char **folder_out,
 		 struct xn_error *err)
@@ -155,7 +155,8 @@ int xn_sr_request_error(const struct xn_sr_request *rq, int rc, const char *sr, 
 
 /* ---- what requests tell about the SR ---- */
 
-void xn_sr_note(struct xn_storage *st, const char *sr, const struct xn_sr_space *space, int64_t delta)
+void xn_sr_note(struct xn_storage *st, const char *sr, const struct xn_sr_space *space,
+		int64_t delta)
 {
 	struct xn_row *row = xn_db_get(st->db, XN_CLASS_SR, sr);
 

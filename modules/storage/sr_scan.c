@@ -1,7 +1,8 @@
 /*
- * Scanning an SR: a worker lists what is there, then the loop holds it against the rows, some at a time.
- * Disks are made and destroyed meanwhile, so each decision looks at the rows as they are then, and
- * what only the list knows (a file without a row) is believed only if no row went since it was read.
+ * Scanning an SR: a worker lists what is there, then the loop holds it against the rows, some at a
+ * time. Disks are made and destroyed meanwhile, so each decision looks at the rows as they are
+ * then, and what only the list knows (a file without a row) is believed only if no row went since
+ * it was read.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,9 +138,8 @@ static struct xn_row *row_at(struct scan *s, const char *location)
 static void tidy(struct scan *s, const char *location, int (*call)(struct xn_sr_request *rq))
 {
 	if (call)
-		xn_sr_request_submit(s->st,
-				     xn_sr_request_new(s->st, s->binding.folder, location), call,
-				     NULL, NULL);
+		xn_sr_request_submit(s->st, xn_sr_request_new(s->st, s->binding.folder, location),
+				     call, NULL, NULL);
 }
 
 static void apply_row(struct scan *s, struct xn_row *row)
@@ -151,7 +151,8 @@ static void apply_row(struct scan *s, struct xn_row *row)
 		    xn_vdi_is_being_made(s->st, xn_row_uuid(row));
 
 	if (!busy && !seen && xn_row_created(row) < s->generation) {
-		/* A library's file that is gone is no loss of ours, unless a drive still holds it. */
+		/* A library's file that is gone is no loss of ours, unless a drive still holds it.
+		 */
 		if (s->binding.ops->read_only && xn_set_len(xn_row_get(row, XN_VDI_VBDs)) == 0) {
 			xn_vdi_delete_rows(s->st, row);
 			return;
@@ -285,7 +286,8 @@ static void begin(struct scan *s)
 			     s->binding.ops->list, on_listed, s);
 }
 
-void xn_sr_scan(struct xn_storage *st, const char *sr, bool adopt_new, xn_storage_done *done, void *arg)
+void xn_sr_scan(struct xn_storage *st, const char *sr, bool adopt_new, xn_storage_done *done,
+		void *arg)
 {
 	struct scan *s = xn_calloc(1, sizeof(*s));
 
@@ -300,6 +302,5 @@ void xn_sr_scan(struct xn_storage *st, const char *sr, bool adopt_new, xn_storag
 
 void xn_sr_scan_abandon(struct xn_storage *st)
 {
-	xn_list_each_safe(node, &st->scans)
-		free_scan(xn_list_entry(node, struct scan, link));
+	xn_list_each_safe(node, &st->scans) free_scan(xn_list_entry(node, struct scan, link));
 }

@@ -80,7 +80,8 @@ static bool is_attached(struct xn_storage *st, const struct xn_row *sr)
 /* A look changes no row before it comes back, so the walk is safe. */
 static void look_at_all(struct xn_storage *st, bool starting)
 {
-	for (struct xn_row *sr = xn_db_first(st->db, XN_CLASS_SR); sr; sr = xn_db_next(st->db, sr)) {
+	for (struct xn_row *sr = xn_db_first(st->db, XN_CLASS_SR); sr;
+	     sr = xn_db_next(st->db, sr)) {
 		bool busy = xn_map_len(xn_row_get(sr, XN_SR_current_operations)) > 0;
 
 		if (!is_attached(st, sr) || (!starting && (busy || !wants_scans(sr))))
@@ -171,7 +172,8 @@ static void storage_stop(void *state)
 	struct xn_list *node;
 
 	xn_timer_cancel(&st->background);
-	xn_list_each(request, &st->requests) {
+	xn_list_each(request, &st->requests)
+	{
 		struct xn_sr_request *rq = xn_list_entry(request, struct xn_sr_request, link);
 
 		rq->done = NULL;

@@ -1,6 +1,6 @@
 /*
- * Storage: SRs, PBDs, VDIs, SM records. An SR type is an ops struct (sr_ops.h); its calls may be long
- * and are answered later from the loop.
+ * Storage: SRs, PBDs, VDIs, SM records. An SR type is an ops struct (sr_ops.h); its calls may be
+ * long and are answered later from the loop.
  *
  * The functions below take no operation on the VDI: whoever calls them holds the VDI already (the
  * step table of VM.clone takes `clone` on each disk). The API calls of the same names do take it.
@@ -28,12 +28,13 @@ typedef void xn_storage_made(const struct xn_error *err, const char *new_vdi, vo
  * row appears when the image is complete, and done comes when both survive power loss.
  */
 struct xn_vdi_plan {
-	const char *ref; /* the new VDI's reference, chosen beforehand by who must find it again after
-			  * a crash (to destroy it); NULL: any */
-	const char *source;	       /* VDI whose content and fields it gets; NULL: blank */
-	const char *sr;		       /* NULL: the source's, else @record's */
-	const struct xn_value *record; /* VDI fields (wire names) that win over the source's; NULL */
-	bool snapshot;		       /* a snapshot of @source, else a disk of its own */
+	const char *ref;    /* the new VDI's reference, chosen beforehand by who must find it again
+			     * after    a crash (to destroy it); NULL: any */
+	const char *source; /* VDI whose content and fields it gets; NULL: blank */
+	const char *sr;     /* NULL: the source's, else @record's */
+	const struct xn_value
+		*record; /* VDI fields (wire names) that win over the source's; NULL */
+	bool snapshot;   /* a snapshot of @source, else a disk of its own */
 	void (*progress)(double fraction, void *arg); /* may be NULL */
 };
 /* Return: a handle for cancel, valid until @done. */
@@ -44,8 +45,9 @@ struct xn_vdi_make *xn_storage_make_vdi(struct xn_storage *st, const struct xn_v
 void xn_storage_cancel_make(struct xn_vdi_make *make);
 
 /*
- * For VM.clone, provision, copy: the new VDI's reference in the callback ("" on failure). @name may be
- * NULL: as the source's. Copy-on-write where the file system can, else a sparse copy in a worker.
+ * For VM.clone, provision, copy: the new VDI's reference in the callback ("" on failure). @name may
+ * be NULL: as the source's. Copy-on-write where the file system can, else a sparse copy in a
+ * worker.
  */
 void xn_storage_clone_vdi(struct xn_storage *st, const char *vdi, const char *name, bool snapshot,
 			  xn_storage_made *done, void *arg);
@@ -56,7 +58,8 @@ void xn_storage_copy_vdi(struct xn_storage *st, const char *vdi, const char *sr,
 void xn_storage_create_vdi(struct xn_storage *st, const struct xn_value *record,
 			   xn_storage_made *done, void *arg);
 /* Row and image, and the rows of VBDs that are not attached. A VDI that is gone: success. */
-void xn_storage_destroy_vdi(struct xn_storage *st, const char *vdi, xn_storage_done *done, void *arg);
+void xn_storage_destroy_vdi(struct xn_storage *st, const char *vdi, xn_storage_done *done,
+			    void *arg);
 /*
  * Ready for a domain: path and format of the image, borrowed strings valid in the callback.
  * Reference counted by datapath (@dp: "vbd/<domid>/<device>"); deactivate forgets it.

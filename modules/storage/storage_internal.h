@@ -13,18 +13,18 @@ struct xn_storage {
 	struct xn_db *db;
 	struct xn_host *host;
 	struct xn_operations *operations;
-	char *state_dir;	   /* absolute */
-	struct xn_pool *quick;	   /* names, sizes, lists */
-	struct xn_pool *copies;	   /* minutes of it, so apart */
-	struct xn_list requests;   /* struct xn_sr_request under way */
-	struct xn_list makes;	   /* struct xn_vdi_make: disks without a row yet */
-	struct xn_list removals;   /* struct removal: disks that go */
-	struct xn_list datapaths;  /* struct datapath */
+	char *state_dir;            /* absolute */
+	struct xn_pool *quick;      /* names, sizes, lists */
+	struct xn_pool *copies;     /* minutes of it, so apart */
+	struct xn_list requests;    /* struct xn_sr_request under way */
+	struct xn_list makes;       /* struct xn_vdi_make: disks without a row yet */
+	struct xn_list removals;    /* struct removal: disks that go */
+	struct xn_list datapaths;   /* struct datapath */
 	struct xn_list use_changes; /* struct use_change: (de)activations under way */
-	uint64_t removed;	   /* VDI rows that went, ever: a scan asks whether any did meanwhile */
-	struct xn_list scans;	   /* struct scan */
-	struct xn_list waits;	   /* struct xn_storage_wait */
-	struct xn_list looks;	   /* struct look */
+	uint64_t removed;     /* VDI rows that went, ever: a scan asks whether any did meanwhile */
+	struct xn_list scans; /* struct scan */
+	struct xn_list waits; /* struct xn_storage_wait */
+	struct xn_list looks; /* struct look */
 	struct xn_timer background; /* space, auto-scan */
 };
 
@@ -32,7 +32,7 @@ struct xn_storage {
 
 struct xn_sr_binding {
 	const struct xn_sr_ops *ops;
-	char *folder;	      /* owned by the binding */
+	char *folder; /* owned by the binding */
 	struct xn_row *pbd;
 };
 void xn_sr_binding_clear(struct xn_sr_binding *binding);
@@ -59,7 +59,8 @@ int xn_sr_request_error(const struct xn_sr_request *rq, int rc, const char *sr, 
 /* ---- rows ---- */
 
 /* Space of an SR as a request has just seen it; virtual_allocation changed by @delta bytes. */
-void xn_sr_note(struct xn_storage *st, const char *sr, const struct xn_sr_space *space, int64_t delta);
+void xn_sr_note(struct xn_storage *st, const char *sr, const struct xn_sr_space *space,
+		int64_t delta);
 int64_t xn_vdi_round_size(int64_t size);
 /* Rows of the VDI go: it, its VBDs that are not attached; references to it are emptied. */
 void xn_vdi_delete_rows(struct xn_storage *st, struct xn_row *vdi);
@@ -81,7 +82,8 @@ void xn_datapath_abandon(struct xn_storage *st);
  * Reads the SR and makes the rows say what is there; leftovers of a crash are finished or removed.
  * @adopt: images without a row get one. Takes no operation.
  */
-void xn_sr_scan(struct xn_storage *st, const char *sr, bool adopt, xn_storage_done *done, void *arg);
+void xn_sr_scan(struct xn_storage *st, const char *sr, bool adopt, xn_storage_done *done,
+		void *arg);
 void xn_sr_scan_abandon(struct xn_storage *st);
 
 /* ---- parts ---- */
@@ -98,7 +100,7 @@ struct xn_storage_wait;
 struct xn_storage_op {
 	struct xn_op op;
 	struct xn_storage *st;
-	struct xn_value *record; /* not journaled: a restart undoes and does not need it */
+	struct xn_value *record;  /* not journaled: a restart undoes and does not need it */
 	struct xn_vdi_make *make; /* under way */
 	struct xn_storage_wait *waiting;
 };
@@ -117,15 +119,29 @@ struct xn_op *xn_storage_op_make(struct xn_core *core, const struct xn_op_kind *
 void xn_storage_op_free(struct xn_op *op);
 
 /* A kind whose operations are struct xn_storage_op. */
-#define XN_STORAGE_OP_KIND(id, kind_name, step_table, restart)                                     	static struct xn_op *make_##id(struct xn_core *core, const struct xn_value *args);         	static const struct xn_op_kind id = {                                                      		.name = kind_name,                                                                 		.version = 1,                                                                      		.steps = step_table,                                                               		.on_restart = restart,                                                             		.make = make_##id,                                                                 		.free = xn_storage_op_free,                                                        	};                                                                                         	static struct xn_op *make_##id(struct xn_core *core, const struct xn_value *args)          	{                                                                                          		return xn_storage_op_make(core, &id, args);                                        	}
+#define XN_STORAGE_OP_KIND(id, kind_name, step_table, restart)                                     \
+	static struct xn_op *make_##id(struct xn_core *core, const struct xn_value *args);         \
+	static const struct xn_op_kind id = {                                                      \
+		.name = kind_name,                                                                 \
+		.version = 1,                                                                      \
+		.steps = step_table,                                                               \
+		.on_restart = restart,                                                             \
+		.make = make_##id,                                                                 \
+		.free = xn_storage_op_free,                                                        \
+	};                                                                                         \
+	static struct xn_op *make_##id(struct xn_core *core, const struct xn_value *args)          \
+	{                                                                                          \
+		return xn_storage_op_make(core, &id, args);                                        \
+	}
 
 /*
- * A step's callback may come when the step has timed out or its operation is gone. What is passed as
- * `arg` is this; taking it tells whether somebody still waits. One a time and operation: a newer
+ * A step's callback may come when the step has timed out or its operation is gone. What is passed
+ * as `arg` is this; taking it tells whether somebody still waits. One a time and operation: a newer
  * one makes the older come too late.
  */
 struct xn_storage_wait *xn_storage_wait_new(struct xn_storage_op *o);
-struct xn_storage_op *xn_storage_wait_take(struct xn_storage_wait *wait); /* frees it; NULL: nobody */
+struct xn_storage_op *
+xn_storage_wait_take(struct xn_storage_wait *wait); /* frees it; NULL: nobody */
 struct xn_storage_op *xn_storage_wait_op(const struct xn_storage_wait *wait); /* only looks */
 struct xn_storage *xn_storage_wait_storage(const struct xn_storage_wait *wait);
 void xn_storage_waits_abandon(struct xn_storage *st);

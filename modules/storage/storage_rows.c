@@ -1,5 +1,5 @@
-/* Rows that the module makes by itself: SM records, and at the first start an SR for disks and one for
- * CD images. */
+/* Rows that the module makes by itself: SM records, and at the first start an SR for disks and one
+ * for CD images. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,7 +74,8 @@ static int make_folder(struct xn_storage *st, const char *location)
 	char *path = xn_asprintf("%s/%s", st->state_dir, location);
 	int rc = 0;
 
-	for (char *slash = strchr(path + strlen(st->state_dir) + 1, '/');; slash = strchr(slash + 1, '/')) {
+	for (char *slash = strchr(path + strlen(st->state_dir) + 1, '/');;
+	     slash = strchr(slash + 1, '/')) {
 		if (slash)
 			*slash = '\0';
 		if (mkdir(path, 0700) < 0 && errno != EEXIST)

@@ -1,6 +1,7 @@
 /*
- * What may be done with a VDI and with an SR, and why not: for each operation a list of checks in the
- * order in which clients expect the errors. allowed_operations and refusals come from the same lists.
+ * What may be done with a VDI and with an SR, and why not: for each operation a list of checks in
+ * the order in which clients expect the errors. allowed_operations and refusals come from the same
+ * lists.
  */
 #include <string.h>
 
@@ -35,8 +36,9 @@ static int has_feature(const struct asked *a)
 {
 	const struct xn_sr_ops *ops =
 		a->sr ? xn_sr_type_find(xn_row_string(a->sr, XN_SR_type)) : NULL;
-	bool tools = a->sr && xn_row_bool(a->sr, XN_SR_is_tools_sr) &&
-		     (strcmp(a->feature, "VDI_CREATE") == 0 || strcmp(a->feature, "VDI_DELETE") == 0);
+	bool tools =
+		a->sr && xn_row_bool(a->sr, XN_SR_is_tools_sr) &&
+		(strcmp(a->feature, "VDI_CREATE") == 0 || strcmp(a->feature, "VDI_DELETE") == 0);
 
 	if (!tools && xn_sr_has_feature(ops, a->feature))
 		return 0;
@@ -122,8 +124,8 @@ static size_t n_vbds(const struct asked *a)
 
 static bool is_active(const struct xn_row *vbd)
 {
-	return vbd && (xn_row_bool(vbd, XN_VBD_currently_attached) ||
-		       xn_row_bool(vbd, XN_VBD_reserved));
+	return vbd &&
+	       (xn_row_bool(vbd, XN_VBD_currently_attached) || xn_row_bool(vbd, XN_VBD_reserved));
 }
 
 static int refuse_in_use(const struct asked *a)
@@ -181,11 +183,16 @@ static int vbds_idle(const struct asked *a)
 static const struct {
 	const char *type, *label;
 } type_labels[] = {
-	{"system", "System"},	    {"user", "User"},
-	{"ephemeral", "Ephemeral"}, {"suspend", "Suspend"},
-	{"crashdump", "Crashdump"}, {"ha_statefile", "HA statefile"},
-	{"metadata", "Metadata"},   {"redo_log", "Redo log"},
-	{"rrd", "rrd"},		    {"pvs_cache", "PVS cache"},
+	{"system", "System"},
+	{"user", "User"},
+	{"ephemeral", "Ephemeral"},
+	{"suspend", "Suspend"},
+	{"crashdump", "Crashdump"},
+	{"ha_statefile", "HA statefile"},
+	{"metadata", "Metadata"},
+	{"redo_log", "Redo log"},
+	{"rrd", "rrd"},
+	{"pvs_cache", "PVS cache"},
 	{"cbt_metadata", "CBT metadata"},
 };
 
@@ -334,34 +341,45 @@ static const struct rule {
 	{"blocked", NULL, {idle, vbds_idle}},
 	{"clone", "VDI_CLONE", {idle, vbds_idle, has_feature, has_data}},
 	{"copy", NULL, {idle, not_written, vbds_idle, has_data, persists, not_of_ha}},
-	{"data_destroy", "VDI_CONFIG_CBT",
-	 {idle, has_feature, a_snapshot, with_cbt, not_physical, not_of_the_tools, without_statistics,
-	  not_wanted_by_ha}},
-	{"destroy", "VDI_DELETE",
+	{"data_destroy",
+	 "VDI_CONFIG_CBT",
+	 {idle, has_feature, a_snapshot, with_cbt, not_physical, not_of_the_tools,
+	  without_statistics, not_wanted_by_ha}},
+	{"destroy",
+	 "VDI_DELETE",
 	 {idle_or_mirrored, unused, vbds_idle, has_feature, not_physical, not_of_the_tools,
 	  without_statistics, not_wanted_by_ha}},
-	{"disable_cbt", "VDI_CONFIG_CBT",
+	{"disable_cbt",
+	 "VDI_CONFIG_CBT",
 	 {idle, vbds_idle, has_feature, has_data, not_a_snapshot, is_a_disk_type, persists}},
-	{"enable_cbt", "VDI_CONFIG_CBT",
+	{"enable_cbt",
+	 "VDI_CONFIG_CBT",
 	 {idle, vbds_idle, has_feature, has_data, not_a_snapshot, is_a_disk_type, persists}},
 	{"force_unlock", NULL, {idle, unused, vbds_idle}},
 	{"forget", NULL, {idle, unused, vbds_idle, not_needed_by_ha, without_statistics}},
 	{"generate_config", "VDI_GENERATE_CONFIG", {idle, unused, vbds_idle, has_feature}},
-	{"list_changed_blocks", "VDI_CONFIG_CBT",
+	{"list_changed_blocks",
+	 "VDI_CONFIG_CBT",
 	 {idle, unused_but_by_snapshots, vbds_idle, has_feature}},
 	{"mirror", "VDI_MIRROR", {idle, vbds_idle, has_feature, has_data, without_cbt}},
-	{"resize", "VDI_RESIZE",
+	{"resize",
+	 "VDI_RESIZE",
 	 {idle, sr_is_attached, unused, vbds_idle, has_feature, has_data, not_needed_by_ha}},
-	{"resize_online", "VDI_RESIZE_ONLINE",
+	{"resize_online",
+	 "VDI_RESIZE_ONLINE",
 	 {idle, vbds_idle, has_feature, has_data, not_needed_by_ha}},
-	{"revert_from", "VDI_CLONE",
+	{"revert_from",
+	 "VDI_CLONE",
 	 {idle, unused, vbds_idle, has_feature, has_data, not_physical, not_of_the_tools,
 	  without_statistics, not_wanted_by_ha}},
-	{"revert_to", "VDI_CLONE",
+	{"revert_to",
+	 "VDI_CLONE",
 	 {idle, vbds_idle, has_feature, has_data, a_snapshot_to_revert_to}},
-	{"set_on_boot", "VDI_RESET_ON_BOOT",
+	{"set_on_boot",
+	 "VDI_RESET_ON_BOOT",
 	 {idle, unused, vbds_idle, has_feature, has_data, without_cbt}},
-	{"snapshot", "VDI_SNAPSHOT",
+	{"snapshot",
+	 "VDI_SNAPSHOT",
 	 {idle, vbds_idle, has_feature, has_data, not_sharable, persists, not_being_copied}},
 	{"update", "VDI_UPDATE", {idle, unused, vbds_idle, has_feature}},
 };
@@ -395,9 +413,9 @@ static int refuse_on_vdi(struct xn_db *db, struct xn_row *row, const char *opera
 	return run_checks(&a, vdi_rules, XN_ARRAY_SIZE(vdi_rules));
 }
 
-static const char *const vdi_advertised[] = {"clone",  "copy",	  "resize", "resize_online",
-					     "snapshot", "destroy", "forget", "update",
-					     "generate_config", NULL};
+static const char *const vdi_advertised[] = {
+	"clone",   "copy",   "resize", "resize_online",   "snapshot",
+	"destroy", "forget", "update", "generate_config", NULL};
 
 /* ---- SR ---- */
 
@@ -519,12 +537,28 @@ static int refuse_on_sr(struct xn_db *db, struct xn_row *row, const char *operat
 }
 
 static const char *const sr_advertised[] = {
-	"scan",		  "destroy",	     "forget",		 "plug",
-	"unplug",	  "update",	     "vdi_create",	 "vdi_introduce",
-	"vdi_destroy",	  "vdi_resize",	     "vdi_clone",	 "vdi_snapshot",
-	"vdi_mirror",	  "vdi_enable_cbt",  "vdi_disable_cbt",	 "vdi_data_destroy",
-	"vdi_list_changed_blocks", "vdi_set_on_boot", "vdi_revert", "pbd_create",
-	"pbd_destroy",	  NULL,
+	"scan",
+	"destroy",
+	"forget",
+	"plug",
+	"unplug",
+	"update",
+	"vdi_create",
+	"vdi_introduce",
+	"vdi_destroy",
+	"vdi_resize",
+	"vdi_clone",
+	"vdi_snapshot",
+	"vdi_mirror",
+	"vdi_enable_cbt",
+	"vdi_disable_cbt",
+	"vdi_data_destroy",
+	"vdi_list_changed_blocks",
+	"vdi_set_on_boot",
+	"vdi_revert",
+	"pbd_create",
+	"pbd_destroy",
+	NULL,
 };
 
 /* ---- both ---- */

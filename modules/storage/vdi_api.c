@@ -238,7 +238,6 @@ static int check_copy(struct xn_call *call, struct xn_error *err)
 
 /* Over an existing disk. What differs from base_vdi only would do; all of it is right too. */
 
-
 static void end_with_errno(struct xn_storage_op *o, const struct xn_sr_request *rq, int rc,
 			   const char *vdi)
 {
@@ -259,7 +258,8 @@ static void note_sizes(struct xn_storage_op *o, const char *vdi, const struct xn
 	xn_db_set_int(o->st->db, row, XN_VDI_virtual_size, rq->info.virtual_size);
 	xn_db_set_int(o->st->db, row, XN_VDI_physical_utilisation, rq->info.physical_size);
 	xn_db_set_bool(o->st->db, row, XN_VDI_missing, false);
-	xn_sr_note(o->st, xn_row_string(row, XN_VDI_SR), &rq->space, rq->info.virtual_size - before);
+	xn_sr_note(o->st, xn_row_string(row, XN_VDI_SR), &rq->space,
+		   rq->info.virtual_size - before);
 }
 
 /* The usual end of a request about the VDI that argument `vdi` names. */
@@ -284,12 +284,13 @@ static struct xn_sr_request *request_for(struct xn_storage_op *o, const char *vd
 {
 	struct xn_error err = {0};
 	struct xn_row *row = xn_db_need(o->st->db, XN_CLASS_VDI, vdi, &err);
-	struct xn_row *sr = row ? xn_db_need(o->st->db, XN_CLASS_SR, xn_row_string(row, XN_VDI_SR),
-					     &err)
-				: NULL;
+	struct xn_row *sr =
+		row ? xn_db_need(o->st->db, XN_CLASS_SR, xn_row_string(row, XN_VDI_SR), &err)
+		    : NULL;
 
 	if (sr && xn_sr_bind(o->st, sr, binding, &err) == 0)
-		return xn_sr_request_new(o->st, binding->folder, xn_row_string(row, XN_VDI_location));
+		return xn_sr_request_new(o->st, binding->folder,
+					 xn_row_string(row, XN_VDI_location));
 	xn_op_fail(&o->op, &err);
 	return NULL;
 }
@@ -342,7 +343,8 @@ static struct xn_value *vdi_of_op(struct xn_op *op)
 /* Nobody else may change the target meanwhile. */
 static void also_take_target(struct xn_op *op, struct xn_run *run)
 {
-	xn_run_also_take(run, XN_CLASS_VDI, xn_storage_op_arg(xn_storage_op_of(op), "vdi"), "update");
+	xn_run_also_take(run, XN_CLASS_VDI, xn_storage_op_arg(xn_storage_op_of(op), "vdi"),
+			 "update");
 }
 
 static struct xn_op *vdi_op(struct xn_storage *st, const struct xn_op_kind *kind, const char *vdi,
@@ -400,8 +402,8 @@ static void forget_disk(struct xn_op *op)
 	struct xn_row *row = xn_db_get(o->st->db, XN_CLASS_VDI, xn_storage_op_arg(o, "vdi"));
 
 	if (row) {
-		XN_CLEANUP(xn_value_unref_p) struct xn_value *sr =
-			xn_value_ref(xn_row_get(row, XN_VDI_SR));
+		XN_CLEANUP(xn_value_unref_p)
+		struct xn_value *sr = xn_value_ref(xn_row_get(row, XN_VDI_SR));
 		int64_t size = xn_row_int(row, XN_VDI_virtual_size);
 
 		xn_vdi_delete_rows(o->st, row);
@@ -418,16 +420,16 @@ XN_STORAGE_OP_KIND(forget_kind, "VDI.forget", forget_steps, XN_RESTART_RESUME)
 
 static void destroy(struct xn_call *call)
 {
-	xn_operation_run(call,
-			 vdi_op(state_of(call), &destroy_kind, xn_call_string(call, 0), xn_map_new()),
-			 NULL);
+	xn_operation_run(
+		call, vdi_op(state_of(call), &destroy_kind, xn_call_string(call, 0), xn_map_new()),
+		NULL);
 }
 
 static void forget(struct xn_call *call)
 {
-	xn_operation_run(call,
-			 vdi_op(state_of(call), &forget_kind, xn_call_string(call, 0), xn_map_new()),
-			 NULL);
+	xn_operation_run(
+		call, vdi_op(state_of(call), &forget_kind, xn_call_string(call, 0), xn_map_new()),
+		NULL);
 }
 
 /* ---- VDI.resize, update ---- */
@@ -495,24 +497,40 @@ XN_STORAGE_OP_KIND(update_kind, "VDI.update", update_steps, XN_RESTART_UNDO)
 
 static void update(struct xn_call *call)
 {
-	xn_operation_run(call,
-			 vdi_op(state_of(call), &update_kind, xn_call_string(call, 0), xn_map_new()),
-			 NULL);
+	xn_operation_run(
+		call, vdi_op(state_of(call), &update_kind, xn_call_string(call, 0), xn_map_new()),
+		NULL);
 }
 
 /* ---- VDI.introduce: a row for an image that is there ---- */
 
-enum introduce_args { I_UUID, I_NAME, I_DESCRIPTION, I_SR, I_TYPE, I_SHARABLE, I_READ_ONLY,
-	I_OTHER_CONFIG, I_LOCATION, I_XENSTORE_DATA, I_SM_CONFIG, I_MANAGED, I_SIZE,
-	I_UTILISATION, I_POOL, I_IS_SNAPSHOT, I_SNAPSHOT_TIME, I_SNAPSHOT_OF };
+enum introduce_args {
+	I_UUID,
+	I_NAME,
+	I_DESCRIPTION,
+	I_SR,
+	I_TYPE,
+	I_SHARABLE,
+	I_READ_ONLY,
+	I_OTHER_CONFIG,
+	I_LOCATION,
+	I_XENSTORE_DATA,
+	I_SM_CONFIG,
+	I_MANAGED,
+	I_SIZE,
+	I_UTILISATION,
+	I_POOL,
+	I_IS_SNAPSHOT,
+	I_SNAPSHOT_TIME,
+	I_SNAPSHOT_OF
+};
 
 static int check_introduce(struct xn_call *call, struct xn_error *err)
 {
 	struct xn_storage *st = state_of(call);
 	const char *uuid = xn_call_string(call, I_UUID);
 	const char *location = xn_call_string(call, I_LOCATION);
-	const struct xn_row *sr =
-		xn_db_need(st->db, XN_CLASS_SR, xn_call_string(call, I_SR), err);
+	const struct xn_row *sr = xn_db_need(st->db, XN_CLASS_SR, xn_call_string(call, I_SR), err);
 	const struct xn_sr_ops *ops = sr ? xn_sr_type_find(xn_row_string(sr, XN_SR_type)) : NULL;
 
 	if (!sr)
@@ -587,8 +605,9 @@ static void on_introduced(struct xn_sr_request *rq, int rc)
 	}
 	xn_map_put(&o->record, "virtual_size", xn_int(rq->info.virtual_size));
 	xn_map_put(&o->record, "physical_utilisation", xn_int(rq->info.physical_size));
-	xn_operation_refresh(o->st->operations, xn_db_create(o->st->db, XN_CLASS_VDI,
-							     xn_storage_op_arg(o, "ref"), o->record));
+	xn_operation_refresh(
+		o->st->operations,
+		xn_db_create(o->st->db, XN_CLASS_VDI, xn_storage_op_arg(o, "ref"), o->record));
 	xn_sr_note(o->st, sr, &rq->space, rq->info.virtual_size);
 	xn_op_done(&o->op, 0);
 }
@@ -621,17 +640,18 @@ static void introduce(struct xn_call *call)
 {
 	const struct xn_run_spec spec = {.result = ref_of_op};
 
-	xn_operation_run_spec(call,
-			      new_disk_op(state_of(call), &introduce_kind, xn_map_new(),
-					  introduced_record(call)),
-			      &spec);
+	xn_operation_run_spec(
+		call,
+		new_disk_op(state_of(call), &introduce_kind, xn_map_new(), introduced_record(call)),
+		&spec);
 }
 
 /* ---- setters ---- */
 
 static void set_field(struct xn_call *call)
 {
-	int field = xn_field_find(&xn_classes[XN_CLASS_VDI], call->method->message + strlen("set_"));
+	int field =
+		xn_field_find(&xn_classes[XN_CLASS_VDI], call->method->message + strlen("set_"));
 
 	xn_db_set(state_of(call)->db, self_row(call), field, xn_value_ref(call->args[1]));
 	xn_operation_refresh(state_of(call)->operations, self_row(call));
@@ -675,7 +695,8 @@ static int check_set_read_only(struct xn_call *call, struct xn_error *err)
 static int check_unsupported(struct xn_call *call, struct xn_error *err)
 {
 	const struct xn_method *method = call->method;
-	const char *ref = xn_call_string(call, method->lock_param < 0 ? 0 : (unsigned)method->lock_param);
+	const char *ref =
+		xn_call_string(call, method->lock_param < 0 ? 0 : (unsigned)method->lock_param);
 	const char *operation = method->operation ? method->operation : "mirror";
 
 	if (!xn_db_need(state_of(call)->db, XN_CLASS_VDI, ref, err) ||
@@ -731,6 +752,7 @@ const struct xn_method_impl xn_vdi_methods[] = {
 };
 
 const struct xn_op_kind *const xn_vdi_op_kinds[] = {
-	&create_kind, &clone_kind,  &snapshot_kind, &copy_kind,	     &overwrite_kind,
-	&destroy_kind, &forget_kind, &resize_kind,   &update_kind, &introduce_kind, NULL,
+	&create_kind,    &clone_kind,     &snapshot_kind, &copy_kind,
+	&overwrite_kind, &destroy_kind,   &forget_kind,   &resize_kind,
+	&update_kind,    &introduce_kind, NULL,
 };

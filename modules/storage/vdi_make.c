@@ -3,8 +3,8 @@
  *
  *	image under its provisional name -> row -> row survives power loss -> image gets its name
  *
- * A crash before the row leaves a file that is removed at the next start; one behind it, a disk whose
- * image is renamed by whoever touches it next (image.h). Failures undo what was done.
+ * A crash before the row leaves a file that is removed at the next start; one behind it, a disk
+ *whose image is renamed by whoever touches it next (image.h). Failures undo what was done.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,17 +43,16 @@ int64_t xn_vdi_round_size(int64_t size)
 
 bool xn_sr_is_making(const struct xn_storage *st, const char *sr)
 {
-	xn_list_each(node, &st->makes)
-		if (strcmp(xn_list_entry(node, struct xn_vdi_make, link)->sr, sr) == 0)
-			return true;
+	xn_list_each(node, &st->makes) if (strcmp(xn_list_entry(node, struct xn_vdi_make, link)->sr,
+						  sr) == 0) return true;
 	return false;
 }
 
 bool xn_vdi_is_being_made(const struct xn_storage *st, const char *uuid)
 {
-	xn_list_each(node, &st->makes)
-		if (strcmp(xn_list_entry(node, struct xn_vdi_make, link)->uuid, uuid) == 0)
-			return true;
+	xn_list_each(node,
+		     &st->makes) if (strcmp(xn_list_entry(node, struct xn_vdi_make, link)->uuid,
+					    uuid) == 0) return true;
 	return false;
 }
 
@@ -101,7 +100,8 @@ static void on_tick(struct xn_timer *timer)
 		return;
 	total = atomic_load(&m->request->progress.total);
 	if (total > 0)
-		m->progress((double)atomic_load(&m->request->progress.done) / (double)total, m->arg);
+		m->progress((double)atomic_load(&m->request->progress.done) / (double)total,
+			    m->arg);
 	xn_timer_arm(m->st->core->loop, &m->tick, PROGRESS_US, on_tick);
 }
 
@@ -164,7 +164,8 @@ static void on_durable(struct xn_db_wait *wait, int rc)
 	struct xn_sr_request *rq;
 
 	if (rc < 0) {
-		/* The row cannot be taken back either; what the disk says decides at the next start. */
+		/* The row cannot be taken back either; what the disk says decides at the next
+		 * start. */
 		xn_error_from_errno(&m->error, rc, "the database refuses changes");
 		finish(m);
 		return;
@@ -208,8 +209,8 @@ static void undo(struct xn_vdi_make *m)
 
 /* What a copy has from its source. */
 static const int copied_fields[] = {
-	XN_VDI_name_label,   XN_VDI_name_description, XN_VDI_type,	    XN_VDI_other_config,
-	XN_VDI_xenstore_data, XN_VDI_on_boot,	      XN_VDI_allow_caching, XN_VDI_tags,
+	XN_VDI_name_label,    XN_VDI_name_description, XN_VDI_type,          XN_VDI_other_config,
+	XN_VDI_xenstore_data, XN_VDI_on_boot,          XN_VDI_allow_caching, XN_VDI_tags,
 	XN_VDI_sm_config,
 };
 
@@ -263,7 +264,8 @@ static int64_t size_of_plan(const struct xn_vdi_plan *plan, const struct xn_row 
 
 	int64_t wanted = plan->record ? xn_map_get_int(plan->record, "virtual_size", 0) : 0;
 
-	return wanted > size ? wanted : size; /* a copy may be larger than its source, never shorter */
+	return wanted > size ? wanted
+			     : size; /* a copy may be larger than its source, never shorter */
 }
 
 /* The path of the image to copy, through the SR that holds it. */
@@ -393,7 +395,8 @@ void xn_storage_create_vdi(struct xn_storage *st, const struct xn_value *record,
 
 void xn_vdi_make_abandon(struct xn_storage *st)
 {
-	xn_list_each_safe(node, &st->makes) {
+	xn_list_each_safe(node, &st->makes)
+	{
 		struct xn_vdi_make *m = xn_list_entry(node, struct xn_vdi_make, link);
 
 		xn_db_wait_cancel(&m->durable);

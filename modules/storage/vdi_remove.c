@@ -48,8 +48,8 @@ static void forget_suspend_image(struct xn_db *db, const char *vdi)
 
 void xn_vdi_delete_rows(struct xn_storage *st, struct xn_row *vdi)
 {
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *vbds =
-		xn_value_ref(xn_row_get(vdi, XN_VDI_VBDs));
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *vbds = xn_value_ref(xn_row_get(vdi, XN_VDI_VBDs));
 
 	for (size_t i = 0; i < xn_set_len(vbds); i++) {
 		struct xn_row *vbd =
@@ -66,9 +66,8 @@ void xn_vdi_delete_rows(struct xn_storage *st, struct xn_row *vdi)
 
 bool xn_vdi_is_being_removed(const struct xn_storage *st, const char *vdi)
 {
-	xn_list_each(node, &st->removals)
-		if (strcmp(xn_list_entry(node, struct removal, link)->vdi, vdi) == 0)
-			return true;
+	xn_list_each(node, &st->removals) if (strcmp(xn_list_entry(node, struct removal, link)->vdi,
+						     vdi) == 0) return true;
 	return false;
 }
 
@@ -135,7 +134,8 @@ static void on_retired(struct xn_sr_request *rq, int rc)
 	}
 	if (writable < 0) {
 		xn_error_from_errno(&r->error, writable, "the database refuses changes");
-		xn_sr_request_submit(r->st, xn_sr_request_new(r->st, r->binding.folder, r->location),
+		xn_sr_request_submit(r->st,
+				     xn_sr_request_new(r->st, r->binding.folder, r->location),
 				     r->binding.ops->settle, on_brought_back, r);
 		return;
 	}
@@ -167,7 +167,8 @@ static int begin(struct removal *r, const char *vdi)
 	return 1;
 }
 
-void xn_storage_destroy_vdi(struct xn_storage *st, const char *vdi, xn_storage_done *done, void *arg)
+void xn_storage_destroy_vdi(struct xn_storage *st, const char *vdi, xn_storage_done *done,
+			    void *arg)
 {
 	struct removal *r = xn_calloc(1, sizeof(*r));
 
@@ -181,7 +182,8 @@ void xn_storage_destroy_vdi(struct xn_storage *st, const char *vdi, xn_storage_d
 
 void xn_vdi_remove_abandon(struct xn_storage *st)
 {
-	xn_list_each_safe(node, &st->removals) {
+	xn_list_each_safe(node, &st->removals)
+	{
 		struct removal *r = xn_list_entry(node, struct removal, link);
 
 		xn_db_wait_cancel(&r->durable);

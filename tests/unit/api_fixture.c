@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static const struct xn_module *const modules[] = {
+static const struct xn_module *const usual_modules[] = {
 	&xn_db_module,
 	&xn_auth_module,
 	&xn_task_module,
@@ -36,7 +36,7 @@ static void start(struct api *api, uint64_t seed)
 		xn_loop_turn(loop, api->wall_us - xn_wall_us(loop));
 	xn_core_init(&api->core, loop, xn_log_new(XN_LOG_ERROR, false, 2), config);
 	api->core.store = xn_store_sim_new(&api->core, api->disk);
-	if (!xn_modules_start(&api->core, modules, &err))
+	if (!xn_modules_start(&api->core, api->modules, &err))
 		fail_msg("%s %s", err.code, err.n_params ? err.params[0] : "");
 	api->db = xn_db_of(&api->core);
 }
@@ -58,9 +58,15 @@ static void stop(struct api *api)
 
 int api_setup(void **state)
 {
+	return api_setup_with(state, usual_modules);
+}
+
+int api_setup_with(void **state, const struct xn_module *const *modules)
+{
 	struct api *api = calloc(1, sizeof(*api));
 	FILE *file;
 
+	api->modules = modules;
 	api->disk = xn_sim_disk_new(1);
 	strcpy(api->dir, "/tmp/xn-test-api-XXXXXX");
 	if (!mkdtemp(api->dir))

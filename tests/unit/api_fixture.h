@@ -19,6 +19,7 @@ struct api {
 	struct xn_caller root; /* who calls, unless the test says otherwise */
 	char secret[48];
 	uint64_t starts;
+	const struct xn_module *const *modules;
 	void (*on_start)(struct api *api); /* once the modules run, before they are told so */
 	int64_t wall_us;                   /* when it was last stopped */
 };
@@ -26,6 +27,8 @@ struct api {
 /* For cmocka. */
 int api_setup(void **state);
 int api_teardown(void **state);
+/* With other modules than those above; @modules ends with NULL. */
+int api_setup_with(void **state, const struct xn_module *const *modules);
 /* Stops all modules and starts them again on the same state. Time goes on. */
 void api_restart(struct api *api);
 /* The same after SIGKILL or a power loss. */
