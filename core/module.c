@@ -178,11 +178,20 @@ struct xn_modules *xn_modules_start(struct xn_core *core, const struct xn_module
 	return modules;
 }
 
+/* So that modules can be started again on the same core. */
+static void renew_workers(struct xn_core *core)
+{
+	xn_pool_free(core->workers);
+	core->workers = xn_pool_new(core->loop, "worker", WORKERS);
+}
+
 void xn_modules_stop(struct xn_modules *modules)
 {
 	if (!modules)
 		return;
-	xn_engine_drop(modules->core); /* operations use what the modules are about to free */
+	/* Operations and jobs use what the modules are about to free. */
+	xn_engine_drop(modules->core);
+	xn_pool_stop(modules->core->workers);
 	while (modules->n_begun) {
 		const struct entry *entry = &modules->entries[--modules->n_begun];
 
@@ -190,6 +199,7 @@ void xn_modules_stop(struct xn_modules *modules)
 		if (entry->module->stop)
 			entry->module->stop(entry->state);
 	}
+	renew_workers(modules->core);
 	modules->core->modules = NULL;
 	free(modules->entries);
 	free(modules);

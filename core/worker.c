@@ -160,8 +160,7 @@ static void stop_threads(struct xn_pool *pool)
 		pthread_join(pool->threads[i], NULL);
 	while ((link = xn_list_pop(&pool->finished)))
 		xn_list_push(&pool->landed, link);
-	xn_io_free(pool->io);
-	close(pool->event_fd);
+	pool->n_threads = 0;
 }
 
 /* ---- virtual loop ---- */
@@ -224,7 +223,6 @@ static void stop_virtual(struct xn_pool *pool)
 		if (pool->slots[i].work)
 			end_virtual(&pool->slots[i]);
 	}
-	free(pool->slots);
 }
 
 /* ---- both ---- */
@@ -254,12 +252,10 @@ struct xn_pool *xn_pool_new(struct xn_loop *loop, const char *name, unsigned wid
 	return pool;
 }
 
-void xn_pool_free(struct xn_pool *pool)
+void xn_pool_stop(struct xn_pool *pool)
 {
 	struct xn_list *link;
 
-	if (!pool)
-		return;
 	if (pool->slots)
 		stop_virtual(pool);
 	else
@@ -273,8 +269,22 @@ void xn_pool_free(struct xn_pool *pool)
 	while ((link = xn_list_pop(&pool->todo))) {
 		struct xn_work *work = xn_list_entry(link, struct xn_work, link);
 
+		work->queued = false;
 		work->done(work, -ECANCELED);
 	}
+	pool->n_queued = 0;
+}
+
+void xn_pool_free(struct xn_pool *pool)
+{
+	if (!pool)
+		return;
+	xn_pool_stop(pool);
+	if (!pool->slots) {
+		xn_io_free(pool->io);
+		close(pool->event_fd);
+	}
+	free(pool->slots);
 	pthread_cond_destroy(&pool->more);
 	pthread_mutex_destroy(&pool->mutex);
 	free(pool);
@@ -283,7 +293,7 @@ void xn_pool_free(struct xn_pool *pool)
 void xn_pool_submit(struct xn_pool *pool, struct xn_work *work)
 {
 	work->queued = true;
-	if (pool->ending) /* from a done() that the end itself calls: dropped like the others */
+	if (pool->ending) /* dropped like the others */
 		xn_list_push(&pool->todo, &work->link);
 	else if (pool->slots)
 		submit_virtual(pool, work);

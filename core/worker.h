@@ -19,8 +19,10 @@ struct xn_work {
 };
 
 struct xn_pool *xn_pool_new(struct xn_loop *loop, const char *name, unsigned width);
-/* Waits for running jobs; queued ones are dropped with done(-ECANCELED). */
-void xn_pool_free(struct xn_pool *pool);
+/* Waits for running jobs and calls their done(); queued ones are dropped with done(-ECANCELED). What
+ * is submitted later waits for xn_pool_free(), to be dropped too. */
+void xn_pool_stop(struct xn_pool *pool);
+void xn_pool_free(struct xn_pool *pool); /* stops it first; NULL is fine */
 void xn_pool_submit(struct xn_pool *pool, struct xn_work *work);
 /* True when the job was still queued: it is removed and done() is not called. */
 bool xn_pool_withdraw(struct xn_pool *pool, struct xn_work *work);

@@ -155,6 +155,33 @@ static void freeing_the_pool_finishes_what_runs_and_cancels_what_waits(void **st
 		assert_int_equal(finished, 2);
 }
 
+static void on_done_again(struct xn_work *work, int rc)
+{
+	struct job *job = xn_container_of(work, struct job, work);
+
+	on_done(work, rc);
+	if (job->position == 1)
+		xn_pool_submit(job->f->pool, work);
+}
+
+static void what_is_submitted_to_a_stopped_pool_is_dropped(void **state)
+{
+	struct fixture *f = *state;
+	struct job again = {{{0}}}, late = {{{0}}};
+
+	submit(f, &again, 1);
+	again.work.done = on_done_again;
+	xn_pool_stop(f->pool);
+	assert_int_equal(again.position, 2);
+	assert_int_equal(again.rc, -ECANCELED);
+	submit(f, &late, 1);
+	assert_int_equal(late.rc, 1);
+	xn_pool_free(f->pool);
+	f->pool = NULL;
+	assert_int_equal(late.rc, -ECANCELED);
+	assert_int_equal(late.output, 0);
+}
+
 static void the_seed_decides_the_order_of_completions(void **state)
 {
 	enum { N = 8, SEEDS = 20 };
@@ -190,6 +217,8 @@ int main(void)
 		VIRTUAL(no_more_than_width_run_at_once_and_a_queued_job_can_be_withdrawn),
 		REAL(freeing_the_pool_finishes_what_runs_and_cancels_what_waits),
 		VIRTUAL(freeing_the_pool_finishes_what_runs_and_cancels_what_waits),
+		REAL(what_is_submitted_to_a_stopped_pool_is_dropped),
+		VIRTUAL(what_is_submitted_to_a_stopped_pool_is_dropped),
 		cmocka_unit_test(the_seed_decides_the_order_of_completions),
 	};
 
