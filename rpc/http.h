@@ -1,11 +1,12 @@
 /*
  * HTTP/1.1 server on plain loop descriptors: listeners (TCP, Unix socket; TLS later behind the same
- * transport struct), connections, keep-alive, routing by method and longest path prefix. Four kinds of
- * handler: whole body in and one reply out; stream out; stream in (200 before the body); taken-over socket.
+ * transport struct), connections, keep-alive, routing by method and longest path prefix. Four kinds
+ * of handler: whole body in and one reply out; stream out; stream in (200 before the body);
+ * taken-over socket.
  *
  * Who may touch a connection: between run() and the answer (xn_http_reply, xn_http_stream_end,
- * xn_http_take_over, or the on_close callback, whichever comes first) it is the handler's; afterwards
- * it must not be touched.
+ * xn_http_take_over, or the on_close callback, whichever comes first) it is the handler's;
+ * afterwards it must not be touched.
  */
 #ifndef XN_HTTP_H
 #define XN_HTTP_H
@@ -45,9 +46,9 @@ struct xn_http_route {
 	bool prefix;
 	enum xn_http_kind kind;
 	size_t max_body; /* 413 beyond; 0: none allowed. Stream in: no limit */
-	/* Called when the whole request (REPLY; TAKE_OVER with max_body) or its head (else) is there.
-	 * It answers now or later through conn, in one of the ways below; pipelined requests wait
-	 * meanwhile. */
+	/* Called when the whole request (REPLY; TAKE_OVER with max_body) or its head (else) is
+	 * there. It answers now or later through conn, in one of the ways below; pipelined requests
+	 * wait meanwhile. */
 	void (*run)(const struct xn_http_request *req, void *arg);
 };
 /* @route stays the caller's and must outlive the server. */
@@ -64,22 +65,23 @@ struct xn_http_piece { const void *data; size_t len; };
 enum { XN_HTTP_MAX_PIECES = 3 };
 void xn_http_reply_pieces(struct xn_http_conn *conn, int status, const char *content_type,
 			  const char *headers, const struct xn_http_piece *pieces, unsigned n);
-/* A reply that takes long: headers and white space now, so that the client does not hang up; the body
- * follows with xn_http_reply (its status and headers are then ignored, chunked on HTTP/1.1). Called
- * again it sends one more space: clients count the seconds since the last byte. */
+/* A reply that takes long: headers and white space now, so that the client does not hang up; the
+ * body follows with xn_http_reply (its status and headers are then ignored, chunked on HTTP/1.1).
+ * Called again it sends one more space: clients count the seconds since the last byte. */
 void xn_http_keep_waiting(struct xn_http_conn *conn, const char *content_type, const char *headers);
 
 /* Told once when the connection ends before the reply was given; then conn is gone. */
 void xn_http_on_close(struct xn_http_conn *conn, void (*closed)(void *arg), void *arg);
 
-/* The peer showed a valid session: its connection no longer counts against the caps on strangers. */
+/* The peer showed a valid session: its connection leaves the caps on strangers. */
 void xn_http_set_authenticated(struct xn_http_conn *conn);
 
 /* ---- streams (XN_HTTP_STREAM_OUT, XN_HTTP_STREAM_IN), with back-pressure ---- */
-/* @length: -1 unknown: chunked on HTTP/1.1, to EOF on 1.0. want() is called, from the loop, each time
- * that output may be added; NULL for none. */
-void xn_http_stream_begin(struct xn_http_conn *conn, int status, const char *headers, int64_t length,
-			  void (*want)(struct xn_http_conn *conn, void *arg), void *arg);
+/* @length: -1 unknown: chunked on HTTP/1.1, to EOF on 1.0. want() is called, from the loop, each
+ * time that output may be added; NULL for none. */
+void xn_http_stream_begin(struct xn_http_conn *conn, int status, const char *headers,
+			  int64_t length, void (*want)(struct xn_http_conn *conn, void *arg),
+			  void *arg);
 /* All of @data is taken; a source that keeps to want() has at most one piece waiting here. */
 void xn_http_stream_write(struct xn_http_conn *conn, const void *data, size_t len);
 void xn_http_stream_end(struct xn_http_conn *conn, bool ok); /* !ok: cuts the connection */
@@ -114,9 +116,9 @@ int xn_http_listen_unix(struct xn_http *http, const char *path, struct xn_error 
 /* Addresses being served, for the ready line; borrowed, NULL-terminated. */
 const char *const *xn_http_addresses(const struct xn_http *http);
 /*
- * Stops accepting; requests under way are answered, at most for 500 ms; then all is closed. Turns the
- * loop itself, so it is called outside of the loop's callbacks (from a module's stop). Whoever holds
- * long waits (event.from) fails them first.
+ * Stops accepting; requests under way are answered, at most for 500 ms; then all is closed. Turns
+ * the loop itself, so it is called outside of the loop's callbacks (from a module's stop). Whoever
+ * holds long waits (event.from) fails them first.
  */
 void xn_http_drain(struct xn_http *http);
 

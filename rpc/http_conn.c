@@ -1,6 +1,6 @@
 /*
- * One connection: reads what the socket has, cuts it into requests, runs their handlers, and decides
- * after each step what to wait for next, until when, and whether the connection goes on.
+ * One connection: reads what the socket has, cuts it into requests, runs their handlers, and
+ * decides after each step what to wait for next, until when, and whether the connection goes on.
  */
 #include <assert.h>
 #include <errno.h>
@@ -616,8 +616,8 @@ static size_t take_request(struct xn_http_conn *conn, char *data, size_t len)
 }
 
 /*
- * Requests out of @data, one after the other, until one is not whole, has to wait for its answer, or
- * has had its share of the loop. conn->in is empty meanwhile. Returns the bytes used up.
+ * Requests out of @data, one after the other, until one is not whole, has to wait for its answer,
+ * or has had its share of the loop. conn->in is empty meanwhile. Returns the bytes used up.
  */
 static size_t take_requests(struct xn_http_conn *conn, char *data, size_t len)
 {

@@ -168,7 +168,8 @@ enum { XN_HTTP_LENGTH_NONE = -1, XN_HTTP_LENGTH_CHUNKED = -2 };
 bool xn_http_output_begin(struct xn_http_conn *conn); /* pairs with _end, which gets the result */
 void xn_http_output_end(struct xn_http_conn *conn, bool begun);
 struct xn_buf *xn_http_output(struct xn_http_conn *conn); /* where answers are added */
-void xn_http_output_pieces(struct xn_http_conn *conn, const struct xn_http_piece *pieces, unsigned n);
+void xn_http_output_pieces(struct xn_http_conn *conn, const struct xn_http_piece *pieces,
+			   unsigned n);
 /* Writes what waits; whether all is out. Sets broken on failure. */
 bool xn_http_output_flush(struct xn_http_conn *conn);
 void xn_http_output_flush_now(struct xn_http_conn *conn); /* and what is shared */

@@ -137,8 +137,8 @@ static int parse_version(const char *from, const char *to, struct xn_http_head *
 }
 
 /*
- * The rest of the request line. The classic `xe` sends targets percent-decoded, with spaces in them;
- * it speaks HTTP/1.0, so there the last space of the line is the one before the version.
+ * The rest of the request line. The classic `xe` sends targets percent-decoded, with spaces in
+ * them; it speaks HTTP/1.0, so there the last space of the line is the one before the version.
  */
 static int parse_target(struct cursor *c, struct xn_http_head *head)
 {
@@ -205,12 +205,13 @@ static void parse_connection(const char *data, struct xn_http_span value, struct
 }
 
 /* Headers that say where the request ends and what becomes of the connection. */
-static int note_field(const char *data, const struct xn_http_field *field, struct xn_http_head *head,
-		      unsigned *n_hosts)
+static int note_field(const char *data, const struct xn_http_field *field,
+		      struct xn_http_head *head, unsigned *n_hosts)
 {
 	switch (field->name.len) {
 	case 4:
-		/* HTTP/1.1 without Host is let through, as clients on the Unix socket leave it out. */
+		/* HTTP/1.1 without Host is let through, as clients on the Unix socket leave it out.
+		 * */
 		if (span_is(data, field->name, "host") && ++*n_hosts > 1)
 			return -400;
 		return OK;

@@ -76,7 +76,8 @@ struct xn_buf *xn_http_output(struct xn_http_conn *conn)
 	return conn->http->active == conn && !conn->out.len ? &conn->http->out : &conn->out;
 }
 
-static void keep_rest(struct xn_http_conn *conn, const struct iovec *iov, unsigned n, size_t written)
+static void keep_rest(struct xn_http_conn *conn, const struct iovec *iov, unsigned n,
+		      size_t written)
 {
 	if (conn->broken || conn->state == XN_CONN_CLOSED)
 		return;
@@ -120,7 +121,8 @@ void xn_http_output_end(struct xn_http_conn *conn, bool begun)
 	}
 }
 
-void xn_http_output_pieces(struct xn_http_conn *conn, const struct xn_http_piece *pieces, unsigned n)
+void xn_http_output_pieces(struct xn_http_conn *conn, const struct xn_http_piece *pieces,
+			   unsigned n)
 {
 	struct iovec iov[1 + XN_HTTP_MAX_PIECES];
 	struct xn_buf *out = xn_http_output(conn);
@@ -243,7 +245,8 @@ void xn_http_add_head(struct xn_http_conn *conn, int status, const char *content
 
 /* ---- answers ---- */
 
-static void finish_waiting(struct xn_http_conn *conn, const struct xn_http_piece *pieces, unsigned n)
+static void finish_waiting(struct xn_http_conn *conn, const struct xn_http_piece *pieces,
+			   unsigned n)
 {
 	bool chunked = conn->minor_version > 0;
 	size_t total = 0;

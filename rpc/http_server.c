@@ -266,8 +266,8 @@ static void welcome(struct xn_http_listener *listener, int fd, const struct sock
 	xn_http_conn_new(http, fd, listener->is_unix, listener->is_unix && peer_is_trusted(fd), peer);
 }
 
-/* Without a descriptor to accept with, the waiting connection would wake the loop for ever. Close an
- * idle one for it, or refuse it with the descriptor kept in reserve. False: no more now. */
+/* Without a descriptor to accept with, the waiting connection would wake the loop for ever. Close
+ * an idle one for it, or refuse it with the descriptor kept in reserve. False: no more now. */
 static bool on_no_descriptors(struct xn_http_listener *listener)
 {
 	struct xn_http *http = listener->http;

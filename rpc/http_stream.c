@@ -99,8 +99,8 @@ static void tell_end(struct xn_http_conn *conn)
 	conn->stream->data(conn, "", 0, conn->stream->data_arg);
 }
 
-/* The next run of body bytes at the start of conn->in, booked as read. Returns the bytes used, framing
- * included; a broken framing ends the input. */
+/* The next run of body bytes at the start of conn->in, booked as read. Returns the bytes used,
+ * framing included; a broken framing ends the input. */
 static size_t next_run(struct xn_http_conn *conn, const char **run_out, size_t *run_len_out)
 {
 	struct xn_http_stream *stream = conn->stream;
@@ -197,8 +197,9 @@ void xn_http_stream_resume(struct xn_http_conn *conn)
 
 /* ---- out ---- */
 
-void xn_http_stream_begin(struct xn_http_conn *conn, int status, const char *headers, int64_t length,
-			  void (*want)(struct xn_http_conn *conn, void *arg), void *arg)
+void xn_http_stream_begin(struct xn_http_conn *conn, int status, const char *headers,
+			  int64_t length, void (*want)(struct xn_http_conn *conn, void *arg),
+			  void *arg)
 {
 	struct xn_http_stream *stream = conn->stream;
 	bool begun;

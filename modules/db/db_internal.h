@@ -131,6 +131,7 @@ struct xn_db {
 	int refused_rc;
 	uint64_t next_later;
 	struct xn_job release; /* runs waits that need no more waiting */
+	struct xn_job sync; /* starts one when the turn's visible part is out */
 	struct xn_timer lazy_sync, checkpoint, reopen;
 	int error; /* the store refuses: -errno; 0: fine */
 	bool is_open; /* the store was read whole */

@@ -1,6 +1,6 @@
 /*
- * What runs a fuzz target where there is no libFuzzer: every corpus file as it is, then mutations of
- * them from a seeded generator, so that a failure comes back with the same arguments.
+ * What runs a fuzz target where there is no libFuzzer: every corpus file as it is, then mutations
+ * of them from a seeded generator, so that a failure comes back with the same arguments.
  *
  *   fuzz_TARGET [CORPUS-FOLDER-OR-FILE...] [-runs=N] [-seed=N]
  *
