@@ -61,11 +61,16 @@ static void on_session_ended(const struct xn_ev_session_ended *ev, void *arg)
 static void on_committed(const struct xn_ev_db_committed *ev, void *arg)
 {
 	struct xn_events *events = arg;
-	uint64_t now = latest_stamp(events->db);
 
+	events->committed = ev->generation - 1;
 	next_queue_changes(events);
 	from_wake(events);
-	events->seen = now;
+	events->seen = events->committed;
+}
+
+static void on_db_failed(const struct xn_ev_db_failed *ev, void *arg)
+{
+	next_take_back(arg);
 }
 
 /* ---- module ---- */
@@ -78,6 +83,7 @@ static int event_init(struct xn_core *core, void **state_out, struct xn_error *e
 	subscriptions_init(&events->subscriptions);
 	xn_list_init(&events->woken);
 	events->on_committed = xn_subscribe_db_committed(core->bus, "event", on_committed, events);
+	events->on_db_failed = xn_subscribe_db_failed(core->bus, "event", on_db_failed, events);
 	events->on_session_ended =
 		xn_subscribe_session_ended(core->bus, "event", on_session_ended, events);
 	*state_out = events;
@@ -89,7 +95,7 @@ static int event_start(void *state, struct xn_error *err)
 	struct xn_events *events = state;
 
 	events->db = xn_db_of(events->core);
-	events->seen = latest_stamp(events->db);
+	events->committed = events->seen = events->queued = latest_stamp(events->db);
 	next_restore(events);
 	return 0;
 }
@@ -100,6 +106,7 @@ static void event_stop(void *state)
 	struct xn_hnode *node;
 
 	xn_bus_unsubscribe(events->on_committed);
+	xn_bus_unsubscribe(events->on_db_failed);
 	xn_bus_unsubscribe(events->on_session_ended);
 	while ((node = xn_hmap_first(&events->clients))) {
 		const struct client *client = xn_container_of(node, struct client, by_session);

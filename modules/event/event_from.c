@@ -20,6 +20,15 @@ struct waiter {
 	struct xn_timer timer;
 };
 
+/* What came up to @stamp was held against the waiter and did not concern it. */
+static void stand_at(struct waiter *w, uint64_t stamp)
+{
+	if (stamp > w->events->committed)
+		stamp = w->events->committed;
+	if (w->since < stamp)
+		w->since = stamp;
+}
+
 /* ---- ends of waiting ---- */
 
 static void waiter_free(struct waiter *w)
@@ -115,9 +124,7 @@ static void wake(struct xn_events *events, struct subscription *sub)
 	while ((link = xn_list_pop(&sub->waiters))) {
 		struct waiter *w = xn_list_entry(link, struct waiter, link);
 
-		/* What came up to .seen was held against these waiters and did not concern them. */
-		if (w->since < events->seen)
-			w->since = events->seen;
+		stand_at(w, events->seen);
 		xn_list_push(&sub->asked, link);
 	}
 	if (xn_list_empty(&sub->woken) && !xn_list_empty(&sub->asked)) {
@@ -165,7 +172,7 @@ static void serve(struct xn_events *events, struct subscription *sub, struct wai
 		answer(w, sel);
 		return;
 	}
-	w->since = sel->upto; /* such as made and deleted again */
+	stand_at(w, sel->upto); /* such as made and deleted again */
 	xn_list_push(&sub->waiters, &w->link);
 }
 
@@ -218,8 +225,9 @@ static int64_t timeout_us(double seconds)
 	return (int64_t)(seconds * 1e6);
 }
 
+/* The call has nothing in (@since, @upto]. */
 static void park(struct xn_events *events, struct xn_call *call, struct subscription *sub,
-		 uint64_t since, int64_t wait_us)
+		 uint64_t since, uint64_t upto, int64_t wait_us)
 {
 	struct waiter *w = xn_calloc(1, sizeof(*w));
 
@@ -227,6 +235,7 @@ static void park(struct xn_events *events, struct xn_call *call, struct subscrip
 	w->call = call;
 	w->sub = sub;
 	w->since = since;
+	stand_at(w, upto);
 	w->client = client_get(events, call->caller.session);
 	xn_list_push(&w->client->waiters, &w->client_link);
 	xn_list_push(&sub->waiters, &w->link);
@@ -261,7 +270,7 @@ void event_from(struct xn_call *call)
 	sub = subscription_get(&events->subscriptions, call->args[0]);
 	sel = selection_new(events->core, events->db, sub, since);
 	if (!sel->n_changes && wait_us > 0) {
-		park(events, call, sub, sel->upto, wait_us);
+		park(events, call, sub, since, sel->upto, wait_us);
 		selection_unref(sel);
 		return;
 	}

@@ -122,13 +122,19 @@ struct xn_events {
 	struct xn_db *db;
 	struct subscriptions subscriptions;
 	struct xn_hmap clients;
-	uint64_t seen;        /* changes up to this stamp were handed to everybody who waits */
+	/*
+	 * The newest committed stamp that we were told of, and the one that all who wait were held
+	 * against. Reads see the turn under way too, but what waits must not stand on its stamps: when
+	 * the disk refuses the turn, they are given out again.
+	 */
+	uint64_t committed, seen;
 	struct xn_list woken; /* subscriptions with waiters to answer */
 	struct xn_job serve_job;
 	unsigned n_waiters;
 	unsigned n_registered;
+	uint64_t queued;    /* changes up to this stamp are in the queues of event.next */
 	int64_t current_id; /* event.next's counter */
-	struct xn_subscription *on_committed, *on_session_ended;
+	struct xn_subscription *on_committed, *on_db_failed, *on_session_ended;
 };
 
 struct client *client_find(struct xn_events *events, const char *session); /* or NULL */
@@ -151,6 +157,7 @@ void event_next(struct xn_call *call);
 void event_get_current_id(struct xn_call *call);
 void next_restore(struct xn_events *events); /* registrations made before a restart */
 void next_queue_changes(struct xn_events *events);
+void next_take_back(struct xn_events *events); /* what is queued may not have happened */
 void next_end_session(struct xn_events *events, struct client *client);
 
 #endif

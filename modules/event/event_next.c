@@ -199,20 +199,44 @@ static struct client *find_served(struct xn_events *events)
 	return NULL;
 }
 
-void next_queue_changes(struct xn_events *events)
+static void serve(struct xn_events *events)
 {
-	struct selection *sel;
 	struct client *client;
 
-	if (!events->n_registered)
-		return;
-	sel = selection_new(events->core, events->db, NULL, events->seen);
-	for (size_t i = 0; i < sel->n_changes; i++)
-		queue_change(events, sel, &sel->changes[i]);
-	selection_unref(sel);
 	while ((client = find_served(events)))
 		answer(client, next_waiter_release(xn_list_entry(client->next_waiters.next,
 								 struct next_waiter, link)));
+}
+
+void next_queue_changes(struct xn_events *events)
+{
+	struct selection *sel;
+
+	if (!events->n_registered) {
+		events->queued = events->committed;
+		return;
+	}
+	sel = selection_new(events->core, events->db, NULL, events->queued);
+	events->queued = sel->upto;
+	for (size_t i = 0; i < sel->n_changes; i++)
+		queue_change(events, sel, &sel->changes[i]);
+	selection_unref(sel);
+	serve(events);
+}
+
+void next_take_back(struct xn_events *events)
+{
+	events->queued = events->committed;
+	for (struct xn_hnode *node = xn_hmap_first(&events->clients); node;
+	     node = xn_hmap_next(&events->clients, node)) {
+		struct client *client = xn_container_of(node, struct client, by_session);
+
+		if (!client->wishes)
+			continue;
+		drop_queue(client);
+		client->lost = true;
+	}
+	serve(events);
 }
 
 /* ---- registration ---- */

@@ -33,11 +33,28 @@ static void destroy_row(struct xn_messages *messages, struct xn_row *row)
 	xn_db_delete(messages->db, row);
 }
 
+/* A turn that the disk refused is taken back without us, so the sum may be a little off. */
+static void recount(struct xn_messages *messages)
+{
+	messages->bytes = 0;
+	for (struct xn_row *row = xn_db_first(messages->db, XN_CLASS_message); row;
+	     row = xn_db_next(messages->db, row))
+		messages->bytes += size_of(row);
+}
+
+static bool is_full(const struct xn_messages *messages)
+{
+	return xn_db_count(messages->db, XN_CLASS_message) > MAX_MESSAGES ||
+	       messages->bytes > MAX_BYTES;
+}
+
 /* Messages never change, so the least recently changed is the oldest. */
 static void make_room(struct xn_messages *messages)
 {
-	while (xn_db_count(messages->db, XN_CLASS_message) > MAX_MESSAGES ||
-	       messages->bytes > MAX_BYTES)
+	if (!is_full(messages))
+		return;
+	recount(messages);
+	while (is_full(messages))
 		destroy_row(messages, xn_db_first(messages->db, XN_CLASS_message));
 }
 
@@ -279,9 +296,7 @@ static int message_start(void *state, struct xn_error *err)
 	struct xn_messages *messages = state;
 
 	messages->db = xn_db_of(messages->core);
-	for (struct xn_row *row = xn_db_first(messages->db, XN_CLASS_message); row;
-	     row = xn_db_next(messages->db, row))
-		messages->bytes += size_of(row);
+	recount(messages);
 	return 0;
 }
 

@@ -497,6 +497,42 @@ static void a_token_of_a_lost_state_is_lost(void **state)
 	assert_true(n_kept >= 20 && n_lost > 0);
 }
 
+/* Stamps of a turn that the disk refused are used again; who began to wait in it must not miss them. */
+static void a_refused_turn_hides_nothing(void **state)
+{
+	struct api *api = *state;
+	struct xn_row *one = a_network(api, "one"), *other = a_network(api, "other");
+	struct xn_sim_faults faults = {.append_failures = 1};
+	struct api_call call;
+	char token[48], *args, *text;
+
+	free(api_do(api, "event.register", "[[\"network\"]]"));
+	api_turn(api);
+	free(api_do(api, "event.next", "[]"));
+	now(api, token);
+	args = xn_asprintf("[[\"network/%s\"], \"%s\", 60.0]", xn_row_ref(one), token);
+	xn_sim_disk_set_faults(api->disk, &faults);
+	rename_network(api, other, "refused");
+	api_begin(api, &call, "event.from", args);
+	api_turn(api);
+	assert_string_equal(xn_row_string(other, XN_network_name_label), "other");
+	faults = (struct xn_sim_faults){0};
+	xn_sim_disk_set_faults(api->disk, &faults);
+	api_run(api, 5);
+	assert_int_equal(xn_db_writable(api->db), 0);
+	assert_false(call.done);
+	rename_network(api, one, "accepted");
+	api_turn(api);
+	assert_true(call.done);
+	assert_non_null(strstr(call.json, "accepted"));
+	api_call_clear(&call);
+	api_fail(api, "event.next", "[]", "EVENTS_LOST", NULL);
+	text = api_do(api, "event.next", "[]");
+	assert_non_null(strstr(text, "accepted"));
+	free(text);
+	free(args);
+}
+
 static void bad_tokens_are_told_apart_from_lost_ones(void **state)
 {
 	static const char *const bad[] = {"1",     ",",    "1,",   "x,0",
@@ -621,6 +657,7 @@ int main(void)
 		TEST(following_the_tokens_gives_the_true_picture),
 		TEST(tokens_that_cannot_be_answered_are_lost),
 		TEST(a_token_of_a_lost_state_is_lost),
+		TEST(a_refused_turn_hides_nothing),
 		TEST(bad_tokens_are_told_apart_from_lost_ones),
 		TEST(inject_gives_a_token_below_its_own_event),
 		TEST(next_tells_each_commit_once),
