@@ -73,6 +73,9 @@ void xn_http_keep_waiting(struct xn_http_conn *conn, const char *content_type, c
 /* Told once when the connection ends before the reply was given; then conn is gone. */
 void xn_http_on_close(struct xn_http_conn *conn, void (*closed)(void *arg), void *arg);
 
+/* Ends the connection without an answer; on_close is told. */
+void xn_http_cut(struct xn_http_conn *conn);
+
 /* The peer showed a valid session: its connection leaves the caps on strangers. */
 void xn_http_set_authenticated(struct xn_http_conn *conn);
 
@@ -118,7 +121,7 @@ const char *const *xn_http_addresses(const struct xn_http *http);
 /*
  * Stops accepting; requests under way are answered, at most for 500 ms; then all is closed. Turns
  * the loop itself, so it is called outside of the loop's callbacks (from a module's stop). Whoever
- * holds long waits (event.from) fails them first.
+ * holds long waits (event.from) cuts them first.
  */
 void xn_http_drain(struct xn_http *http);
 

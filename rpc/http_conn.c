@@ -153,6 +153,11 @@ void xn_http_conn_close(struct xn_http_conn *conn)
 		free_conn(conn);
 }
 
+void xn_http_cut(struct xn_http_conn *conn)
+{
+	xn_http_conn_close(conn);
+}
+
 void xn_http_on_close(struct xn_http_conn *conn, void (*closed)(void *arg), void *arg)
 {
 	conn->closed = closed;

@@ -130,11 +130,30 @@ static int rpc_start(void *state, struct xn_error *err)
 	return listen_as_configured(rpc, err);
 }
 
+/* Calls that only wait (event.from) would use up the time that answers under way are given. An error
+ * would make a client pause; on a lost connection it comes back at once. */
+static void cut_waiting_clients(struct xn_rpc *rpc)
+{
+	struct xn_list *node = rpc->calls.next;
+
+	while (node != &rpc->calls) {
+		struct xn_call *call = xn_list_entry(node, struct xn_call, link);
+		struct xn_rpc_call *rc = call->sink_data;
+
+		node = node->next;
+		if (rc->conn && call->on_cancel && !call->task[0]) {
+			xn_http_cut(rc->conn);
+			node = rpc->calls.next; /* whatever ended with it is out of the list */
+		}
+	}
+}
+
 static void rpc_stop(void *state)
 {
 	struct xn_rpc *rpc = state;
 
 	if (rpc->http) {
+		cut_waiting_clients(rpc);
 		xn_http_drain(rpc->http);
 		xn_http_free(rpc->http);
 	}
