@@ -10,7 +10,7 @@ import readline from 'node:readline'
 import { Xapi } from 'xen-api'
 
 const DEADLINE = 30e3
-const TEMPLATE = 'Debian 12'
+const TEMPLATE = 'Debian Bookworm 12'
 
 const [url, password, transport] = process.argv.slice(2)
 const xapi = new Xapi({
@@ -114,14 +114,24 @@ async function settlesTasks() {
 }
 
 async function installsAndRuns() {
-	const template = cached('VM').find(vm => vm.is_a_template && vm.name_label.includes(TEMPLATE))
-	assert(template, `a template ${TEMPLATE}`)
+	const template = cached('VM').find(vm => vm.is_a_template && vm.name_label === TEMPLATE)
+	assert(template, `no template ${TEMPLATE}`)
 	const ref = await within(xapi.callAsync('VM.clone', template.$ref, `npm ${transport}`), 'VM.clone')
 	const vm = await becomes(ref, { name_label: `npm ${transport}`, power_state: 'Halted' })
 	await vm.update_other_config('disks', null)
 	await within(xapi.callAsync('VM.provision', ref), 'VM.provision')
 	await becomes(ref, { is_a_template: false })
 
+	const vdi = await xapi.call('VDI.create', {
+		name_label: 'a disk', name_description: '', virtual_size: 1 << 20, SR: xapi.pool.default_SR, type: 'user',
+		sharable: false, read_only: false, other_config: {},
+	})
+	const [device] = await xapi.call('VM.get_allowed_VBD_devices', ref)
+	const vbd = await xapi.call('VBD.create', {
+		bootable: true, device, empty: false, mode: 'RW', other_config: {}, qos_algorithm_params: {},
+		qos_algorithm_type: '', type: 'Disk', unpluggable: false, userdevice: device, VDI: vdi, VM: ref,
+	})
+	await seen(vdi, 'the VBD', object => object?.VBDs.includes(vbd))
 	const network = cached('network')[0].$ref
 	const vif = await xapi.call('VIF.create', {
 		device: '0', network, VM: ref, MAC: '', MTU: 1500, other_config: {}, locking_mode: 'network_default',
@@ -133,7 +143,7 @@ async function installsAndRuns() {
 	const running = await becomes(ref, { power_state: 'Running' })
 	assert.notEqual(running.domid, -1)
 	assert.equal(running.$resident_on?.$type, 'host')
-	await seen(vif, 'the VIF plugged', object => object.currently_attached)
+	for (const device of [vbd, vif]) await becomes(device, { currently_attached: true })
 	await seen(ref, 'guest metrics', object => object.guest_metrics !== 'OpaqueRef:NULL')
 	await rejects(xapi.call('VM.start', ref, false, false), 'VM_BAD_POWER_STATE')
 	await rejects(xapi.callAsync('VM.unpause', ref), 'VM_BAD_POWER_STATE')
@@ -149,8 +159,16 @@ async function shutsDown(ref) {
 	const halted = await becomes(ref, { power_state: 'Halted' })
 	assert.equal(halted.resident_on, 'OpaqueRef:NULL')
 	await seen(ref, 'nothing under way', vm => Object.keys(vm.current_operations).length === 0)
+	const vdis = halted.$VBDs.filter(vbd => vbd.type === 'Disk').map(vbd => vbd.VDI)
 	await within(xapi.callAsync('VM.destroy', ref), 'VM.destroy')
 	await seen(ref, 'the VM gone', object => object === undefined)
+	for (const vbd of halted.VBDs) await seen(vbd, 'its VBD gone', object => object === undefined)
+	assert.equal(vdis.length, 1)
+	for (const vdi of vdis) {
+		assert.equal((await becomes(vdi, { name_label: 'a disk' })).VBDs.length, 0) // it stays
+		await within(xapi.callAsync('VDI.destroy', vdi), 'VDI.destroy')
+		await seen(vdi, 'the VDI gone', object => object === undefined)
+	}
 }
 
 async function outlivesARestart(ref) {
