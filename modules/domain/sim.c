@@ -335,7 +335,8 @@ void xn_sim_domain_reopened(struct xn_sim_domain *domain)
 		xn_timer_arm(xn_sim_loop(domain->sim), &domain->timer, 0, on_destroyed);
 		return;
 	}
-	if (domain->guest.phase == XN_SIM_UP && !domain->info.shut_down)
+	if ((domain->guest.phase == XN_SIM_UP || domain->guest.phase == XN_SIM_RESUMING) &&
+	    !domain->info.shut_down)
 		xn_sim_guest_listen(domain);
 	xn_list_each(link, &domain->devices)
 		xn_sim_device_reopened(xn_list_entry(link, struct xn_sim_device, link));

@@ -464,8 +464,10 @@ static void on_due(struct xn_timer *timer)
 	free(first);
 	xn_sim_changed(domain);
 	if (deeds[plan.kind]) {
-		deeds[plan.kind](domain);
-	} else {
+		/* Only one that comes up may do so without a connection: it makes it. */
+		if (domain->conn || plan.kind <= XN_SIM_PLAN_RESUMED)
+			deeds[plan.kind](domain);
+	} else if (domain->conn) {
 		device = xn_sim_device_find(domain, plan.device_kind, plan.devid);
 		if (device && plan.kind == XN_SIM_PLAN_CONNECT)
 			xn_sim_device_connect(device);

@@ -7,8 +7,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -80,19 +82,23 @@ static int set_up_with_folder(void **state)
 	return 0;
 }
 
+static void remove_folder(struct fixture *f)
+{
+	char *file = xn_asprintf("%s/sim.world", f->folder);
+
+	unlink(file);
+	rmdir(f->folder);
+	free(file);
+	free(f->folder);
+}
+
 static int tear_down(void **state)
 {
 	struct fixture *f = *state;
 
 	end(f);
-	if (f->folder) {
-		char *file = xn_asprintf("%s/sim.world", f->folder);
-
-		unlink(file);
-		rmdir(f->folder);
-		free(file);
-	}
-	free(f->folder);
+	if (f->folder)
+		remove_folder(f);
 	free(f);
 	return 0;
 }
@@ -778,6 +784,183 @@ static void a_long_history_is_shortened_while_the_world_goes_on(void **state)
 	assert_true(info(f)->shut_down);
 }
 
+static void a_full_disk_is_survived_and_made_good(void **state)
+{
+	struct fixture *f = *state;
+	struct rlimit old, tight;
+
+	given_running(f, NULL);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	tight = old;
+	tight.rlim_cur = (rlim_t)world_size(f) + 1000; /* half of what follows still fits */
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+	for (int i = 0; i < 100; i++) {
+		assert_int_equal(xn_xs_conn_writef(f->dom0, 0, "/full/key", "%099d", i), 0);
+		run_ms(f, 1);
+	}
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_int_equal(xn_xs_conn_write_string(f->dom0, 0, "/space/again", "1"), 0);
+	run_ms(f, 1);
+	restart(f);
+	assert_string_equal(key(f, "/full/key") + 97, "99");
+	assert_string_equal(key(f, "/space/again"), "1");
+	assert_non_null(info(f));
+}
+
+/* ---- any calls in any order ---- */
+
+enum { N_CALLS = 300, N_VMS = 4 };
+
+struct asked {
+	unsigned answers, expected;
+};
+
+struct chaos {
+	struct fixture f;
+	uint64_t random;
+	struct asked calls[N_CALLS];
+};
+
+static unsigned pick(struct chaos *c, unsigned n)
+{
+	c->random = c->random * 6364136223846793005u + 1442695040888963407u;
+	return (unsigned)(c->random >> 33) % n;
+}
+
+static void on_answer(int rc, void *arg)
+{
+	struct asked *asked = arg;
+
+	asked->answers++;
+}
+
+static void on_answer_created(int rc, uint32_t domid, void *arg)
+{
+	on_answer(rc, arg);
+}
+
+static int create_some(struct chaos *c, struct asked *asked)
+{
+	static const char *const keys[] = {
+		"sim-build", "sim-boot",   "sim-plug",    "sim-connect",  "sim-unplug",
+		"sim-agent", "sim-jitter", "sim-balloon", "sim-shutdown", "sim-tick-ms"};
+	static const char *const values[] = {"ok",     "hang",  "fail", "crash",
+					     "refuse", "never", "none", "9"};
+	const char *options[9] = {NULL};
+	struct xn_value *config;
+	char uuid[40];
+	int rc;
+
+	for (unsigned i = 0; i < 8; i += 2) {
+		options[i] = keys[pick(c, XN_ARRAY_SIZE(keys))];
+		options[i + 1] = values[pick(c, XN_ARRAY_SIZE(values))];
+	}
+	snprintf(uuid, sizeof(uuid), UUID "%u", pick(c, N_VMS));
+	config = config_of(uuid, options);
+	rc = c->f.b->ops->create(c->f.b, config, on_answer_created, asked);
+	xn_value_unref(config);
+	return rc;
+}
+
+static int call_some(struct chaos *c, struct asked *asked)
+{
+	const struct xn_backend_ops *ops = c->f.b->ops;
+	struct xn_backend *b = c->f.b;
+	struct xn_disk_config disk = {
+		.vdev = "xvda", .devid = 51712 + 16 * (int)pick(c, 3), .path = "/i"};
+	struct xn_nic_config nic = {.devid = (int)pick(c, 2), .mac = "02:00:00:00:00:01"};
+	uint32_t domid = 1 + pick(c, 20);
+	bool force = pick(c, 3) == 0;
+
+	switch (pick(c, 13)) {
+	case 0:
+		return ops->destroy(b, domid, on_answer, asked);
+	case 1:
+		return ops->pause(b, domid, on_answer, asked);
+	case 2:
+	case 3:
+		return ops->unpause(b, domid, on_answer, asked);
+	case 4:
+		return ops->plug_disk(b, domid, &disk, on_answer, asked);
+	case 5:
+		return ops->unplug_disk(b, domid, disk.devid, force, on_answer, asked);
+	case 6:
+		return ops->plug_nic(b, domid, &nic, on_answer, asked);
+	case 7:
+		return ops->unplug_nic(b, domid, nic.devid, force, on_answer, asked);
+	case 8:
+		return ops->shutdown(b, domid, (enum xn_domain_shutdown)pick(c, 4), on_answer,
+				     asked);
+	case 9:
+		return ops->set_memory(b, domid, (uint64_t)(1 + pick(c, 600)) << 20, on_answer,
+				       asked);
+	case 10:
+		return ops->set_vcpus(b, domid, 1 + pick(c, 3), on_answer, asked);
+	case 11:
+		return ops->save(b, domid, open("/dev/null", O_WRONLY), pick(c, 2), on_answer,
+				 asked);
+	default:
+		return create_some(c, asked);
+	}
+}
+
+static void destroy_all(struct chaos *c)
+{
+	const struct xn_domain_info *infos;
+	size_t n;
+
+	infos = c->f.b->ops->list(c->f.b, &n);
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(c->f.b->ops->destroy(c->f.b, infos[i].domid, NULL, NULL), 0);
+	run_ms(&c->f, 100);
+	c->f.domid = 1;
+	assert_nothing_left(&c->f);
+}
+
+static void run_chaos(uint64_t seed, bool with_restarts)
+{
+	struct chaos *c = xn_calloc(1, sizeof(*c));
+	char name[] = "/tmp/test_sim_XXXXXX";
+	void *f = &c->f;
+
+	c->random = seed;
+	c->f.folder = xn_strdup(mkdtemp(name));
+	begin(f);
+	for (unsigned i = 0; i < N_CALLS; i++) {
+		c->calls[i].expected = call_some(c, &c->calls[i]) == 0;
+		run_ms(f, pick(c, 8));
+		if (with_restarts && !pick(c, 40)) {
+			run_ms(f, 1);
+			restart(f);
+		}
+	}
+	destroy_all(c);
+	run_ms(f, 40000); /* saves that the guest never acknowledged */
+	for (unsigned i = 0; i < N_CALLS && !with_restarts; i++)
+		if (c->calls[i].answers != c->calls[i].expected)
+			fail_msg("seed %llu: call %u was answered %u times",
+				 (unsigned long long)seed, i, c->calls[i].answers);
+	if (with_restarts)
+		restart(f);
+	assert_nothing_left(f);
+	end(f);
+	remove_folder(f);
+	free(c);
+}
+
+static void each_call_is_answered_once_and_nothing_is_left(void **state)
+{
+	for (uint64_t seed = 1; seed <= 200; seed++)
+		run_chaos(seed, false);
+}
+
+static void the_same_with_restarts(void **state)
+{
+	for (uint64_t seed = 1; seed <= 100; seed++)
+		run_chaos(seed, true);
+}
+
 static void the_same_seed_gives_the_same_world(void **state)
 {
 	const char *const options[] = {"sim-jitter", "100", "sim-poweroff-after-ms", "1000", NULL};
@@ -829,6 +1012,9 @@ int main(void)
 		TF(whatever_was_going_on_goes_on),
 		TF(a_half_made_domain_is_found_and_can_be_destroyed),
 		TF(a_long_history_is_shortened_while_the_world_goes_on),
+		TF(a_full_disk_is_survived_and_made_good),
+		cmocka_unit_test(each_call_is_answered_once_and_nothing_is_left),
+		cmocka_unit_test(the_same_with_restarts),
 		TF(half_a_record_at_the_end_is_left_out),
 		cmocka_unit_test(the_same_seed_gives_the_same_world),
 	};
