@@ -12,36 +12,14 @@ void xn_buf_clear(struct xn_buf *buf)
 	*buf = (struct xn_buf){0};
 }
 
-char *xn_buf_reserve(struct xn_buf *buf, size_t more)
+void xn_buf_grow(struct xn_buf *buf, size_t more)
 {
-	if (buf->cap - buf->len < more) {
-		size_t cap = buf->cap ? buf->cap : 64;
+	size_t cap = buf->cap ? buf->cap : 64;
 
-		while (cap - buf->len < more)
-			cap *= 2;
-		buf->data = xn_realloc(buf->data, cap);
-		buf->cap = cap;
-	}
-	return buf->data + buf->len;
-}
-
-void xn_buf_add(struct xn_buf *buf, const void *data, size_t len)
-{
-	if (!len)
-		return;
-	memcpy(xn_buf_reserve(buf, len), data, len);
-	buf->len += len;
-}
-
-void xn_buf_add_string(struct xn_buf *buf, const char *s)
-{
-	xn_buf_add(buf, s, strlen(s));
-}
-
-void xn_buf_add_char(struct xn_buf *buf, char c)
-{
-	*xn_buf_reserve(buf, 1) = c;
-	buf->len++;
+	while (cap - buf->len < more)
+		cap *= 2;
+	buf->data = xn_realloc(buf->data, cap);
+	buf->cap = cap;
 }
 
 void xn_buf_printf(struct xn_buf *buf, const char *fmt, ...)

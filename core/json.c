@@ -15,24 +15,53 @@ static const char escapes[256] = {
 	[28] = 'u', [29] = 'u', [30] = 'u', [31] = 'u', ['"'] = '"', ['\\'] = '\\',
 };
 
+static void write_escape(char c, struct xn_buf *out)
+{
+	char escape = escapes[(unsigned char)c];
+
+	if (escape == 'u') {
+		xn_buf_printf(out, "\\u%04x", (unsigned char)c);
+	} else {
+		xn_buf_add_char(out, '\\');
+		xn_buf_add_char(out, escape);
+	}
+}
+
+/* Whether one of the 8 bytes is below 0x20, a quotation mark or a backslash. */
+static bool word_needs_escape(uint64_t w)
+{
+	const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
+	uint64_t quote = w ^ ones * '"', backslash = w ^ ones * '\\';
+	/* Each term: the top bit of bytes that are below the limit (0x20 or 1); a borrow may mark a
+	 * byte too many, never one too few. */
+	uint64_t hit = ((w - ones * 0x20) & ~w) | ((quote - ones) & ~quote) |
+		       ((backslash - ones) & ~backslash);
+
+	return hit & tops;
+}
+
 void xn_json_write_string(const char *s, size_t len, struct xn_buf *out)
 {
-	size_t plain = 0; /* start of the run not yet copied */
+	size_t plain = 0, i = 0; /* plain: start of the run not yet copied */
 
 	xn_buf_reserve(out, len + 2);
 	xn_buf_add_char(out, '"');
-	for (size_t i = 0; i < len; i++) {
-		char escape = escapes[(unsigned char)s[i]];
+	while (i < len) {
+		uint64_t word;
 
-		if (!escape)
-			continue;
-		xn_buf_add(out, s + plain, i - plain);
-		plain = i + 1;
-		if (escape == 'u') {
-			xn_buf_printf(out, "\\u%04x", (unsigned char)s[i]);
-		} else {
-			xn_buf_add_char(out, '\\');
-			xn_buf_add_char(out, escape);
+		if (len - i >= sizeof(word)) {
+			memcpy(&word, s + i, sizeof(word));
+			if (!word_needs_escape(word)) {
+				i += sizeof(word);
+				continue;
+			}
+		}
+		for (size_t end = len - i > 8 ? i + 8 : len; i < end; i++) {
+			if (!escapes[(unsigned char)s[i]])
+				continue;
+			xn_buf_add(out, s + plain, i - plain);
+			write_escape(s[i], out);
+			plain = i + 1;
 		}
 	}
 	xn_buf_add(out, s + plain, len - plain);
@@ -60,10 +89,10 @@ void xn_json_write_float(double f, struct xn_buf *out)
 static void write_set(const struct xn_value *set, struct xn_buf *out)
 {
 	xn_buf_add_char(out, '[');
-	for (size_t i = 0; i < xn_set_len(set); i++) {
+	for (uint32_t i = 0; i < set->set.len; i++) {
 		if (i)
 			xn_buf_add_char(out, ',');
-		xn_json_write(xn_set_at(set, i), out);
+		xn_json_write(set->set.items[i], out);
 	}
 	xn_buf_add_char(out, ']');
 }
@@ -71,7 +100,7 @@ static void write_set(const struct xn_value *set, struct xn_buf *out)
 static void write_map(const struct xn_value *map, struct xn_buf *out)
 {
 	xn_buf_add_char(out, '{');
-	for (size_t i = 0; i < xn_map_len(map); i++) {
+	for (uint32_t i = 0; i < map->map.len; i++) {
 		const struct xn_value *key = map->map.entries[i].key;
 
 		if (i)

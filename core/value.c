@@ -18,6 +18,12 @@ static const struct xn_value zero_float = {.refs = IMMORTAL, .kind = XN_FLOAT, .
 static const struct xn_value empty_string = {.refs = IMMORTAL, .kind = XN_STRING};
 static const struct xn_value empty_set = {.refs = IMMORTAL, .kind = XN_SET};
 static const struct xn_value empty_map = {.refs = IMMORTAL, .kind = XN_MAP};
+/* As a struct xn_value that holds a string, for an array member cannot be initialised in there. */
+static const struct {
+	uint32_t refs, kind, len;
+	char bytes[sizeof(XN_NULL_REF)];
+} null_ref = {IMMORTAL, XN_STRING, sizeof(XN_NULL_REF) - 1, XN_NULL_REF};
+_Static_assert(offsetof(struct xn_value, string.bytes) == 12, "null_ref has another layout");
 #define SMALL_INT(n)   {.refs = IMMORTAL, .kind = XN_INT, .i = (n) + SMALL_INT_MIN}
 #define SMALL_INT8(n)                                                                 \
 	SMALL_INT(n), SMALL_INT((n) + 1), SMALL_INT((n) + 2), SMALL_INT((n) + 3),     \
@@ -53,6 +59,8 @@ struct xn_value *xn_string_len(const char *s, size_t len)
 
 	if (!len)
 		return shared(&empty_string);
+	if (len == null_ref.len && memcmp(s, null_ref.bytes, len) == 0)
+		return shared((const struct xn_value *)&null_ref);
 	v = value_new(XN_STRING, offsetof(struct xn_value, string.bytes) + len + 1);
 	v->string.len = (uint32_t)len;
 	memcpy(v->string.bytes, s, len);

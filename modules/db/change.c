@@ -262,10 +262,18 @@ static struct xn_value *sorted(struct xn_value *set)
 	return ordered;
 }
 
-static struct xn_value *as_kept(struct xn_db *db, const struct xn_class *cls,
-				const struct xn_field *f, struct xn_value *v)
+static struct xn_value *as_kept(struct xn_db *db, const struct xn_table *table, int field,
+				struct xn_value *v)
 {
-	if (f->relation == XN_REL_MANY_TO_MANY && xn_field_is_related(cls, f))
+	const struct xn_field *f = &table->cls->fields[field];
+
+	if (v == table->defaults[field])
+		return v;
+	if (xn_value_equal(v, table->defaults[field])) {
+		xn_value_unref(v);
+		return xn_value_ref(table->defaults[field]);
+	}
+	if (f->relation == XN_REL_MANY_TO_MANY && xn_field_is_related(table->cls, f))
 		v = sorted(v);
 	return xn_db_share(db, f->type, v);
 }
@@ -280,11 +288,7 @@ static void fill_fields(struct xn_db *db, struct xn_row *row, const struct xn_va
 
 		if (field < 0 || xn_field_is_derived(&cls->fields[field]))
 			continue;
-		v = as_kept(db, cls, &cls->fields[field], xn_value_ref(xn_map_at(fields, i)));
-		if (xn_value_equal(v, row->fields[field])) {
-			xn_value_unref(v);
-			continue;
-		}
+		v = as_kept(db, row->table, field, xn_value_ref(xn_map_at(fields, i)));
 		xn_value_unref(row->fields[field]);
 		row->fields[field] = v;
 	}
@@ -313,10 +317,11 @@ struct xn_row *xn_db_create(struct xn_db *db, int class_id, const char *ref,
 	xn_row_enter(row);
 	xn_turn_undo_add(db, (struct xn_undo){.kind = XN_UNDO_CREATE, .row = row});
 	put_create(db, row);
-	for (unsigned f = 0; f < table->cls->n_fields; f++)
-		if (xn_field_is_related(table->cls, &table->cls->fields[f]))
-			xn_relation_moved(db, row, (int)f, table->defaults[f], row->fields[f],
-					  stamp);
+	for (unsigned n = 0; n < table->n_related; n++) {
+		int f = table->related[n];
+
+		xn_relation_moved(db, row, f, table->defaults[f], row->fields[f], stamp);
+	}
 	if (ref)
 		xn_relations_adopt(db, row);
 	return row;
@@ -348,8 +353,13 @@ bool xn_db_set(struct xn_db *db, struct xn_row *row, int field, struct xn_value 
 	uint64_t stamp;
 
 	assert(!row->deleted);
-	value = as_kept(db, cls, f, value);
 	if (xn_field_is_derived(f) || xn_value_equal(old, value)) {
+		xn_value_unref(value);
+		return false;
+	}
+	value = as_kept(db, row->table, field, value);
+	if (f->relation == XN_REL_MANY_TO_MANY && xn_value_equal(old, value)) {
+		/* It differed only in its order. */
 		xn_value_unref(value);
 		return false;
 	}

@@ -4,8 +4,41 @@
  */
 #include "modules/db/db_internal.h"
 
+#include "core/json.h"
+
 #include <stdio.h>
 #include <stdlib.h>
+
+/* The JSON of a record is mostly keys and defaults: both are made once. */
+static void make_json_fields(struct xn_table *table)
+{
+	const struct xn_class *cls = table->cls;
+
+	table->json = xn_calloc(cls->n_public, sizeof(*table->json));
+	for (unsigned f = 0; f < cls->n_public; f++) {
+		struct xn_buf text = {0};
+
+		xn_buf_printf(&text, "%c\"%s\":", f ? ',' : '{', cls->fields[f].name);
+		table->json[f].key_len = (uint32_t)text.len;
+		xn_json_write(table->defaults[f], &text);
+		table->json[f].len = (uint32_t)text.len;
+		table->json[f].text = xn_buf_steal(&text);
+	}
+}
+
+static void list_fields(struct xn_table *table)
+{
+	const struct xn_class *cls = table->cls;
+
+	table->refs = xn_calloc(cls->n_fields, sizeof(*table->refs));
+	table->related = xn_calloc(cls->n_fields, sizeof(*table->related));
+	for (unsigned f = 0; f < cls->n_fields; f++) {
+		if (xn_type_is_refs(cls->fields[f].type) && !xn_field_is_derived(&cls->fields[f]))
+			table->refs[table->n_refs++] = (uint16_t)f;
+		if (xn_field_is_related(cls, &cls->fields[f]))
+			table->related[table->n_related++] = (uint16_t)f;
+	}
+}
 
 static void make_table(struct xn_db *db, int class_id)
 {
@@ -16,12 +49,10 @@ static void make_table(struct xn_db *db, int class_id)
 	table->cls = cls;
 	xn_list_init(&table->rows);
 	table->defaults = xn_calloc(cls->n_fields, sizeof(*table->defaults));
-	table->json_keys = xn_calloc(cls->n_public, sizeof(*table->json_keys));
 	for (unsigned f = 0; f < cls->n_fields; f++)
 		table->defaults[f] = xn_field_default(cls, f);
-	for (unsigned f = 0; f < cls->n_public; f++)
-		table->json_keys[f] =
-			xn_asprintf("%c\"%s\":", f ? ',' : '{', cls->fields[f].name);
+	list_fields(table);
+	make_json_fields(table);
 }
 
 static void clear_table(struct xn_table *table)
@@ -35,9 +66,11 @@ static void clear_table(struct xn_table *table)
 	for (unsigned f = 0; f < table->cls->n_fields; f++)
 		xn_value_unref(table->defaults[f]);
 	for (unsigned f = 0; f < table->cls->n_public; f++)
-		free(table->json_keys[f]);
+		free(table->json[f].text);
 	free(table->defaults);
-	free(table->json_keys);
+	free(table->json);
+	free(table->refs);
+	free(table->related);
 }
 
 static int db_init(struct xn_core *core, void **state_out, struct xn_error *err)
@@ -149,6 +182,7 @@ static void db_stop(void *state)
 	xn_buf_clear(&db->scratch);
 	xn_hmap_clear(&db->by_ref);
 	xn_hmap_clear(&db->by_uuid);
+	xn_intern_clear(&db->values);
 	xn_tombstones_clear(db);
 	free(db->skipped);
 	xn_names_clear(&db->names);

@@ -10,6 +10,7 @@
 #include "core/hmap.h"
 #include "modules/db/db.h"
 #include "modules/db/fold.h"
+#include "modules/db/intern.h"
 #include "modules/db/names.h"
 #include "modules/db/store.h"
 
@@ -17,7 +18,7 @@ enum {
 	XN_TOMBSTONES_MAX = 32768,
 	XN_TOMBSTONE_BLOCK = 512, /* allocated together */
 	XN_SKIPPED_MAX = 4096,	  /* boots; a range more than that joins the oldest two */
-	XN_RECORD_CACHE_BYTES = 16 << 20,
+	XN_RECORD_CACHE_BYTES = 4 << 20,
 	XN_LAZY_SYNC_US = 50000,	  /* for changes whose durability nobody waits for */
 	XN_CHECKPOINT_BACKLOG = 2 << 20,  /* journal bytes that start a checkpoint */
 	XN_CHECKPOINT_AFTER_US = 30000000, /* or the age of the first of them */
@@ -33,7 +34,14 @@ struct xn_table { /* one a class */
 	size_t n_rows;
 	struct xn_value **defaults;
 	uint32_t newest_tombstone; /* number, 0: none */
-	char **json_keys;	   /* ,"name_label": for each public field */
+	uint16_t *refs, *related;  /* fields that are references or sets of them; that have an end */
+	unsigned n_refs, n_related;
+	struct xn_json_field *json; /* of the public fields */
+};
+
+struct xn_json_field { /* ,"name_label":"" */
+	char *text;
+	uint32_t key_len, len; /* up to the value; with the default value */
 };
 
 struct xn_row {
@@ -104,6 +112,7 @@ struct xn_db {
 	struct xn_store *store; /* NULL before start */
 	struct xn_table tables[XN_CLASS_COUNT];
 	struct xn_hmap by_ref, by_uuid; /* of all classes */
+	struct xn_intern values;
 	struct xn_names names;
 
 	uint64_t generation; /* next free stamp */
@@ -147,8 +156,9 @@ void xn_row_enter(struct xn_row *row); /* into the indexes and, by stamp, the ta
 void xn_row_leave(struct xn_row *row); /* out of them */
 void xn_row_uuid_leave(struct xn_row *row);
 void xn_row_uuid_enter(struct xn_row *row);
-/* The same value with references to rows replaced by those rows' own text. Takes @v. */
+/* An equal value that others share: rows' own references, the table of common values. Takes @v. */
 struct xn_value *xn_db_share(struct xn_db *db, const struct xn_type *type, struct xn_value *v);
+struct xn_value *xn_db_share_refs(struct xn_db *db, struct xn_value *v); /* a text or a set */
 
 static inline struct xn_table *xn_table_of(struct xn_db *db, int class_id)
 {
@@ -158,6 +168,12 @@ static inline struct xn_table *xn_table_of(struct xn_db *db, int class_id)
 static inline const struct xn_field *xn_row_field(const struct xn_row *row, int field)
 {
 	return &row->table->cls->fields[field];
+}
+
+static inline bool xn_type_is_refs(const struct xn_type *type) /* a reference or a set of them */
+{
+	return type->kind == XN_T_REF ||
+	       (type->kind == XN_T_SET && type->value->kind == XN_T_REF);
 }
 
 static inline bool xn_field_is_derived(const struct xn_field *f)

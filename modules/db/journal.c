@@ -196,14 +196,39 @@ static int cut(struct opening *opening, size_t last)
 	return rc;
 }
 
-/* 1: only zeros follow the last valid record; 0; -errno. */
+static bool all_zero(const char *bytes, size_t len)
+{
+	return !len || (bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0);
+}
+
+/* 1: only zeros from @offset on, 0, -errno. Space that was reserved and never written is skipped. */
+static int is_blank(int fd, off_t offset)
+{
+	char piece[16384];
+	ssize_t n;
+
+	for (;;) {
+		off_t data = lseek(fd, offset, SEEK_DATA);
+
+		if (data < 0 && errno == ENXIO)
+			return 1;
+		if (data > offset)
+			offset = data;
+		n = pread(fd, piece, sizeof(piece), offset);
+		if (n <= 0)
+			return n < 0 ? -errno : 1;
+		if (!all_zero(piece, (size_t)n))
+			return 0;
+		offset += n;
+	}
+}
+
+/* Whether nothing but zeros follows the last valid record. */
 static int ends_clean(struct opening *opening, size_t last)
 {
 	struct xn_journal_reader *reader = &opening->reader;
-	uint64_t offset = offset_of(&reader->segments[last], reader->position);
-	char name[XN_SEGMENT_NAME], piece[16384];
-	int fd, rc = 1;
-	ssize_t n;
+	char name[XN_SEGMENT_NAME];
+	int fd, rc;
 
 	if (last + 1 < reader->n_segments)
 		return 0;
@@ -211,13 +236,19 @@ static int ends_clean(struct opening *opening, size_t last)
 	fd = openat(reader->dir_fd, name, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	while (rc == 1 && (n = pread(fd, piece, sizeof(piece), (off_t)offset)) > 0) {
-		for (ssize_t i = 0; i < n; i++)
-			rc &= piece[i] == 0;
-		offset += (uint64_t)n;
-	}
+	rc = is_blank(fd, (off_t)offset_of(&reader->segments[last], reader->position));
 	close(fd);
 	return rc;
+}
+
+static int repair(struct opening *opening, size_t last)
+{
+	int rc = check_end(opening, last);
+
+	if (rc < 0)
+		return rc;
+	rc = cut(opening, last);
+	return rc < 0 ? fail(opening, rc, "repairing the journal") : 0;
 }
 
 static int open_last(struct opening *opening, struct xn_journal *journal, size_t last)
@@ -225,10 +256,10 @@ static int open_last(struct opening *opening, struct xn_journal *journal, size_t
 	char name[XN_SEGMENT_NAME];
 	int rc = ends_clean(opening, last);
 
-	if (rc == 0)
-		rc = cut(opening, last);
 	if (rc < 0)
-		return fail(opening, rc, "repairing the journal");
+		return fail(opening, rc, "reading the journal's end");
+	if (rc == 0 && repair(opening, last) < 0)
+		return -EBADMSG;
 	journal->segment = opening->reader.segments[last];
 	xn_journal_segment_name(journal->segment.number, name);
 	journal->fd = openat(journal->dir_fd, name, O_RDWR | O_CLOEXEC);
@@ -253,7 +284,6 @@ static int open_journal(struct opening *opening, struct xn_journal *journal, uin
 			int (*each)(void *arg, const void *bytes, size_t len), void *arg)
 {
 	struct xn_journal_reader *reader = &opening->reader;
-	size_t last;
 	int rc;
 
 	rc = xn_journal_reader_open(reader, journal->dir_fd, opening->position);
@@ -267,11 +297,7 @@ static int open_journal(struct opening *opening, struct xn_journal *journal, uin
 	journal->end = journal->synced = reader->position;
 	if (!reader->n_segments)
 		return open_fresh(opening, journal, salt);
-	last = reader->current; /* the one that holds the end: replay() stopped in it */
-	rc = check_end(opening, last);
-	if (rc < 0)
-		return rc;
-	return open_last(opening, journal, last);
+	return open_last(opening, journal, reader->current); /* replay() stopped in it */
 }
 
 struct xn_journal *xn_journal_open(int dir_fd, uint64_t position, uint64_t salt,

@@ -8,9 +8,19 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* Rows have many sets and maps alike: the bytes of one in the checkpoint stand for its value. The
+ * checkpoint's bytes stay where they are while it is read. */
+struct known {
+	const struct xn_type *type;
+	struct xn_slice bytes;
+	struct xn_value *value;
+};
+enum { KNOWN_SLOTS = 4096, KNOWN_LEAST = 4 };
+
 struct load {
 	struct xn_db *db;
-	unsigned unknown, misfits, n_transactions;
+	struct known *known;
+	unsigned unknown, misfits;
 	char what[80]; /* what is wrong, for the message */
 };
 
@@ -23,6 +33,59 @@ static int refuse(struct load *load, const char *what)
 	return -EBADMSG;
 }
 
+/* The value of a field, or NULL: malformed. */
+static struct xn_value *take_field(struct load *load, const struct xn_row *row, int field,
+				   const struct xn_slice *bytes)
+{
+	const struct xn_type *type = xn_row_field(row, field)->type;
+	struct xn_value *otherwise = row->table->defaults[field];
+	struct xn_cursor in = {bytes->data, bytes->data + bytes->len};
+	struct xn_value *v = xn_take_value(&in);
+
+	if (!v)
+		return NULL;
+	if (!xn_value_fits(type, v)) {
+		load->misfits++;
+		xn_value_unref(v);
+		return xn_value_ref(otherwise);
+	}
+	if (xn_value_equal(v, otherwise)) {
+		xn_value_unref(v);
+		return xn_value_ref(otherwise);
+	}
+	return xn_type_is_refs(type) ? v : xn_intern(&load->db->values, v);
+}
+
+static struct xn_value *take_known_field(struct load *load, const struct xn_row *row, int field,
+					 const struct xn_slice *bytes)
+{
+	const struct xn_type *type = xn_row_field(row, field)->type;
+	struct known *known;
+
+	if (!load->known || bytes->len < KNOWN_LEAST || xn_type_is_refs(type) ||
+	    (type->kind != XN_T_SET && type->kind != XN_T_MAP && type->kind != XN_T_ENUM))
+		return take_field(load, row, field, bytes);
+	known = &load->known[xn_hash_bytes(bytes->data, bytes->len) % KNOWN_SLOTS];
+	if (known->type != type || known->bytes.len != bytes->len ||
+	    memcmp(known->bytes.data, bytes->data, bytes->len) != 0) {
+		struct xn_value *v = take_field(load, row, field, bytes);
+
+		if (!v)
+			return NULL;
+		xn_value_unref(known->value);
+		*known = (struct known){type, *bytes, v};
+	}
+	return xn_value_ref(known->value);
+}
+
+static void forget_known(struct load *load)
+{
+	for (int i = 0; load->known && i < KNOWN_SLOTS; i++)
+		xn_value_unref(load->known[i].value);
+	free(load->known);
+	load->known = NULL;
+}
+
 static int load_pairs(struct load *load, struct xn_row *row, struct xn_cursor *in)
 {
 	int class_id = xn_row_class(row), rc;
@@ -31,21 +94,15 @@ static int load_pairs(struct load *load, struct xn_row *row, struct xn_cursor *i
 
 	while ((rc = xn_take_pair(in, &no, &bytes)) == 1) {
 		int field = xn_names_field(&load->db->names, class_id, no);
-		struct xn_cursor value_in = {bytes.data, bytes.data + bytes.len};
 		struct xn_value *v;
 
 		if (field < 0 || xn_field_is_derived(xn_row_field(row, field))) {
 			load->unknown++;
 			continue;
 		}
-		v = xn_take_value(&value_in);
+		v = take_known_field(load, row, field, &bytes);
 		if (!v)
 			return refuse(load, "a malformed value");
-		if (!xn_value_fits(xn_row_field(row, field)->type, v)) {
-			load->misfits++;
-			xn_value_unref(v);
-			v = xn_value_ref(row->table->defaults[field]);
-		}
 		xn_value_unref(row->fields[field]);
 		row->fields[field] = v;
 	}
@@ -282,7 +339,7 @@ static int on_transaction(void *arg, const void *bytes, size_t len)
 	struct xn_tx_head head;
 	int rc, more;
 
-	load->n_transactions++;
+	forget_known(load);
 	if (xn_take_tx_head(&in, &head) < 0)
 		return refuse(load, "a malformed transaction");
 	while ((more = xn_take_tx_entry(&in, &head, &entry)) == 1) {
@@ -326,15 +383,18 @@ int xn_db_load(struct xn_db *db, struct xn_error *err)
 {
 	static const struct xn_store_reader reader = {.entry = on_entry,
 						      .transaction = on_transaction};
-	struct load load = {.db = db};
+	struct load load = {.db = db, .known = xn_calloc(KNOWN_SLOTS, sizeof(struct known))};
+	int rc;
 
 	db->loading = true;
-	if (db->store->ops->open(db->store, &reader, &load, err) < 0) {
+	rc = db->store->ops->open(db->store, &reader, &load, err);
+	db->loading = false;
+	forget_known(&load);
+	if (rc < 0) {
 		if (*load.what)
 			xn_error_add_param(err, load.what);
 		return -1;
 	}
-	db->loading = false;
 	for (int c = 0; c < XN_CLASS_COUNT; c++)
 		sort_table(&db->tables[c]);
 	xn_relations_derive(db);

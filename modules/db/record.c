@@ -33,7 +33,13 @@ static void write_json(const struct xn_row *row, struct xn_buf *out)
 	const struct xn_table *table = row->table;
 
 	for (unsigned f = 0; f < table->cls->n_public; f++) {
-		xn_buf_add_string(out, table->json_keys[f]);
+		const struct xn_json_field *json = &table->json[f];
+
+		if (row->fields[f] == table->defaults[f]) {
+			xn_buf_add(out, json->text, json->len);
+			continue;
+		}
+		xn_buf_add(out, json->text, json->key_len);
 		xn_json_write(row->fields[f], out);
 	}
 	xn_buf_add_string(out, table->cls->n_public ? "}" : "{}");

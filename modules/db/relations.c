@@ -94,13 +94,12 @@ static void release_members(struct xn_db *db, struct xn_row *row, unsigned field
 
 void xn_relations_empty(struct xn_db *db, struct xn_row *row, uint64_t stamp)
 {
-	const struct xn_class *cls = row->table->cls;
+	const struct xn_table *table = row->table;
 
-	for (unsigned i = 0; i < cls->n_fields; i++) {
-		const struct xn_field *f = &cls->fields[i];
+	for (unsigned n = 0; n < table->n_related; n++) {
+		unsigned i = table->related[n];
+		const struct xn_field *f = &table->cls->fields[i];
 
-		if (!xn_field_is_related(cls, f))
-			continue;
 		if (f->relation == XN_REL_ONE_TO_MANY)
 			release_members(db, row, i, stamp);
 		else if (f->relation == XN_REL_MANY_TO_ONE)
@@ -115,13 +114,14 @@ void xn_relations_empty(struct xn_db *db, struct xn_row *row, uint64_t stamp)
 
 void xn_relations_adopt(struct xn_db *db, struct xn_row *row)
 {
-	const struct xn_class *cls = row->table->cls;
+	const struct xn_table *table = row->table;
 
-	for (unsigned i = 0; i < cls->n_fields; i++) {
-		const struct xn_field *f = &cls->fields[i];
+	for (unsigned n = 0; n < table->n_related; n++) {
+		unsigned i = table->related[n];
+		const struct xn_field *f = &table->cls->fields[i];
 		struct xn_row *member;
 
-		if (f->relation != XN_REL_ONE_TO_MANY || !xn_field_is_related(cls, f))
+		if (f->relation != XN_REL_ONE_TO_MANY)
 			continue;
 		for (member = xn_db_first(db, f->other_class); member;
 		     member = xn_db_next(db, member))
@@ -139,40 +139,56 @@ static int by_text(const void *a, const void *b)
 	return strcmp(xn_value_string(*left), xn_value_string(*right));
 }
 
+/* Adds the row to the set on the other side; sort_derived() brings it in order. */
 static void derive_from(struct xn_db *db, struct xn_row *row, unsigned field)
 {
 	const struct xn_field *f = xn_row_field(row, (int)field);
 	struct xn_row *other;
 
-	row->fields[field] = xn_db_share(db, f->type, row->fields[field]);
-	if (f->relation != XN_REL_MANY_TO_ONE || !xn_field_is_related(row->table->cls, f))
+	if (f->relation != XN_REL_MANY_TO_ONE)
 		return;
 	other = xn_db_get(db, f->other_class, xn_value_string(row->fields[field]));
 	if (other)
 		xn_set_append(&other->fields[f->other_field], xn_value_ref(row->ref));
 }
 
-static void sort_derived(struct xn_row *row)
+static void sort_derived(struct xn_row *row, unsigned field)
 {
-	const struct xn_class *cls = row->table->cls;
+	struct xn_value *set = row->fields[field];
 
-	for (unsigned f = 0; f < cls->n_fields; f++) {
-		struct xn_value *set = row->fields[f];
-
-		if (!xn_field_is_derived(&cls->fields[f]) || xn_set_len(set) == 0)
-			continue;
-		/* Its own: derive_from() has appended to it. */
+	/* Its own: derive_from() has appended to it. */
+	if (xn_field_is_derived(xn_row_field(row, (int)field)) && set->set.len > 1)
 		qsort(set->set.items, set->set.len, sizeof(set->set.items[0]), by_text);
-	}
+}
+
+static void each_row(struct xn_db *db, void (*visit)(struct xn_db *db, struct xn_row *row))
+{
+	for (int c = 0; c < XN_CLASS_COUNT; c++)
+		for (struct xn_row *row = xn_db_first(db, c); row; row = xn_db_next(db, row))
+			visit(db, row);
+}
+
+static void share_and_derive(struct xn_db *db, struct xn_row *row)
+{
+	const struct xn_table *table = row->table;
+
+	for (unsigned n = 0; n < table->n_refs; n++)
+		row->fields[table->refs[n]] =
+			xn_db_share_refs(db, row->fields[table->refs[n]]);
+	for (unsigned n = 0; n < table->n_related; n++)
+		derive_from(db, row, table->related[n]);
+}
+
+static void sort_all_derived(struct xn_db *db, struct xn_row *row)
+{
+	const struct xn_table *table = row->table;
+
+	for (unsigned n = 0; n < table->n_related; n++)
+		sort_derived(row, table->related[n]);
 }
 
 void xn_relations_derive(struct xn_db *db)
 {
-	for (int c = 0; c < XN_CLASS_COUNT; c++)
-		for (struct xn_row *row = xn_db_first(db, c); row; row = xn_db_next(db, row))
-			for (unsigned f = 0; f < row->table->cls->n_fields; f++)
-				derive_from(db, row, f);
-	for (int c = 0; c < XN_CLASS_COUNT; c++)
-		for (struct xn_row *row = xn_db_first(db, c); row; row = xn_db_next(db, row))
-			sort_derived(row);
+	each_row(db, share_and_derive);
+	each_row(db, sort_all_derived);
 }

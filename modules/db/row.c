@@ -236,7 +236,7 @@ static struct xn_value *share_ref(struct xn_db *db, struct xn_value *v)
 {
 	struct xn_row *target;
 
-	if (v->kind != XN_STRING || !v->string.len)
+	if (v->refs == UINT32_MAX) /* the null reference, the empty text */
 		return v;
 	target = xn_db_get_any(db, xn_value_string(v));
 	if (!target || target->ref == v)
@@ -245,13 +245,19 @@ static struct xn_value *share_ref(struct xn_db *db, struct xn_value *v)
 	return xn_value_ref(target->ref);
 }
 
-struct xn_value *xn_db_share(struct xn_db *db, const struct xn_type *type, struct xn_value *v)
+struct xn_value *xn_db_share_refs(struct xn_db *db, struct xn_value *v)
 {
-	if (type->kind == XN_T_REF)
+	if (v->kind == XN_STRING)
 		return share_ref(db, v);
-	if (type->kind == XN_T_SET && type->value->kind == XN_T_REF && v->kind == XN_SET &&
-	    v->refs == 1)
+	if (v->refs == 1)
 		for (uint32_t i = 0; i < v->set.len; i++)
 			v->set.items[i] = share_ref(db, v->set.items[i]);
 	return v;
+}
+
+struct xn_value *xn_db_share(struct xn_db *db, const struct xn_type *type, struct xn_value *v)
+{
+	if (xn_type_is_refs(type))
+		return xn_db_share_refs(db, v);
+	return xn_intern(&db->values, v);
 }

@@ -23,7 +23,8 @@ enum xn_space {
 };
 
 /* What open() tells: the checkpoint, space by space in the order above, then the transactions that
- * came after it, oldest first. Bytes are borrowed. A return < 0 ends the opening with it. */
+ * came after it, oldest first. Bytes are borrowed: of entries until the last one was told, of
+ * a transaction for the call. A return < 0 ends the opening with it. */
 struct xn_store_reader {
 	int (*entry)(void *arg, enum xn_space space, const void *key, size_t key_len,
 		     const void *value, size_t len);

@@ -26,6 +26,30 @@ static void json_is_written_as_it_was_read(void **state)
 	assert_json("\"\\u0001\"", "\"\\u0001\"");
 }
 
+static void an_escape_is_made_wherever_it_is_needed(void **state)
+{
+	static const char special[] = {'"', '\\', '\n', '\x01', '\x1f'};
+
+	for (size_t len = 1; len < 40; len++) {
+		for (size_t at = 0; at < len * sizeof(special); at++) {
+			struct xn_buf out = {0};
+			struct xn_value *back;
+			char text[40];
+
+			memset(text, at & 1 ? '\x7f' : ' ', len);
+			text[at % len] = special[at / len];
+			xn_json_write_string(text, len, &out);
+			assert_null(memchr(out.data, special[at / len] < ' ' ? special[at / len] : '\n',
+					   out.len));
+			assert_int_equal(xn_json_parse(out.data, out.len, &back, NULL), 0);
+			assert_int_equal(xn_value_string_len(back), len);
+			assert_memory_equal(xn_value_string(back), text, len);
+			xn_value_unref(back);
+			xn_buf_clear(&out);
+		}
+	}
+}
+
 static void broken_json_is_refused(void **state)
 {
 	const char *const samples[] = {"", "{", "[1,]", "{\"a\":1}x", "\"\xff\"", "\"\\u0000\"",
@@ -102,6 +126,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(json_is_written_as_it_was_read),
+		cmocka_unit_test(an_escape_is_made_wherever_it_is_needed),
 		cmocka_unit_test(broken_json_is_refused),
 		cmocka_unit_test(deep_nesting_is_refused),
 		cmocka_unit_test(xml_text_is_escaped),
