@@ -26,6 +26,11 @@ bool xn_host_is_first_start(const struct xn_host *host)
 	return host->first_start;
 }
 
+bool xn_host_has_rebooted(const struct xn_host *host)
+{
+	return host->rebooted;
+}
+
 static struct xn_value *words(const char *text)
 {
 	struct xn_value *set = xn_set_new();

@@ -23,6 +23,8 @@ const char *xn_host_control_domain(const struct xn_host *host);
 
 /* Whether this start made the pool: other modules then make their own first rows. */
 bool xn_host_is_first_start(const struct xn_host *host);
+/* Whether the machine was booted since the daemon last ran: what was attached is not any more. */
+bool xn_host_has_rebooted(const struct xn_host *host);
 
 /*
  * What the hypervisor knows better than the control domain's kernel: told by the domain module when

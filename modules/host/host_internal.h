@@ -12,7 +12,7 @@ struct xn_host {
 	struct xn_db *db;
 	struct xn_operations *operations;
 	struct xn_host_facts facts;
-	bool first_start;
+	bool first_start, rebooted;
 	char ref[XN_REF_LEN], pool[XN_REF_LEN], control_domain[XN_REF_LEN];
 	struct xn_timer refresh; /* host_metrics */
 };

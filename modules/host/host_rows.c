@@ -5,6 +5,7 @@
 #include "modules/host/host_internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { API_MAJOR = 2, API_MINOR = 23 }; /* the data model that core/schema tells */
@@ -184,6 +185,15 @@ static void make_host(struct xn_host *host)
 	copy_ref(host->ref, row);
 }
 
+/* The kernel works the time of its boot out of two clocks, so it may differ by a little. */
+static bool has_rebooted(const struct xn_host *host, const struct xn_row *row)
+{
+	const char *stored = xn_row_map_string(row, XN_host_other_config, "boot_time");
+	long long before = stored ? strtoll(stored, NULL, 10) : 0;
+
+	return stored && llabs(before - (long long)host->facts.boot_time) > 5;
+}
+
 /* What may differ from the last time the daemon ran. */
 static void refresh_host(struct xn_host *host)
 {
@@ -193,6 +203,7 @@ static void refresh_host(struct xn_host *host)
 	struct xn_value *chipset = xn_map_new();
 	char seconds[32];
 
+	host->rebooted = has_rebooted(host, row);
 	xn_db_set_int(db, row, XN_host_API_version_major, API_MAJOR);
 	xn_db_set_int(db, row, XN_host_API_version_minor, API_MINOR);
 	xn_db_set_string(db, row, XN_host_API_version_vendor, "Xenolith");

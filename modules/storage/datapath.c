@@ -51,8 +51,7 @@ static void free_change(struct use_change *c)
 
 static struct datapath *find(struct xn_storage *st, const char *vdi, const char *dp)
 {
-	xn_list_each(node, &st->datapaths)
-	{
+	xn_list_each(node, &st->datapaths) {
 		struct datapath *path = xn_list_entry(node, struct datapath, link);
 
 		if (strcmp(path->vdi, vdi) == 0 && strcmp(path->dp, dp) == 0)

@@ -97,8 +97,7 @@ static struct xn_sr_found *add_found(struct xn_sr_request *rq, const char *locat
 		rq->found = xn_realloc(rq->found,
 				       (rq->n_found ? rq->n_found * 2 : 1) * sizeof(*rq->found));
 	found = &rq->found[rq->n_found++];
-	*found = (struct xn_sr_found){.state = XN_IMAGE_READY};
-	snprintf(found->location, sizeof(found->location), "%s", location);
+	*found = (struct xn_sr_found){.state = XN_IMAGE_READY, .location = xn_strdup(location)};
 	return found;
 }
 

@@ -19,7 +19,7 @@ struct xn_sr_space {
 
 /* One image that a scan found. */
 struct xn_sr_found {
-	char location[256]; /* VDI.location: a uuid, or a file name */
+	char *location; /* VDI.location: a uuid, or a file name; owned */
 	enum xn_image_state state;
 	struct xn_image_info info;
 };
@@ -73,11 +73,13 @@ struct xn_sr_request {
 	char *path; /* owned */
 	struct xn_image_info info;
 	struct xn_sr_space space;
-	struct xn_sr_found *found; /* owned */
+	struct xn_sr_found *found; /* owned; xn_sr_found_free() */
 	size_t n_found;
 	/* On the loop, once; not when the module stops before. */
 	void (*done)(struct xn_sr_request *rq, int rc);
 	void *arg;
 };
+
+void xn_sr_found_free(struct xn_sr_found *found, size_t n);
 
 #endif

@@ -90,13 +90,20 @@ struct xn_sr_request *xn_sr_request_new(struct xn_storage *st, const char *folde
 	return rq;
 }
 
+void xn_sr_found_free(struct xn_sr_found *found, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(found[i].location);
+	free(found);
+}
+
 static void free_request(struct xn_sr_request *rq)
 {
 	free(rq->folder);
 	free(rq->location);
 	free(rq->source);
 	free(rq->path);
-	free(rq->found);
+	xn_sr_found_free(rq->found, rq->n_found);
 	free(rq);
 }
 
@@ -166,8 +173,11 @@ void xn_sr_note(struct xn_storage *st, const char *sr, const struct xn_sr_space 
 		xn_db_set_int(st->db, row, XN_SR_virtual_allocation,
 			      xn_row_int(row, XN_SR_virtual_allocation) + delta);
 	if (space && space->total > 0) {
+		/* Whole MiB: else each log line written anywhere on the disk would be an event. */
+		int64_t used = (space->total - space->free) & ~(((int64_t)1 << 20) - 1);
+
 		xn_db_set_int(st->db, row, XN_SR_physical_size, space->total);
-		xn_db_set_int(st->db, row, XN_SR_physical_utilisation, space->total - space->free);
+		xn_db_set_int(st->db, row, XN_SR_physical_utilisation, used);
 	}
 	xn_operation_refresh(st->operations, row);
 }

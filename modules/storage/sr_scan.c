@@ -53,7 +53,7 @@ static void forget_list(struct scan *s)
 {
 	xn_hmap_clear(&s->by_location);
 	free(s->seen);
-	free(s->found);
+	xn_sr_found_free(s->found, s->n_found);
 	xn_value_unref(s->rows);
 	xn_sr_binding_clear(&s->binding);
 	s->seen = NULL;
@@ -267,6 +267,7 @@ static void on_listed(struct xn_sr_request *rq, int rc)
 	s->n_found = rq->n_found;
 	s->space = rq->space;
 	rq->found = NULL;
+	rq->n_found = 0;
 	s->rows = xn_value_ref(xn_row_get(sr, XN_SR_VDIs));
 	index_found(s);
 	on_step(&s->step);
@@ -302,5 +303,6 @@ void xn_sr_scan(struct xn_storage *st, const char *sr, bool adopt_new, xn_storag
 
 void xn_sr_scan_abandon(struct xn_storage *st)
 {
-	xn_list_each_safe(node, &st->scans) free_scan(xn_list_entry(node, struct scan, link));
+	xn_list_each_safe(node, &st->scans)
+		free_scan(xn_list_entry(node, struct scan, link));
 }

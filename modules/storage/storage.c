@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "modules/message/message.h"
 #include "modules/storage/storage_internal.h"
 
 enum { BACKGROUND_US = 30 * 1000 * 1000, QUICK_WORKERS = 4, COPY_WORKERS = 2 };
@@ -22,40 +23,74 @@ struct look {
 	struct xn_list link; /* st->looks */
 	struct xn_storage *st;
 	char sr[XN_REF_LEN];
-	bool detach; /* at the start: what cannot be reached is not attached */
+	bool starting; /* what cannot be reached now is not attached */
 };
+
+static void give_up_sr(struct look *look, const struct xn_error *why)
+{
+	struct xn_storage *st = look->st;
+	struct xn_row *sr = xn_db_get(st->db, XN_CLASS_SR, look->sr);
+	struct xn_row *host = xn_db_get(st->db, XN_CLASS_host, xn_host_ref(st->host));
+	struct xn_error ignored = {0};
+	struct xn_sr_binding binding = {0};
+	char message[XN_REF_LEN];
+
+	if (sr && xn_db_writable(st->db) == 0 && xn_sr_bind(st, sr, &binding, &ignored) == 0) {
+		xn_db_set_bool(st->db, binding.pbd, XN_PBD_currently_attached, false);
+		xn_operation_refresh(st->operations, sr);
+		xn_message_create(xn_messages_of(st->core), "PBD_PLUG_FAILED_ON_SERVER_START", 3,
+				  "Host", xn_row_uuid(host), xn_row_uuid(sr), message);
+	}
+	xn_sr_binding_clear(&binding);
+	xn_error_clear(&ignored);
+	xn_log_warn(st->core->log, "storage", "SR %s cannot be attached: %s", look->sr,
+		    why->n_params ? why->params[why->n_params - 1] : why->code);
+}
 
 static void on_looked(const struct xn_error *err, void *arg)
 {
 	struct look *look = arg;
-	struct xn_storage *st = look->st;
-	struct xn_row *sr = xn_db_get(st->db, XN_CLASS_SR, look->sr);
-	struct xn_error ignored = {0};
-	struct xn_sr_binding binding = {0};
 
-	if (err)
-		xn_log_warn(st->core->log, "storage", "cannot read SR %s: %s: %s", look->sr,
-			    err->code, err->n_params ? err->params[err->n_params - 1] : "");
-	if (err && look->detach && sr && xn_db_writable(st->db) == 0 &&
-	    xn_sr_bind(st, sr, &binding, &ignored) == 0) {
-		xn_db_set_bool(st->db, binding.pbd, XN_PBD_currently_attached, false);
-		xn_operation_refresh(st->operations, sr);
-	}
-	xn_sr_binding_clear(&binding);
-	xn_error_clear(&ignored);
+	if (err && look->starting)
+		give_up_sr(look, err);
 	xn_list_remove(&look->link);
 	free(look);
 }
 
-static void look_at(struct xn_storage *st, const struct xn_row *sr, bool adopt, bool detach)
+static void look_at(struct xn_storage *st, const struct xn_row *sr, bool adopt, bool starting)
 {
 	struct look *look = xn_calloc(1, sizeof(*look));
 
 	look->st = st;
-	look->detach = detach;
+	look->starting = starting;
 	snprintf(look->sr, sizeof(look->sr), "%s", xn_row_ref(sr));
 	xn_list_push(&st->looks, &look->link);
 	xn_sr_scan(st, look->sr, adopt, on_looked, look);
+}
+
+static void on_space(struct xn_sr_request *rq, int rc)
+{
+	struct xn_storage *st = rq->arg;
+
+	st->looking_at_space--;
+	if (rc == 0 && xn_db_writable(st->db) == 0)
+		xn_sr_note(st, rq->location, &rq->space, 0);
+}
+
+/* How full it is: cheap, so it needs no wish. */
+static void look_at_space(struct xn_storage *st, const struct xn_row *sr)
+{
+	struct xn_error ignored = {0};
+	struct xn_sr_binding binding = {0};
+
+	if (xn_sr_bind(st, sr, &binding, &ignored) == 0) {
+		st->looking_at_space++;
+		/* The location of this request is the SR's reference: attach looks at none. */
+		xn_sr_request_submit(st, xn_sr_request_new(st, binding.folder, xn_row_ref(sr)),
+				     binding.ops->attach, on_space, st);
+	}
+	xn_sr_binding_clear(&binding);
+	xn_error_clear(&ignored);
 }
 
 static bool wants_scans(const struct xn_row *sr)
@@ -77,16 +112,26 @@ static bool is_attached(struct xn_storage *st, const struct xn_row *sr)
 	return attached;
 }
 
-/* A look changes no row before it comes back, so the walk is safe. */
-static void look_at_all(struct xn_storage *st, bool starting)
+/* Looks change no row before they come back, so the walks are safe. */
+static void look_at_the_start(struct xn_storage *st)
+{
+	for (struct xn_row *sr = xn_db_first(st->db, XN_CLASS_SR); sr; sr = xn_db_next(st->db, sr))
+		if (is_attached(st, sr))
+			look_at(st, sr, wants_scans(sr), true);
+}
+
+static void look_now_and_then(struct xn_storage *st)
 {
 	for (struct xn_row *sr = xn_db_first(st->db, XN_CLASS_SR); sr;
 	     sr = xn_db_next(st->db, sr)) {
 		bool busy = xn_map_len(xn_row_get(sr, XN_SR_current_operations)) > 0;
 
-		if (!is_attached(st, sr) || (!starting && (busy || !wants_scans(sr))))
+		if (!is_attached(st, sr))
 			continue;
-		look_at(st, sr, wants_scans(sr), starting);
+		if (!busy && wants_scans(sr))
+			look_at(st, sr, true, false);
+		else
+			look_at_space(st, sr);
 	}
 }
 
@@ -95,9 +140,24 @@ static void on_background(struct xn_timer *timer)
 	struct xn_storage *st = xn_container_of(timer, struct xn_storage, background);
 
 	/* One round at a time, however slow the disks are. */
-	if (xn_list_empty(&st->looks) && xn_db_writable(st->db) == 0)
-		look_at_all(st, false);
+	if (xn_list_empty(&st->looks) && st->looking_at_space == 0 && xn_db_writable(st->db) == 0)
+		look_now_and_then(st);
 	xn_timer_arm(st->core->loop, &st->background, BACKGROUND_US, on_background);
+}
+
+/* A boot detached everything; it is attached again, or given up when it cannot be reached. */
+static void attach_after_boot(struct xn_storage *st)
+{
+	struct xn_row *host = xn_db_get(st->db, XN_CLASS_host, xn_host_ref(st->host));
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *pbds = xn_value_ref(xn_row_get(host, XN_host_PBDs));
+
+	for (size_t i = 0; i < xn_set_len(pbds); i++) {
+		const char *ref = xn_value_string(xn_set_at(pbds, i));
+
+		xn_db_set_bool(st->db, xn_db_get(st->db, XN_CLASS_PBD, ref),
+			       XN_PBD_currently_attached, true);
+	}
 }
 
 /* ---- module ---- */
@@ -160,7 +220,9 @@ static int storage_start(void *state, struct xn_error *err)
 	xn_storage_refresh_sm(st);
 	if (xn_host_is_first_start(st->host))
 		xn_storage_make_first_rows(st);
-	look_at_all(st, true);
+	if (xn_host_has_rebooted(st->host))
+		attach_after_boot(st);
+	look_at_the_start(st);
 	xn_timer_arm(core->loop, &st->background, BACKGROUND_US, on_background);
 	return 0;
 }
@@ -172,8 +234,7 @@ static void storage_stop(void *state)
 	struct xn_list *node;
 
 	xn_timer_cancel(&st->background);
-	xn_list_each(request, &st->requests)
-	{
+	xn_list_each(request, &st->requests) {
 		struct xn_sr_request *rq = xn_list_entry(request, struct xn_sr_request, link);
 
 		rq->done = NULL;
@@ -192,7 +253,7 @@ static void storage_stop(void *state)
 	free(st);
 }
 
-static const char *const storage_needs[] = {"db", "host", "operation", "records", NULL};
+static const char *const storage_needs[] = {"db", "host", "message", "operation", "records", NULL};
 
 const struct xn_module xn_storage_module = {
 	.name = "storage",

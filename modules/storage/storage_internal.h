@@ -25,6 +25,7 @@ struct xn_storage {
 	struct xn_list scans; /* struct scan */
 	struct xn_list waits; /* struct xn_storage_wait */
 	struct xn_list looks; /* struct look */
+	unsigned looking_at_space; /* requests under way */
 	struct xn_timer background; /* space, auto-scan */
 };
 

@@ -105,7 +105,8 @@ static struct xn_row *make_first_sr(struct xn_storage *st, const struct first_sr
 		xn_log_warn(st->core->log, "storage", "cannot make the folder of \"%s\": %s",
 			    first->name, strerror(-rc));
 
-	xn_map_put_string(&other_config, "auto-scan", "true");
+	if (first->ops->read_only) /* people put files there; disks come by calls */
+		xn_map_put_string(&other_config, "auto-scan", "true");
 	xn_map_put_string(&sr, "uuid", uuid);
 	xn_map_put_string(&sr, "name_label", first->name);
 	xn_map_put_string(&sr, "name_description", first->description);

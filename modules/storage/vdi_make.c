@@ -43,16 +43,17 @@ int64_t xn_vdi_round_size(int64_t size)
 
 bool xn_sr_is_making(const struct xn_storage *st, const char *sr)
 {
-	xn_list_each(node, &st->makes) if (strcmp(xn_list_entry(node, struct xn_vdi_make, link)->sr,
-						  sr) == 0) return true;
+	xn_list_each(node, &st->makes)
+		if (strcmp(xn_list_entry(node, struct xn_vdi_make, link)->sr, sr) == 0)
+			return true;
 	return false;
 }
 
 bool xn_vdi_is_being_made(const struct xn_storage *st, const char *uuid)
 {
-	xn_list_each(node,
-		     &st->makes) if (strcmp(xn_list_entry(node, struct xn_vdi_make, link)->uuid,
-					    uuid) == 0) return true;
+	xn_list_each(node, &st->makes)
+		if (strcmp(xn_list_entry(node, struct xn_vdi_make, link)->uuid, uuid) == 0)
+			return true;
 	return false;
 }
 
@@ -395,8 +396,7 @@ void xn_storage_create_vdi(struct xn_storage *st, const struct xn_value *record,
 
 void xn_vdi_make_abandon(struct xn_storage *st)
 {
-	xn_list_each_safe(node, &st->makes)
-	{
+	xn_list_each_safe(node, &st->makes) {
 		struct xn_vdi_make *m = xn_list_entry(node, struct xn_vdi_make, link);
 
 		xn_db_wait_cancel(&m->durable);

@@ -66,8 +66,9 @@ void xn_vdi_delete_rows(struct xn_storage *st, struct xn_row *vdi)
 
 bool xn_vdi_is_being_removed(const struct xn_storage *st, const char *vdi)
 {
-	xn_list_each(node, &st->removals) if (strcmp(xn_list_entry(node, struct removal, link)->vdi,
-						     vdi) == 0) return true;
+	xn_list_each(node, &st->removals)
+		if (strcmp(xn_list_entry(node, struct removal, link)->vdi, vdi) == 0)
+			return true;
 	return false;
 }
 
@@ -182,8 +183,7 @@ void xn_storage_destroy_vdi(struct xn_storage *st, const char *vdi, xn_storage_d
 
 void xn_vdi_remove_abandon(struct xn_storage *st)
 {
-	xn_list_each_safe(node, &st->removals)
-	{
+	xn_list_each_safe(node, &st->removals) {
 		struct removal *r = xn_list_entry(node, struct removal, link);
 
 		xn_db_wait_cancel(&r->durable);

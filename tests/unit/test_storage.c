@@ -623,11 +623,36 @@ static void a_repository_that_cannot_be_reached_is_detached_at_the_start(void **
 	api_run(api, 1);
 	assert_false(xn_row_bool(xn_db_get(api->db, XN_CLASS_PBD, pbd_of(api, local_sr(api))),
 				 XN_PBD_currently_attached));
+	assert_string_equal(xn_row_string(xn_db_first(api->db, XN_CLASS_message), XN_message_name),
+			    "PBD_PLUG_FAILED_ON_SERVER_START");
 	refuse_on(api, "PBD.plug", pbd_of(api, local_sr(api)), "", "SR_BACKEND_FAILURE", NULL);
 	assert_int_equal(rename(aside, folder), 0);
 	call_on(api, "PBD.plug", pbd_of(api, local_sr(api)), "");
 	free(folder);
 	free(aside);
+}
+
+static bool is_attached(struct api *api, const char *sr)
+{
+	return xn_row_bool(xn_db_get(api->db, XN_CLASS_PBD, pbd_of(api, sr)),
+			   XN_PBD_currently_attached);
+}
+
+static void what_was_unplugged_stays_so_until_the_machine_boots(void **state)
+{
+	struct api *api = *state;
+	struct xn_row *host;
+
+	call_on(api, "PBD.unplug", pbd_of(api, local_sr(api)), "");
+	api_restart(api);
+	api_run(api, 1);
+	assert_false(is_attached(api, local_sr(api)));
+	host = xn_db_get(api->db, XN_CLASS_host, xn_host_ref(xn_host_of(&api->core)));
+	xn_db_map_put(api->db, host, XN_host_other_config, "boot_time", "1234567.");
+	api_turn(api);
+	api_restart(api);
+	api_run(api, 1);
+	assert_true(is_attached(api, local_sr(api)));
 }
 
 static void disks_are_the_same_after_a_restart(void **state)
@@ -1057,6 +1082,7 @@ int main(void)
 		STORAGE(an_image_put_there_by_hand_is_never_removed),
 		STORAGE(a_disk_whose_image_went_is_missing_until_it_is_back),
 		STORAGE(a_repository_that_cannot_be_reached_is_detached_at_the_start),
+		STORAGE(what_was_unplugged_stays_so_until_the_machine_boots),
 		STORAGE(disks_are_the_same_after_a_restart),
 		STORAGE(a_library_lists_its_images_only),
 		STORAGE(an_image_that_left_the_library_leaves_the_list),
