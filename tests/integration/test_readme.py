@@ -1,0 +1,50 @@
+"""The README's first calls, pasted into a shell as a reader would."""
+import json
+import os
+import re
+import subprocess
+import unittest
+
+import harness
+
+README = os.path.join(os.path.dirname(__file__), "..", "..", "README.md")
+
+
+def commands():
+    """The indented lines of the section that begin a command, with what they go on with."""
+    with open(README, encoding="utf-8") as file:
+        section = re.search(r"^## First calls$(.*?)^## ", file.read(), re.M | re.S).group(1)
+    block = "\n".join(line[4:] for line in section.splitlines() if line.startswith("    "))
+    return [part for part in re.split(r"\n(?=\$ )", block) if part.startswith("$ ")]
+
+
+class FirstCalls(unittest.TestCase):
+    def setUp(self):
+        self.daemon = harness.Daemon()
+        with open(self.daemon.password_file, "w", encoding="utf-8") as out:
+            out.write("secret\n")
+        self.daemon.start()
+        self.addCleanup(self.daemon.clear)
+
+    def test_they_answer_as_shown(self):
+        shown = [part[2:].split("\n") for part in commands()]
+        lines = []
+        for part in shown:
+            keep = 1
+            while part[keep - 1].endswith("\\"):
+                keep += 1
+            lines.append("\n".join(part[:keep]))
+        self.assertGreaterEqual(len(lines), 4)
+        script = "\necho; echo ----\n".join(lines).replace("http://127.0.0.1:8080",
+                                                          self.daemon.url())
+        out = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, timeout=60,
+                             check=False)
+        self.assertEqual(out.returncode, 0, out.stderr)
+        replies = [json.loads(reply) for reply in out.stdout.split("----") if "{" in reply]
+        self.assertGreaterEqual(len(replies), 2)
+        for reply in replies:
+            self.assertIn("result", reply, reply)
+
+
+if __name__ == "__main__":
+    unittest.main()
