@@ -2,6 +2,7 @@
  * Clients that change things. Each works on its own VM, so it knows what must be true of it: what was
  * acknowledged, and what was asked for when the daemon died and so may or may not have happened.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "sim.h"

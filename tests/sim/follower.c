@@ -1,4 +1,5 @@
 /* Clients that know the world from events alone, across restarts; see sim.h. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "sim.h"

@@ -13,17 +13,16 @@
 
 #include "core/module.h"
 #include "core/value.h"
+#include "modules/db/store_sim.h"
 
 enum { SIM_CLIENTS = 6, SIM_FOLLOWERS = 3 };
-
-struct sim_disk; /* world.c */
 
 struct sim_world {
 	uint64_t seed;
 	uint64_t random; /* the test's own stream, apart from the daemon's */
 	bool verbose;
 	char dir[64]; /* scratch state folder */
-	struct sim_disk *disk;
+	struct xn_sim_disk *disk;
 	struct xn_core core;
 	struct xn_loop *loop;
 	struct xn_modules *modules;

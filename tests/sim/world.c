@@ -141,7 +141,7 @@ void sim_world_start(struct sim_world *w)
 	w->loop = xn_loop_new_virtual(mix(w->seed + w->life));
 	w->core = (struct xn_core){0};
 	xn_core_init(&w->core, w->loop, w->log, w->config);
-	w->core.sim_disk = w->disk;
+	w->core.store = xn_store_sim_new(&w->core, w->disk);
 	w->modules = xn_modules_start(&w->core, xn_module_list, &err);
 	if (!w->modules)
 		sim_fail(w, "cannot start: %s %s", err.code, err.n_params ? err.params[0] : "");
@@ -158,7 +158,7 @@ void sim_world_crash(struct sim_world *w, enum sim_death how)
 	/* Nothing is stopped or freed: an instant later the process would not exist. */
 	w->loop = NULL;
 	w->modules = NULL;
-	xn_sim_disk_crash(w->disk, how == SIM_POWER_CUT);
+	xn_sim_disk_crash(w->disk, how == SIM_KILL ? XN_CRASH_KILL : XN_CRASH_POWER);
 	if (how == SIM_POWER_CUT) {
 		char *world XN_CLEANUP(xn_free_p) = xn_asprintf("%s/sim.world", w->dir);
 
