@@ -90,11 +90,11 @@ static int run_seed(uint64_t seed, bool verbose)
 	       (unsigned long long)seed, (unsigned long long)sim_state_hash(&w), w.life,
 	       (unsigned long long)w.calls, (unsigned long long)w.events);
 	fflush(stdout);
+	sim_world_clear(&w); /* answers who still waits */
 	for (int i = 0; i < SIM_CLIENTS; i++)
 		sim_client_free(cast.clients[i]);
 	for (int i = 0; i < SIM_FOLLOWERS; i++)
 		sim_follower_free(cast.followers[i]);
-	sim_world_clear(&w);
 	return EXIT_SUCCESS;
 }
 
