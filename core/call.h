@@ -7,7 +7,6 @@
 #define XN_CALL_H
 
 #include "core/error.h"
-#include "core/list.h"
 #include "core/loop.h"
 #include "core/schema/schema.h"
 #include "core/value.h"
@@ -60,7 +59,6 @@ struct xn_call {
 	void *waiting; /* the handler's, for on_cancel */
 	const struct xn_call_sink *sink;
 	void *sink_data;
-	struct xn_list link; /* rpc's list of calls in flight */
 };
 
 /* Answer. @result and what @err holds are taken; the call must not be touched afterwards. */

@@ -13,6 +13,7 @@ static void drop(struct xn_rpc_call *rc)
 {
 	if (--rc->holders)
 		return;
+	xn_list_remove(&rc->link);
 	xn_timer_cancel(&rc->patience);
 	xn_db_wait_cancel(&rc->wait);
 	xn_request_clear(&rc->request);
@@ -104,9 +105,10 @@ static void on_finish(struct xn_call *call, const struct xn_value *result,
 {
 	struct xn_rpc_call *rc = call->sink_data;
 
-	if (call->link.next)
-		xn_list_remove(&call->link);
-	if (rc->async) {
+	if (!rc->rpc) {
+		if (!rc->async)
+			drop(rc); /* the reply's hold */
+	} else if (rc->async) {
 		if (err)
 			xn_task_fail(rc->rpc->tasks, rc->task, err, NULL, NULL);
 		else
@@ -124,6 +126,20 @@ static void on_released(struct xn_call *call)
 	struct xn_rpc_call *rc = call->sink_data;
 
 	drop(rc);
+}
+
+void xn_rpc_abandon(struct xn_rpc_call *rc)
+{
+	bool waits = rc->wait.link.next && !xn_list_empty(&rc->wait.link);
+
+	xn_list_remove(&rc->link);
+	xn_timer_cancel(&rc->patience);
+	xn_db_wait_cancel(&rc->wait);
+	rc->rpc = NULL;
+	rc->conn = NULL;
+	rc->reply = NULL;
+	if (rc->answered && waits)
+		drop(rc);
 }
 
 static const struct xn_call_sink sink = {.finish = on_finish, .released = on_released};
@@ -351,7 +367,7 @@ static void list_methods(struct xn_rpc_call *rc)
 
 static void run_method(struct xn_rpc_call *rc, bool async, struct xn_error *err)
 {
-	struct xn_db *db = rc->rpc->db; /* the call may be over and gone when its handler returns */
+	struct xn_db *db = rc->rpc->db;
 	struct xn_call *call = &rc->call;
 	const struct xn_method_impl *impl = NULL;
 
@@ -360,19 +376,20 @@ static void run_method(struct xn_rpc_call *rc, bool async, struct xn_error *err)
 		refuse(rc, err);
 		return;
 	}
-	set_origin(rc);
 	if (async) {
 		rc->async = true;
 		begin_async(rc);
-	} else {
-		xn_timer_arm(call->core->loop, &rc->patience, PATIENCE_US, on_patience_over);
+		set_origin(rc); /* the task is known now */
 	}
-	xn_list_push(&rc->rpc->calls, &call->link);
+	rc->holders++; /* the handler may end at once */
 	if (impl->check && impl->check(call, err) < 0)
 		xn_call_fail(call, err); /* of an Async. call: its task fails */
 	else
 		impl->run(call);
 	xn_db_set_origin(db, NULL);
+	if (!rc->answered)
+		xn_timer_arm(call->core->loop, &rc->patience, PATIENCE_US, on_patience_over);
+	drop(rc);
 }
 
 void xn_rpc_dispatch(struct xn_rpc_call *rc)

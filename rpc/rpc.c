@@ -20,6 +20,7 @@ static struct xn_rpc_call *call_new(struct xn_rpc *rpc)
 
 	rc->rpc = rpc;
 	rc->holders = 1;
+	xn_list_push(&rpc->calls, &rc->link);
 	return rc;
 }
 
@@ -157,6 +158,8 @@ static void rpc_stop(void *state)
 		xn_http_drain(rpc->http);
 		xn_http_free(rpc->http);
 	}
+	while (!xn_list_empty(&rpc->calls))
+		xn_rpc_abandon(xn_list_entry(rpc->calls.next, struct xn_rpc_call, link));
 	free(rpc);
 }
 

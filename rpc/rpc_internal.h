@@ -16,7 +16,7 @@ struct xn_rpc {
 	struct xn_db *db;
 	struct xn_auth *auth;
 	struct xn_tasks *tasks;
-	struct xn_list calls; /* in flight, by xn_call.link */
+	struct xn_list calls; /* struct xn_rpc_call, by link */
 	struct xn_subscription *ready;
 };
 
@@ -26,7 +26,8 @@ struct xn_rpc {
  */
 struct xn_rpc_call {
 	struct xn_call call;
-	struct xn_rpc *rpc;
+	struct xn_rpc *rpc; /* NULL: the module has stopped, nobody is answered any more */
+	struct xn_list link;
 	struct xn_request request;
 	unsigned holders;
 	bool async;
@@ -49,5 +50,7 @@ void xn_rpc_dispatch(struct xn_rpc_call *rc);
 void xn_rpc_malformed(struct xn_rpc_call *rc, const char *why);
 /* The client hung up before its reply. */
 void xn_rpc_client_gone(struct xn_rpc_call *rc);
+/* The module stops: @rc is answered by nobody, and ends with its handler. */
+void xn_rpc_abandon(struct xn_rpc_call *rc);
 
 #endif
