@@ -138,11 +138,10 @@ static void cut_waiting_clients(struct xn_rpc *rpc)
 	struct xn_list *node = rpc->calls.next;
 
 	while (node != &rpc->calls) {
-		struct xn_call *call = xn_list_entry(node, struct xn_call, link);
-		struct xn_rpc_call *rc = call->sink_data;
+		struct xn_rpc_call *rc = xn_list_entry(node, struct xn_rpc_call, link);
 
 		node = node->next;
-		if (rc->conn && call->on_cancel && !call->task[0]) {
+		if (rc->conn && !rc->answered && rc->call.on_cancel && !rc->call.task[0]) {
 			xn_http_cut(rc->conn);
 			node = rpc->calls.next; /* whatever ended with it is out of the list */
 		}
