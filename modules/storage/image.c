@@ -326,6 +326,7 @@ int xn_image_overwrite(const char *path, const char *source, struct xn_copy_prog
 
 /* ---- names ---- */
 
+/* Not synced: after power loss the row says what the file is, and the next start renames it again. */
 int xn_image_settle(const char *folder, const char *uuid)
 {
 	int dir = open_folder(folder, uuid);
@@ -335,18 +336,18 @@ int xn_image_settle(const char *folder, const char *uuid)
 	if (dir < 0)
 		return dir;
 	file_name(name, uuid, XN_IMAGE_READY);
-	if (faccessat(dir, name, F_OK, 0) == 0) {
-		close(dir);
-		return 0;
-	}
-	rc = rename_state(dir, uuid, XN_IMAGE_NEW, XN_IMAGE_READY);
+	rc = faccessat(dir, name, F_OK, 0) == 0 ? 0 : -ENOENT;
+	if (rc < 0)
+		rc = rename_state(dir, uuid, XN_IMAGE_NEW, XN_IMAGE_READY);
 	if (rc == -ENOENT)
 		rc = rename_state(dir, uuid, XN_IMAGE_GONE, XN_IMAGE_READY);
 	if (rc < 0 && faccessat(dir, name, F_OK, 0) == 0)
 		rc = 0; /* another worker was faster */
-	return sync_and_close(dir, rc);
+	close(dir);
+	return rc;
 }
 
+/* Synced: were the row gone and the old name back, a scan would take it for a disk. */
 int xn_image_retire(const char *folder, const char *uuid)
 {
 	int dir = open_folder(folder, uuid);
@@ -364,6 +365,7 @@ int xn_image_retire(const char *folder, const char *uuid)
 	return sync_and_close(dir, rc);
 }
 
+/* Not synced: what comes back is .gone or .new, which goes at the next start. */
 int xn_image_remove(const char *folder, const char *uuid)
 {
 	int dir = open_folder(folder, uuid);
@@ -378,7 +380,8 @@ int xn_image_remove(const char *folder, const char *uuid)
 		if (unlinkat(dir, name, 0) < 0 && errno != ENOENT && rc == 0)
 			rc = -errno;
 	}
-	return sync_and_close(dir, rc);
+	close(dir);
+	return rc;
 }
 
 int xn_image_grow(const char *folder, const char *uuid, int64_t size)

@@ -1,13 +1,13 @@
 /*
  * Raw disk images in a folder, one sparse file each, and the names by which a crash can be told
- *from an intention:
+ * from an intention:
  *
  *	<uuid>.raw	 a disk; with a row, or (put there by hand) waiting for SR.scan to adopt it
  *	<uuid>.raw.new	 being made: it gets its name only when its row survives power loss
  *	<uuid>.raw.gone	 being destroyed: it is unlinked only when its row is gone for good
  *
  * So a leftover .new without a row never was a disk and a .gone with a row still is one. All
- * functions block and belong in a worker. Changes of names are synced. Return 0 or -errno.
+ * functions block and belong in a worker. Return 0 or -errno.
  */
 #ifndef XN_IMAGE_H
 #define XN_IMAGE_H

@@ -4,7 +4,7 @@
  *	image under its provisional name -> row -> row survives power loss -> image gets its name
  *
  * A crash before the row leaves a file that is removed at the next start; one behind it, a disk
- *whose image is renamed by whoever touches it next (image.h). Failures undo what was done.
+ * whose image is renamed by whoever touches it next (image.h). Failures undo what was done.
  */
 #include <stdio.h>
 #include <stdlib.h>
