@@ -67,6 +67,7 @@ static const struct {
 	{&xn_vm_hard_reboot_kind, xn_vm_rebooted},
 	{&xn_vm_pause_kind, NULL},
 	{&xn_vm_unpause_kind, NULL},
+	{&xn_vm_live_kind, NULL},
 	{&xn_vm_clone_kind, NULL},
 	{&xn_vm_provision_kind, NULL},
 	{&xn_vm_destroy_kind, NULL},
@@ -75,6 +76,7 @@ static const struct {
 	{&xn_vbd_media_kind, NULL},
 	{&xn_vif_plug_kind, NULL},
 	{&xn_vif_unplug_kind, NULL},
+	{&xn_vif_move_kind, NULL},
 };
 
 static struct xn_row **rows_of(struct xn_db *db, int class_id, size_t *n_out)
@@ -131,6 +133,18 @@ static void on_operation_ended(const struct xn_ev_operation_ended *ev, void *arg
 
 /* ---- the module ---- */
 
+static int add_methods(struct xn_domains *d, struct xn_error *err)
+{
+	static const struct xn_method_impl *const tables[] = {xn_vm_setters, xn_vbd_methods,
+							      xn_vif_methods};
+
+	for (size_t t = 0; t < XN_ARRAY_SIZE(tables); t++)
+		for (const struct xn_method_impl *impl = tables[t]; impl->name; impl++)
+			if (xn_methods_add(d->core->methods, impl, d, err) < 0)
+				return -1;
+	return 0;
+}
+
 static int domain_init(struct xn_core *core, void **state_out, struct xn_error *err)
 {
 	struct xn_domains *d = xn_calloc(1, sizeof(*d));
@@ -151,26 +165,14 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 		xn_operation_register_kind(d->ops, kinds[i].kind, restarted, kinds[i].ended, NULL, d);
 	xn_updates_register(d->updates, "VM", xn_vm_reconcile, d);
 	*state_out = d;
-	return 0;
-}
-
-static int add_methods(struct xn_domains *d, struct xn_error *err)
-{
-	static const struct xn_method_impl *const tables[] = {xn_vm_setters, xn_vbd_methods,
-							      xn_vif_methods};
-
-	for (size_t t = 0; t < XN_ARRAY_SIZE(tables); t++)
-		for (const struct xn_method_impl *impl = tables[t]; impl->name; impl++)
-			if (xn_methods_add(d->core->methods, impl, d, err) < 0)
-				return -1;
-	return 0;
+	return add_methods(d, err);
 }
 
 static int domain_start(void *state, struct xn_error *err)
 {
 	struct xn_domains *d = state;
 
-	if (add_methods(d, err) < 0 || d->backend->ops->open(d->backend, err) < 0)
+	if (d->backend->ops->open(d->backend, err) < 0)
 		return -1;
 	d->on_domain_changed =
 		xn_subscribe_domain_changed(d->core->bus, "domain", on_domain_changed, d);
@@ -195,8 +197,9 @@ static void domain_stop(void *state)
 	free(d);
 }
 
-static const char *const domain_needs[] = {"db", "task", "message", "operation", "updates",
-					   "xenstore", "storage", "host", "console", NULL};
+static const char *const domain_needs[] = {"auth", "db", "task", "message", "operation",
+					   "updates", "records", "xenstore", "storage", "host",
+					   "console", NULL};
 static const enum xn_event_id domain_publishes[] = {XN_EVENT_domain_changed, XN_EVENT_COUNT};
 
 const struct xn_module xn_domain_module = {

@@ -137,6 +137,7 @@ const struct xn_domain_info *xn_vm_op_domain(struct xn_vm_op *vmo); /* or NULL *
 struct xn_pending;
 struct xn_pending *xn_pending_new(struct xn_vm_op *vmo, struct xn_group *group, unsigned index);
 struct xn_vm_op *xn_pending_op(const struct xn_pending *pending); /* NULL: its step is over */
+void xn_pending_free(struct xn_pending *pending); /* unused: something else will end the step */
 void xn_pending_done(int rc, void *pending); /* an xn_backend_done; frees it */
 /* For calls that returned < 0 and will not call back. */
 void xn_pending_failed(struct xn_pending *pending, int rc);
@@ -184,6 +185,7 @@ bool xn_guest_metrics_write(struct xn_domains *d, struct xn_row *vm, uint32_t do
 void xn_guest_shutdown(struct xn_domains *d, struct xn_row *vm, const struct xn_domain_info *info);
 
 /* ---- boot ---- */
+int64_t xn_vm_memory_overhead_at(const struct xn_row *vm, int64_t static_max);
 int xn_vm_check_boot(struct xn_domains *d, const struct xn_row *vm, const struct xn_row *host,
 		     bool memory_too, struct xn_error *err);
 int64_t xn_domains_free_memory(const struct xn_domains *d);
@@ -194,8 +196,9 @@ extern const struct xn_method_impl xn_vm_methods[], xn_vm_setters[], xn_vbd_meth
 void xn_vm_kinds_register(struct xn_domains *d);
 extern const struct xn_op_kind xn_vm_start_kind, xn_vm_shutdown_kind, xn_vm_hard_shutdown_kind,
 	xn_vm_reboot_kind, xn_vm_hard_reboot_kind, xn_vm_pause_kind, xn_vm_unpause_kind,
-	xn_vm_clone_kind, xn_vm_provision_kind, xn_vm_destroy_kind, xn_vbd_plug_kind,
-	xn_vbd_unplug_kind, xn_vbd_media_kind, xn_vif_plug_kind, xn_vif_unplug_kind;
+	xn_vm_live_kind, xn_vm_clone_kind, xn_vm_provision_kind, xn_vm_destroy_kind, xn_vbd_plug_kind,
+	xn_vbd_unplug_kind, xn_vbd_media_kind, xn_vif_plug_kind, xn_vif_unplug_kind,
+	xn_vif_move_kind;
 
 /* Parts of operations that others start, too. */
 void xn_vm_also_devices(struct xn_op *op, struct xn_run *run);
@@ -203,7 +206,22 @@ void xn_vm_started(struct xn_op *op, const struct xn_error *err, void *arg);
 void xn_vm_shut_down(struct xn_op *op, const struct xn_error *err, void *arg);
 void xn_vm_rebooted(struct xn_op *op, const struct xn_error *err, void *arg);
 
+struct xn_row *xn_vm_new_ref(struct xn_core *core, const char *ref, const struct xn_value *fields,
+			     struct xn_error *err); /* xn_vm_new() under a reference chosen before */
+void xn_vm_delete_rows(struct xn_domains *d, struct xn_row *vm);
+/* platform:cores-per-socket must divide the number of VCPUs. */
+int xn_vm_check_cores(const struct xn_value *platform, int64_t vcpus_max, struct xn_error *err);
+
+void xn_vm_set_template(struct xn_domains *d, struct xn_row *vm, bool yes);
+
 /* Handlers that have a file of their own. */
+void xn_vm_set_memory(struct xn_call *call);
+void xn_vm_set_memory_dynamic(struct xn_call *call);
+void xn_vm_set_memory_target_live(struct xn_call *call);
+void xn_vm_set_VCPUs_number_live(struct xn_call *call);
+void xn_vm_send_trigger(struct xn_call *call);
+void xn_vm_send_sysrq(struct xn_call *call);
+int xn_vm_provision_check(struct xn_call *call, struct xn_error *err);
 void xn_vm_start(struct xn_call *call);
 void xn_vm_start_on(struct xn_call *call);
 int xn_vm_start_check(struct xn_call *call, struct xn_error *err);
@@ -216,11 +234,25 @@ void xn_vm_hard_reboot(struct xn_call *call);
 void xn_vm_pause(struct xn_call *call);
 void xn_vm_unpause(struct xn_call *call);
 void xn_vm_create(struct xn_call *call);
+int xn_vm_create_check(struct xn_call *call, struct xn_error *err);
+int xn_vm_copy_check(struct xn_call *call, struct xn_error *err);
 void xn_vm_clone(struct xn_call *call);
 void xn_vm_copy(struct xn_call *call);
 void xn_vm_snapshot(struct xn_call *call);
 void xn_vm_provision(struct xn_call *call);
 void xn_vm_destroy(struct xn_call *call);
+
+void xn_vbd_plug(struct xn_call *call);
+void xn_vbd_unplug(struct xn_call *call);
+void xn_vbd_unplug_force(struct xn_call *call);
+void xn_vbd_insert(struct xn_call *call);
+int xn_vbd_insert_check(struct xn_call *call, struct xn_error *err);
+void xn_vbd_eject(struct xn_call *call);
+void xn_vif_plug(struct xn_call *call);
+void xn_vif_unplug(struct xn_call *call);
+void xn_vif_unplug_force(struct xn_call *call);
+void xn_vif_move(struct xn_call *call);
+int xn_vif_move_check(struct xn_call *call, struct xn_error *err);
 
 /* The method's check when it takes an operation: in a dry run, what would be refused now. */
 int xn_check_operation(struct xn_call *call, struct xn_error *err);

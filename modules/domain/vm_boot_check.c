@@ -18,10 +18,10 @@ static int64_t pages_to_mib(int64_t pages)
 	return (pages + PAGES_PER_MIB - 1) / PAGES_PER_MIB;
 }
 
-int64_t xn_vm_memory_overhead(const struct xn_row *vm)
+int64_t xn_vm_memory_overhead_at(const struct xn_row *vm, int64_t static_max)
 {
 	int64_t vcpus = xn_row_int(vm, XN_VM_VCPUs_max);
-	int64_t static_mib = mib_of(xn_row_int(vm, XN_VM_memory_static_max));
+	int64_t static_mib = mib_of(static_max);
 	double multiplier = xn_value_float(xn_row_get(vm, XN_VM_HVM_shadow_multiplier));
 	bool shim = strcmp(xn_row_string(vm, XN_VM_domain_type), "pv_in_pvh") == 0;
 	int64_t total = strcmp(xn_vm_type(vm), "pv") == 0 ? 1 : 2; /* the hypervisor's own parts */
@@ -32,6 +32,11 @@ int64_t xn_vm_memory_overhead(const struct xn_row *vm)
 	if (shim)
 		total += 23 + static_mib / 90;
 	return total * MIB;
+}
+
+int64_t xn_vm_memory_overhead(const struct xn_row *vm)
+{
+	return xn_vm_memory_overhead_at(vm, xn_row_int(vm, XN_VM_memory_static_max));
 }
 
 int64_t xn_domains_free_memory(const struct xn_domains *d)

@@ -94,6 +94,11 @@ struct xn_pending *xn_pending_new(struct xn_vm_op *vmo, struct xn_group *group, 
 	return pending;
 }
 
+void xn_pending_free(struct xn_pending *pending)
+{
+	free(pending);
+}
+
 struct xn_vm_op *xn_pending_op(const struct xn_pending *pending)
 {
 	struct xn_op *op = xn_op_find(pending->core, &pending->token);

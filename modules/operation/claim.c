@@ -6,6 +6,7 @@
  * claim on that object ends, its queue is asked again from the front; the first that is still busy
  * there stops the round, so nobody overtakes except what the rules call urgent.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "modules/operation/operation_internal.h"
@@ -175,17 +176,22 @@ static const char *in_the_way(const struct xn_claim *claim, const struct xn_erro
 	return err->n_params >= 2 ? err->params[1] : claim->object;
 }
 
-/* True: the queue has room and the claim is in it. */
-static bool enqueue(struct xn_claim *claim, const char *at, unsigned wait_ms)
+/* Queues at the object in the way, or refuses. @busy holds why it cannot go on, if it is that. */
+static void enqueue(struct xn_claim *claim, const char *at, unsigned wait_ms, struct xn_error *busy)
 {
 	struct xn_claimed *object = find_object(claim->ops, at);
 
-	if (object && object->n_waiting >= XN_OPERATION_MAX_WAITING)
-		return false;
-	wait_at(claim, at);
-	xn_timer_arm(claim->ops->core->loop, &claim->deadline, (int64_t)wait_ms * 1000,
-		     on_deadline);
-	return true;
+	if (!object && xn_error_is_set(busy)) {
+		/* Nobody here holds it, so nobody's end would wake us. */
+		refuse(claim, busy);
+	} else if (object && object->n_waiting >= XN_OPERATION_MAX_WAITING) {
+		xn_error_set(busy, XN_ERR_TOO_MANY_PENDING_TASKS);
+		refuse(claim, busy);
+	} else {
+		wait_at(claim, at);
+		xn_timer_arm(claim->ops->core->loop, &claim->deadline, (int64_t)wait_ms * 1000,
+			     on_deadline);
+	}
 }
 
 void xn_operation_take(struct xn_operations *ops, struct xn_claim *claim, int class_id,
@@ -207,9 +213,11 @@ void xn_operation_take(struct xn_operations *ops, struct xn_claim *claim, int cl
 		tell_later(claim);
 	} else if (rc < 0 && !is_busy(&err)) {
 		refuse(claim, &err);
-	} else if (!enqueue(claim, rc < 0 ? in_the_way(claim, &err) : ref, wait_ms)) {
-		xn_error_set(&err, XN_ERR_TOO_MANY_PENDING_TASKS);
-		refuse(claim, &err);
+	} else {
+		char at[48];
+
+		snprintf(at, sizeof(at), "%s", rc < 0 ? in_the_way(claim, &err) : ref);
+		enqueue(claim, at, wait_ms, &err);
 	}
 }
 
@@ -347,6 +355,17 @@ bool xn_operation_is_alone(const struct xn_operations *ops, const char *ref, con
 			return false;
 	}
 	return true;
+}
+
+void xn_claim_cut(struct xn_claim *claim)
+{
+	if (!claim->ops)
+		return;
+	xn_job_cancel(&claim->wake);
+	xn_timer_cancel(&claim->deadline);
+	xn_error_clear(&claim->refused);
+	xn_list_remove(&claim->link);
+	claim->ops = NULL;
 }
 
 void xn_claims_stop(struct xn_operations *ops)

@@ -15,6 +15,7 @@ static int operation_init(struct xn_core *core, void **state_out, struct xn_erro
 	ops->db = xn_db_of(core);
 	ops->tasks = xn_tasks_of(core);
 	xn_list_init(&ops->runs);
+	xn_list_init(&ops->shorts);
 	xn_list_init(&ops->kinds);
 	*state_out = ops;
 	return 0;
@@ -53,6 +54,7 @@ static void operation_stop(void *state)
 	struct xn_operations *ops = state;
 
 	xn_runs_stop(ops);
+	xn_shorts_stop(ops);
 	xn_claims_stop(ops);
 	for (int id = 0; id < XN_CLASS_COUNT; id++)
 		xn_rules_free(ops->rules[id]);

@@ -141,6 +141,14 @@ void xn_operation_run_spec(struct xn_call *call, struct xn_op *op, const struct 
 void xn_operation_run_internal(struct xn_op *op, const struct xn_run_spec *spec);
 
 /*
+ * xn_operation_run_short - for a call whose work is over at once, when the rules allow it
+ * @operation: NULL: the method's. @body may refuse; on success the call returns void. Runs now when the
+ * object is free, else in its turn of the queue.
+ */
+void xn_operation_run_short(struct xn_call *call, const char *operation,
+			    int (*body)(struct xn_call *call, struct xn_error *err));
+
+/*
  * Makes a kind known to the journal. After a restart its operations hold their objects again,
  * without a question, before they go on; @restarted (may be NULL) rebuilds what the steps expect in
  * memory; @ended as in the spec.

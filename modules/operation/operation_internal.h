@@ -20,6 +20,7 @@ struct xn_operations {
 	struct xn_rules_state *rules[XN_CLASS_COUNT];
 	struct xn_hmap objects; /* struct xn_claimed, by reference */
 	struct xn_list runs;	/* whole operations, for a clean stop */
+	struct xn_list shorts;	/* short.c: those that wait */
 	struct xn_list kinds;
 };
 
@@ -42,7 +43,11 @@ void xn_claims_stop(struct xn_operations *ops);
 void xn_claim_force(struct xn_operations *ops, struct xn_claim *claim, int class_id,
 		    const char *ref, const char *operation, const char *holder);
 
-/* run.c */
+/* Cuts a claim off without telling anybody: at the stop. */
+void xn_claim_cut(struct xn_claim *claim);
+
+/* run.c, short.c */
 void xn_runs_stop(struct xn_operations *ops);
+void xn_shorts_stop(struct xn_operations *ops);
 
 #endif

@@ -340,10 +340,7 @@ void xn_runs_stop(struct xn_operations *ops)
 		if (!run->running)
 			xn_op_free(run->op);
 		for (unsigned i = 0; i < run->n_claims; i++) {
-			xn_job_cancel(&run->claims[i]->wake);
-			xn_timer_cancel(&run->claims[i]->deadline);
-			xn_error_clear(&run->claims[i]->refused);
-			xn_list_remove(&run->claims[i]->link);
+			xn_claim_cut(run->claims[i]);
 			free(run->claims[i]);
 		}
 		free(run->claims);

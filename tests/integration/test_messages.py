@@ -590,9 +590,9 @@ class Creating(Case):
 
 
 # Fields whose setter a module has taken over, and what it may refuse; they are only set to what it takes.
-PICKY = {}
+PICKY = {"VM.is_a_template": ("OTHER_OPERATION_IN_PROGRESS", "VM_BAD_POWER_STATE")}
 # Classes whose create does more than make a row; their modules test it.
-MADE_BY_MODULES = ()
+MADE_BY_MODULES = ("PBD", "VBD", "VDI", "VIF", "VM", "network")
 
 
 def text_that_xml_can_carry():

@@ -1,0 +1,366 @@
+/*
+ * Hot plug and unplug of disks: VBD.plug, VBD.unplug, VBD.unplug_force; and VBD.insert and VBD.eject,
+ * which change what is in a CD drive.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "modules/domain/domain_internal.h"
+
+static void activate(struct xn_op *op);
+static void deactivate(struct xn_op *op);
+static void plug(struct xn_op *op);
+static void unplug(struct xn_op *op);
+static void unplug_undo(struct xn_op *op);
+static void change_medium(struct xn_op *op);
+static void release_medium(struct xn_op *op);
+static void activate_medium(struct xn_op *op);
+static void note_medium(struct xn_op *op);
+
+static const struct xn_step plug_steps[] = {
+	{"activate the disk", activate, deactivate, 60000},
+	{"plug the disk", plug, unplug_undo, 60000},
+	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{NULL, NULL, NULL, 0},
+};
+static const struct xn_step unplug_steps[] = {
+	{"unplug the disk", unplug, NULL, 120000},
+	{"release the disk", deactivate, NULL, 60000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{NULL, NULL, NULL, 0},
+};
+static const struct xn_step media_steps[] = {
+	{"activate the medium", activate_medium, release_medium, 60000},
+	{"change the medium", change_medium, NULL, 60000},
+	{"note the medium", note_medium, NULL, 1000, 1, XN_STEP_NO_CANCEL},
+	{"release the old medium", release_medium, NULL, 60000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{NULL, NULL, NULL, 0},
+};
+
+XN_VM_OP_MAKE(make_plug, xn_vbd_plug_kind)
+XN_VM_OP_MAKE(make_unplug, xn_vbd_unplug_kind)
+XN_VM_OP_MAKE(make_media, xn_vbd_media_kind)
+
+const struct xn_op_kind xn_vbd_plug_kind = {
+	.name = "VBD.plug", .version = 1, .steps = plug_steps, .on_restart = XN_RESTART_RESUME,
+	.make = make_plug, .free = xn_vm_op_free,
+};
+const struct xn_op_kind xn_vbd_unplug_kind = {
+	.name = "VBD.unplug", .version = 1, .steps = unplug_steps, .on_restart = XN_RESTART_RESUME,
+	.make = make_unplug, .free = xn_vm_op_free,
+};
+const struct xn_op_kind xn_vbd_media_kind = {
+	.name = "VBD.insert", .version = 1, .steps = media_steps, .on_restart = XN_RESTART_RESUME,
+	.make = make_media, .free = xn_vm_op_free,
+};
+
+/* ---- the disk that the operation is about: the only one in its plan ---- */
+
+static struct xn_vm_disk *the_disk(struct xn_vm_op *vmo)
+{
+	struct xn_error err = {0};
+	struct xn_row *vm, *vbd;
+
+	if (vmo->plan.disks)
+		return vmo->plan.disks;
+	vm = xn_db_need(vmo->d->db, XN_CLASS_VM, vmo->vm, &err);
+	vbd = vm ? xn_db_need(vmo->d->db, XN_CLASS_VBD, vmo->device, &err) : NULL;
+	if (vbd) {
+		vmo->plan.disks = xn_calloc(1, sizeof(*vmo->plan.disks));
+		if (xn_vm_disk_of(vmo->d, vm, vbd, vmo->plan.disks, &err) == 0) {
+			vmo->plan.n_disks = 1;
+			return vmo->plan.disks;
+		}
+		xn_vm_plan_clear(&vmo->plan);
+	}
+	xn_op_fail(&vmo->op, &err);
+	return NULL;
+}
+
+static void on_active(const struct xn_error *err, const char *path, const char *format, void *arg)
+{
+	struct xn_vm_op *vmo = xn_pending_op(arg);
+
+	if (vmo && vmo->plan.disks && !err) {
+		free(vmo->plan.disks->path);
+		free(vmo->plan.disks->format);
+		vmo->plan.disks->path = xn_strdup(path);
+		vmo->plan.disks->format = xn_strdup(format);
+	}
+	xn_pending_storage_done(err, arg);
+}
+
+static void activate(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	struct xn_vm_disk *disk = the_disk(vmo);
+
+	if (!disk)
+		return;
+	if (!disk->vdi[0])
+		xn_op_done(op, 0);
+	else
+		xn_storage_activate(vmo->d->storage, disk->vdi, disk->dp, !disk->read_only,
+				    on_active, xn_pending_new(vmo, NULL, 0));
+}
+
+static void deactivate(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	struct xn_vm_disk *disk = the_disk(vmo);
+
+	if (!disk)
+		return;
+	if (!disk->vdi[0])
+		xn_op_done(op, 0);
+	else
+		xn_storage_deactivate(vmo->d->storage, disk->vdi, disk->dp, xn_pending_storage_done,
+				      xn_pending_new(vmo, NULL, 0));
+}
+
+static struct xn_disk_config config_of(const struct xn_vm_disk *disk)
+{
+	return (struct xn_disk_config){
+		.vdev = disk->name.vdev, .devid = disk->name.devid, .path = disk->path,
+		.format = disk->format, .read_only = disk->read_only, .is_cdrom = disk->is_cdrom,
+	};
+}
+
+/* A step that calls the back end with the disk, once it is active. */
+static void with_backend(struct xn_vm_op *vmo,
+			 int (*call)(struct xn_vm_op *vmo, uint32_t domid,
+				     const struct xn_vm_disk *disk, struct xn_pending *pending))
+{
+	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
+	struct xn_vm_disk *disk = the_disk(vmo);
+	struct xn_pending *pending;
+	int rc;
+
+	if (!disk)
+		return;
+	pending = xn_pending_new(vmo, NULL, 0);
+	rc = domain ? call(vmo, domain->domid, disk, pending) : -ENOENT;
+	if (rc < 0)
+		xn_pending_failed(pending, rc);
+}
+
+static int plug_call(struct xn_vm_op *vmo, uint32_t domid, const struct xn_vm_disk *disk,
+		     struct xn_pending *pending)
+{
+	struct xn_disk_config config = config_of(disk);
+
+	return vmo->d->backend->ops->plug_disk(vmo->d->backend, domid, &config, xn_pending_done,
+					       pending);
+}
+
+/* Goes on with the back end when the image is active: after a restart the path that an earlier step
+ * learned is gone. */
+static void on_active_then(struct xn_pending *pending, const struct xn_error *err, const char *path,
+			   const char *format,
+			   int (*call)(struct xn_vm_op *vmo, uint32_t domid,
+				       const struct xn_vm_disk *disk, struct xn_pending *pending))
+{
+	struct xn_vm_op *vmo = xn_pending_op(pending);
+
+	if (!vmo || err) {
+		xn_pending_storage_done(err, pending);
+		return;
+	}
+	vmo->plan.disks->path = xn_strdup(path);
+	vmo->plan.disks->format = xn_strdup(format);
+	xn_pending_free(pending);
+	with_backend(vmo, call);
+}
+
+static void on_active_then_plug(const struct xn_error *err, const char *path, const char *format,
+				void *arg)
+{
+	on_active_then(arg, err, path, format, plug_call);
+}
+
+static void plug(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	struct xn_vm_disk *disk = the_disk(vmo);
+
+	if (!disk)
+		return;
+	if (disk->vdi[0] && !disk->path)
+		xn_storage_activate(vmo->d->storage, disk->vdi, disk->dp, !disk->read_only,
+				    on_active_then_plug, xn_pending_new(vmo, NULL, 0));
+	else
+		with_backend(vmo, plug_call);
+}
+
+static int unplug_call(struct xn_vm_op *vmo, uint32_t domid, const struct xn_vm_disk *disk,
+		       struct xn_pending *pending)
+{
+	bool force = vmo->op.undoing || xn_map_get_bool(vmo->op.args, "force", false);
+
+	return vmo->d->backend->ops->unplug_disk(vmo->d->backend, domid, disk->name.devid, force,
+						 xn_pending_done, pending);
+}
+
+static void unplug(struct xn_op *op)
+{
+	xn_op_waiting(op, "the guest to let the disk go");
+	with_backend(xn_vm_op_of(op), unplug_call);
+}
+
+static void unplug_undo(struct xn_op *op)
+{
+	if (xn_vm_op_domain(xn_vm_op_of(op)))
+		with_backend(xn_vm_op_of(op), unplug_call);
+	else
+		xn_op_done(op, 0);
+}
+
+/* ---- media; args "new": VDI to insert, absent: eject; "old": what was in ---- */
+
+static void activate_medium(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	const char *fresh = xn_map_get_string(op->args, "new");
+	struct xn_vm_disk *disk = the_disk(vmo);
+
+	if (!disk)
+		return;
+	if (!fresh || !xn_vm_op_domain(vmo))
+		xn_op_done(op, 0);
+	else
+		xn_storage_activate(vmo->d->storage, fresh, disk->dp, false, on_active,
+				    xn_pending_new(vmo, NULL, 0));
+}
+
+static int media_call(struct xn_vm_op *vmo, uint32_t domid, const struct xn_vm_disk *disk,
+		      struct xn_pending *pending)
+{
+	struct xn_disk_config config = config_of(disk);
+
+	if (!xn_map_get(vmo->op.args, "new"))
+		config.path = config.format = NULL;
+	return vmo->d->backend->ops->change_media(vmo->d->backend, domid, &config, xn_pending_done,
+						  pending);
+}
+
+static void on_active_then_media(const struct xn_error *err, const char *path, const char *format,
+				 void *arg)
+{
+	on_active_then(arg, err, path, format, media_call);
+}
+
+static void change_medium(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	struct xn_row *vbd = xn_db_get(vmo->d->db, XN_CLASS_VBD, vmo->device);
+	const char *fresh = xn_map_get_string(op->args, "new");
+	struct xn_vm_disk *disk = the_disk(vmo);
+
+	if (!disk)
+		return;
+	if (!xn_vm_op_domain(vmo) || !vbd || !xn_row_bool(vbd, XN_VBD_currently_attached))
+		xn_op_done(op, 0); /* only the row, then */
+	else if (fresh && !disk->path)
+		xn_storage_activate(vmo->d->storage, fresh, disk->dp, false, on_active_then_media,
+				    xn_pending_new(vmo, NULL, 0));
+	else
+		with_backend(vmo, media_call);
+}
+
+static void note_medium(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	const char *fresh = xn_map_get_string(op->args, "new");
+	struct xn_row *vbd = xn_db_get(vmo->d->db, XN_CLASS_VBD, vmo->device);
+
+	if (vbd) {
+		xn_db_set_string(vmo->d->db, vbd, XN_VBD_VDI, fresh ? fresh : XN_NULL_REF);
+		xn_db_set_bool(vmo->d->db, vbd, XN_VBD_empty, !fresh);
+		xn_operation_refresh(vmo->d->ops, vbd);
+	}
+	xn_op_done(op, 0);
+}
+
+static void release_medium(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	const char *vdi = xn_map_get_string(op->args, op->undoing ? "new" : "old");
+	struct xn_vm_disk *disk = the_disk(vmo);
+
+	if (!disk)
+		return;
+	if (!vdi)
+		xn_op_done(op, 0);
+	else
+		xn_storage_deactivate(vmo->d->storage, vdi, disk->dp, xn_pending_storage_done,
+				      xn_pending_new(vmo, NULL, 0));
+}
+
+/* ---- the calls ---- */
+
+static void run(struct xn_call *call, const struct xn_op_kind *kind, struct xn_value *args)
+{
+	struct xn_domains *d = call->state;
+	struct xn_error err = {0};
+	struct xn_row *vbd = xn_db_need(d->db, XN_CLASS_VBD, xn_call_string(call, 0), &err);
+	struct xn_row *vm =
+		vbd ? xn_db_need(d->db, XN_CLASS_VM, xn_row_string(vbd, XN_VBD_VM), &err) : NULL;
+
+	if (!vm) {
+		xn_value_unref(args);
+		xn_call_fail(call, &err);
+		return;
+	}
+	xn_map_put_string(&args, "device", xn_row_ref(vbd));
+	xn_operation_run(call, xn_vm_op_new(d, kind, vm, args), NULL);
+}
+
+void xn_vbd_plug(struct xn_call *call)
+{
+	run(call, &xn_vbd_plug_kind, xn_map_new());
+}
+
+void xn_vbd_unplug(struct xn_call *call)
+{
+	run(call, &xn_vbd_unplug_kind, xn_map_new());
+}
+
+void xn_vbd_unplug_force(struct xn_call *call)
+{
+	struct xn_value *args = xn_map_new();
+
+	xn_map_put(&args, "force", xn_bool(true));
+	run(call, &xn_vbd_unplug_kind, args);
+}
+
+int xn_vbd_insert_check(struct xn_call *call, struct xn_error *err)
+{
+	struct xn_domains *d = call->state;
+	struct xn_row *vdi = xn_db_need(d->db, XN_CLASS_VDI, xn_call_string(call, 1), err);
+
+	if (!vdi)
+		return -1;
+	if (!xn_row_bool(vdi, XN_VDI_managed))
+		return xn_error_set(err, XN_ERR_VDI_NOT_MANAGED, xn_row_ref(vdi));
+	return xn_check_operation(call, err);
+}
+
+void xn_vbd_insert(struct xn_call *call)
+{
+	struct xn_value *args = xn_map_new();
+
+	xn_map_put(&args, "new", xn_value_ref(call->args[1]));
+	run(call, &xn_vbd_media_kind, args);
+}
+
+void xn_vbd_eject(struct xn_call *call)
+{
+	struct xn_domains *d = call->state;
+	const struct xn_row *vbd = xn_db_get(d->db, XN_CLASS_VBD, xn_call_string(call, 0));
+	struct xn_value *args = xn_map_new();
+
+	if (vbd && xn_row_follow(d->db, vbd, XN_VBD_VDI))
+		xn_map_put_string(&args, "old", xn_row_string(vbd, XN_VBD_VDI));
+	run(call, &xn_vbd_media_kind, args);
+}

@@ -1,0 +1,299 @@
+/*
+ * Memory and processors of a VM: the setters of its limits, and what changes in a running domain at
+ * once (VM.live below: one call to the back end, then the rows follow).
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "modules/domain/domain_internal.h"
+
+struct limits {
+	int64_t static_min, dynamic_min, dynamic_max, static_max;
+};
+
+static struct limits limits_of(const struct xn_row *vm)
+{
+	return (struct limits){
+		.static_min = xn_row_int(vm, XN_VM_memory_static_min),
+		.dynamic_min = xn_row_int(vm, XN_VM_memory_dynamic_min),
+		.dynamic_max = xn_row_int(vm, XN_VM_memory_dynamic_max),
+		.static_max = xn_row_int(vm, XN_VM_memory_static_max),
+	};
+}
+
+static int check_limits(const struct limits *l, struct xn_error *err)
+{
+	if (0 <= l->static_min && l->static_min <= l->dynamic_min &&
+	    l->dynamic_min <= l->dynamic_max && l->dynamic_max <= l->static_max)
+		return 0;
+	return xn_error_set(err, XN_ERR_MEMORY_CONSTRAINT_VIOLATION_ORDER);
+}
+
+static void write_limits(struct xn_domains *d, struct xn_row *vm, const struct limits *l)
+{
+	xn_db_set_int(d->db, vm, XN_VM_memory_static_min, l->static_min);
+	xn_db_set_int(d->db, vm, XN_VM_memory_dynamic_min, l->dynamic_min);
+	xn_db_set_int(d->db, vm, XN_VM_memory_dynamic_max, l->dynamic_max);
+	xn_db_set_int(d->db, vm, XN_VM_memory_static_max, l->static_max);
+	xn_db_set_int(d->db, vm, XN_VM_memory_overhead, xn_vm_memory_overhead(vm));
+}
+
+/* Which limits a message gives, by its parameters in order. */
+enum which { STATIC_MIN = 1, STATIC_MAX, DYNAMIC_MIN, DYNAMIC_MAX, ALL };
+
+static const struct {
+	const char *message;
+	enum which params[4];
+} messages[] = {
+	{"set_memory_static_min", {STATIC_MIN}},
+	{"set_memory_static_max", {STATIC_MAX}},
+	{"set_memory_static_range", {STATIC_MIN, STATIC_MAX}},
+	{"set_memory_dynamic_min", {DYNAMIC_MIN}},
+	{"set_memory_dynamic_max", {DYNAMIC_MAX}},
+	{"set_memory_dynamic_range", {DYNAMIC_MIN, DYNAMIC_MAX}},
+	{"set_memory_limits", {STATIC_MIN, STATIC_MAX, DYNAMIC_MIN, DYNAMIC_MAX}},
+	{"set_memory", {ALL}},
+};
+
+static void put_limit(struct limits *l, enum which which, int64_t value)
+{
+	switch (which) {
+	case STATIC_MIN:
+		l->static_min = value;
+		break;
+	case STATIC_MAX:
+		l->static_max = value;
+		break;
+	case DYNAMIC_MIN:
+		l->dynamic_min = value;
+		break;
+	case DYNAMIC_MAX:
+		l->dynamic_max = value;
+		break;
+	case ALL:
+		l->dynamic_min = l->dynamic_max = l->static_max = value;
+		break;
+	}
+}
+
+static struct limits wanted_limits(const struct xn_call *call, const struct xn_row *vm)
+{
+	struct limits l = limits_of(vm);
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(messages); i++)
+		for (unsigned p = 0;
+		     strcmp(messages[i].message, call->method->message) == 0 && p < 4; p++)
+			if (messages[i].params[p])
+				put_limit(&l, messages[i].params[p], xn_value_int(call->args[p + 1]));
+	return l;
+}
+
+static int set_limits(struct xn_call *call, struct xn_error *err)
+{
+	struct xn_domains *d = call->state;
+	struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), err);
+	struct limits l;
+
+	if (!vm)
+		return -1;
+	l = wanted_limits(call, vm);
+	if (check_limits(&l, err) < 0)
+		return -1;
+	write_limits(d, vm, &l);
+	xn_db_set_int(d->db, vm, XN_VM_memory_target, l.dynamic_min);
+	xn_operation_refresh_all(d->ops, vm);
+	return 0;
+}
+
+void xn_vm_set_memory(struct xn_call *call)
+{
+	xn_operation_run_short(call, NULL, set_limits);
+}
+
+/* ---- in a running domain ---- */
+
+static void tell_domain(struct xn_op *op);
+static void note_values(struct xn_op *op);
+
+static const struct xn_step live_steps[] = {
+	{"tell the domain", tell_domain, NULL, 60000},
+	{"note the values", note_values, NULL, 1000},
+	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{NULL, NULL, NULL, 0},
+};
+
+XN_VM_OP_MAKE(make_live, xn_vm_live_kind)
+
+const struct xn_op_kind xn_vm_live_kind = {
+	.name = "VM.live", .version = 1, .steps = live_steps, .on_restart = XN_RESTART_RESUME,
+	.make = make_live, .free = xn_vm_op_free,
+};
+
+static void tell_domain(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	struct xn_backend *backend = vmo->d->backend;
+	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
+	int64_t memory = xn_map_get_int(op->args, "memory", 0);
+	int64_t vcpus = xn_map_get_int(op->args, "vcpus", 0);
+	const char *trigger = xn_map_get_string(op->args, "trigger");
+	struct xn_pending *pending;
+	int rc = -ENOENT;
+
+	if (!domain) {
+		xn_op_done(op, rc);
+		return;
+	}
+	pending = xn_pending_new(vmo, NULL, 0);
+	if (memory > 0)
+		rc = backend->ops->set_memory(backend, domain->domid, (uint64_t)memory,
+					      xn_pending_done, pending);
+	else if (vcpus > 0)
+		rc = backend->ops->set_vcpus(backend, domain->domid, (unsigned)vcpus,
+					     xn_pending_done, pending);
+	else if (trigger)
+		rc = backend->ops->trigger(backend, domain->domid, trigger, xn_pending_done,
+					   pending);
+	if (rc < 0)
+		xn_pending_failed(pending, rc);
+}
+
+static void note_values(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	struct xn_row *vm = xn_vm_op_row(vmo);
+
+	if (!vm)
+		return;
+	if (xn_map_get(op->args, "memory"))
+		xn_db_set_int(vmo->d->db, vm, XN_VM_memory_target,
+			      xn_map_get_int(op->args, "memory", 0));
+	if (xn_map_get(op->args, "dynamic_min")) {
+		xn_db_set_int(vmo->d->db, vm, XN_VM_memory_dynamic_min,
+			      xn_map_get_int(op->args, "dynamic_min", 0));
+		xn_db_set_int(vmo->d->db, vm, XN_VM_memory_dynamic_max,
+			      xn_map_get_int(op->args, "dynamic_max", 0));
+	}
+	xn_op_done(op, 0);
+}
+
+static void run_live(struct xn_call *call, struct xn_row *vm, struct xn_value *args_taken)
+{
+	struct xn_domains *d = call->state;
+
+	xn_operation_run(call, xn_vm_op_new(d, &xn_vm_live_kind, vm, args_taken), NULL);
+}
+
+static void run_live_int(struct xn_call *call, struct xn_row *vm, const char *key, int64_t value)
+{
+	struct xn_value *args = xn_map_new();
+
+	xn_map_put(&args, key, xn_int(value));
+	run_live(call, vm, args);
+}
+
+/* Halted: only rows. Running: the balloon moves to the nearest point of the new range. */
+void xn_vm_set_memory_dynamic(struct xn_call *call)
+{
+	struct xn_domains *d = call->state;
+	struct xn_error err = {0};
+	struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), &err);
+	struct xn_value *args;
+	struct limits l;
+	int64_t target;
+
+	if (!vm) {
+		xn_call_fail(call, &err);
+		return;
+	}
+	if (!xn_vm_is(vm, "Running")) {
+		xn_vm_set_memory(call);
+		return;
+	}
+	l = wanted_limits(call, vm);
+	if (check_limits(&l, &err) < 0) {
+		xn_call_fail(call, &err);
+		return;
+	}
+	target = xn_row_int(vm, XN_VM_memory_target);
+	target = target < l.dynamic_min ? l.dynamic_min : target;
+	target = target > l.dynamic_max ? l.dynamic_max : target;
+	args = xn_map_new();
+	xn_map_put(&args, "memory", xn_int(target));
+	xn_map_put(&args, "dynamic_min", xn_int(l.dynamic_min));
+	xn_map_put(&args, "dynamic_max", xn_int(l.dynamic_max));
+	run_live(call, vm, args);
+}
+
+static bool begin(struct xn_call *call, struct xn_row **vm_out)
+{
+	struct xn_domains *d = call->state;
+	struct xn_error err = {0};
+
+	*vm_out = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), &err);
+	if (!*vm_out)
+		xn_call_fail(call, &err);
+	return *vm_out != NULL;
+}
+
+static void fail_invalid(struct xn_call *call, const char *name, int64_t value)
+{
+	struct xn_error err = {0};
+	char text[24];
+
+	snprintf(text, sizeof(text), "%lld", (long long)value);
+	xn_error_set(&err, XN_ERR_INVALID_VALUE, name, text);
+	xn_call_fail(call, &err);
+}
+
+void xn_vm_set_memory_target_live(struct xn_call *call)
+{
+	int64_t target = xn_value_int(call->args[1]);
+	struct xn_row *vm;
+
+	if (!begin(call, &vm))
+		return;
+	if (target < xn_row_int(vm, XN_VM_memory_static_min) ||
+	    target > xn_row_int(vm, XN_VM_memory_static_max))
+		fail_invalid(call, "target", target);
+	else
+		run_live_int(call, vm, "memory", target);
+}
+
+void xn_vm_set_VCPUs_number_live(struct xn_call *call)
+{
+	int64_t n = xn_value_int(call->args[1]);
+	struct xn_row *vm;
+
+	if (!begin(call, &vm))
+		return;
+	if (n < 1 || n > xn_row_int(vm, XN_VM_VCPUs_max))
+		fail_invalid(call, "nvcpu", n);
+	else
+		run_live_int(call, vm, "vcpus", n);
+}
+
+static void run_trigger(struct xn_call *call, struct xn_value *trigger_taken)
+{
+	struct xn_value *args;
+	struct xn_row *vm;
+
+	if (!begin(call, &vm)) {
+		xn_value_unref(trigger_taken);
+		return;
+	}
+	args = xn_map_new();
+	xn_map_put(&args, "trigger", trigger_taken);
+	run_live(call, vm, args);
+}
+
+void xn_vm_send_trigger(struct xn_call *call)
+{
+	run_trigger(call, xn_value_ref(call->args[1]));
+}
+
+void xn_vm_send_sysrq(struct xn_call *call)
+{
+	run_trigger(call, xn_stringf("sysrq:%s", xn_call_string(call, 1)));
+}
