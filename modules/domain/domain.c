@@ -164,6 +164,10 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 	for (size_t i = 0; i < XN_ARRAY_SIZE(kinds); i++)
 		xn_operation_register_kind(d->ops, kinds[i].kind, restarted, kinds[i].ended, NULL, d);
 	xn_updates_register(d->updates, "VM", xn_vm_reconcile, d);
+	d->on_domain_changed =
+		xn_subscribe_domain_changed(core->bus, "domain", on_domain_changed, d);
+	d->on_operation_ended =
+		xn_subscribe_operation_ended(core->bus, "domain", on_operation_ended, d);
 	*state_out = d;
 	return add_methods(d, err);
 }
@@ -174,10 +178,6 @@ static int domain_start(void *state, struct xn_error *err)
 
 	if (d->backend->ops->open(d->backend, err) < 0)
 		return -1;
-	d->on_domain_changed =
-		xn_subscribe_domain_changed(d->core->bus, "domain", on_domain_changed, d);
-	d->on_operation_ended =
-		xn_subscribe_operation_ended(d->core->bus, "domain", on_operation_ended, d);
 	adopt(d);
 	return xn_domain_watch_start(d);
 }

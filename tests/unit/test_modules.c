@@ -50,6 +50,17 @@ static void the_list_is_sorted_but_for_rpc_at_its_end(void **state)
 	}
 }
 
+static void every_event_has_a_publisher_and_a_reader(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_buf why = {0};
+
+	xn_bus_declare_publisher(f->core.bus, XN_EVENT_daemon_ready, "main");
+	if (xn_bus_check(f->core.bus, &why) < 0)
+		fail_msg("%s", xn_buf_cstr(&why));
+	xn_buf_clear(&why);
+}
+
 static void what_a_module_answers_is_found_with_its_state(void **state)
 {
 	struct fixture *f = *state;
@@ -77,6 +88,7 @@ int main(void)
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		TEST(the_list_is_sorted_but_for_rpc_at_its_end),
+		TEST(every_event_has_a_publisher_and_a_reader),
 		TEST(what_a_module_answers_is_found_with_its_state),
 	};
 
