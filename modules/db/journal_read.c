@@ -200,7 +200,7 @@ int xn_journal_record_at(struct xn_journal_reader *reader, uint64_t offset,
 			 struct xn_journal_record *record)
 {
 	const struct xn_segment *segment = &reader->segments[reader->current];
-	const unsigned char *head, *bytes;
+	const unsigned char *head = NULL, *bytes = NULL;
 	struct xn_cursor in;
 	uint32_t len, crc;
 	int rc;
