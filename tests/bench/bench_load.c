@@ -10,6 +10,7 @@ static const struct {
 	{"rate", bench_rate},
 	{"events", bench_events},
 	{"disk", bench_disk},
+	{"fanout", bench_fanout},
 	{"idle", bench_idle},
 };
 
@@ -19,6 +20,6 @@ int main(int argc, char **argv)
 		if (argc > 1 && strcmp(argv[1], loads[i].name) == 0)
 			return loads[i].run(argc - 2, argv + 2);
 	}
-	fputs("usage: bench_load rate|events|disk|idle ...\n", stderr);
+	fputs("usage: bench_load rate|events|disk|fanout|idle ...\n", stderr);
 	return 2;
 }

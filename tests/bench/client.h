@@ -40,6 +40,7 @@ struct bench_quantiles bench_quantiles(int64_t *samples, size_t n);
 int bench_rate(int argc, char **argv);
 int bench_events(int argc, char **argv);
 int bench_disk(int argc, char **argv);
+int bench_fanout(int argc, char **argv);
 int bench_idle(int argc, char **argv);
 
 #endif
