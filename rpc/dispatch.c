@@ -309,7 +309,6 @@ static void begin_async(struct xn_rpc_call *rc)
 	xn_task_create(rc->rpc->tasks, xn_value_string(rc->request.method), "", &rc->call.caller,
 		       rc->task);
 	snprintf(rc->call.task, sizeof(rc->call.task), "%s", rc->task);
-	rc->holders++; /* the reply and the handler end apart */
 	ref = xn_string(rc->task);
 	answer(rc, ref, false, XN_REPLY_WHEN_DURABLE);
 	xn_value_unref(ref);

@@ -120,8 +120,13 @@ class Daemon:
         return self.start()
 
     def clear(self):
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Ends the daemon in order; one that complains then (a sanitizer, say) fails the test."""
+        try:
+            status = self.stop()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        if status:
+            raise AssertionError(f"the daemon ended with {status}:\n" + self.log_text())
 
     def url(self):
         return "http://%s:%d" % self.address
