@@ -10,7 +10,7 @@ import threading
 
 from xenapi_json import XenAPI
 
-TEMPLATE = "Debian 12"
+TEMPLATE = "Debian"
 INTERESTING = ("name_label", "power_state", "domid", "currently_attached", "status", "progress",
                "virtual_size", "live", "PV_drivers_detected", "name", "protocol")
 
@@ -31,23 +31,25 @@ def watch(api, token, seen):
             seen(event)
 
 
-class Milestones:
-    """Lets the main thread wait until an event has shown what it waits for."""
+class World:
+    """The records that events have shown so far; the main thread waits here for what it wants."""
 
     def __init__(self):
         self.changed = threading.Condition()
-        self.vms = {}
+        self.records = {}
 
     def __call__(self, event):
-        if event["class"] == "vm" and event["operation"] != "del":
-            with self.changed:
-                self.vms[event["ref"]] = event["snapshot"]
-                self.changed.notify_all()
-
-    def wait(self, vm, condition, seconds=60):
         with self.changed:
-            if not self.changed.wait_for(lambda: vm in self.vms and condition(self.vms[vm]), seconds):
+            self.records[event["ref"]] = event.get("snapshot", {})
+            self.changed.notify_all()
+
+    def wait(self, condition, seconds=60):
+        with self.changed:
+            if not self.changed.wait_for(condition, seconds):
                 sys.exit("the event did not come in time")
+
+    def field(self, ref, name):
+        return self.records.get(ref, {}).get(name)
 
 
 def install(api):
@@ -71,21 +73,20 @@ def main():
         password = file.readline().rstrip("\n")
     api = XenAPI(url, user, password)
     token = api.call("event.inject", "pool", api.pool.get_all()[0])
-    seen = Milestones()
-    watcher = threading.Thread(target=watch, args=(XenAPI(url, user, password), token, seen),
+    world = World()
+    watcher = threading.Thread(target=watch, args=(XenAPI(url, user, password), token, world),
                                daemon=True)
     watcher.start()
 
     vm = install(api)
     print("Starting it")
     api.Async.VM.start(vm, False, False)
-    seen.wait(vm, lambda record: record["power_state"] == "Running")
-    seen.wait(vm, lambda record: record["guest_metrics"] != "OpaqueRef:NULL")
-    print("It runs. Its guest says:", api.VM_guest_metrics.get_os_version(
-        api.VM.get_guest_metrics(vm)))
+    world.wait(lambda: world.field(vm, "power_state") == "Running")
+    world.wait(lambda: world.field(world.field(vm, "guest_metrics"), "os_version"))
+    print("It runs. Its guest says:", world.field(world.field(vm, "guest_metrics"), "os_version"))
     if "--shut-down" in sys.argv[4:]:
         api.Async.VM.clean_shutdown(vm)
-        seen.wait(vm, lambda record: record["power_state"] == "Halted")
+        world.wait(lambda: world.field(vm, "power_state") == "Halted")
         print("It is shut down.")
     else:
         watcher.join()
