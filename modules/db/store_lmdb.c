@@ -259,11 +259,12 @@ static int hold(struct lmdb_store *s, struct xn_error *err)
 static int write_format(struct lmdb_store *s)
 {
 	int fd = openat(s->dir_fd, "format.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	int rc = -1;
+	char line[64];
+	int rc = -1, len = snprintf(line, sizeof(line), FORMAT_LINE "%d\n", FORMAT);
 
 	if (fd < 0)
 		return -errno;
-	if (dprintf(fd, FORMAT_LINE "%d\n", FORMAT) > 0 && fsync(fd) == 0 &&
+	if (write(fd, line, (size_t)len) == len && fsync(fd) == 0 &&
 	    renameat(s->dir_fd, "format.new", s->dir_fd, "format") == 0)
 		rc = fsync(s->dir_fd);
 	if (rc < 0)
