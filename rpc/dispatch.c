@@ -171,23 +171,15 @@ void xn_rpc_client_gone(struct xn_rpc_call *rc)
 
 /* ---- the way in ---- */
 
-/* "Async.", "InternalAsync." in front; VM_start for VM.start. NULL: unknown. */
-static const struct xn_method *find_method(const char *name, bool *async_out)
+/* VM_start for VM.start. Not for tasks: Xen Orchestra means other calls by task_create and
+ * task_set_status, and the tasks that it made so would stay pending for ever. */
+static const struct xn_method *find_underscored(const char *name)
 {
-	static const char *const prefixes[] = {"Async.", "InternalAsync."};
-	const struct xn_method *method;
+	const struct xn_method *method = NULL;
 	char dotted[XN_METHOD_NAME_MAX + 1];
 
-	*async_out = false;
-	for (size_t i = 0; i < XN_ARRAY_SIZE(prefixes); i++) {
-		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0) {
-			*async_out = true;
-			return xn_method_find(name + strlen(prefixes[i]));
-		}
-	}
-	method = xn_method_find(name);
-	if (method || strchr(name, '.') || strlen(name) > XN_METHOD_NAME_MAX)
-		return method;
+	if (strlen(name) > XN_METHOD_NAME_MAX || strncmp(name, "task_", strlen("task_")) == 0)
+		return NULL;
 	strcpy(dotted, name);
 	for (char *c = dotted; *c && !method; c++) {
 		if (*c != '_')
@@ -197,6 +189,23 @@ static const struct xn_method *find_method(const char *name, bool *async_out)
 		*c = '_';
 	}
 	return method;
+}
+
+/* "Async.", "InternalAsync." in front, or an underscore for the dot. NULL: unknown. */
+static const struct xn_method *find_method(const char *name, bool *async_out)
+{
+	static const char *const prefixes[] = {"Async.", "InternalAsync."};
+	const struct xn_method *method;
+
+	*async_out = false;
+	for (size_t i = 0; i < XN_ARRAY_SIZE(prefixes); i++) {
+		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0) {
+			*async_out = true;
+			return xn_method_find(name + strlen(prefixes[i]));
+		}
+	}
+	method = xn_method_find(name);
+	return method || strchr(name, '.') ? method : find_underscored(name);
 }
 
 static int check_count(const struct xn_method *method, const struct xn_value *params,

@@ -87,6 +87,7 @@ void xn_rpc_call(struct xn_rpc *rpc, const char *body, size_t len, const struct 
 
 static const struct xn_http_route routes[] = {
 	{.method = "POST", .path = "/jsonrpc", .max_body = MAX_RPC_BODY, .run = on_jsonrpc},
+	{.method = "POST", .path = "/json", .max_body = MAX_RPC_BODY, .run = on_any_rpc},
 	/* xapi's router takes the longest matching prefix, so any unknown path is XML-RPC. */
 	{.method = "POST", .path = "", .prefix = true, .max_body = MAX_RPC_BODY, .run = on_any_rpc},
 };

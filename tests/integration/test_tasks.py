@@ -160,7 +160,9 @@ class OwnTasks(TaskCase):
                 self.client(method, "OpaqueRef:NULL")
 
     def test_methods_with_an_underscore_of_xo_are_unknown(self):
-        for method, params in (("task_no_such", []), ("nodots", [])):
+        task = self.task()
+        for method, params in (("task_create", ["label", ""]), ("nodots", []),
+                               ("task_set_status", [task, "success"]), ("task_no_such", [])):
             with self.fails("MESSAGE_METHOD_UNKNOWN", method):
                 self.client(method, *params)
 
