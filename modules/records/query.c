@@ -292,6 +292,11 @@ void xn_query_free(struct xn_query *query)
 
 /* ---- running ---- */
 
+unsigned xn_query_cost(const struct xn_query *query)
+{
+	return query->n;
+}
+
 static void print_quoted(const char *s, struct xn_buf *out)
 {
 	xn_buf_add_char(out, '\'');

@@ -95,14 +95,20 @@ static void send_request(struct xn_job *job)
 		    on_reply, f);
 }
 
-/* The whole JSON reply. @args: what follows the session, as JSON. */
-static const char *call(struct fixture *f, const char *secret, const char *method, const char *args)
+/* @args: what follows the session, as JSON. */
+static void begin_call(struct fixture *f, const char *secret, const char *method, const char *args)
 {
 	f->request = xn_asprintf(
 		"{\"jsonrpc\":\"2.0\",\"method\":\"%s\",\"params\":[\"%s\"%s%s],\"id\":1}", method,
 		secret, *args ? "," : "", args);
 	f->replied = false;
 	xn_loop_defer(f->core.loop, &f->job, XN_PRIO_REPLY, send_request);
+}
+
+/* The whole JSON reply. */
+static const char *call(struct fixture *f, const char *secret, const char *method, const char *args)
+{
+	begin_call(f, secret, method, args);
 	while (!f->replied)
 		xn_loop_turn(f->core.loop, -1);
 	free(f->request);
@@ -253,6 +259,34 @@ static void a_dead_row_is_refused(void **state)
 		   "\"message\":\"HANDLE_INVALID\",\"data\":[\"network\",");
 }
 
+/* 500 comparisons for each of 2,000 rows are a million: many turns, and the same answer. */
+static void a_long_expression_over_many_rows_gives_other_calls_their_turn(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_buf expr XN_CLEANUP(xn_buf_clear_p) = {0};
+	char secret[48], network[64];
+	struct xn_row *last;
+	unsigned turns = 0;
+
+	login(f, XN_ROLE_READ_ONLY, secret);
+	for (int i = 0; i < 2000; i++)
+		a_network(f, network);
+	xn_buf_add_string(&expr, "\"");
+	for (int i = 0; i < 499; i++)
+		xn_buf_printf(&expr, "field 'name_label' = 'x%d' or ", i);
+	network[47] = '\0'; /* without its quotes */
+	last = xn_db_get(f->db, XN_CLASS_network, network + 1);
+	xn_buf_printf(&expr, "field 'uuid' = '%s'\"", xn_row_uuid(last));
+	begin_call(f, secret, "network.get_all_where", xn_buf_cstr(&expr));
+	for (; !f->replied; turns++)
+		xn_loop_turn(f->core.loop, 0);
+	free(f->request);
+	assert_true(turns > 1);
+	expr.len = 0;
+	xn_buf_printf(&expr, "\"result\":[\"%s\"]", xn_row_ref(last));
+	assert_has(xn_buf_cstr(&f->reply), xn_buf_cstr(&expr));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -266,6 +300,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_null_reference_may_be_written_as_nothing, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(a_dead_row_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_long_expression_over_many_rows_gives_other_calls_their_turn, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
