@@ -294,6 +294,16 @@ static uint64_t allowed_vbd(struct xn_db *db, struct xn_row *row)
 	return mask;
 }
 
+/* What may be done with a disk depends on who uses it. */
+void xn_vbd_disk(struct xn_db *db, struct xn_row *vbd,
+		 void (*visit)(struct xn_row *row, void *arg), void *arg)
+{
+	struct xn_row *vdi = xn_row_follow(db, vbd, XN_VBD_VDI);
+
+	if (vdi)
+		visit(vdi, arg);
+}
+
 const struct xn_operation_rules xn_vbd_rules = {
 	.class_id = XN_CLASS_VBD,
 	.current_field = XN_VBD_current_operations,
@@ -301,6 +311,7 @@ const struct xn_operation_rules xn_vbd_rules = {
 	.advertised = vbd_advertised,
 	.refuse = refuse_vbd,
 	.allowed = allowed_vbd,
+	.dependents = xn_vbd_disk,
 };
 
 /* ---- VIF ---- */

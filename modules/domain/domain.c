@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "modules/domain/domain_internal.h"
+#include "modules/host/host.h"
 #include "modules/message/message.h"
 
 /* ---- for other modules ---- */
@@ -172,12 +173,27 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 	return add_methods(d, err);
 }
 
+/* The host's record tells what runs it. */
+static void tell_host(struct xn_domains *d)
+{
+	struct xn_hypervisor_facts facts;
+	struct xn_host_info info = {0};
+
+	if (d->backend->ops->host_info(d->backend, &info) < 0)
+		return;
+	facts = (struct xn_hypervisor_facts){.xen_version = info.xen_version,
+					     .capabilities = info.capabilities,
+					     .memory_total = info.memory_total};
+	xn_host_set_hypervisor(xn_host_of(d->core), &facts);
+}
+
 static int domain_start(void *state, struct xn_error *err)
 {
 	struct xn_domains *d = state;
 
 	if (d->backend->ops->open(d->backend, err) < 0)
 		return -1;
+	tell_host(d);
 	adopt(d);
 	return xn_domain_watch_start(d);
 }

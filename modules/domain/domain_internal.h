@@ -41,6 +41,9 @@ struct xn_domains {
 
 /* ---- rules ---- */
 extern const struct xn_operation_rules xn_vm_rules, xn_vbd_rules, xn_vif_rules;
+/* Visits the VDI of a VBD, if it has one. */
+void xn_vbd_disk(struct xn_db *db, struct xn_row *vbd,
+		 void (*visit)(struct xn_row *row, void *arg), void *arg);
 const char *xn_power_state_lower(const char *name); /* "Halted" -> "halted" */
 /* Whether attaching @vbd now would share @vdi in a way that is forbidden. */
 int xn_vbd_check_sharing(struct xn_db *db, const struct xn_row *vbd, const struct xn_row *vdi,

@@ -508,8 +508,17 @@ static void visit_set(struct xn_db *db, const struct xn_row *vm, int field, int 
 static void devices(struct xn_db *db, struct xn_row *vm,
 		    void (*visit)(struct xn_row *row, void *arg), void *arg)
 {
+	struct xn_value *vbds XN_CLEANUP(xn_value_unref_p) = xn_value_ref(xn_row_get(vm, XN_VM_VBDs));
+
 	visit_set(db, vm, XN_VM_VBDs, XN_CLASS_VBD, visit, arg);
 	visit_set(db, vm, XN_VM_VIFs, XN_CLASS_VIF, visit, arg);
+	for (size_t i = 0; i < xn_set_len(vbds); i++) {
+		struct xn_row *vbd =
+			xn_db_get(db, XN_CLASS_VBD, xn_value_string(xn_set_at(vbds, i)));
+
+		if (vbd)
+			xn_vbd_disk(db, vbd, visit, arg);
+	}
 }
 
 static const char *const urgent[] = {"hard_shutdown", "hard_reboot", NULL};
