@@ -615,7 +615,7 @@ class Creating(Case):
         record.update(self.references(cls))
         if cls == "VM":
             memory = ("static_max", "dynamic_max", "dynamic_min", "static_min")
-            record.update(ROW_VALUES["VM"], VCPUs_max=2, VCPUs_at_startup=1,
+            record.update(ROW_VALUES["VM"], VCPUs_max=2, VCPUs_at_startup=1, suspend_VDI=NULL,
                           actions_after_crash="destroy", domain_type="hvm",
                           **{f"memory_{name}": 1 << 28 for name in memory})
         elif cls == "VBD":
