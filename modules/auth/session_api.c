@@ -34,6 +34,7 @@ static void log_in(struct xn_call *call, const char *originator, bool local)
 	if (!local && xn_db_writable(auth->db) < 0) {
 		xn_error_from_errno(&err, xn_db_writable(auth->db), "the database refuses changes");
 	} else if (authenticate(call, &err) == 0) {
+		snprintf(call->caller.user, sizeof(call->caller.user), "%s", login.user);
 		reply_session(call, &login);
 		return;
 	} else {
