@@ -1,6 +1,8 @@
 /* The API calls of the class session: logins, logouts, passwords. */
 #include "modules/auth/auth_internal.h"
 
+#include <stdio.h>
+
 static void reply_session(struct xn_call *call, const struct login *login)
 {
 	char secret[XN_REF_LEN];
