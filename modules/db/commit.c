@@ -264,7 +264,7 @@ static void on_checkpoint_time(struct xn_timer *timer)
 	db->store->ops->checkpoint(db->store);
 }
 
-static void plan_checkpoint(struct xn_db *db)
+void xn_commit_plan_checkpoint(struct xn_db *db)
 {
 	if (db->store->ops->backlog(db->store) >= XN_CHECKPOINT_BACKLOG)
 		db->store->ops->checkpoint(db->store);
@@ -305,7 +305,7 @@ static void accept_turn(struct xn_db *db)
 	/* Behind the replies and events that only wait for visibility: waking the worker costs them a
 	 * context switch, the sync loses a few microseconds of several hundred. */
 	xn_loop_defer(db->core->loop, &db->sync, XN_PRIO_OPERATION, on_sync_job);
-	plan_checkpoint(db);
+	xn_commit_plan_checkpoint(db);
 }
 
 static void move_all(struct xn_list *from, struct xn_list *to)

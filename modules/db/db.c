@@ -147,6 +147,7 @@ static int db_start(void *state, struct xn_error *err)
 	db->durable_generation = db->generation;
 	xn_commit_recover(db);
 	xn_commit_turn(db);
+	xn_commit_plan_checkpoint(db); /* of what the last life left in the journal */
 	return 0;
 }
 

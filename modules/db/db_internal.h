@@ -233,5 +233,6 @@ void xn_commit_turn(struct xn_db *db);
 /* Applies changes that a crash left waiting; they are durable already. */
 void xn_commit_recover(struct xn_db *db);
 void xn_later_free(struct xn_later *later); /* out of its list */
+void xn_commit_plan_checkpoint(struct xn_db *db);
 
 #endif
