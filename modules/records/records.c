@@ -68,8 +68,8 @@ static void run_get_by_uuid(struct xn_call *call)
 {
 	const struct records *records = call->state;
 	struct xn_error err = {0};
-	struct xn_row *row = xn_db_need_uuid(records->db, call->method->class_id,
-					     xn_call_string(call, 0), &err);
+	struct xn_row *row =
+		xn_db_need_uuid(records->db, call->method->class_id, xn_call_string(call, 0), &err);
 
 	if (row)
 		xn_call_reply(call, xn_string(xn_row_ref(row)));
@@ -111,7 +111,8 @@ static void reply_all(struct xn_call *call, records_reply *reply)
 {
 	const struct records *records = call->state;
 	int class_id = call->method->class_id;
-	struct xn_row **rows = xn_calloc(xn_db_count(records->db, class_id), sizeof(struct xn_row *));
+	struct xn_row **rows =
+		xn_calloc(xn_db_count(records->db, class_id), sizeof(struct xn_row *));
 	size_t n = 0;
 
 	for (struct xn_row *row = xn_db_first(records->db, class_id); row;
@@ -174,8 +175,8 @@ static int check_set(struct xn_call *call, struct xn_error *err)
 		return -1;
 	if (!field->key_roles)
 		return 0;
-	return xn_auth_permit_map(&call->caller, call->method,
-				  xn_row_get(row, call->method->field), call->args[1], err);
+	return xn_auth_permit_map(&call->caller, call->method, xn_row_get(row, call->method->field),
+				  call->args[1], err);
 }
 
 static void run_set(struct xn_call *call)

@@ -61,8 +61,8 @@ static void test_some(struct xn_job *job)
 	size_t end = s->n_tested + TESTS_A_TURN / xn_query_cost(s->query) + 1;
 
 	for (; s->n_tested < s->n && s->n_tested < end; s->n_tested++) {
-		struct xn_row *row = xn_db_get(s->records->db, s->call->method->class_id,
-					       s->refs[s->n_tested]);
+		struct xn_row *row =
+			xn_db_get(s->records->db, s->call->method->class_id, s->refs[s->n_tested]);
 
 		if (row && xn_query_matches(s->query, read_field, row))
 			memmove(s->refs[s->n_found++], s->refs[s->n_tested], XN_REF_LEN);

@@ -1,4 +1,5 @@
-/* Automatic messages through dispatch, with the real database: roles, keys, references, sessions. */
+/* Automatic messages through dispatch, with the real database: roles, keys, references, sessions.
+ */
 #include "tests/unit/cmocka_all.h"
 
 #include <stdio.h>
@@ -23,8 +24,8 @@ struct fixture {
 static void start(struct fixture *f)
 {
 	static const struct xn_module *const modules[] = {
-		&xn_auth_module, &xn_db_module, &xn_records_module, &xn_rpc_module,
-		&xn_task_module, NULL,
+		&xn_auth_module, &xn_db_module,   &xn_records_module,
+		&xn_rpc_module,  &xn_task_module, NULL,
 	};
 	struct xn_config *config = xn_config_new();
 	struct xn_error err = {0};
@@ -73,7 +74,8 @@ static int teardown(void **state)
 
 static const char *login(struct fixture *f, enum xn_role role, char secret[48])
 {
-	xn_auth_login_as(xn_module_state(&f->core, "auth"), "somebody", role, false, "test", secret);
+	xn_auth_login_as(xn_module_state(&f->core, "auth"), "somebody", role, false, "test",
+			 secret);
 	return secret;
 }
 
@@ -150,16 +152,18 @@ static void a_key_may_need_a_lesser_role_than_its_map(void **state)
 
 	login(f, XN_ROLE_VM_OPERATOR, secret);
 	a_network(f, network);
+	assert_has(
+		call_about(f, secret, "network.add_to_other_config", network, "\"folder\",\"/a\""),
+		"\"result\":\"\"");
 	assert_has(call_about(f, secret, "network.add_to_other_config", network,
-			      "\"folder\",\"/a\""), "\"result\":\"\"");
-	assert_has(call_about(f, secret, "network.add_to_other_config", network,
-			      "\"XenCenter.CustomFields.x\",\"1\""), "\"result\":\"\"");
+			      "\"XenCenter.CustomFields.x\",\"1\""),
+		   "\"result\":\"\"");
 	assert_has(call_about(f, secret, "network.add_to_other_config", network, "\"k\",\"v\""),
 		   "RBAC_PERMISSION_DENIED");
 	assert_has(call_about(f, secret, "network.remove_from_other_config", network, "\"k\""),
 		   "RBAC_PERMISSION_DENIED");
-	assert_has(call_about(f, secret, "network.remove_from_other_config", network,
-			      "\"folder\""), "\"result\":\"\"");
+	assert_has(call_about(f, secret, "network.remove_from_other_config", network, "\"folder\""),
+		   "\"result\":\"\"");
 }
 
 static void a_whole_map_needs_the_role_of_the_map(void **state)
@@ -192,7 +196,9 @@ static void readers_may_read_and_not_write(void **state)
 static void secrets_are_shown_to_operators_only(void **state)
 {
 	static const char *const methods[] = {
-		"secret.get_record", "secret.get_value", "secret.get_uuid",
+		"secret.get_record",
+		"secret.get_value",
+		"secret.get_uuid",
 	};
 	struct fixture *f = *state;
 	struct xn_value *fields = xn_map_new();
@@ -292,16 +298,19 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_key_may_need_a_lesser_role_than_its_map, setup,
 						teardown),
-		cmocka_unit_test_setup_teardown(a_whole_map_needs_the_role_of_the_map, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_whole_map_needs_the_role_of_the_map, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(readers_may_read_and_not_write, setup, teardown),
-		cmocka_unit_test_setup_teardown(secrets_are_shown_to_operators_only, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_session_is_named_by_its_secret_and_shown_without_it,
-						setup, teardown),
+		cmocka_unit_test_setup_teardown(secrets_are_shown_to_operators_only, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(
+			a_session_is_named_by_its_secret_and_shown_without_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_null_reference_may_be_written_as_nothing, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(a_dead_row_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(
-			a_long_expression_over_many_rows_gives_other_calls_their_turn, setup, teardown),
+			a_long_expression_over_many_rows_gives_other_calls_their_turn, setup,
+			teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
