@@ -121,6 +121,7 @@ struct xn_db {
 	size_t n_skipped;
 	struct xn_grave *graves[XN_TOMBSTONES_MAX / XN_TOMBSTONE_BLOCK];
 	uint32_t n_graves; /* the newest one's number */
+	uint32_t n_reused; /* numbers up to this one gave their place to newer ones, for good */
 
 	struct xn_list records; /* cached ones, least recently used first */
 	size_t record_bytes, record_limit;

@@ -132,6 +132,17 @@ static void on_operation_ended(const struct xn_ev_operation_ended *ev, void *arg
 		xn_updates_touch(d->updates, "VM", xn_row_uuid(vm));
 }
 
+/* What was read while the disk refused changes is not in the rows. */
+static void on_db_failed(const struct xn_ev_db_failed *ev, void *arg)
+{
+	struct xn_domains *d = arg;
+
+	if (ev->error)
+		return;
+	for (struct xn_row *vm = xn_db_first(d->db, XN_CLASS_VM); vm; vm = xn_db_next(d->db, vm))
+		xn_updates_touch(d->updates, "VM", xn_row_uuid(vm));
+}
+
 /* ---- the module ---- */
 
 static int add_methods(struct xn_domains *d, struct xn_error *err)
@@ -169,6 +180,7 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 		xn_subscribe_domain_changed(core->bus, "domain", on_domain_changed, d);
 	d->on_operation_ended =
 		xn_subscribe_operation_ended(core->bus, "domain", on_operation_ended, d);
+	d->on_db_failed = xn_subscribe_db_failed(core->bus, "domain", on_db_failed, d);
 	*state_out = d;
 	return add_methods(d, err);
 }
@@ -205,6 +217,7 @@ static void domain_stop(void *state)
 	d->stopped = true;
 	xn_bus_unsubscribe(d->on_domain_changed);
 	xn_bus_unsubscribe(d->on_operation_ended);
+	xn_bus_unsubscribe(d->on_db_failed);
 	xn_domain_watch_stop(d);
 	xn_vm_reconcile_stop(d);
 	d->backend->ops->close(d->backend);

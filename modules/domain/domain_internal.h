@@ -34,7 +34,7 @@ struct xn_domains {
 	struct xn_list solos;	  /* vm_steps.c: operations that wait to be alone on their VM */
 	struct xn_list reconciles; /* vm_reconcile.c: with a snapshot under way */
 	struct xn_xs_watch *introduced, *released;
-	struct xn_subscription *on_domain_changed, *on_operation_ended;
+	struct xn_subscription *on_domain_changed, *on_operation_ended, *on_db_failed;
 	struct xn_job refresh;
 	bool refreshing, refresh_again, stopped;
 };

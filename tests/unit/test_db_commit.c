@@ -362,6 +362,31 @@ static void a_failed_sync_tells_its_waiters_and_keeps_what_was_seen(void **state
 	assert_non_null(find_vm(f, "one"));
 }
 
+static void tombstones_are_right_after_a_refused_deletion_beyond_their_number(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_row *kept, *vms[256];
+	unsigned n = 0;
+
+	kept = a_vm(f, "kept");
+	commit(f);
+	for (unsigned i = 0; i < XN_TOMBSTONES_MAX / XN_ARRAY_SIZE(vms); i++) {
+		for (size_t k = 0; k < XN_ARRAY_SIZE(vms); k++)
+			vms[k] = a_vm(f, "gone");
+		commit(f);
+		for (size_t k = 0; k < XN_ARRAY_SIZE(vms); k++)
+			xn_db_delete(f->db, vms[k]);
+		commit(f);
+	}
+	fail_appends(f, true);
+	xn_db_delete(f->db, kept);
+	commit(f);
+	for (const struct xn_tombstone *t = xn_db_tombstone(f->db, XN_CLASS_VM, NULL); t;
+	     t = xn_db_tombstone(f->db, XN_CLASS_VM, t), n++)
+		assert_string_not_equal(t->ref, xn_row_ref(kept));
+	assert_int_equal(n, XN_TOMBSTONES_MAX - 1);
+}
+
 static void a_later_change_outlives_a_failed_sync(void **state)
 {
 	struct fixture *f = *state;
@@ -452,6 +477,7 @@ int main(void)
 		SIM(a_later_change_outlives_a_failed_sync),
 		SIM(a_later_change_whose_turn_is_refused_is_made_again),
 		SIM(a_thousand_waits_are_told_in_many_calls),
+		SIM(tombstones_are_right_after_a_refused_deletion_beyond_their_number),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
