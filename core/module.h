@@ -10,6 +10,7 @@
 #include "core/config.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/op.h"
 #include "core/worker.h"
 
 struct xn_module;
@@ -27,6 +28,9 @@ struct xn_core {
 	struct xn_store *store; /* a simulated disk; NULL: files in the state folder */
 	struct xn_modules *modules;
 	struct xn_engine *engine; /* core/op.h */
+	/* Tests break steps of operations with these; else NULL. */
+	enum xn_op_fault (*op_fault)(const struct xn_op *op, void *arg);
+	void *op_fault_arg;
 	struct xn_buf addresses;  /* what is served, one a word: for the log line that says so */
 };
 

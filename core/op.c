@@ -204,6 +204,9 @@ static void end_step(struct xn_op *op, struct xn_error *err)
 {
 	op->running = false;
 	xn_timer_cancel(&op->deadline);
+	if (op->fails_after && !err->code)
+		xn_error_from_errno(err, -EIO, "a test broke it");
+	op->fails_after = false;
 	if (op->undoing) {
 		if (err->code)
 			log_op(op, XN_LOG_ERROR, "undo failed: ",
@@ -248,6 +251,31 @@ static void arm_deadline(struct xn_op *op)
 		     on_deadline);
 }
 
+static void run_step(struct xn_op *op, const struct xn_step *step)
+{
+	struct xn_core *core = op->core;
+	enum xn_op_fault fault =
+		core->op_fault ? core->op_fault(op, core->op_fault_arg) : XN_FAULT_NONE;
+
+	switch (fault) {
+	case XN_FAULT_FAIL:
+		xn_op_done(op, -EIO);
+		return;
+	case XN_FAULT_HANG:
+		return;
+	case XN_FAULT_FAIL_AFTER:
+		op->fails_after = true;
+		break;
+	case XN_FAULT_CANCEL:
+	case XN_FAULT_NONE:
+		break;
+	}
+	step->run(op);
+	/* An operation is freed from the loop only, so it is still there. */
+	if (fault == XN_FAULT_CANCEL)
+		xn_op_cancel(op);
+}
+
 static void advance(struct xn_job *job)
 {
 	struct xn_op *op = xn_container_of(job, struct xn_op, advance);
@@ -266,7 +294,7 @@ static void advance(struct xn_job *job)
 	if (op->undoing)
 		step->undo(op);
 	else
-		step->run(op);
+		run_step(op, step);
 }
 
 static void join_engine(struct xn_op *op, const char *task,

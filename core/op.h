@@ -66,6 +66,7 @@ struct xn_op {
 	bool undoing, cancelled, finished;
 	bool running; /* the step's run or undo was called and has not ended */
 	bool begun;   /* the step may have done something: an undo starts with it */
+	bool fails_after; /* XN_FAULT_FAIL_AFTER */
 	struct xn_error error; /* why it is being undone */
 	double step_progress;
 	char waiting_for[160]; /* "guest to acknowledge shutdown": shown by task-explain */
@@ -148,6 +149,18 @@ void xn_group_done(struct xn_group *group, unsigned index, struct xn_error *err_
 
 /* For diagnostics. The visitor must not end or cancel an operation. */
 void xn_op_each(struct xn_core *core, void (*visit)(const struct xn_op *op, void *arg), void *arg);
+
+/*
+ * For tests: what goes wrong in a step that is about to run (core->op_fault; NULL: nothing). Not asked
+ * about undos.
+ */
+enum xn_op_fault {
+	XN_FAULT_NONE,
+	XN_FAULT_FAIL,	     /* it fails and has done nothing */
+	XN_FAULT_FAIL_AFTER, /* it has done its work and then fails */
+	XN_FAULT_HANG,	     /* it does nothing, until its deadline */
+	XN_FAULT_CANCEL,     /* it begins and is cancelled at once */
+};
 
 /* The engine itself: one a core; created before modules start. */
 struct xn_engine;

@@ -34,16 +34,13 @@ struct xn_domains {
 	struct xn_list solos;	  /* vm_steps.c: operations that wait to be alone on their VM */
 	struct xn_list reconciles; /* vm_reconcile.c: with a snapshot under way */
 	struct xn_xs_watch *introduced, *released;
-	struct xn_subscription *on_domain_changed, *on_operation_ended, *on_db_failed;
+	struct xn_subscription *on_domain_changed, *on_operation_ended;
 	struct xn_job refresh;
 	bool refreshing, refresh_again, stopped;
 };
 
 /* ---- rules ---- */
 extern const struct xn_operation_rules xn_vm_rules, xn_vbd_rules, xn_vif_rules;
-/* Visits the VDI of a VBD, if it has one. */
-void xn_vbd_disk(struct xn_db *db, struct xn_row *vbd,
-		 void (*visit)(struct xn_row *row, void *arg), void *arg);
 const char *xn_power_state_lower(const char *name); /* "Halted" -> "halted" */
 /* Whether attaching @vbd now would share @vdi in a way that is forbidden. */
 int xn_vbd_check_sharing(struct xn_db *db, const struct xn_row *vbd, const struct xn_row *vdi,
@@ -98,6 +95,7 @@ struct xn_value *xn_domain_config(const struct xn_row *vm, const struct xn_vm_pl
 
 /* ---- an operation on a VM; vm_op.c ---- */
 struct xn_creating;
+struct xn_making;
 struct xn_vm_op {
 	struct xn_op op;
 	struct xn_domains *d;
@@ -111,6 +109,8 @@ struct xn_vm_op {
 	struct xn_timer timer;
 	struct xn_xs_watch *watch;
 	struct xn_creating *creating;
+	struct xn_making **makings; /* vm_disks.c: disks under way, or NULL */
+	unsigned n_makings;
 	struct xn_hnode waiter; /* in d->waiters while is_waiting */
 	bool is_waiting;
 	void (*poke)(struct xn_vm_op *vmo); /* the domain may have changed */
@@ -160,11 +160,21 @@ void xn_step_plug_writable(struct xn_op *op);
 void xn_step_plug_read_only(struct xn_op *op);
 void xn_step_plug_nics(struct xn_op *op);
 void xn_step_unpause(struct xn_op *op);
+void xn_step_find_domain(struct xn_op *op);
 void xn_step_sync(struct xn_op *op); /* lets the rows go, waits until they tell the truth */
 void xn_step_stop_others(struct xn_op *op);
 void xn_steps_on_operation_ended(const struct xn_ev_operation_ended *ev, void *domains);
 void xn_step_ask_guest(struct xn_op *op);
 void xn_step_await_guest(struct xn_op *op);
+
+/* ---- disks that an operation makes ---- */
+unsigned xn_vm_count_disks(const struct xn_op *op);
+const struct xn_value *xn_vm_disk_at(const struct xn_op *op, unsigned index);
+/* A member of the step's group; fills .ref and .progress of the plan. */
+void xn_vm_make_disk(struct xn_vm_op *vmo, struct xn_group *group, unsigned index,
+		     struct xn_vdi_plan *plan);
+void xn_vm_forget_makings(struct xn_vm_op *vmo); /* the operation goes; calls to storage stay */
+void xn_step_delete_disks(struct xn_op *op); /* an undo */
 
 /* ---- holding rows, waiting ---- */
 void xn_vm_hold(struct xn_domains *d, const char *uuid);

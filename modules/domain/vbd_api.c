@@ -128,7 +128,7 @@ static void create(struct xn_call *call)
 	if (xn_map_get_bool(fields, "empty", false))
 		xn_map_put_string(&fields, "VDI", XN_NULL_REF);
 	vbd = xn_db_create(d->db, XN_CLASS_VBD, NULL, fields);
-	xn_operation_refresh(d->ops, vbd);
+	xn_operation_refresh_all(d->ops, vbd);
 	xn_call_reply(call, xn_string(xn_row_ref(vbd)));
 }
 
@@ -138,6 +138,7 @@ static int destroy_now(struct xn_call *call, struct xn_error *err)
 {
 	struct xn_domains *d = call->state;
 	struct xn_row *vbd = xn_db_need(d->db, XN_CLASS_VBD, xn_call_string(call, 0), err);
+	struct xn_row *vdi = vbd ? xn_row_follow(d->db, vbd, XN_VBD_VDI) : NULL;
 	const struct xn_value *current = vbd ? xn_row_get(vbd, XN_VBD_current_operations) : NULL;
 
 	if (!vbd)
@@ -148,6 +149,8 @@ static int destroy_now(struct xn_call *call, struct xn_error *err)
 	if (xn_map_len(current) > 0)
 		return xn_operation_busy(err, "VBD", xn_row_ref(vbd), current, NULL, ",");
 	xn_db_delete(d->db, vbd);
+	if (vdi)
+		xn_operation_refresh(d->ops, vdi);
 	return 0;
 }
 
@@ -176,7 +179,7 @@ static int set_mode_now(struct xn_call *call, struct xn_error *err)
 	    strcmp(xn_row_string(vbd, XN_VBD_type), "CD") == 0)
 		return xn_error_set(err, XN_ERR_VBD_CDS_MUST_BE_READONLY);
 	xn_db_set(d->db, vbd, XN_VBD_mode, xn_value_ref(call->args[1]));
-	xn_operation_refresh(d->ops, vbd);
+	xn_operation_refresh_all(d->ops, vbd);
 	return 0;
 }
 

@@ -12,24 +12,28 @@ static void deactivate(struct xn_op *op);
 static void plug(struct xn_op *op);
 static void unplug(struct xn_op *op);
 static void unplug_undo(struct xn_op *op);
+static void look_at_drive(struct xn_op *op);
 static void change_medium(struct xn_op *op);
 static void release_medium(struct xn_op *op);
 static void activate_medium(struct xn_op *op);
 static void note_medium(struct xn_op *op);
 
 static const struct xn_step plug_steps[] = {
+	{"find the domain", xn_step_find_domain, xn_step_sync, 10000},
 	{"activate the disk", activate, deactivate, 60000},
 	{"plug the disk", plug, unplug_undo, 60000},
 	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 static const struct xn_step unplug_steps[] = {
+	{"find the domain", xn_step_find_domain, xn_step_sync, 10000},
 	{"unplug the disk", unplug, NULL, 120000},
 	{"release the disk", deactivate, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 static const struct xn_step media_steps[] = {
+	{"look at the drive", look_at_drive, xn_step_sync, 10000},
 	{"activate the medium", activate_medium, release_medium, 60000},
 	{"change the medium", change_medium, NULL, 60000},
 	{"note the medium", note_medium, NULL, 1000, 1, XN_STEP_NO_CANCEL},
@@ -218,6 +222,13 @@ static void unplug_undo(struct xn_op *op)
 
 /* ---- media; args "new": VDI to insert, absent: eject; "old": what was in ---- */
 
+/* A drive of a halted VM takes a medium, too. */
+static void look_at_drive(struct xn_op *op)
+{
+	if (the_disk(xn_vm_op_of(op)))
+		xn_op_done(op, 0);
+}
+
 static void activate_medium(struct xn_op *op)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
@@ -273,12 +284,15 @@ static void note_medium(struct xn_op *op)
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
 	const char *fresh = xn_map_get_string(op->args, "new");
 	struct xn_row *vbd = xn_db_get(vmo->d->db, XN_CLASS_VBD, vmo->device);
+	struct xn_row *old = vbd ? xn_row_follow(vmo->d->db, vbd, XN_VBD_VDI) : NULL;
 
 	if (vbd) {
 		xn_db_set_string(vmo->d->db, vbd, XN_VBD_VDI, fresh ? fresh : XN_NULL_REF);
 		xn_db_set_bool(vmo->d->db, vbd, XN_VBD_empty, !fresh);
-		xn_operation_refresh(vmo->d->ops, vbd);
+		xn_operation_refresh_all(vmo->d->ops, vbd);
 	}
+	if (old)
+		xn_operation_refresh(vmo->d->ops, old);
 	xn_op_done(op, 0);
 }
 

@@ -7,22 +7,26 @@
 static void plug(struct xn_op *op);
 static void unplug(struct xn_op *op);
 static void unplug_undo(struct xn_op *op);
+static void look_at_vif(struct xn_op *op);
 static void unplug_for_move(struct xn_op *op);
 static void plug_after_move(struct xn_op *op);
 static void change_network(struct xn_op *op);
 static void change_network_back(struct xn_op *op);
 
 static const struct xn_step plug_steps[] = {
+	{"find the domain", xn_step_find_domain, xn_step_sync, 10000},
 	{"plug the interface", plug, unplug_undo, 60000},
 	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 static const struct xn_step unplug_steps[] = {
+	{"find the domain", xn_step_find_domain, xn_step_sync, 10000},
 	{"unplug the interface", unplug, NULL, 120000},
 	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 static const struct xn_step move_steps[] = {
+	{"look at the interface", look_at_vif, xn_step_sync, 10000},
 	{"unplug from the old network", unplug_for_move, plug_after_move, 120000},
 	{"change the network", change_network, change_network_back, 1000},
 	{"plug into the new network", plug_after_move, unplug_undo, 60000},
@@ -112,6 +116,14 @@ static void unplug_undo(struct xn_op *op)
 }
 
 /* ---- move; args "attached", "network", "old" ---- */
+
+static void look_at_vif(struct xn_op *op)
+{
+	struct xn_vm_nic nic;
+
+	if (nic_of(xn_vm_op_of(op), &nic))
+		xn_op_done(op, 0);
+}
 
 static void unplug_for_move(struct xn_op *op)
 {

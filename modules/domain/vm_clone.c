@@ -15,7 +15,6 @@ static void list_disks(struct xn_op *op);
 static void quiet_guest(struct xn_op *op);
 static void wake_guest(struct xn_op *op);
 static void make_disks(struct xn_op *op);
-static void delete_disks(struct xn_op *op);
 static void make_rows(struct xn_op *op);
 static void delete_rows(struct xn_op *op);
 
@@ -24,7 +23,7 @@ static const struct xn_step clone_steps[] = {
 	{"list disks",		 list_disks,	NULL,		   1000},
 	{"hold rows",		 xn_step_hold,	xn_step_hold_undo, 10000},
 	{"pause the guest",	 quiet_guest,	wake_guest,	   10000},
-	{"copy disks",		 make_disks,	delete_disks,	   300000, 20},
+	{"copy disks",		 make_disks,	xn_step_delete_disks, 300000, 20},
 	{"let the guest go on",	 wake_guest,	NULL,		   10000},
 	{"make the VM's rows",	 make_rows,	delete_rows,	   1000},
 	{"see it in the database", xn_step_sync, NULL,		   10000, 1, XN_STEP_NO_CANCEL},
@@ -84,18 +83,6 @@ static void list_disks(struct xn_op *op)
 	xn_op_done(op, 0);
 }
 
-static const struct xn_value *disk_at(const struct xn_op *op, unsigned index)
-{
-	return xn_set_at(xn_map_get(op->args, "disks"), index);
-}
-
-static unsigned count_disks(const struct xn_op *op)
-{
-	const struct xn_value *disks = xn_map_get(op->args, "disks");
-
-	return disks ? (unsigned)xn_set_len(disks) : 0;
-}
-
 /* All disks of a running guest are to show the same moment. */
 static void quiet_guest(struct xn_op *op)
 {
@@ -105,7 +92,7 @@ static void quiet_guest(struct xn_op *op)
 	struct xn_pending *pending;
 	int rc;
 
-	if (!domain || domain->paused || domain->shut_down || count_disks(op) == 0) {
+	if (!domain || domain->paused || domain->shut_down || xn_vm_count_disks(op) == 0) {
 		xn_op_done(op, 0);
 		return;
 	}
@@ -127,53 +114,22 @@ static void wake_guest(struct xn_op *op)
 		xn_op_done(op, 0);
 }
 
-static void on_disk_made(const struct xn_error *err, const char *new_vdi, void *arg)
-{
-	xn_pending_storage_done(err, arg);
-}
-
-static void on_disk_progress(double fraction, void *arg)
-{
-	struct xn_vm_op *vmo = xn_pending_op(arg);
-
-	/* Keeps the step alive as long as data flows; the share of a disk is told when it ends. */
-	if (vmo)
-		xn_op_progress(&vmo->op, vmo->op.step_progress);
-}
-
 static void make_disk(struct xn_group *group, unsigned index, void *arg)
 {
 	struct xn_vm_op *vmo = arg;
-	const struct xn_value *disk = disk_at(&vmo->op, index);
 	const char *sr = xn_map_get_string(vmo->op.args, "sr");
 	struct xn_vdi_plan plan = {
-		.ref = xn_map_get_string(disk, "new"),
-		.source = xn_map_get_string(disk, "vdi"),
+		.source = xn_map_get_string(xn_vm_disk_at(&vmo->op, index), "vdi"),
 		.sr = sr && *sr ? sr : NULL,
 		.snapshot = is_snapshot(&vmo->op),
-		.progress = on_disk_progress,
 	};
 
-	xn_storage_make_vdi(vmo->d->storage, &plan, on_disk_made, xn_pending_new(vmo, group, index));
+	xn_vm_make_disk(vmo, group, index, &plan);
 }
 
 static void make_disks(struct xn_op *op)
 {
-	xn_group_start(op, count_disks(op), 1, make_disk, xn_vm_op_of(op));
-}
-
-static void delete_disk(struct xn_group *group, unsigned index, void *arg)
-{
-	struct xn_vm_op *vmo = arg;
-
-	xn_storage_destroy_vdi(vmo->d->storage,
-			       xn_map_get_string(disk_at(&vmo->op, index), "new"),
-			       xn_pending_storage_done, xn_pending_new(vmo, group, index));
-}
-
-static void delete_disks(struct xn_op *op)
-{
-	xn_group_start(op, count_disks(op), XN_PLUG_WIDTH, delete_disk, xn_vm_op_of(op));
+	xn_group_start(op, xn_vm_count_disks(op), 1, make_disk, xn_vm_op_of(op));
 }
 
 /* ---- the VM's row ---- */
@@ -245,9 +201,9 @@ static struct xn_value *copied_fields(struct xn_op *op, const struct xn_row *vm)
 
 static const char *copy_of_disk(const struct xn_op *op, const char *vbd)
 {
-	for (unsigned i = 0; i < count_disks(op); i++)
-		if (strcmp(xn_map_get_string(disk_at(op, i), "vbd"), vbd) == 0)
-			return xn_map_get_string(disk_at(op, i), "new");
+	for (unsigned i = 0; i < xn_vm_count_disks(op); i++)
+		if (strcmp(xn_map_get_string(xn_vm_disk_at(op, i), "vbd"), vbd) == 0)
+			return xn_map_get_string(xn_vm_disk_at(op, i), "new");
 	return NULL;
 }
 
@@ -280,7 +236,7 @@ static void copy_vbd(struct xn_op *op, const struct xn_row *vbd, const struct xn
 		xn_map_put(&fields, "other_config", config);
 		xn_map_put_string(&fields, "VDI", fresh);
 	}
-	xn_operation_refresh(vmo->d->ops, xn_db_create(vmo->d->db, XN_CLASS_VBD, NULL, fields));
+	xn_operation_refresh_all(vmo->d->ops, xn_db_create(vmo->d->db, XN_CLASS_VBD, NULL, fields));
 }
 
 static void copy_vif(struct xn_op *op, const struct xn_row *vif, const struct xn_row *copy)

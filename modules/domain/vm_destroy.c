@@ -70,17 +70,33 @@ static void pass_children_on(struct xn_db *db, const struct xn_row *vm)
 	}
 }
 
+static void delete_vbds(struct xn_domains *d, const struct xn_row *vm)
+{
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *refs = xn_value_ref(xn_row_get(vm, XN_VM_VBDs));
+
+	for (size_t i = 0; i < xn_set_len(refs); i++) {
+		struct xn_row *vbd =
+			xn_db_get(d->db, XN_CLASS_VBD, xn_value_string(xn_set_at(refs, i)));
+		struct xn_row *vdi = vbd ? xn_row_follow(d->db, vbd, XN_VBD_VDI) : NULL;
+
+		if (vbd)
+			xn_db_delete(d->db, vbd);
+		if (vdi)
+			xn_operation_refresh(d->ops, vdi);
+	}
+}
+
 void xn_vm_delete_rows(struct xn_domains *d, struct xn_row *vm)
 {
 	static const struct {
 		int field, class_id;
 	} sets[] = {
-		{XN_VM_VBDs, XN_CLASS_VBD},	    {XN_VM_VIFs, XN_CLASS_VIF},
-		{XN_VM_consoles, XN_CLASS_console}, {XN_VM_VUSBs, XN_CLASS_VUSB},
-		{XN_VM_VTPMs, XN_CLASS_VTPM},	    {XN_VM_VGPUs, XN_CLASS_VGPU},
+		{XN_VM_VIFs, XN_CLASS_VIF},	    {XN_VM_consoles, XN_CLASS_console},
+		{XN_VM_VUSBs, XN_CLASS_VUSB},	    {XN_VM_VTPMs, XN_CLASS_VTPM},	    {XN_VM_VGPUs, XN_CLASS_VGPU},
 		{XN_VM_crash_dumps, XN_CLASS_crashdump},
 	};
 
+	delete_vbds(d, vm);
 	for (size_t i = 0; i < XN_ARRAY_SIZE(sets); i++)
 		delete_set(d->db, vm, sets[i].field, sets[i].class_id);
 	delete_one(d->db, vm, XN_VM_metrics);

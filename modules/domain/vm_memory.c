@@ -117,6 +117,7 @@ static void tell_domain(struct xn_op *op);
 static void note_values(struct xn_op *op);
 
 static const struct xn_step live_steps[] = {
+	{"find the domain", xn_step_find_domain, xn_step_sync, 10000},
 	{"tell the domain", tell_domain, NULL, 60000},
 	{"note the values", note_values, NULL, 1000},
 	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},

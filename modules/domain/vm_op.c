@@ -51,6 +51,7 @@ void xn_vm_op_free(struct xn_op *op)
 	xn_updates_barrier_cancel(&vmo->barrier);
 	if (vmo->creating)
 		xn_creating_forget(vmo);
+	xn_vm_forget_makings(vmo);
 	xn_vm_wait_end(vmo);
 	xn_list_remove(&vmo->solo);
 	if (!vmo->d->stopped && vmo->holds)

@@ -9,11 +9,10 @@
 #include "modules/domain/provision_disks.h"
 
 static void make_disks(struct xn_op *op);
-static void delete_disks(struct xn_op *op);
 static void make_rows(struct xn_op *op);
 
 static const struct xn_step provision_steps[] = {
-	{"make disks", make_disks, delete_disks, 300000, 10},
+	{"make disks", make_disks, xn_step_delete_disks, 300000, 10},
 	{"attach disks", make_rows, NULL, 1000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
@@ -75,30 +74,13 @@ static int plan_disks(struct xn_domains *d, const struct xn_row *vm, struct xn_v
 
 /* ---- steps ---- */
 
-static const struct xn_value *disk_at(const struct xn_op *op, unsigned index)
-{
-	return xn_set_at(xn_map_get(op->args, "disks"), index);
-}
-
-static unsigned count_disks(const struct xn_op *op)
-{
-	return (unsigned)xn_set_len(xn_map_get(op->args, "disks"));
-}
-
-static void on_disk_made(const struct xn_error *err, const char *new_vdi, void *arg)
-{
-	xn_pending_storage_done(err, arg);
-}
-
 static void make_disk(struct xn_group *group, unsigned index, void *arg)
 {
 	struct xn_vm_op *vmo = arg;
-	const struct xn_value *disk = disk_at(&vmo->op, index);
+	const struct xn_value *disk = xn_vm_disk_at(&vmo->op, index);
 	const struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
 	XN_CLEANUP(xn_value_unref_p) struct xn_value *record = xn_map_new();
-	struct xn_vdi_plan plan = {.ref = xn_map_get_string(disk, "new"),
-				   .sr = xn_map_get_string(disk, "sr"),
-				   .record = NULL};
+	struct xn_vdi_plan plan = {.sr = xn_map_get_string(disk, "sr")};
 	struct xn_value *hint = xn_map_new();
 	bool system = strcmp(xn_map_get_string(disk, "type"), "system") == 0;
 
@@ -112,26 +94,12 @@ static void make_disk(struct xn_group *group, unsigned index, void *arg)
 	xn_map_put_string(&hint, "vmhint", vmo->vm);
 	xn_map_put(&record, "sm_config", hint);
 	plan.record = record;
-	xn_storage_make_vdi(vmo->d->storage, &plan, on_disk_made, xn_pending_new(vmo, group, index));
+	xn_vm_make_disk(vmo, group, index, &plan);
 }
 
 static void make_disks(struct xn_op *op)
 {
-	xn_group_start(op, count_disks(op), 4, make_disk, xn_vm_op_of(op));
-}
-
-static void delete_disk(struct xn_group *group, unsigned index, void *arg)
-{
-	struct xn_vm_op *vmo = arg;
-
-	xn_storage_destroy_vdi(vmo->d->storage,
-			       xn_map_get_string(disk_at(&vmo->op, index), "new"),
-			       xn_pending_storage_done, xn_pending_new(vmo, group, index));
-}
-
-static void delete_disks(struct xn_op *op)
-{
-	xn_group_start(op, count_disks(op), XN_PLUG_WIDTH, delete_disk, xn_vm_op_of(op));
+	xn_group_start(op, xn_vm_count_disks(op), 4, make_disk, xn_vm_op_of(op));
 }
 
 static void make_vbd(struct xn_vm_op *vmo, const struct xn_value *disk)
@@ -149,7 +117,7 @@ static void make_vbd(struct xn_vm_op *vmo, const struct xn_value *disk)
 	xn_map_put(&fields, "unpluggable", xn_bool(!system));
 	xn_map_put_string(&config, "owner", "");
 	xn_map_put(&fields, "other_config", config);
-	xn_operation_refresh(vmo->d->ops, xn_db_create(vmo->d->db, XN_CLASS_VBD, NULL, fields));
+	xn_operation_refresh_all(vmo->d->ops, xn_db_create(vmo->d->db, XN_CLASS_VBD, NULL, fields));
 }
 
 /* In one turn, so in one transaction: the template becomes a VM with all its disks. */
@@ -160,8 +128,8 @@ static void make_rows(struct xn_op *op)
 
 	if (!vm)
 		return;
-	for (unsigned i = 0; i < count_disks(op); i++)
-		make_vbd(vmo, disk_at(op, i));
+	for (unsigned i = 0; i < xn_vm_count_disks(op); i++)
+		make_vbd(vmo, xn_vm_disk_at(op, i));
 	xn_db_map_remove(vmo->d->db, vm, XN_VM_other_config, "disks");
 	xn_db_map_remove(vmo->d->db, vm, XN_VM_other_config, "postinstall");
 	xn_vm_set_template(vmo->d, vm, false);

@@ -22,13 +22,13 @@ static void wait_before_boot(struct xn_op *op);
 	{NULL, NULL, NULL, 0},
 
 static const struct xn_step reboot_steps[] = {
-	{"ask the guest", xn_step_ask_guest, NULL, 90000},
+	{"ask the guest", xn_step_ask_guest, xn_step_sync, 90000},
 	{"wait for the guest", xn_step_await_guest, NULL, 1260000, 5},
 	BOOT_STEPS
 };
 
 static const struct xn_step hard_reboot_steps[] = {
-	{"stop the VM's other operations", xn_step_stop_others, NULL, 180000},
+	{"stop the VM's other operations", xn_step_stop_others, xn_step_sync, 180000},
 	BOOT_STEPS
 };
 

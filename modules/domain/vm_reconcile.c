@@ -64,8 +64,12 @@ static bool write_vbd(struct xn_domains *d, struct xn_row *vbd, bool hvm, uint32
 	if (attached && is_cdrom && !xn_row_bool(vbd, XN_VBD_empty) &&
 	    xn_map_len(xn_row_get(vbd, XN_VBD_current_operations)) == 0 &&
 	    medium_is_gone(snap, domid, name.devid)) {
+		struct xn_row *vdi = xn_row_follow(d->db, vbd, XN_VBD_VDI);
+
 		changed |= xn_db_set_bool(d->db, vbd, XN_VBD_empty, true);
 		changed |= xn_db_set_string(d->db, vbd, XN_VBD_VDI, XN_NULL_REF);
+		if (vdi)
+			xn_operation_refresh(d->ops, vdi);
 	}
 	return changed;
 }

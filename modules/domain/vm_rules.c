@@ -492,32 +492,29 @@ static uint64_t allowed(struct xn_db *db, struct xn_row *row)
 	return mask;
 }
 
-static void visit_set(struct xn_db *db, const struct xn_row *vm, int field, int class_id,
-		      void (*visit)(struct xn_row *row, void *arg), void *arg)
-{
-	struct xn_value *refs XN_CLEANUP(xn_value_unref_p) = xn_value_ref(xn_row_get(vm, field));
-
-	for (size_t i = 0; i < xn_set_len(refs); i++) {
-		struct xn_row *row = xn_db_get(db, class_id, xn_value_string(xn_set_at(refs, i)));
-
-		if (row)
-			visit(row, arg);
-	}
-}
-
+/* The devices, and the disks behind them: both look at the VM's state. */
 static void devices(struct xn_db *db, struct xn_row *vm,
 		    void (*visit)(struct xn_row *row, void *arg), void *arg)
 {
 	struct xn_value *vbds XN_CLEANUP(xn_value_unref_p) = xn_value_ref(xn_row_get(vm, XN_VM_VBDs));
+	struct xn_value *vifs XN_CLEANUP(xn_value_unref_p) = xn_value_ref(xn_row_get(vm, XN_VM_VIFs));
 
-	visit_set(db, vm, XN_VM_VBDs, XN_CLASS_VBD, visit, arg);
-	visit_set(db, vm, XN_VM_VIFs, XN_CLASS_VIF, visit, arg);
 	for (size_t i = 0; i < xn_set_len(vbds); i++) {
 		struct xn_row *vbd =
 			xn_db_get(db, XN_CLASS_VBD, xn_value_string(xn_set_at(vbds, i)));
+		struct xn_row *vdi = vbd ? xn_row_follow(db, vbd, XN_VBD_VDI) : NULL;
 
 		if (vbd)
-			xn_vbd_disk(db, vbd, visit, arg);
+			visit(vbd, arg);
+		if (vdi)
+			visit(vdi, arg);
+	}
+	for (size_t i = 0; i < xn_set_len(vifs); i++) {
+		struct xn_row *vif =
+			xn_db_get(db, XN_CLASS_VIF, xn_value_string(xn_set_at(vifs, i)));
+
+		if (vif)
+			visit(vif, arg);
 	}
 }
 

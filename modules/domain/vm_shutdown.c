@@ -8,7 +8,7 @@ static void drop_suspend_image(struct xn_op *op);
 
 static const struct xn_step shutdown_steps[] = {
 	/* name			    run			   undo	 timeout, ms; weight; flags */
-	{"ask the guest",	    xn_step_ask_guest,	   NULL, 90000},
+	{"ask the guest",	    xn_step_ask_guest,	   xn_step_sync, 90000},
 	{"wait for the guest",	    xn_step_await_guest,   NULL, 1260000, 5},
 	{"destroy domain",	    xn_step_destroy,	   NULL, 120000, 3, XN_STEP_NO_CANCEL},
 	{"release disks",	    xn_step_deactivate,	   NULL, 60000, 1, XN_STEP_NO_CANCEL},
@@ -17,7 +17,7 @@ static const struct xn_step shutdown_steps[] = {
 };
 
 static const struct xn_step hard_shutdown_steps[] = {
-	{"stop the VM's other operations", xn_step_stop_others, NULL, 180000},
+	{"stop the VM's other operations", xn_step_stop_others, xn_step_sync, 180000},
 	{"destroy domain",	    xn_step_destroy,	   NULL, 120000, 3, XN_STEP_NO_CANCEL},
 	{"release disks",	    xn_step_deactivate,	   NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{"delete suspend image",    drop_suspend_image,	   NULL, 120000, 1, XN_STEP_NO_CANCEL},

@@ -16,6 +16,21 @@ static struct xn_backend *backend_of(struct xn_vm_op *vmo)
 
 /* ---- hold ---- */
 
+/* The first step of what changes a domain but does not build it. Its undo, the last of all, is
+ * xn_step_sync: what the rows say must be true again before the call fails. */
+void xn_step_find_domain(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	struct xn_error err = {0};
+
+	if (xn_vm_op_domain(vmo)) {
+		xn_op_done(op, 0);
+		return;
+	}
+	xn_error_set(&err, XN_ERR_VM_BAD_POWER_STATE, vmo->vm, "running", "halted");
+	xn_op_fail(op, &err);
+}
+
 void xn_step_hold(struct xn_op *op)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
@@ -26,7 +41,6 @@ void xn_step_hold(struct xn_op *op)
 	xn_op_done(op, 0);
 }
 
-/* The last undo of all: what the rows say must be true again before the call fails. */
 void xn_step_hold_undo(struct xn_op *op)
 {
 	xn_step_sync(op);
@@ -302,7 +316,7 @@ void xn_step_destroy(struct xn_op *op)
 	struct xn_pending *pending;
 	int rc;
 
-	if (vmo->creating && !domain) { /* nothing yet that could be destroyed */
+	if (vmo->creating) {
 		xn_op_waiting(op, "the domain builder, to undo what it makes");
 		vmo->creating->undo = xn_pending_new(vmo, NULL, 0);
 		return;

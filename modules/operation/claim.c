@@ -176,13 +176,28 @@ static const char *in_the_way(const struct xn_claim *claim, const struct xn_erro
 	return err->n_params >= 2 ? err->params[1] : claim->object;
 }
 
+/* Whether one of the holders that a refusal names has a claim here: its end will wake us. */
+static bool ends_some_day(const struct xn_operations *ops, const struct xn_error *busy)
+{
+	const char *holders = busy->n_params >= 4 ? busy->params[3] : "";
+
+	for (struct xn_hnode *node = xn_hmap_first(&ops->objects); node;
+	     node = xn_hmap_next(&ops->objects, node)) {
+		struct xn_claimed *object = xn_container_of(node, struct xn_claimed, node);
+
+		xn_list_each(link, &object->held)
+			if (strstr(holders, xn_list_entry(link, struct xn_claim, link)->holder))
+				return true;
+	}
+	return false;
+}
+
 /* Queues at the object in the way, or refuses. @busy holds why it cannot go on, if it is that. */
 static void enqueue(struct xn_claim *claim, const char *at, unsigned wait_ms, struct xn_error *busy)
 {
 	struct xn_claimed *object = find_object(claim->ops, at);
 
-	if (!object && xn_error_is_set(busy)) {
-		/* Nobody here holds it, so nobody's end would wake us. */
+	if (xn_error_is_set(busy) && !ends_some_day(claim->ops, busy)) {
 		refuse(claim, busy);
 	} else if (object && object->n_waiting >= XN_OPERATION_MAX_WAITING) {
 		xn_error_set(busy, XN_ERR_TOO_MANY_PENDING_TASKS);
@@ -283,6 +298,11 @@ static void wake_later(struct xn_claimed *object)
 			      wake_waiting);
 }
 
+static void wake_dependent(struct xn_row *row, void *arg)
+{
+	wake_later(find_object(arg, xn_row_ref(row)));
+}
+
 static void let_go(struct xn_claim *claim)
 {
 	struct xn_operations *ops = claim->ops;
@@ -298,6 +318,8 @@ static void let_go(struct xn_claim *claim)
 	if (row && rules) {
 		xn_db_map_remove(ops->db, row, rules->current_field, claim->holder);
 		xn_operation_refresh_all(ops, row);
+		if (rules->dependents)
+			rules->dependents(ops->db, row, wake_dependent, ops);
 	}
 	wake_later(object);
 	free_if_unused(object);
@@ -355,48 +377,6 @@ bool xn_operation_is_alone(const struct xn_operations *ops, const char *ref, con
 			return false;
 	}
 	return true;
-}
-
-/* ---- after turns that were rolled back ---- */
-
-static struct xn_value *held_on(const struct xn_operations *ops, const char *ref)
-{
-	const struct xn_claimed *object = find_object(ops, ref);
-	struct xn_value *current = xn_map_new();
-
-	if (!object)
-		return current;
-	xn_list_each(node, &object->held) {
-		const struct xn_claim *claim = xn_list_entry(node, struct xn_claim, link);
-
-		xn_map_put_string(&current, claim->holder, claim->operation);
-	}
-	return current;
-}
-
-static void restore_class(struct xn_operations *ops, const struct xn_operation_rules *rules)
-{
-	size_t n = 0, count = xn_db_count(ops->db, rules->class_id);
-	struct xn_row **rows = xn_calloc(count + 1, sizeof(*rows));
-
-	for (struct xn_row *row = xn_db_first(ops->db, rules->class_id); row;
-	     row = xn_db_next(ops->db, row))
-		rows[n++] = row;
-	for (size_t i = 0; i < n; i++)
-		xn_db_set(ops->db, rows[i], rules->current_field, held_on(ops, xn_row_ref(rows[i])));
-	for (size_t i = 0; i < n; i++)
-		xn_operation_refresh(ops, rows[i]);
-	free(rows);
-}
-
-void xn_claims_restore(struct xn_operations *ops)
-{
-	for (int id = 0; id < XN_CLASS_COUNT; id++)
-		if (xn_rules_of(ops, id))
-			restore_class(ops, xn_rules_of(ops, id));
-	for (struct xn_hnode *node = xn_hmap_first(&ops->objects); node;
-	     node = xn_hmap_next(&ops->objects, node))
-		wake_later(xn_container_of(node, struct xn_claimed, node));
 }
 
 void xn_claim_cut(struct xn_claim *claim)
