@@ -100,11 +100,49 @@ void xn_rpc_malformed(struct xn_rpc_call *rc, const char *why)
 
 /* ---- the handler's end ---- */
 
+static bool changes_something(const struct xn_method *method)
+{
+	switch (method->kind) {
+	case XN_M_EXPLICIT:
+		return strncmp(method->message, "get_", 4) != 0;
+	case XN_M_SET:
+	case XN_M_ADD:
+	case XN_M_REMOVE:
+	case XN_M_CREATE:
+	case XN_M_DESTROY:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* A line a call: what changes things and is more than a field at info, the rest at debug. */
+static void log_end(const struct xn_rpc_call *rc, const struct xn_error *err)
+{
+	const struct xn_call *call = &rc->call;
+	const struct xn_method *method = call->method;
+	enum xn_log_level level =
+		method->kind == XN_M_EXPLICIT && changes_something(method) &&
+				method->class_id != XN_CLASS_event
+			? XN_LOG_INFO
+			: XN_LOG_DEBUG;
+
+	if (!xn_log_wants(call->core->log, level))
+		return;
+	xn_log_write(call->core->log, level, "rpc", call->task[0] ? call->task : NULL,
+		     call->trace[0] ? call->trace : NULL, "%s by %s from %s: %s, %.3f ms",
+		     xn_value_string(rc->request.method),
+		     call->caller.user[0] ? call->caller.user : "nobody", call->caller.origin,
+		     err ? err->code : "done",
+		     (double)(xn_now_us(call->core->loop) - rc->began_us) / 1000);
+}
+
 static void on_finish(struct xn_call *call, const struct xn_value *result,
 		      const struct xn_error *err)
 {
 	struct xn_rpc_call *rc = call->sink_data;
 
+	log_end(rc, err);
 	if (!rc->rpc) {
 		if (!rc->async)
 			drop(rc); /* the reply's hold */
@@ -282,22 +320,6 @@ static int check_role(const struct xn_call *call, struct xn_error *err)
 	return xn_auth_permit(&call->caller, method, key, err);
 }
 
-static bool changes_something(const struct xn_method *method)
-{
-	switch (method->kind) {
-	case XN_M_EXPLICIT:
-		return strncmp(method->message, "get_", 4) != 0;
-	case XN_M_SET:
-	case XN_M_ADD:
-	case XN_M_REMOVE:
-	case XN_M_CREATE:
-	case XN_M_DESTROY:
-		return true;
-	default:
-		return false;
-	}
-}
-
 static void set_origin(const struct xn_rpc_call *rc)
 {
 	const struct xn_call *call = &rc->call;
@@ -407,6 +429,7 @@ void xn_rpc_dispatch(struct xn_rpc_call *rc)
 	bool async;
 
 	rc->holders = 2; /* the reply, the handler */
+	rc->began_us = xn_now_us(rc->rpc->core->loop);
 	rc->call.core = rc->rpc->core;
 	rc->call.sink = &sink;
 	rc->call.sink_data = rc;

@@ -50,6 +50,16 @@ static void on_closed(void *arg)
 	xn_rpc_client_gone(arg);
 }
 
+/* W3C trace context: VERSION-TRACEID-PARENT-FLAGS, of which the log shows the id. */
+static void read_trace(const struct xn_http_request *req, char trace[33])
+{
+	const char *parent = xn_http_header(req, "traceparent");
+
+	if (parent && strlen(parent) >= 55 && parent[2] == '-' && parent[35] == '-' &&
+	    strspn(parent + 3, "0123456789abcdef") == 32)
+		snprintf(trace, 33, "%.32s", parent + 3);
+}
+
 static void serve(struct xn_rpc *rpc, const struct xn_http_request *req, parse_fn *parse)
 {
 	struct xn_rpc_call *rc = call_new(rpc);
@@ -60,6 +70,7 @@ static void serve(struct xn_rpc *rpc, const struct xn_http_request *req, parse_f
 	snprintf(rc->call.caller.origin, sizeof(rc->call.caller.origin), "%s", req->peer);
 	if (agent)
 		snprintf(rc->call.user_agent, sizeof(rc->call.user_agent), "%s", agent);
+	read_trace(req, rc->call.trace);
 	xn_http_on_close(req->conn, on_closed, rc);
 	parse_and_dispatch(rc, parse, req->body, req->body_len);
 }

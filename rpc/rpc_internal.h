@@ -33,6 +33,7 @@ struct xn_rpc_call {
 	bool async;
 	bool answered;
 	bool waited; /* white space was sent meanwhile */
+	int64_t began_us;
 	char task[48]; /* Async: the task that the handler's end goes to */
 
 	/* Where the reply goes: a connection, or a function (xn_rpc_call). Both NULL: nobody waits. */

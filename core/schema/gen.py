@@ -195,7 +195,8 @@ class Class(Item):
 class Field(Item):
     def __init__(self, cls, access, name, type_, default, where, attributes):
         super().__init__(where, attributes)
-        self.cls, self.access, self.name, self.type, self.default = cls, access, name, type_, default
+        self.cls, self.access, self.name = cls, access, name
+        self.type, self.default = type_, default
         self.relation, self.other = 'NONE', None
 
     @property
@@ -299,7 +300,7 @@ def parse_param(text, where):
     match = re.fullmatch(r'(\w+): ([^=]+?)(?: = (.*))?', text)
     if not match:
         raise ModelError(f'{where}: not "name: type": {text!r}')
-    return Param(match[1], parse_type(match[2]), match[3] and json.loads(match[3], parse_float=float))
+    return Param(match[1], parse_type(match[2]), match[3] and json.loads(match[3]))
 
 
 class Reader:
@@ -339,7 +340,8 @@ class Reader:
         if not match:
             raise ModelError('not "ACCESS NAME : TYPE = DEFAULT"')
         default = None if match[4] is None else json.loads(match[4])
-        field = Field(self.cls, match[1], match[2], parse_type(match[3]), default, where, attributes)
+        field = Field(self.cls, match[1], match[2], parse_type(match[3]), default, where,
+                      attributes)
         if self.cls.field(field.name):
             raise ModelError(f'field {field.name} told twice')
         self.cls.fields.append(field)
@@ -493,17 +495,16 @@ def automatic_messages(cls):
     ref, record = f'{cls.name} ref', f'{cls.name} record'
     self_ = ('self', ref)
     reader = cls.get('read', 'read-only')
-    lifecycle = {k: v for k, v in cls.attributes.items() if k in ('removed', 'deprecated', 'prototype')}
     out = []
 
     def add(name, kind, params, result, role, about, *flags):
-        attributes = dict(lifecycle if about is None else
-                          {k: about.get(k) for k in ('removed', 'deprecated', 'prototype')
-                           if about.has(k)})
-        attributes.update(role=role, since=(about or cls).get('since', ''))
+        origin = about or cls
+        attributes = {k: origin.get(k) for k in ('removed', 'deprecated', 'prototype')
+                      if origin.has(k)}
+        attributes.update(role=role, since=origin.get('since', ''))
         attributes.update({flag: '' for flag in flags})
         message = Message(cls, name, kind, [Param(n, parse_type(t)) for n, t in params],
-                          parse_type(result), (about or cls).where, attributes)
+                          parse_type(result), origin.where, attributes)
         message.field = about
         if kind in ('SET', 'ADD', 'REMOVE'):
             message.key_roles = about.key_roles
@@ -513,7 +514,8 @@ def automatic_messages(cls):
     add('get_record', 'GET_RECORD', [self_], record, reader, None)
     add('get_by_uuid', 'GET_BY_UUID', [('uuid', 'string')], ref, reader, None)
     if cls.has('by-name-label'):
-        add('get_by_name_label', 'GET_BY_NAME_LABEL', [('label', 'string')], ref + ' set', reader, None)
+        add('get_by_name_label', 'GET_BY_NAME_LABEL', [('label', 'string')], ref + ' set', reader,
+            None)
     if cls.has('create-destroy'):
         add('create', 'CREATE', [('args', record)], ref, cls.role, None, 'async')
         add('destroy', 'DESTROY', [self_], 'void', cls.role, None, 'async')
@@ -521,7 +523,8 @@ def automatic_messages(cls):
         many = f'({ref} -> {record}) map'
         add('get_all', 'GET_ALL', [], ref + ' set', reader, None)
         add('get_all_records', 'GET_ALL_RECORDS', [], many, reader, None)
-        add('get_all_where', 'GET_ALL_WHERE', [('expr', 'string')], ref + ' set', reader, None, 'hidden')
+        add('get_all_where', 'GET_ALL_WHERE', [('expr', 'string')], ref + ' set', reader, None,
+            'hidden')
         add('get_all_records_where', 'GET_ALL_RECORDS_WHERE', [('expr', 'string')], many, reader,
             None, 'hidden')
     for field in cls.fields:
@@ -573,7 +576,8 @@ AUTOMATIC_DOCS = {
     'GET_ALL': 'References of every {cls}.',
     'GET_ALL_RECORDS': 'References and records of every {cls}.',
     'GET_ALL_WHERE': 'References of every {cls} for which the expression holds.',
-    'GET_ALL_RECORDS_WHERE': 'References and records of every {cls} for which the expression holds.',
+    'GET_ALL_RECORDS_WHERE': 'References and records of every {cls} for which the expression '
+                             'holds.',
 }
 
 
@@ -738,7 +742,8 @@ class Tables:
             enumeration = f'&enums[{self.enum_ids[type_.name]}]' if type_.kind == 'enum' else 'NULL'
             class_id = self.class_ids.get(type_.name, -1) if type_.kind in ('ref', 'record') else -1
             out.append(f'\t{{XN_T_{type_.kind.upper()}, {enumeration}, {class_id}, '
-                       f'{self.type(type_.key)}, {self.type(type_.value)}, {c_string(type_.text)}}},')
+                       f'{self.type(type_.key)}, {self.type(type_.value)}, '
+                       f'{c_string(type_.text)}}},')
         out.append('};\n')
 
     def print_enums(self, out):
@@ -753,12 +758,13 @@ class Tables:
         out.append(f'}};\nconst unsigned xn_n_enums = {len(self.model.enums)};\n')
 
     def field_row(self, field):
-        default = field.default if field.default is not None else empty_value(self.model, field.type) \
-            if field.type.kind not in ('option', 'record') and not unstorable(field.type) else None
+        default = default_of(self.model, field)
         other = ('-1', '-1')
         if field.other:
-            other = (f'XN_CLASS_{field.other.cls.name}', f'XN_{field.other.cls.name}_{field.other.name}')
-        access = {'rw': 'XN_FIELD_RW', 'once': 'XN_FIELD_RO_CONSTRUCTOR', 'ro': 'XN_FIELD_RO_RUNTIME'}
+            cls = field.other.cls.name
+            other = (f'XN_CLASS_{cls}', f'XN_{cls}_{field.other.name}')
+        access = {'rw': 'XN_FIELD_RW', 'once': 'XN_FIELD_RO_CONSTRUCTOR',
+                  'ro': 'XN_FIELD_RO_RUNTIME'}
         return (f'\t{{{c_string(field.name)}, {c_string(field.db_name)}, {self.type(field.type)}, '
                 f'{access[field.access]}, XN_{field.lifecycle.upper()},\n\t '
                 f'.internal = {c_bool(field.has("internal"))}, '
@@ -776,8 +782,9 @@ class Tables:
         def index(name):
             return next((i for i, f in enumerate(cls.fields) if f.name == name), -1)
         fields = f'fields_{cls.name}' if cls.fields else 'NULL'
-        return (f'\t[XN_CLASS_{cls.name}] = {{XN_CLASS_{cls.name}, "{cls.name}", "{cls.name.lower()}", '
-                f'{fields}, {len(cls.fields)}, {public}, {index("uuid")}, {index("name_label")},\n\t '
+        return (f'\t[XN_CLASS_{cls.name}] = {{XN_CLASS_{cls.name}, "{cls.name}", '
+                f'"{cls.name.lower()}", {fields}, {len(cls.fields)}, {public}, '
+                f'{index("uuid")}, {index("name_label")},\n\t '
                 f'.in_database = {c_bool(cls.has("stored"))}, '
                 f'.persistent = {c_bool(cls.has("persistent"))}, '
                 f'.has_events = {c_bool(cls.has("events"))}, '
@@ -865,8 +872,11 @@ class Tables:
 GENERATED = '/* Made by core/schema/gen.py from the text files beside it: change those. */'
 
 
-def unstorable(type_):
-    return type_.kind == 'option' or (type_.value is not None and unstorable(type_.value))
+def default_of(model, field):
+    """What the field starts with; None for what is only in results and in no row."""
+    if field.default is not None:
+        return field.default
+    return None if field.type.kind in ('option', 'record') else empty_value(model, field.type)
 
 
 def method_flags(message):
@@ -881,7 +891,8 @@ def method_flags(message):
 
 
 def print_ids(model):
-    out = [GENERATED, '#ifndef XN_SCHEMA_IDS_H', '#define XN_SCHEMA_IDS_H', '', 'enum xn_class_id {']
+    out = [GENERATED, '#ifndef XN_SCHEMA_IDS_H', '#define XN_SCHEMA_IDS_H', '',
+           'enum xn_class_id {']
     out += [f'\tXN_CLASS_{name},' for name in model.classes]
     out += ['\tXN_CLASS_COUNT', '};', '']
     seen = {}
@@ -923,12 +934,10 @@ def json_type(type_):
 
 
 def json_field(model, field):
-    default = field.default
-    if default is None and not unstorable(field.type) and field.type.kind != 'record':
-        default = empty_value(model, field.type)
     return {'name': field.name, 'db_name': field.db_name, 'type': json_type(field.type),
             'access': field.access, 'lifecycle': field.lifecycle, 'internal': field.has('internal'),
-            'required': field.required, 'default': default, 'relation': field.relation,
+            'required': field.required, 'default': default_of(model, field),
+            'relation': field.relation,
             'inverse': field.get('inverse'), 'role_read': field.get('read'),
             'role_write': field.get('role'), 'key_roles': dict(field.key_roles),
             'since': field.get('since'), 'doc': field.doc}

@@ -9,9 +9,9 @@
  * on a clash. Sizes are powers of two, well above the number of rows.
  */
 #define XN_METHOD_SLOTS 8192
-#define XN_FIELD_SLOTS	4096
+#define XN_FIELD_SLOTS 4096
 extern const uint16_t xn_method_slots[XN_METHOD_SLOTS]; /* into xn_methods */
-extern const uint16_t xn_field_slots[XN_FIELD_SLOTS];	/* into xn_field_names */
+extern const uint16_t xn_field_slots[XN_FIELD_SLOTS];   /* into xn_field_names */
 
 /* Wire and database names; where both are the same, once. */
 struct xn_field_name {

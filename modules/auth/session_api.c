@@ -1,6 +1,8 @@
 /* The API calls of the class session: logins, logouts, passwords. */
 #include "modules/auth/auth_internal.h"
 
+#include <stdio.h>
+
 static void reply_session(struct xn_call *call, const struct login *login)
 {
 	char secret[XN_REF_LEN];
@@ -34,6 +36,7 @@ static void log_in(struct xn_call *call, const char *originator, bool local)
 	if (!local && xn_db_writable(auth->db) < 0) {
 		xn_error_from_errno(&err, xn_db_writable(auth->db), "the database refuses changes");
 	} else if (authenticate(call, &err) == 0) {
+		snprintf(call->caller.user, sizeof(call->caller.user), "%s", login.user);
 		reply_session(call, &login);
 		return;
 	} else {

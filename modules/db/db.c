@@ -145,8 +145,9 @@ static int db_start(void *state, struct xn_error *err)
 		return xn_error_from_errno(err, rc, "writing to the state folder");
 	db->durable = db->appended;
 	db->durable_generation = db->generation;
-	xn_commit_recover(db);
+	xn_laters_apply(db); /* that a crash left waiting */
 	xn_commit_turn(db);
+	xn_commit_plan_checkpoint(db); /* of what the last life left in the journal */
 	return 0;
 }
 

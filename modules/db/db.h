@@ -86,8 +86,8 @@ uint64_t xn_db_touch(struct xn_db *db, struct xn_row *row);
 /*
  * xn_db_set_later - a change that nobody sees before it survives power loss (a task's end)
  * @fields: map, taken. Journaled now, synced, then applied as an ordinary change from the loop; a
- * crash in between applies it at the next start. @done may be NULL; from the loop; rc < 0: the store
- * refused, or -ENOENT: the row is gone.
+ * crash in between applies it at the next start. @done may be NULL; it comes from the loop when the
+ * change is visible; rc < 0: the store refused, or -ENOENT: the row is gone.
  */
 void xn_db_set_later(struct xn_db *db, const char *ref, int class_id, struct xn_value *fields,
 		     void (*done)(int rc, void *arg), void *arg);
@@ -113,6 +113,7 @@ const struct xn_tombstone *xn_db_tombstone(struct xn_db *db, int class_id,
 struct xn_db_wait { /* embedded; all zero bytes at first; one pending use at a time */
 	struct xn_list link;
 	uint64_t transaction;
+	int rc;
 	void (*run)(struct xn_db_wait *wait, int rc); /* rc < 0: the changes may not survive */
 };
 /* Calls back from the loop when all changes made so far (this turn's too) are visible / durable;

@@ -83,14 +83,14 @@ struct xn_turn {
 	struct xn_undo *undo;
 	size_t n_undo, cap_undo;
 	struct xn_list deleted;	   /* rows */
-	struct xn_list new_laters; /* journaled with this turn */
+	struct xn_list new_laters, applied_laters; /* journaled with this turn; done in it */
 	bool origin_written;
 };
 
 struct xn_later { /* a change that waits for its sync */
 	struct xn_list link;
-	uint64_t id, transaction;
-	int class_id;
+	uint64_t id, transaction; /* 0: of an earlier life, durable */
+	int class_id, rc;
 	char ref[XN_REF_LEN];
 	struct xn_value *fields;
 	void (*done)(int rc, void *arg);
@@ -121,6 +121,7 @@ struct xn_db {
 	size_t n_skipped;
 	struct xn_grave *graves[XN_TOMBSTONES_MAX / XN_TOMBSTONE_BLOCK];
 	uint32_t n_graves; /* the newest one's number */
+	uint32_t n_reused; /* numbers up to this one gave their place to newer ones, for good */
 
 	struct xn_list records; /* cached ones, least recently used first */
 	size_t record_bytes, record_limit;
@@ -134,12 +135,10 @@ struct xn_db {
 	uint64_t appended, durable;
 	uint64_t syncing; /* the running sync covers these; 0: none runs */
 	uint64_t syncing_generation, durable_generation;
-	struct xn_list visible_waits, durable_waits; /* in order */
-	struct xn_list laters;			     /* in order */
-	struct xn_list refused_waits, refused_laters; /* of turns that were rolled back */
-	int refused_rc;
+	struct xn_list visible_waits, durable_waits, laters; /* each in order */
+	struct xn_list due_waits, ended_laters;		     /* to be called */
 	uint64_t next_later;
-	struct xn_job release; /* runs waits that need no more waiting */
+	struct xn_job due;
 	struct xn_job sync; /* starts one when the turn's visible part is out */
 	struct xn_timer lazy_sync, checkpoint, reopen;
 	int error; /* the store refuses: -errno; 0: fine */
@@ -230,8 +229,16 @@ void xn_commit_init(struct xn_db *db);
 void xn_commit_clear(struct xn_db *db);
 /* Ends the turn: journal, marks, waits. */
 void xn_commit_turn(struct xn_db *db);
-/* Applies changes that a crash left waiting; they are durable already. */
-void xn_commit_recover(struct xn_db *db);
+void xn_commit_sync(struct xn_db *db); /* now, unless one runs or nothing is new */
+void xn_commit_plan_checkpoint(struct xn_db *db);
+
+/* ---- wait.c ---- */
+void xn_waits_init(struct xn_db *db);
+void xn_waits_clear(struct xn_db *db);
+void xn_waits_pass(struct xn_db *db); /* a mark moved */
+void xn_waits_turn_accepted(struct xn_db *db);
+void xn_waits_turn_refused(struct xn_db *db, int rc);
+void xn_laters_apply(struct xn_db *db);	    /* those that are durable, as changes of this turn */
 void xn_later_free(struct xn_later *later); /* out of its list */
 
 #endif

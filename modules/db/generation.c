@@ -50,7 +50,7 @@ static struct xn_grave *grave(struct xn_db *db, uint32_t number)
 
 static bool is_kept(const struct xn_db *db, uint32_t number)
 {
-	return number && number <= db->n_graves && db->n_graves - number < XN_TOMBSTONES_MAX;
+	return number > db->n_reused && number <= db->n_graves;
 }
 
 void xn_tombstone_add(struct xn_db *db, int class_id, const char *ref, uint64_t created,
@@ -64,8 +64,10 @@ void xn_tombstone_add(struct xn_db *db, int class_id, const char *ref, uint64_t 
 	if (!db->graves[block])
 		db->graves[block] = xn_calloc(XN_TOMBSTONE_BLOCK, sizeof(**db->graves));
 	g = grave(db, number);
-	if (number > XN_TOMBSTONES_MAX)
+	if (number > XN_TOMBSTONES_MAX && number - XN_TOMBSTONES_MAX > db->n_reused) {
 		db->floor = g->told.deleted; /* the oldest one makes room */
+		db->n_reused = number - XN_TOMBSTONES_MAX;
+	}
 	*g = (struct xn_grave){.older = table->newest_tombstone};
 	memcpy(g->ref, ref, strnlen(ref, sizeof(g->ref) - 1));
 	g->told = (struct xn_tombstone){created, deleted, class_id, g->ref};

@@ -280,6 +280,37 @@ static int open_fresh(struct opening *opening, struct xn_journal *journal, uint6
 	return journal->fd < 0 ? fail(opening, journal->fd, "making the journal") : 0;
 }
 
+static int sync_segment(int dir_fd, uint32_t number)
+{
+	char name[XN_SEGMENT_NAME];
+	int fd, rc = 0;
+
+	xn_journal_segment_name(number, name);
+	fd = openat(dir_fd, name, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (fdatasync(fd) < 0)
+		rc = -errno;
+	close(fd);
+	return rc;
+}
+
+/*
+ * Whoever was killed left up to two segments and a new name that no sync has covered. What was
+ * replayed is durable before anything is built on it, and before a record claims that it is.
+ */
+static int sync_found(struct opening *opening, size_t last)
+{
+	const struct xn_journal_reader *reader = &opening->reader;
+	int rc = 0;
+
+	for (size_t i = last ? last - 1 : 0; rc == 0 && i <= last; i++)
+		rc = sync_segment(reader->dir_fd, reader->segments[i].number);
+	if (rc == 0 && fsync(reader->dir_fd) < 0)
+		rc = -errno;
+	return rc < 0 ? fail(opening, rc, "syncing the journal") : 0;
+}
+
 static int open_journal(struct opening *opening, struct xn_journal *journal, uint64_t salt,
 			int (*each)(void *arg, const void *bytes, size_t len), void *arg)
 {
@@ -297,7 +328,8 @@ static int open_journal(struct opening *opening, struct xn_journal *journal, uin
 	journal->end = journal->synced = reader->position;
 	if (!reader->n_segments)
 		return open_fresh(opening, journal, salt);
-	return open_last(opening, journal, reader->current); /* replay() stopped in it */
+	rc = sync_found(opening, reader->current); /* replay() stopped in it */
+	return rc < 0 ? rc : open_last(opening, journal, reader->current);
 }
 
 struct xn_journal *xn_journal_open(int dir_fd, uint64_t position, uint64_t salt,

@@ -142,8 +142,20 @@ struct row_list {
 	struct xn_row *rows[];
 };
 
+/* Room for all of it at once: a list may be megabytes. */
+static void reserve(const struct row_list *list, struct xn_buf *out)
+{
+	enum { AROUND = 64, UNKNOWN = 1024 }; /* the reference and marks; a record not in the cache */
+	size_t size = 0;
+
+	for (size_t i = 0; i < list->n; i++)
+		size += AROUND + (list->rows[i]->cached ? list->rows[i]->cached->len : UNKNOWN);
+	xn_buf_reserve(out, size);
+}
+
 static void write_records_json(const struct row_list *list, struct xn_buf *out)
 {
+	reserve(list, out);
 	for (size_t i = 0; i < list->n; i++) {
 		xn_buf_add_char(out, i ? ',' : '{');
 		xn_json_write(list->rows[i]->ref, out);

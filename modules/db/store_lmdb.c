@@ -5,20 +5,17 @@
  *   format           "xenolith database 1": whoever finds a higher number refuses
  *   lock             held while open
  *   journal-NNNNNNNN journal.h
- *   checkpoint.mdb   one LMDB database a space; keys as in store.h; before each value its CRC-32C.
- *                    Space "store" holds "position": journal records before it are in here.
+ *   checkpoint.mdb   checkpoint.h
  *
- * LMDB is open only while it is read at the start and while a checkpoint is written, so that its map
- * is not part of the daemon's memory. A checkpoint takes only what is durable in the journal, a slice
- * at a time, each slice one LMDB transaction; syncs get their turn between slices.
+ * A checkpoint takes only what is durable in the journal, a slice at a time, each slice one LMDB
+ * transaction; syncs get their turn between slices.
  */
-#include "core/crc32c.h"
+#include "modules/db/checkpoint.h"
 #include "modules/db/fold.h"
 #include "modules/db/journal.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <lmdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -30,13 +27,7 @@ enum {
 	FORMAT = 1,
 	SLICE_BYTES = 512 << 10,
 	KEEP_BYTES = 64 << 20, /* of journal that is history */
-};
-static const size_t map_size = sizeof(size_t) > 4 ? (size_t)16 << 30 : (size_t)512 << 20;
-static const char checkpoint_file[] = "checkpoint.mdb";
-static const char position_key[] = "position";
-static const char *const space_names[XN_SPACE_COUNT] = {
-	[XN_SPACE_META] = "meta",   [XN_SPACE_ROWS] = "rows",	[XN_SPACE_TOMBS] = "tombstones",
-	[XN_SPACE_LATER] = "later", [XN_SPACE_STORE] = "store",
+	FOLD_RETRY_US = 5000000,
 };
 
 struct waiter {
@@ -63,6 +54,9 @@ struct lmdb_store {
 	bool folding;
 	uint64_t folded;	   /* the checkpoint's position */
 	uint64_t fold_from, fold_to; /* of the running slice; to: may end before */
+	uint64_t slice_bytes;
+	int64_t fold_again_us; /* after a failure */
+	bool is_suspect;       /* the last one failed */
 
 	struct xn_work replace_work;
 	struct xn_journal_replace replace;
@@ -74,167 +68,12 @@ static struct lmdb_store *from_store(const struct xn_store *store)
 	return (struct lmdb_store *)xn_container_of(store, struct lmdb_store, store);
 }
 
-/* ---- LMDB as a checkpoint ---- */
-
-struct checkpoint {
-	struct xn_kv kv;
-	MDB_env *env;
-	MDB_txn *txn;
-	MDB_dbi spaces[XN_SPACE_COUNT];
-	struct xn_buf scratch;
-};
-
-static int from_mdb(int rc)
-{
-	if (rc <= 0)
-		return rc == MDB_SUCCESS  ? 0 :
-		       rc == MDB_NOTFOUND ? -ENOENT :
-		       rc == MDB_MAP_FULL ? -ENOSPC :
-					    -EBADMSG;
-	return -rc;
-}
-
-static struct checkpoint *from_kv(struct xn_kv *kv)
-{
-	return xn_container_of(kv, struct checkpoint, kv);
-}
-
-/* Values carry a checksum: LMDB itself has none. */
-static int unwrap(const MDB_val *v, struct xn_slice *out)
-{
-	const unsigned char *p = v->mv_data;
-	uint32_t crc;
-
-	if (v->mv_size < 4)
-		return -EBADMSG;
-	crc = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-	*out = (struct xn_slice){p + 4, v->mv_size - 4};
-	return crc == xn_crc32c(0, out->data, out->len) ? 0 : -EBADMSG;
-}
-
-static int checkpoint_get(struct xn_kv *kv, enum xn_space space, const void *key, size_t key_len,
-			  struct xn_slice *value)
-{
-	struct checkpoint *cp = from_kv(kv);
-	MDB_val k = {key_len, (void *)key}, v;
-	int rc = from_mdb(mdb_get(cp->txn, cp->spaces[space], &k, &v));
-
-	return rc < 0 ? rc : unwrap(&v, value);
-}
-
-static int checkpoint_put(struct xn_kv *kv, enum xn_space space, const void *key, size_t key_len,
-			  const void *value, size_t len)
-{
-	struct checkpoint *cp = from_kv(kv);
-	uint32_t crc = xn_crc32c(0, value, len);
-	MDB_val k = {key_len, (void *)key}, v = {len + 4, NULL};
-	unsigned char *p;
-	int rc = from_mdb(mdb_put(cp->txn, cp->spaces[space], &k, &v, MDB_RESERVE));
-
-	if (rc < 0)
-		return rc;
-	p = v.mv_data;
-	for (int i = 0; i < 4; i++)
-		p[i] = (unsigned char)(crc >> (8 * i));
-	if (len)
-		memcpy(p + 4, value, len);
-	return 0;
-}
-
-static int checkpoint_del(struct xn_kv *kv, enum xn_space space, const void *key, size_t key_len)
-{
-	struct checkpoint *cp = from_kv(kv);
-	MDB_val k = {key_len, (void *)key};
-	int rc = from_mdb(mdb_del(cp->txn, cp->spaces[space], &k, NULL));
-
-	return rc == -ENOENT ? 0 : rc;
-}
-
-static int checkpoint_count(struct xn_kv *kv, enum xn_space space, size_t *n_out)
-{
-	struct checkpoint *cp = from_kv(kv);
-	MDB_stat stat;
-	int rc = from_mdb(mdb_stat(cp->txn, cp->spaces[space], &stat));
-
-	if (rc == 0)
-		*n_out = stat.ms_entries;
-	return rc;
-}
-
-static int checkpoint_first(struct xn_kv *kv, enum xn_space space, struct xn_slice *key,
-			    struct xn_slice *value)
-{
-	struct checkpoint *cp = from_kv(kv);
-	MDB_cursor *cursor;
-	MDB_val k, v;
-	int rc = from_mdb(mdb_cursor_open(cp->txn, cp->spaces[space], &cursor));
-
-	if (rc < 0)
-		return rc;
-	rc = from_mdb(mdb_cursor_get(cursor, &k, &v, MDB_FIRST));
-	mdb_cursor_close(cursor);
-	if (rc < 0)
-		return rc;
-	*key = (struct xn_slice){k.mv_data, k.mv_size};
-	return unwrap(&v, value);
-}
-
-static void checkpoint_end(struct checkpoint *cp)
-{
-	if (cp->txn)
-		mdb_txn_abort(cp->txn);
-	if (cp->env)
-		mdb_env_close(cp->env);
-	cp->txn = NULL;
-	cp->env = NULL;
-}
-
-static int open_spaces(struct checkpoint *cp, bool write)
-{
-	int rc = 0;
-
-	for (int s = 0; rc == 0 && s < XN_SPACE_COUNT; s++)
-		rc = mdb_dbi_open(cp->txn, space_names[s], write ? MDB_CREATE : 0, &cp->spaces[s]);
-	return rc;
-}
-
-static int checkpoint_begin(struct checkpoint *cp, const char *path, bool write)
-{
-	unsigned flags = MDB_NOSUBDIR | MDB_NOLOCK | MDB_NORDAHEAD;
-	int rc;
-
-	*cp = (struct checkpoint){.kv = {checkpoint_get, checkpoint_put, checkpoint_del,
-					 checkpoint_count, checkpoint_first}};
-	rc = mdb_env_create(&cp->env);
-	if (rc == 0)
-		rc = mdb_env_set_mapsize(cp->env, map_size);
-	if (rc == 0)
-		rc = mdb_env_set_maxdbs(cp->env, XN_SPACE_COUNT);
-	if (rc == 0)
-		rc = mdb_env_open(cp->env, path, flags | (write ? 0 : MDB_RDONLY), 0600);
-	if (rc == 0)
-		rc = mdb_txn_begin(cp->env, NULL, write ? 0 : MDB_RDONLY, &cp->txn);
-	if (rc == 0)
-		rc = open_spaces(cp, write);
-	if (rc != 0)
-		checkpoint_end(cp);
-	return from_mdb(rc);
-}
-
-static int checkpoint_commit(struct checkpoint *cp)
-{
-	int rc = mdb_txn_commit(cp->txn);
-
-	cp->txn = NULL;
-	return from_mdb(rc);
-}
-
 /* ---- opening ---- */
 
 static int refuse(struct lmdb_store *s, struct xn_error *err, int rc, const char *doing)
 {
 	return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "%s in %s: %s", doing, s->dir,
-			     strerror(-rc));
+			     rc == -EBADMSG ? "it is damaged" : strerror(-rc));
 }
 
 static int hold(struct lmdb_store *s, struct xn_error *err)
@@ -314,69 +153,6 @@ static void read_boot_id(struct lmdb_store *s)
 		xn_uuid_new(s->store.core->loop, s->store.boot_id);
 }
 
-static int read_space(struct checkpoint *cp, enum xn_space space,
-		      const struct xn_store_reader *reader, void *arg)
-{
-	MDB_cursor *cursor;
-	MDB_val k, v;
-	int rc = from_mdb(mdb_cursor_open(cp->txn, cp->spaces[space], &cursor));
-
-	if (rc < 0)
-		return rc;
-	while ((rc = from_mdb(mdb_cursor_get(cursor, &k, &v, MDB_NEXT))) == 0) {
-		struct xn_slice value;
-
-		rc = unwrap(&v, &value);
-		if (rc == 0)
-			rc = reader->entry(arg, space, k.mv_data, k.mv_size, value.data, value.len);
-		if (rc < 0)
-			break;
-	}
-	mdb_cursor_close(cursor);
-	return rc == -ENOENT ? 0 : rc;
-}
-
-static int read_position(struct checkpoint *cp, uint64_t *position)
-{
-	struct xn_slice value;
-	struct xn_cursor in;
-	int rc = checkpoint_get(&cp->kv, XN_SPACE_STORE, position_key, strlen(position_key), &value);
-
-	if (rc < 0)
-		return rc;
-	in = xn_cursor(value.data, value.len);
-	return xn_take_fixed(&in, position);
-}
-
-static char *checkpoint_path(const struct lmdb_store *s)
-{
-	return xn_asprintf("%s/%s", s->dir, checkpoint_file);
-}
-
-static int read_checkpoint(struct lmdb_store *s, const struct xn_store_reader *reader, void *arg)
-{
-	char *path = checkpoint_path(s);
-	struct checkpoint cp;
-	struct stat st;
-	int rc;
-
-	/* An LMDB file is made with its first transaction: without that it holds nothing. */
-	if (stat(path, &st) < 0 || st.st_size == 0) {
-		free(path);
-		return 0;
-	}
-	rc = checkpoint_begin(&cp, path, false);
-	free(path);
-	if (rc == -ENOENT)
-		return 0;
-	for (int space = 0; rc == 0 && space < XN_SPACE_STORE; space++)
-		rc = read_space(&cp, (enum xn_space)space, reader, arg);
-	if (rc == 0)
-		rc = read_position(&cp, &s->folded);
-	checkpoint_end(&cp);
-	return rc;
-}
-
 static int open_journal(struct lmdb_store *s, const struct xn_store_reader *reader, void *arg,
 			struct xn_error *err)
 {
@@ -400,7 +176,7 @@ static int lmdb_open(struct xn_store *store, const struct xn_store_reader *reade
 	if (hold(s, err) < 0 || check_format(s, err) < 0)
 		return -1;
 	read_boot_id(s);
-	rc = read_checkpoint(s, reader, arg);
+	rc = xn_checkpoint_read(s->dir, reader, arg, &s->folded);
 	if (rc < 0)
 		return refuse(s, err, rc, "reading the checkpoint");
 	return open_journal(s, reader, arg, err);
@@ -491,15 +267,15 @@ static int lmdb_flush(struct xn_store *store)
 
 /* ---- checkpoints ---- */
 
-static int fold_records(struct lmdb_store *s, struct checkpoint *cp)
+static int fold_records(struct lmdb_store *s, struct xn_kv *kv)
 {
-	struct xn_fold *fold = xn_fold_new(&cp->kv);
+	struct xn_fold *fold = xn_fold_new(kv);
 	struct xn_journal_reader reader;
 	struct xn_slice bytes;
 	int rc = xn_journal_reader_open(&reader, s->dir_fd, s->fold_from);
 
 	while (rc == 0 && reader.position < s->fold_to &&
-	       reader.position - s->fold_from < SLICE_BYTES) {
+	       reader.position - s->fold_from < s->slice_bytes) {
 		rc = xn_journal_next(&reader, &bytes);
 		/* It is durable, so it must be there. */
 		if (rc == 0)
@@ -515,35 +291,21 @@ static int fold_records(struct lmdb_store *s, struct checkpoint *cp)
 	return rc;
 }
 
-static int put_position(struct checkpoint *cp, uint64_t position)
-{
-	struct xn_buf value = {0};
-	int rc;
-
-	xn_put_fixed(&value, position);
-	rc = checkpoint_put(&cp->kv, XN_SPACE_STORE, position_key, strlen(position_key), value.data,
-			    value.len);
-	xn_buf_clear(&value);
-	return rc;
-}
-
 /* One slice, on the worker. */
 static int run_fold(struct xn_work *work)
 {
 	struct lmdb_store *s = xn_container_of(work, struct lmdb_store, fold_work);
-	char *path = checkpoint_path(s);
-	struct checkpoint cp;
-	int rc = checkpoint_begin(&cp, path, true);
+	struct xn_checkpoint *cp;
+	int rc;
 
-	free(path);
+	/* After a failure nobody knows what of LMDB's file is on the disk: a new one is made. */
+	rc = xn_checkpoint_begin(s->dir_fd, s->dir, s->is_suspect, &cp);
 	if (rc < 0)
 		return rc;
-	rc = fold_records(s, &cp);
+	rc = fold_records(s, xn_checkpoint_kv(cp));
 	if (rc == 0)
-		rc = put_position(&cp, s->fold_to);
-	if (rc == 0)
-		rc = checkpoint_commit(&cp);
-	checkpoint_end(&cp);
+		rc = xn_checkpoint_commit(cp, s->fold_to);
+	xn_checkpoint_end(cp);
 	if (rc == 0)
 		rc = xn_journal_trim(s->dir_fd, s->fold_to, KEEP_BYTES);
 	return rc;
@@ -569,10 +331,12 @@ static void on_folded(struct xn_work *work, int rc)
 	if (s->closing)
 		return;
 	s->folding = false;
+	s->is_suspect = rc < 0;
 	if (rc < 0) {
 		/* Nothing is lost: the journal keeps what is not folded. */
 		xn_log_error(s->store.core->log, "db", "writing a checkpoint failed: %s",
 			     strerror(-rc));
+		s->fold_again_us = xn_now_us(s->store.core->loop) + FOLD_RETRY_US;
 		return;
 	}
 	s->folded = s->fold_to;
@@ -583,7 +347,7 @@ static void lmdb_checkpoint(struct xn_store *store)
 {
 	struct lmdb_store *s = from_store(store);
 
-	if (!s->folding && !s->error)
+	if (!s->folding && !s->error && xn_now_us(store->core->loop) >= s->fold_again_us)
 		fold_slice(s);
 }
 
@@ -634,15 +398,14 @@ static void forget_waiters(struct xn_list *list)
 		free(xn_list_entry(link, struct waiter, link));
 }
 
+/* All that is left in one LMDB transaction: the stop waits for its sync. */
 static void fold_rest(struct lmdb_store *s)
 {
-	do {
-		s->fold_from = s->folded;
-		s->fold_to = xn_journal_synced(s->journal);
-		if (s->fold_from >= s->fold_to || run_fold(&s->fold_work) < 0)
-			return;
-		s->folded = s->fold_to;
-	} while (true);
+	s->fold_from = s->folded;
+	s->fold_to = xn_journal_synced(s->journal);
+	s->slice_bytes = UINT64_MAX;
+	if (s->fold_from < s->fold_to)
+		run_fold(&s->fold_work);
 }
 
 static void lmdb_close(struct xn_store *store, bool clean)
@@ -685,6 +448,7 @@ struct xn_store *xn_store_lmdb_new(struct xn_core *core, const char *dir)
 	s->dir_fd = s->lock_fd = -1;
 	xn_list_init(&s->syncing_waiters);
 	xn_list_init(&s->next_waiters);
+	s->slice_bytes = SLICE_BYTES;
 	s->pool = xn_pool_new(core->loop, "db", 1);
 	return &s->store;
 }

@@ -295,8 +295,8 @@ static uint64_t allowed_vbd(struct xn_db *db, struct xn_row *row)
 }
 
 /* What may be done with a disk depends on who uses it. */
-static void disk_of_vbd(struct xn_db *db, struct xn_row *vbd,
-			void (*visit)(struct xn_row *row, void *arg), void *arg)
+void xn_vbd_disk(struct xn_db *db, struct xn_row *vbd,
+		 void (*visit)(struct xn_row *row, void *arg), void *arg)
 {
 	struct xn_row *vdi = xn_row_follow(db, vbd, XN_VBD_VDI);
 
@@ -311,7 +311,7 @@ const struct xn_operation_rules xn_vbd_rules = {
 	.advertised = vbd_advertised,
 	.refuse = refuse_vbd,
 	.allowed = allowed_vbd,
-	.dependents = disk_of_vbd,
+	.dependents = xn_vbd_disk,
 };
 
 /* ---- VIF ---- */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "modules/domain/domain_internal.h"
+#include "modules/host/host.h"
 #include "modules/message/message.h"
 
 /* ---- for other modules ---- */
@@ -131,6 +132,17 @@ static void on_operation_ended(const struct xn_ev_operation_ended *ev, void *arg
 		xn_updates_touch(d->updates, "VM", xn_row_uuid(vm));
 }
 
+/* What was read while the disk refused changes is not in the rows. */
+static void on_db_failed(const struct xn_ev_db_failed *ev, void *arg)
+{
+	struct xn_domains *d = arg;
+
+	if (ev->error)
+		return;
+	for (struct xn_row *vm = xn_db_first(d->db, XN_CLASS_VM); vm; vm = xn_db_next(d->db, vm))
+		xn_updates_touch(d->updates, "VM", xn_row_uuid(vm));
+}
+
 /* ---- the module ---- */
 
 static int add_methods(struct xn_domains *d, struct xn_error *err)
@@ -168,8 +180,23 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 		xn_subscribe_domain_changed(core->bus, "domain", on_domain_changed, d);
 	d->on_operation_ended =
 		xn_subscribe_operation_ended(core->bus, "domain", on_operation_ended, d);
+	d->on_db_failed = xn_subscribe_db_failed(core->bus, "domain", on_db_failed, d);
 	*state_out = d;
 	return add_methods(d, err);
+}
+
+/* The host's record tells what runs it. */
+static void tell_host(struct xn_domains *d)
+{
+	struct xn_hypervisor_facts facts;
+	struct xn_host_info info = {0};
+
+	if (d->backend->ops->host_info(d->backend, &info) < 0)
+		return;
+	facts = (struct xn_hypervisor_facts){.xen_version = info.xen_version,
+					     .capabilities = info.capabilities,
+					     .memory_total = info.memory_total};
+	xn_host_set_hypervisor(xn_host_of(d->core), &facts);
 }
 
 static int domain_start(void *state, struct xn_error *err)
@@ -178,6 +205,7 @@ static int domain_start(void *state, struct xn_error *err)
 
 	if (d->backend->ops->open(d->backend, err) < 0)
 		return -1;
+	tell_host(d);
 	adopt(d);
 	return xn_domain_watch_start(d);
 }
@@ -189,6 +217,7 @@ static void domain_stop(void *state)
 	d->stopped = true;
 	xn_bus_unsubscribe(d->on_domain_changed);
 	xn_bus_unsubscribe(d->on_operation_ended);
+	xn_bus_unsubscribe(d->on_db_failed);
 	xn_domain_watch_stop(d);
 	xn_vm_reconcile_stop(d);
 	d->backend->ops->close(d->backend);

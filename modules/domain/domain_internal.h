@@ -34,13 +34,16 @@ struct xn_domains {
 	struct xn_list solos;	  /* vm_steps.c: operations that wait to be alone on their VM */
 	struct xn_list reconciles; /* vm_reconcile.c: with a snapshot under way */
 	struct xn_xs_watch *introduced, *released;
-	struct xn_subscription *on_domain_changed, *on_operation_ended;
+	struct xn_subscription *on_domain_changed, *on_operation_ended, *on_db_failed;
 	struct xn_job refresh;
 	bool refreshing, refresh_again, stopped;
 };
 
 /* ---- rules ---- */
 extern const struct xn_operation_rules xn_vm_rules, xn_vbd_rules, xn_vif_rules;
+/* Visits the VDI of a VBD, if it has one. */
+void xn_vbd_disk(struct xn_db *db, struct xn_row *vbd,
+		 void (*visit)(struct xn_row *row, void *arg), void *arg);
 const char *xn_power_state_lower(const char *name); /* "Halted" -> "halted" */
 /* Whether attaching @vbd now would share @vdi in a way that is forbidden. */
 int xn_vbd_check_sharing(struct xn_db *db, const struct xn_row *vbd, const struct xn_row *vdi,

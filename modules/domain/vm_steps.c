@@ -316,7 +316,7 @@ void xn_step_destroy(struct xn_op *op)
 	struct xn_pending *pending;
 	int rc;
 
-	if (vmo->creating) {
+	if (vmo->creating && !domain) { /* nothing yet that could be destroyed */
 		xn_op_waiting(op, "the domain builder, to undo what it makes");
 		vmo->creating->undo = xn_pending_new(vmo, NULL, 0);
 		return;

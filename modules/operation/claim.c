@@ -379,6 +379,48 @@ bool xn_operation_is_alone(const struct xn_operations *ops, const char *ref, con
 	return true;
 }
 
+/* ---- after turns that were rolled back ---- */
+
+static struct xn_value *held_on(const struct xn_operations *ops, const char *ref)
+{
+	const struct xn_claimed *object = find_object(ops, ref);
+	struct xn_value *current = xn_map_new();
+
+	if (!object)
+		return current;
+	xn_list_each(node, &object->held) {
+		const struct xn_claim *claim = xn_list_entry(node, struct xn_claim, link);
+
+		xn_map_put_string(&current, claim->holder, claim->operation);
+	}
+	return current;
+}
+
+static void restore_class(struct xn_operations *ops, const struct xn_operation_rules *rules)
+{
+	size_t n = 0, count = xn_db_count(ops->db, rules->class_id);
+	struct xn_row **rows = xn_calloc(count + 1, sizeof(*rows));
+
+	for (struct xn_row *row = xn_db_first(ops->db, rules->class_id); row;
+	     row = xn_db_next(ops->db, row))
+		rows[n++] = row;
+	for (size_t i = 0; i < n; i++)
+		xn_db_set(ops->db, rows[i], rules->current_field, held_on(ops, xn_row_ref(rows[i])));
+	for (size_t i = 0; i < n; i++)
+		xn_operation_refresh(ops, rows[i]);
+	free(rows);
+}
+
+void xn_claims_restore(struct xn_operations *ops)
+{
+	for (int id = 0; id < XN_CLASS_COUNT; id++)
+		if (xn_rules_of(ops, id))
+			restore_class(ops, xn_rules_of(ops, id));
+	for (struct xn_hnode *node = xn_hmap_first(&ops->objects); node;
+	     node = xn_hmap_next(&ops->objects, node))
+		wake_later(xn_container_of(node, struct xn_claimed, node));
+}
+
 void xn_claim_cut(struct xn_claim *claim)
 {
 	if (!claim->ops)

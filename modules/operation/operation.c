@@ -7,6 +7,12 @@
 
 #include "modules/operation/operation_internal.h"
 
+static void on_db_failed(const struct xn_ev_db_failed *ev, void *arg)
+{
+	if (!ev->error)
+		xn_claims_restore(arg);
+}
+
 static int operation_init(struct xn_core *core, void **state_out, struct xn_error *err)
 {
 	struct xn_operations *ops = xn_calloc(1, sizeof(*ops));
@@ -17,6 +23,7 @@ static int operation_init(struct xn_core *core, void **state_out, struct xn_erro
 	xn_list_init(&ops->runs);
 	xn_list_init(&ops->shorts);
 	xn_list_init(&ops->kinds);
+	ops->on_db_failed = xn_subscribe_db_failed(core->bus, "operation", on_db_failed, ops);
 	*state_out = ops;
 	return 0;
 }
@@ -53,6 +60,7 @@ static void operation_stop(void *state)
 {
 	struct xn_operations *ops = state;
 
+	xn_bus_unsubscribe(ops->on_db_failed);
 	xn_runs_stop(ops);
 	xn_shorts_stop(ops);
 	xn_claims_stop(ops);

@@ -173,6 +173,8 @@ static void on_granted(struct xn_claim *claim, struct xn_error *err)
 		give_up(run, err);
 		return;
 	}
+	if (xn_job_is_pending(&run->abort))
+		return; /* cancelled between the grant and now: it ends there */
 	run->taken++;
 	claim_next(run);
 }

@@ -15,10 +15,10 @@
 enum { MAX_DEPTH = 64, MAX_INSTRUCTIONS = 1000 };
 
 enum op {
-	OP_CONSTANT,  /* truth = .constant */
-	OP_EQUAL,     /* truth = left and right have the same text */
-	OP_NOT,	      /* truth = !truth */
-	OP_JUMP_TRUE, /* `or`: the rest of the chain cannot change it */
+	OP_CONSTANT,   /* truth = .constant */
+	OP_EQUAL,      /* truth = left and right have the same text */
+	OP_NOT,        /* truth = !truth */
+	OP_JUMP_TRUE,  /* `or`: the rest of the chain cannot change it */
 	OP_JUMP_FALSE, /* `and` */
 };
 
@@ -60,14 +60,14 @@ static const struct {
 	enum token token;
 } words[] = {
 	{"field", T_FIELD}, {"and", T_AND},   {"or", T_OR},
-	{"not", T_NOT},	    {"true", T_TRUE}, {"false", T_FALSE},
+	{"not", T_NOT},     {"true", T_TRUE}, {"false", T_FALSE},
 };
 
 struct parser {
 	const struct xn_class *cls;
 	const char *at, *end;
 	unsigned depth;
-	enum token token; /* the next one, read but not used */
+	enum token token;   /* the next one, read but not used */
 	struct xn_buf text; /* of T_TEXT */
 	struct xn_query *query;
 	struct xn_error *err;
@@ -265,7 +265,11 @@ struct xn_query *xn_query_parse(const struct xn_class *cls, const char *text, si
 {
 	struct xn_query *query = xn_calloc(1, sizeof(*query));
 	struct parser p = {
-		.cls = cls, .at = text, .end = text + len, .query = query, .err = err,
+		.cls = cls,
+		.at = text,
+		.end = text + len,
+		.query = query,
+		.err = err,
 	};
 	int rc = next_token(&p) < 0 || parse_or(&p) < 0 ? -1 : 0;
 
@@ -291,6 +295,11 @@ void xn_query_free(struct xn_query *query)
 }
 
 /* ---- running ---- */
+
+unsigned xn_query_cost(const struct xn_query *query)
+{
+	return query->n;
+}
 
 static void print_quoted(const char *s, struct xn_buf *out)
 {

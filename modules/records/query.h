@@ -25,6 +25,9 @@ struct xn_query *xn_query_parse(const struct xn_class *cls, const char *text, si
 void xn_query_free(struct xn_query *query);
 XN_DEFINE_CLEANUP(struct xn_query *, xn_query_free)
 
+/* How many steps one row takes at most. */
+unsigned xn_query_cost(const struct xn_query *query);
+
 /* Whether it holds for @row; @read borrows one field's value of it. */
 bool xn_query_matches(const struct xn_query *query,
 		      const struct xn_value *(*read)(const void *row, int field), const void *row);

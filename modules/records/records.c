@@ -9,12 +9,7 @@
 
 #include "modules/auth/auth.h"
 #include "modules/db/db.h"
-#include "modules/records/query.h"
-
-struct records {
-	struct xn_db *db;
-	struct xn_auth *auth;
-};
+#include "modules/records/records_internal.h"
 
 static const struct xn_class *class_of(const struct xn_call *call)
 {
@@ -73,8 +68,8 @@ static void run_get_by_uuid(struct xn_call *call)
 {
 	const struct records *records = call->state;
 	struct xn_error err = {0};
-	struct xn_row *row = xn_db_need_uuid(records->db, call->method->class_id,
-					     xn_call_string(call, 0), &err);
+	struct xn_row *row =
+		xn_db_need_uuid(records->db, call->method->class_id, xn_call_string(call, 0), &err);
 
 	if (row)
 		xn_call_reply(call, xn_string(xn_row_ref(row)));
@@ -96,84 +91,45 @@ static void run_get_by_name_label(struct xn_call *call)
 	xn_call_reply(call, refs);
 }
 
-/* ---- all, or all for which an expression holds ---- */
+/* ---- all ---- */
 
-static const struct xn_value *read_field(const void *row, int field)
+void records_reply_refs(struct xn_call *call, struct xn_row *const *rows, size_t n)
 {
-	return xn_row_get(row, field);
-}
-
-/* Rows of the call's class, in an array that the caller frees; all of them without @query. */
-static struct xn_row **select_rows(const struct xn_call *call, const struct xn_query *query,
-				   size_t *n_out)
-{
-	const struct records *records = call->state;
-	int class_id = call->method->class_id;
-	struct xn_row **rows = xn_calloc(xn_db_count(records->db, class_id), sizeof(struct xn_row *));
-	size_t n = 0;
-
-	for (struct xn_row *row = xn_db_first(records->db, class_id); row;
-	     row = xn_db_next(records->db, row))
-		if (!query || xn_query_matches(query, read_field, row))
-			rows[n++] = row;
-	*n_out = n;
-	return rows;
-}
-
-static void reply_refs(struct xn_call *call, const struct xn_query *query)
-{
-	size_t n;
-	struct xn_row **rows = select_rows(call, query, &n);
 	struct xn_value *refs = xn_set_new();
 
 	for (size_t i = 0; i < n; i++)
 		xn_set_append_string(&refs, xn_row_ref(rows[i]));
-	free(rows);
 	xn_call_reply(call, refs);
 }
 
-static void reply_records(struct xn_call *call, const struct xn_query *query)
+void records_reply_records(struct xn_call *call, struct xn_row *const *rows, size_t n)
 {
-	size_t n;
-	struct xn_row **rows = select_rows(call, query, &n);
-
 	xn_call_reply(call, xn_rows_records(rows, n)); /* encoded in there */
+}
+
+static void reply_all(struct xn_call *call, records_reply *reply)
+{
+	const struct records *records = call->state;
+	int class_id = call->method->class_id;
+	struct xn_row **rows =
+		xn_calloc(xn_db_count(records->db, class_id), sizeof(struct xn_row *));
+	size_t n = 0;
+
+	for (struct xn_row *row = xn_db_first(records->db, class_id); row;
+	     row = xn_db_next(records->db, row))
+		rows[n++] = row;
+	reply(call, rows, n);
 	free(rows);
 }
 
 static void run_get_all(struct xn_call *call)
 {
-	reply_refs(call, NULL);
+	reply_all(call, records_reply_refs);
 }
 
 static void run_get_all_records(struct xn_call *call)
 {
-	reply_records(call, NULL);
-}
-
-static void reply_where(struct xn_call *call,
-			void (*reply)(struct xn_call *call, const struct xn_query *query))
-{
-	const struct xn_value *expr = call->args[0];
-	struct xn_error err = {0};
-	struct xn_query *query = xn_query_parse(class_of(call), xn_value_string(expr),
-						xn_value_string_len(expr), &err);
-
-	if (query)
-		reply(call, query);
-	else
-		xn_call_fail(call, &err);
-	xn_query_free(query);
-}
-
-static void run_get_all_where(struct xn_call *call)
-{
-	reply_where(call, reply_refs);
-}
-
-static void run_get_all_records_where(struct xn_call *call)
-{
-	reply_where(call, reply_records);
+	reply_all(call, records_reply_records);
 }
 
 /* ---- change ---- */
@@ -219,8 +175,8 @@ static int check_set(struct xn_call *call, struct xn_error *err)
 		return -1;
 	if (!field->key_roles)
 		return 0;
-	return xn_auth_permit_map(&call->caller, call->method,
-				  xn_row_get(row, call->method->field), call->args[1], err);
+	return xn_auth_permit_map(&call->caller, call->method, xn_row_get(row, call->method->field),
+				  call->args[1], err);
 }
 
 static void run_set(struct xn_call *call)
@@ -378,8 +334,8 @@ static const struct {
 	{XN_M_GET_BY_NAME_LABEL, run_get_by_name_label, NULL},
 	{XN_M_GET_ALL, run_get_all, NULL},
 	{XN_M_GET_ALL_RECORDS, run_get_all_records, NULL},
-	{XN_M_GET_ALL_WHERE, run_get_all_where, NULL},
-	{XN_M_GET_ALL_RECORDS_WHERE, run_get_all_records_where, NULL},
+	{XN_M_GET_ALL_WHERE, records_run_get_all_where, NULL},
+	{XN_M_GET_ALL_RECORDS_WHERE, records_run_get_all_records_where, NULL},
 };
 
 static int records_init(struct xn_core *core, void **state_out, struct xn_error *err)
@@ -388,6 +344,7 @@ static int records_init(struct xn_core *core, void **state_out, struct xn_error 
 
 	records->db = xn_db_of(core);
 	records->auth = xn_module_state(core, "auth");
+	xn_list_init(&records->selections);
 	*state_out = records;
 	for (size_t i = 0; i < XN_ARRAY_SIZE(kinds); i++)
 		if (xn_methods_add_kind(core->methods, kinds[i].kind, kinds[i].run, kinds[i].check,
@@ -398,6 +355,7 @@ static int records_init(struct xn_core *core, void **state_out, struct xn_error 
 
 static void records_stop(void *state)
 {
+	records_drop_selections(state);
 	free(state);
 }
 

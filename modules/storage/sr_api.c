@@ -716,6 +716,9 @@ static void create_pbd_row(struct xn_op *op)
 		return;
 	}
 	row = make_pbd(o->st, sr, host, xn_map_get(o->record, "device_config"), false);
+	if (xn_map_get(o->record, "other_config"))
+		xn_db_set(o->st->db, row, XN_PBD_other_config,
+			  xn_value_ref(xn_map_get(o->record, "other_config")));
 	xn_op_set_arg(op, "result", xn_string(xn_row_ref(row)));
 	xn_op_done(op, 0);
 }

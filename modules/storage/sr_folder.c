@@ -44,8 +44,27 @@ static int stat_image(const struct xn_sr_request *rq, const char *path, struct x
 	return rc;
 }
 
-/* @path and the folders above it that are missing; only the last is ours alone. */
-static int make_folders(const char *path)
+/* One folder, which survives power loss; that it is there already is fine. */
+static int make_one(const char *path, mode_t mode)
+{
+	char *parent, *slash;
+	int rc = 0, fd;
+
+	if (mkdir(path, mode) < 0)
+		return errno == EEXIST ? 0 : -errno;
+	parent = xn_strdup(path);
+	slash = strrchr(parent, '/');
+	slash[slash == parent] = '\0';
+	fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || fsync(fd) < 0)
+		rc = -errno;
+	if (fd >= 0)
+		close(fd);
+	free(parent);
+	return rc;
+}
+
+int xn_sr_make_folders(const char *path)
 {
 	char *copy = xn_strdup(path);
 	int rc = 0;
@@ -53,12 +72,11 @@ static int make_folders(const char *path)
 	for (char *slash = strchr(copy + 1, '/'); slash && rc == 0;
 	     slash = strchr(slash + 1, '/')) {
 		*slash = '\0';
-		if (mkdir(copy, 0755) < 0 && errno != EEXIST)
-			rc = -errno;
+		rc = make_one(copy, 0755);
 		*slash = '/';
 	}
-	if (rc == 0 && mkdir(copy, 0700) < 0 && errno != EEXIST)
-		rc = -errno;
+	if (rc == 0)
+		rc = make_one(copy, 0700);
 	free(copy);
 	return rc;
 }
@@ -76,7 +94,7 @@ static int attach_folder(struct xn_sr_request *rq)
 
 static int create_folder(struct xn_sr_request *rq)
 {
-	int rc = make_folders(rq->folder);
+	int rc = xn_sr_make_folders(rq->folder);
 
 	return rc < 0 ? rc : attach_folder(rq);
 }

@@ -55,8 +55,10 @@ struct xn_sr_ops {
 };
 
 extern const struct xn_sr_ops xn_sr_file_ops, xn_sr_iso_ops;
-extern const struct xn_sr_ops *const xn_sr_types[];                    /* ends with NULL */
-const struct xn_sr_ops *xn_sr_type_find(const char *type);             /* or NULL */
+extern const struct xn_sr_ops *const xn_sr_types[];        /* ends with NULL */
+const struct xn_sr_ops *xn_sr_type_find(const char *type); /* or NULL */
+/* @path (absolute) and what is missing above it; blocks. 0 or -errno. */
+int xn_sr_make_folders(const char *path);
 bool xn_sr_has_feature(const struct xn_sr_ops *ops, const char *name); /* NULL ops: none */
 
 /* One call on its way. Made by xn_sr_request_new, freed after done(). */

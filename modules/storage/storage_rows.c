@@ -1,9 +1,7 @@
 /* Rows that the module makes by itself: SM records, and at the first start an SR for disks and one
  * for CD images. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "modules/storage/storage_internal.h"
 
@@ -72,18 +70,8 @@ static const struct first_sr first_srs[] = {
 static int make_folder(struct xn_storage *st, const char *location)
 {
 	char *path = xn_asprintf("%s/%s", st->state_dir, location);
-	int rc = 0;
+	int rc = xn_sr_make_folders(path);
 
-	for (char *slash = strchr(path + strlen(st->state_dir) + 1, '/');;
-	     slash = strchr(slash + 1, '/')) {
-		if (slash)
-			*slash = '\0';
-		if (mkdir(path, 0700) < 0 && errno != EEXIST)
-			rc = -errno;
-		if (!slash)
-			break;
-		*slash = '/';
-	}
 	free(path);
 	return rc;
 }

@@ -158,8 +158,12 @@ static int begin(struct removal *r, const char *vdi)
 	snprintf(r->sr, sizeof(r->sr), "%s", xn_row_string(row, XN_VDI_SR));
 	snprintf(r->location, sizeof(r->location), "%s", xn_row_string(row, XN_VDI_location));
 	r->size = xn_row_int(row, XN_VDI_virtual_size);
-	sr = xn_db_need(r->st->db, XN_CLASS_SR, r->sr, &r->error);
-	if (!sr || xn_sr_bind(r->st, sr, &r->binding, &r->error) < 0)
+	sr = xn_db_get(r->st->db, XN_CLASS_SR, r->sr);
+	if (!sr) { /* nowhere an image could be */
+		xn_vdi_delete_rows(r->st, row);
+		return 0;
+	}
+	if (xn_sr_bind(r->st, sr, &r->binding, &r->error) < 0)
 		return -1;
 	if (!r->binding.ops->retire)
 		return xn_error_set(&r->error, XN_ERR_SR_OPERATION_NOT_SUPPORTED, r->sr);

@@ -295,6 +295,34 @@ void task_journal_restart(struct xn_tasks *tasks)
 	xn_value_unref(refs);
 }
 
+/* ---- after turns that were rolled back ---- */
+
+static void note_live(const struct xn_op *op, void *arg)
+{
+	struct xn_value **live = arg;
+
+	xn_set_insert_sorted(live, xn_string(op->id));
+	if (!op->finished)
+		journal_save(op->core, op);
+}
+
+void task_journal_restore(struct xn_tasks *tasks)
+{
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *live = xn_set_new();
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *ended = xn_set_new();
+
+	if (tasks->interrupted)
+		return; /* not begun again yet: all of them stay */
+	xn_op_each(tasks->core, note_live, &live);
+	for (struct xn_row *row = xn_db_first(tasks->db, XN_CLASS_xn_operation); row;
+	     row = xn_db_next(tasks->db, row))
+		if (!xn_set_has_string(live, xn_row_ref(row)))
+			xn_set_append_string(&ended, xn_row_ref(row));
+	for (size_t i = 0; i < xn_set_len(ended); i++)
+		xn_db_delete(tasks->db, xn_db_get(tasks->db, XN_CLASS_xn_operation,
+						  xn_value_string(xn_set_at(ended, i))));
+}
+
 void task_journal_clear(struct xn_tasks *tasks)
 {
 	struct xn_list *link;

@@ -392,6 +392,7 @@ static void on_db_failed(const struct xn_ev_db_failed *ev, void *arg)
 		xn_list_push(&again, link);
 	while ((link = xn_list_pop(&again)))
 		record_end(xn_list_entry(link, struct live, refused));
+	task_journal_restore(tasks);
 }
 
 /* ---- module ---- */

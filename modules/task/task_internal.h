@@ -86,6 +86,8 @@ extern const struct xn_op_store task_op_store;
 /* Notes what is journaled; ends tasks whose call was interrupted and left no operation. */
 void task_journal_read(struct xn_tasks *tasks);
 void task_journal_restart(struct xn_tasks *tasks);
+/* After turns that the disk refused: the journal holds the operations that run, and no other. */
+void task_journal_restore(struct xn_tasks *tasks);
 void task_journal_clear(struct xn_tasks *tasks);
 
 /* ---- task_api.c ---- */

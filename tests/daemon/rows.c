@@ -3,7 +3,8 @@
  * way to. It answers a hidden message that the product does not implement, so that the wire, the
  * checks and the roles are the ordinary ones:
  *
- *	Diagnostics.network_stats(session, host, {"class": "PCI", "fields": "{...JSON...}"}) -> [[ref]]
+ *	Diagnostics.network_stats(session, host, {"class": "PCI", "fields": "{...JSON...}"})
+ *		-> [[ref]]
  *	Diagnostics.network_stats(session, host, {"class": "PCI", "destroy": ref}) -> [[]]
  */
 #include "tests/daemon/rows.h"

@@ -132,6 +132,18 @@ class Waiting(OperationCase):
         self.assertEqual(self.client("VM.get_current_operations", vm), {})
         self.client("VM.hard_shutdown", vm)
 
+    def test_a_start_whose_builder_hangs_can_be_cancelled(self):
+        vm = self.vm(sim_build="hang")
+        task = self.client("Async.VM.start", vm, False, False)
+        self.wait_until_waiting(task)
+        self.client("task.cancel", task)
+        self.assertEqual(wait_for_task(self.client, task)["status"], "cancelled")
+        self.assertEqual(self.client("VM.get_current_operations", vm), {})
+        self.assertEqual(self.client("VM.get_domid", vm), -1)
+        self.client("VM.remove_from_other_config", vm, "sim-build")
+        self.client("VM.start", vm, False, False)
+        self.assertEqual(self.state(vm), "Running")
+
     def test_the_next_operation_waits_its_turn(self):
         vm, first, _ = self.hung_shutdown()
         second = self.client("Async.VM.pause", vm)

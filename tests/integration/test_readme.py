@@ -46,5 +46,14 @@ class FirstCalls(unittest.TestCase):
             self.assertIn("result", reply, reply)
 
 
+class Claims(unittest.TestCase):
+    def test_the_count_of_missing_messages_is_the_daemons(self):
+        listed = subprocess.run([harness.XENOLITHD, "--unimplemented"], capture_output=True,
+                                text=True, timeout=60, check=True).stdout.splitlines()
+        with open(README, encoding="utf-8") as file:
+            claimed = re.search(r"^(\d+) published or hidden explicit messages", file.read(), re.M)
+        self.assertEqual(int(claimed.group(1)), len(listed))
+
+
 if __name__ == "__main__":
     unittest.main()

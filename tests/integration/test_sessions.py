@@ -262,6 +262,47 @@ class PythonClient(harness.TestCase):
                          "made by a script")
         proxy.task.destroy(session, task)
 
+    def test_a_script_installs_starts_and_removes_a_vm(self):
+        proxy = xmlrpc.client.ServerProxy(self.daemon.url(), allow_none=True)
+        self.addCleanup(proxy("close"))
+        session = proxy.session.login_with_password("root", PASSWORD, "1.0", "a script")["Value"]
+
+        def call(method, *params):
+            reply = getattr(proxy, method)(session, *params)
+            self.assertEqual(reply["Status"], "Success", reply)
+            return reply["Value"]
+
+        def follow(token, until):
+            while True:
+                batch = call("event.from", ["vm", "task"], token, 30.0)
+                token = batch["token"]
+                for event in batch["events"]:
+                    if until(event):
+                        return token
+
+        template = call("VM.get_by_name_label", "Debian Bookworm 12")[0]
+        token = call("event.from", [], "", 0.0)["token"]
+        vm = call("VM.clone", template, "made by a script")
+        call("VM.provision", vm)
+        self.assertIn(vm, call("VM.get_all_records_where",
+                               'field "name__label" = "made by a script" and '
+                               'not (field "is_a_template" = "true")'))
+        task = call("Async.VM.start", vm, False, False)
+        token = follow(token, lambda e: e["ref"] == task and "snapshot" in e
+                       and e["snapshot"]["status"] != "pending")
+        self.assertEqual(call("task.get_status", task), "success")
+        self.assertEqual(call("task.get_result", task), "<value></value>")
+        call("task.destroy", task)
+        record = call("VM.get_record", vm)
+        self.assertEqual(record["power_state"], "Running")
+        self.assertIsInstance(record["memory_static_max"], str)
+        call("VM.hard_shutdown", vm)
+        follow(token, lambda e: e["ref"] == vm and e["snapshot"]["power_state"] == "Halted")
+        call("VM.destroy", vm)
+        self.assertEqual(proxy.VM.get_record(session, vm)["ErrorDescription"],
+                         ["HANDLE_INVALID", "VM", vm])
+        call("session.logout")
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -1,5 +1,6 @@
 """
-Both protocols of the XenAPI, told apart on purpose: nothing here is forgiving. Standard library only.
+Both protocols of the XenAPI, told apart on purpose: nothing here is forgiving. Standard library
+only.
 
     api = JsonRpc("127.0.0.1", 8080)    # or XmlRpc(...)
     api.login("root", "secret")

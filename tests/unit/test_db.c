@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 static bool has(const struct xn_row *row, int field, const struct xn_row *member)
 {
@@ -390,6 +392,42 @@ static void a_journal_damaged_in_the_middle_is_refused(void **state)
 	free(path);
 }
 
+static void limit_files_to(rlim_t bytes)
+{
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	limit.rlim_cur = bytes;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void a_disk_that_refuses_and_then_works_again_loses_nothing(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t hash;
+
+	a_vm(f, "one");
+	assert_int_equal(sync_all(f), 0);
+	hash = xn_db_state_hash(f->db);
+	signal(SIGXFSZ, SIG_IGN);
+	limit_files_to(100);
+	a_vm(f, "two");
+	commit(f);
+	assert_true(xn_db_writable(f->db) < 0);
+	assert_true(hash == xn_db_state_hash(f->db));
+	limit_files_to(RLIM_INFINITY);
+	for (int i = 0; i < 1000 && xn_db_writable(f->db) < 0; i++)
+		xn_loop_turn(f->core.loop, 10000000);
+	assert_int_equal(xn_db_writable(f->db), 0);
+	a_vm(f, "three");
+	assert_int_equal(sync_all(f), 0);
+	hash = xn_db_state_hash(f->db);
+	f->db->error = -EIO; /* no checkpoint: the journal alone must do */
+	restart(f);
+	assert_true(hash == xn_db_state_hash(f->db));
+	assert_int_equal(xn_db_count(f->db, XN_CLASS_VM), 2);
+}
+
 static void a_name_that_the_schema_has_not_is_left_out(void **state)
 {
 	struct fixture *f = *state;
@@ -436,6 +474,7 @@ int main(void)
 		FILES(a_second_database_on_the_folder_is_refused),
 		FILES(a_newer_format_is_refused_in_words),
 		FILES(a_journal_damaged_in_the_middle_is_refused),
+		FILES(a_disk_that_refuses_and_then_works_again_loses_nothing),
 		SIM(a_name_that_the_schema_has_not_is_left_out),
 	};
 

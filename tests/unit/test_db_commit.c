@@ -362,6 +362,31 @@ static void a_failed_sync_tells_its_waiters_and_keeps_what_was_seen(void **state
 	assert_non_null(find_vm(f, "one"));
 }
 
+static void tombstones_are_right_after_a_refused_deletion_beyond_their_number(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_row *kept, *vms[256];
+	unsigned n = 0;
+
+	kept = a_vm(f, "kept");
+	commit(f);
+	for (unsigned i = 0; i < XN_TOMBSTONES_MAX / XN_ARRAY_SIZE(vms); i++) {
+		for (size_t k = 0; k < XN_ARRAY_SIZE(vms); k++)
+			vms[k] = a_vm(f, "gone");
+		commit(f);
+		for (size_t k = 0; k < XN_ARRAY_SIZE(vms); k++)
+			xn_db_delete(f->db, vms[k]);
+		commit(f);
+	}
+	fail_appends(f, true);
+	xn_db_delete(f->db, kept);
+	commit(f);
+	for (const struct xn_tombstone *t = xn_db_tombstone(f->db, XN_CLASS_VM, NULL); t;
+	     t = xn_db_tombstone(f->db, XN_CLASS_VM, t), n++)
+		assert_string_not_equal(t->ref, xn_row_ref(kept));
+	assert_int_equal(n, XN_TOMBSTONES_MAX - 1);
+}
+
 static void a_later_change_outlives_a_failed_sync(void **state)
 {
 	struct fixture *f = *state;
@@ -379,6 +404,52 @@ static void a_later_change_outlives_a_failed_sync(void **state)
 	fail_syncs(f, false);
 	run_until(f, &later.told);
 	assert_string_equal(xn_row_string(vm, XN_VM_name_label), "two");
+}
+
+static void a_later_change_whose_turn_is_refused_is_made_again(void **state)
+{
+	struct fixture *f = *state;
+	struct later later = {0};
+	struct xn_row *vm = a_vm(f, "one");
+
+	assert_int_equal(sync_all(f), 0);
+	xn_db_set_later(f->db, xn_row_ref(vm), XN_CLASS_VM, renamed("two"), on_later, &later);
+	commit(f); /* it is in the journal; from now on nothing more gets there */
+	fail_appends(f, true);
+	while (xn_db_writable(f->db) == 0)
+		xn_loop_turn(f->core.loop, 1000000);
+	for (int i = 0; i < 20; i++)
+		xn_loop_turn(f->core.loop, 10000000);
+	assert_false(later.told);
+	assert_string_equal(xn_row_string(vm, XN_VM_name_label), "one");
+	fail_appends(f, false);
+	run_until(f, &later.told);
+	assert_int_equal(later.rc, 0);
+	assert_string_equal(xn_row_string(vm, XN_VM_name_label), "two");
+	crash(f, XN_CRASH_KILL);
+	assert_non_null(find_vm(f, "two"));
+}
+
+static void a_thousand_waits_are_told_in_many_calls(void **state)
+{
+	enum { N = 1000 };
+	struct fixture *f = *state;
+	struct flag *flags = calloc(N, sizeof(*flags));
+	struct xn_stall_stats stats;
+	size_t n = 0;
+
+	a_vm(f, "one");
+	for (int i = 0; i < N; i++)
+		wait_visible(f, &flags[i]);
+	commit(f);
+	xn_loop_stalls(f->core.loop, &stats, true);
+	run_until(f, &flags[N - 1].told);
+	for (int i = 0; i < N; i++)
+		n += flags[i].told;
+	assert_int_equal(n, N);
+	xn_loop_stalls(f->core.loop, &stats, false);
+	assert_true(stats.callbacks >= N / 32);
+	free(flags);
 }
 
 #define SIM(test) cmocka_unit_test_setup_teardown(test, setup_sim, teardown)
@@ -404,6 +475,9 @@ int main(void)
 		SIM(a_store_that_works_again_takes_changes_again),
 		SIM(a_failed_sync_tells_its_waiters_and_keeps_what_was_seen),
 		SIM(a_later_change_outlives_a_failed_sync),
+		SIM(a_later_change_whose_turn_is_refused_is_made_again),
+		SIM(a_thousand_waits_are_told_in_many_calls),
+		SIM(tombstones_are_right_after_a_refused_deletion_beyond_their_number),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 struct fixture {
@@ -16,6 +18,43 @@ struct fixture {
 	char *why;
 	struct xn_buf read; /* what the last opening replayed, each record and a line end */
 };
+
+/* What was synced: this program stands in front of libc. */
+static struct {
+	ino_t inodes[64];
+	unsigned n;
+} synced;
+
+static void note_synced(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) == 0)
+		synced.inodes[synced.n++ % XN_ARRAY_SIZE(synced.inodes)] = st.st_ino;
+}
+
+int fdatasync(int fd)
+{
+	note_synced(fd);
+	return (int)syscall(SYS_fdatasync, fd);
+}
+
+int fsync(int fd)
+{
+	note_synced(fd);
+	return (int)syscall(SYS_fsync, fd);
+}
+
+static bool was_synced(int dir_fd, const char *name)
+{
+	struct stat st;
+
+	assert_int_equal(fstatat(dir_fd, name, &st, 0), 0);
+	for (unsigned i = 0; i < synced.n && i < XN_ARRAY_SIZE(synced.inodes); i++)
+		if (synced.inodes[i] == st.st_ino)
+			return true;
+	return false;
+}
 
 static int on_record(void *arg, const void *bytes, size_t len)
 {
@@ -218,6 +257,22 @@ static void a_full_segment_is_followed_by_the_next(void **state)
 	assert_int_equal(faccessat(f->dir_fd, "journal-00000004", F_OK, 0), 0);
 }
 
+static void what_a_killed_writer_left_is_synced_when_it_is_opened(void **state)
+{
+	struct fixture *f = *state;
+	static char big[100000];
+
+	for (int i = 0; i < 60; i++) /* 6 MB: two segments, and not one sync */
+		assert_int_equal(xn_journal_append(f->journal, big, sizeof(big)), 0);
+	close_it(f);
+	synced.n = 0;
+	open_at(f, 0);
+	assert_int_equal(count_read(f), 60);
+	assert_true(was_synced(f->dir_fd, "journal-00000001"));
+	assert_true(was_synced(f->dir_fd, "journal-00000002"));
+	assert_true(was_synced(f->dir_fd, "."));
+}
+
 static void a_missing_segment_is_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -360,6 +415,7 @@ int main(void)
 		JOURNAL(what_lies_behind_a_torn_record_does_not_come_back),
 		JOURNAL(damage_in_what_was_durable_is_refused),
 		JOURNAL(a_full_segment_is_followed_by_the_next),
+		JOURNAL(what_a_killed_writer_left_is_synced_when_it_is_opened),
 		JOURNAL(a_missing_segment_is_refused),
 		JOURNAL(a_segment_missing_in_the_middle_is_refused),
 		JOURNAL(a_segment_without_its_head_is_as_none),

@@ -327,6 +327,7 @@ static void hooks_run_in_order_after_each_turn_that_ran_something(void **state)
 	xn_loop_defer(f->loop, &a.job, XN_PRIO_EVENT, on_job);
 	xn_loop_turn(f->loop, 0);
 	assert_trace(f, "a12b12a2");
+	xn_loop_remove_turn_hook(&second.hook); /* the loop outlives this function */
 }
 
 static void on_stop(struct xn_job *job)
@@ -347,6 +348,7 @@ static void stop_ends_run_after_the_hooks(void **state)
 	assert_trace(f, "h");
 	xn_loop_run(f->loop); /* may be run again */
 	assert_trace(f, "hlh");
+	xn_loop_remove_turn_hook(&hook.hook);
 }
 
 /* ---- randomness ---- */

@@ -2,6 +2,7 @@
 #include "tests/unit/cmocka_all.h"
 
 #include "modules/auth/auth.h"
+#include "modules/db/store_sim.h"
 #include "modules/operation/operation.h"
 #include "modules/task/task.h"
 
@@ -11,7 +12,8 @@
 #define NULL_TASK "OpaqueRef:00000000-0000-0000-0000-00000000000"
 
 struct fixture {
-	char dir[40];
+	char dir[40]; /* "": on a simulated disk */
+	struct xn_sim_disk *disk;
 	struct xn_core core;
 	struct xn_db *db;
 	struct xn_operations *ops;
@@ -19,6 +21,7 @@ struct fixture {
 	char granted[64]; /* letters of the holders, as they were granted */
 	char error[200];
 	unsigned ended_events;
+	char story[64]; /* what a whole operation did */
 	struct xn_claim claims[128];
 };
 
@@ -57,7 +60,7 @@ static void on_ended(const struct xn_ev_operation_ended *ev, void *arg)
 	((struct fixture *)arg)->ended_events++;
 }
 
-static int setup(void **state)
+static int setup_on(void **state, bool sim)
 {
 	static const struct xn_module *const modules[] = {&xn_db_module, &xn_auth_module,
 							  &xn_task_module, &xn_operation_module,
@@ -67,11 +70,18 @@ static int setup(void **state)
 	struct xn_error err = {0};
 	struct xn_value *fields = xn_map_new();
 
-	strcpy(f->dir, "/tmp/xn-test-op-XXXXXX");
-	if (!mkdtemp(f->dir))
-		return -1;
-	xn_config_decide(config, "state-dir", f->dir);
-	xn_core_init(&f->core, xn_loop_new(), xn_log_new(XN_LOG_ERROR, false, 2), config);
+	if (sim) {
+		f->disk = xn_sim_disk_new(1);
+	} else {
+		strcpy(f->dir, "/tmp/xn-test-op-XXXXXX");
+		if (!mkdtemp(f->dir))
+			return -1;
+		xn_config_decide(config, "state-dir", f->dir);
+	}
+	xn_core_init(&f->core, sim ? xn_loop_new_virtual(1) : xn_loop_new(),
+		     xn_log_new(XN_LOG_ERROR, false, sim ? -1 : 2), config);
+	if (sim)
+		f->core.store = xn_store_sim_new(&f->core, f->disk);
 	if (!xn_modules_start(&f->core, modules, &err))
 		fail_msg("%s %s", err.code, err.params[0]);
 	f->db = xn_db_of(&f->core);
@@ -84,14 +94,24 @@ static int setup(void **state)
 	return 0;
 }
 
+static int setup(void **state)
+{
+	return setup_on(state, false);
+}
+
+static int setup_sim(void **state)
+{
+	return setup_on(state, true);
+}
+
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
 	struct xn_loop *loop = f->core.loop;
 	struct xn_log *log = f->core.log;
 	struct xn_config *config = f->core.config;
-	char *command = xn_asprintf("rm -rf '%s'", f->dir);
-	int rc;
+	char *command = *f->dir ? xn_asprintf("rm -rf '%s'", f->dir) : NULL;
+	int rc = 0;
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(f->claims); i++)
 		xn_operation_release(&f->claims[i]);
@@ -100,8 +120,10 @@ static int teardown(void **state)
 	xn_config_free(config);
 	xn_log_free(log);
 	xn_loop_free(loop);
-	rc = system(command);
+	if (command)
+		rc = system(command);
 	free(command);
+	xn_sim_disk_free(f->disk);
 	free(f);
 	return rc;
 }
@@ -316,10 +338,130 @@ static void rows_with_the_same_answer_share_one_set(void **state)
 			 xn_row_get(other, XN_VM_allowed_operations));
 }
 
+/* ---- a disk that refuses ---- */
+
+static void refuse_changes(struct fixture *f, bool yes)
+{
+	struct xn_sim_faults faults = {.append_failures = yes, .reopen_failures = yes};
+
+	xn_sim_disk_set_faults(f->disk, &faults);
+}
+
+static void pass_seconds(struct fixture *f, int n)
+{
+	int64_t end_us = xn_now_us(f->core.loop) + n * INT64_C(1000000);
+
+	while (xn_now_us(f->core.loop) < end_us)
+		xn_loop_turn(f->core.loop, 100000);
+}
+
+static void what_ended_while_the_disk_refused_does_not_stay_in_current_operations(void **state)
+{
+	struct fixture *f = *state;
+
+	take(f, 'a', "start", 1000);
+	settle(f);
+	refuse_changes(f, true);
+	release(f, 'a');
+	settle(f);
+	assert_int_equal(xn_map_len(xn_row_get(f->vm, XN_VM_current_operations)), 1);
+	refuse_changes(f, false);
+	pass_seconds(f, 5);
+	assert_int_equal(xn_map_len(xn_row_get(f->vm, XN_VM_current_operations)), 0);
+	assert_allowed(f, "start", true);
+	take(f, 'b', "start", 1000);
+	settle(f);
+	assert_string_equal(f->granted, "ab");
+}
+
+static void who_waits_behind_what_ended_while_the_disk_refused_goes_on(void **state)
+{
+	struct fixture *f = *state;
+
+	take(f, 'a', "start", 60000);
+	settle(f);
+	take(f, 'b', "start", 60000);
+	refuse_changes(f, true);
+	release(f, 'a');
+	settle(f);
+	refuse_changes(f, false);
+	pass_seconds(f, 5);
+	assert_string_equal(f->granted, "ab");
+	assert_string_equal(xn_row_map_string(f->vm, XN_VM_current_operations, NULL_TASK "b"),
+			    "start");
+}
+
+/* ---- whole operations ---- */
+
+static void step_runs(struct xn_op *op)
+{
+	strcat((char *)(intptr_t)xn_map_get_int(op->args, "story", 0), "run ");
+	xn_op_done(op, 0);
+}
+
+static struct xn_op *make_small(struct xn_core *core, const struct xn_value *args);
+
+static void free_small(struct xn_op *op)
+{
+	free(op);
+}
+
+static const struct xn_step small_steps[] = {
+	{"run", step_runs, NULL, 1000},
+	{NULL, NULL, NULL, 0},
+};
+static const struct xn_op_kind small = {
+	.name = "VM.start", .version = 1, .steps = small_steps, .make = make_small,
+	.free = free_small,
+};
+
+static struct xn_op *make_small(struct xn_core *core, const struct xn_value *args)
+{
+	struct xn_op *op = xn_calloc(1, sizeof(*op));
+
+	xn_op_init(op, &small, core, args);
+	return op;
+}
+
+static void start_small(struct fixture *f)
+{
+	struct xn_run_spec spec = {
+		.class_id = XN_CLASS_VM, .ref = xn_row_ref(f->vm), .operation = "start"};
+	struct xn_value *args = xn_map_new();
+
+	xn_map_put(&args, "story", xn_int((intptr_t)f->story));
+	xn_operation_run_internal(make_small(&f->core, args), &spec);
+	xn_value_unref(args);
+}
+
+static void an_operation_takes_its_object_runs_and_lets_go(void **state)
+{
+	struct fixture *f = *state;
+
+	start_small(f);
+	settle(f);
+	assert_string_equal(f->story, "run ");
+	assert_true(xn_operation_is_alone(f->ops, xn_row_ref(f->vm), NULL));
+}
+
+static void a_cancel_between_the_grant_and_the_first_step_ends_it_once(void **state)
+{
+	struct fixture *f = *state;
+
+	start_small(f); /* holds the VM; that it does is told by a job */
+	xn_operation_cancel_holders(f->ops, xn_row_ref(f->vm), NULL, NULL);
+	settle(f);
+	assert_string_equal(f->story, "");
+	assert_true(xn_operation_is_alone(f->ops, xn_row_ref(f->vm), NULL));
+	assert_int_equal(xn_map_len(xn_row_get(f->vm, XN_VM_current_operations)), 0);
+	assert_int_equal(xn_db_count(f->db, XN_CLASS_xn_operation), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST_SIM(name) cmocka_unit_test_setup_teardown(name, setup_sim, teardown)
 		TEST(a_free_object_is_held_and_shows_it),
 		TEST(those_that_wait_go_on_in_the_order_they_came),
 		TEST(what_goes_together_does_not_overtake_who_waits),
@@ -332,6 +474,10 @@ int main(void)
 		TEST(take_now_refuses_what_take_would_wait_for),
 		TEST(alone_means_that_nobody_else_holds_it),
 		TEST(rows_with_the_same_answer_share_one_set),
+		TEST(an_operation_takes_its_object_runs_and_lets_go),
+		TEST(a_cancel_between_the_grant_and_the_first_step_ends_it_once),
+		TEST_SIM(what_ended_while_the_disk_refused_does_not_stay_in_current_operations),
+		TEST_SIM(who_waits_behind_what_ended_while_the_disk_refused_goes_on),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,8 +46,7 @@ static bool holds(const char *text)
 {
 	struct xn_value *vm = given_vm();
 	struct xn_error err = {0};
-	struct xn_query *query =
-		xn_query_parse(&xn_classes[XN_CLASS_VM], text, strlen(text), &err);
+	struct xn_query *query = xn_query_parse(&xn_classes[XN_CLASS_VM], text, strlen(text), &err);
 	bool truth;
 
 	if (!query)
@@ -140,10 +139,30 @@ static void sets_and_maps_are_compared_in_database_form(void **state)
 static void what_is_no_expression_is_refused(void **state)
 {
 	const char *const texts[] = {
-		"", " ", "field", "field 'name_label'", "field 'name_label' =", "= 'x'",
-		"field name_label = 'x'", "'a' = 'b", "'a' == 'b'", "true true", "(true", "true)",
-		"()", "not", "and", "true and", "or true", "'a'", "'a' < 'b'", "\xc3\xa9",
-		"field 'no_such_field' = 'x'", "field '' = 'x'", "truefalse", "true;",
+		"",
+		" ",
+		"field",
+		"field 'name_label'",
+		"field 'name_label' =",
+		"= 'x'",
+		"field name_label = 'x'",
+		"'a' = 'b",
+		"'a' == 'b'",
+		"true true",
+		"(true",
+		"true)",
+		"()",
+		"not",
+		"and",
+		"true and",
+		"or true",
+		"'a'",
+		"'a' < 'b'",
+		"\xc3\xa9",
+		"field 'no_such_field' = 'x'",
+		"field '' = 'x'",
+		"truefalse",
+		"true;",
 	};
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(texts); i++)

@@ -1,4 +1,5 @@
-/* Automatic messages through dispatch, with the real database: roles, keys, references, sessions. */
+/* Automatic messages through dispatch, with the real database: roles, keys, references, sessions.
+ */
 #include "tests/unit/cmocka_all.h"
 
 #include <stdio.h>
@@ -23,8 +24,8 @@ struct fixture {
 static void start(struct fixture *f)
 {
 	static const struct xn_module *const modules[] = {
-		&xn_auth_module, &xn_db_module, &xn_records_module, &xn_rpc_module,
-		&xn_task_module, NULL,
+		&xn_auth_module, &xn_db_module,   &xn_records_module,
+		&xn_rpc_module,  &xn_task_module, NULL,
 	};
 	struct xn_config *config = xn_config_new();
 	struct xn_error err = {0};
@@ -73,7 +74,8 @@ static int teardown(void **state)
 
 static const char *login(struct fixture *f, enum xn_role role, char secret[48])
 {
-	xn_auth_login_as(xn_module_state(&f->core, "auth"), "somebody", role, false, "test", secret);
+	xn_auth_login_as(xn_module_state(&f->core, "auth"), "somebody", role, false, "test",
+			 secret);
 	return secret;
 }
 
@@ -95,14 +97,20 @@ static void send_request(struct xn_job *job)
 		    on_reply, f);
 }
 
-/* The whole JSON reply. @args: what follows the session, as JSON. */
-static const char *call(struct fixture *f, const char *secret, const char *method, const char *args)
+/* @args: what follows the session, as JSON. */
+static void begin_call(struct fixture *f, const char *secret, const char *method, const char *args)
 {
 	f->request = xn_asprintf(
 		"{\"jsonrpc\":\"2.0\",\"method\":\"%s\",\"params\":[\"%s\"%s%s],\"id\":1}", method,
 		secret, *args ? "," : "", args);
 	f->replied = false;
 	xn_loop_defer(f->core.loop, &f->job, XN_PRIO_REPLY, send_request);
+}
+
+/* The whole JSON reply. */
+static const char *call(struct fixture *f, const char *secret, const char *method, const char *args)
+{
+	begin_call(f, secret, method, args);
 	while (!f->replied)
 		xn_loop_turn(f->core.loop, -1);
 	free(f->request);
@@ -144,16 +152,18 @@ static void a_key_may_need_a_lesser_role_than_its_map(void **state)
 
 	login(f, XN_ROLE_VM_OPERATOR, secret);
 	a_network(f, network);
+	assert_has(
+		call_about(f, secret, "network.add_to_other_config", network, "\"folder\",\"/a\""),
+		"\"result\":\"\"");
 	assert_has(call_about(f, secret, "network.add_to_other_config", network,
-			      "\"folder\",\"/a\""), "\"result\":\"\"");
-	assert_has(call_about(f, secret, "network.add_to_other_config", network,
-			      "\"XenCenter.CustomFields.x\",\"1\""), "\"result\":\"\"");
+			      "\"XenCenter.CustomFields.x\",\"1\""),
+		   "\"result\":\"\"");
 	assert_has(call_about(f, secret, "network.add_to_other_config", network, "\"k\",\"v\""),
 		   "RBAC_PERMISSION_DENIED");
 	assert_has(call_about(f, secret, "network.remove_from_other_config", network, "\"k\""),
 		   "RBAC_PERMISSION_DENIED");
-	assert_has(call_about(f, secret, "network.remove_from_other_config", network,
-			      "\"folder\""), "\"result\":\"\"");
+	assert_has(call_about(f, secret, "network.remove_from_other_config", network, "\"folder\""),
+		   "\"result\":\"\"");
 }
 
 static void a_whole_map_needs_the_role_of_the_map(void **state)
@@ -186,7 +196,9 @@ static void readers_may_read_and_not_write(void **state)
 static void secrets_are_shown_to_operators_only(void **state)
 {
 	static const char *const methods[] = {
-		"secret.get_record", "secret.get_value", "secret.get_uuid",
+		"secret.get_record",
+		"secret.get_value",
+		"secret.get_uuid",
 	};
 	struct fixture *f = *state;
 	struct xn_value *fields = xn_map_new();
@@ -253,19 +265,52 @@ static void a_dead_row_is_refused(void **state)
 		   "\"message\":\"HANDLE_INVALID\",\"data\":[\"network\",");
 }
 
+/* 500 comparisons for each of 2,000 rows are a million: many turns, and the same answer. */
+static void a_long_expression_over_many_rows_gives_other_calls_their_turn(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_buf expr XN_CLEANUP(xn_buf_clear_p) = {0};
+	char secret[48], network[64];
+	struct xn_row *last;
+	unsigned turns = 0;
+
+	login(f, XN_ROLE_READ_ONLY, secret);
+	for (int i = 0; i < 2000; i++)
+		a_network(f, network);
+	xn_buf_add_string(&expr, "\"");
+	for (int i = 0; i < 499; i++)
+		xn_buf_printf(&expr, "field 'name_label' = 'x%d' or ", i);
+	network[47] = '\0'; /* without its quotes */
+	last = xn_db_get(f->db, XN_CLASS_network, network + 1);
+	xn_buf_printf(&expr, "field 'uuid' = '%s'\"", xn_row_uuid(last));
+	begin_call(f, secret, "network.get_all_where", xn_buf_cstr(&expr));
+	for (; !f->replied; turns++)
+		xn_loop_turn(f->core.loop, 0);
+	free(f->request);
+	assert_true(turns > 1);
+	expr.len = 0;
+	xn_buf_printf(&expr, "\"result\":[\"%s\"]", xn_row_ref(last));
+	assert_has(xn_buf_cstr(&f->reply), xn_buf_cstr(&expr));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_key_may_need_a_lesser_role_than_its_map, setup,
 						teardown),
-		cmocka_unit_test_setup_teardown(a_whole_map_needs_the_role_of_the_map, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_whole_map_needs_the_role_of_the_map, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(readers_may_read_and_not_write, setup, teardown),
-		cmocka_unit_test_setup_teardown(secrets_are_shown_to_operators_only, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_session_is_named_by_its_secret_and_shown_without_it,
-						setup, teardown),
+		cmocka_unit_test_setup_teardown(secrets_are_shown_to_operators_only, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(
+			a_session_is_named_by_its_secret_and_shown_without_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_null_reference_may_be_written_as_nothing, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(a_dead_row_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_long_expression_over_many_rows_gives_other_calls_their_turn, setup,
+			teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

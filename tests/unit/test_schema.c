@@ -17,7 +17,8 @@ static void every_method_is_found_by_its_name(void **state)
 
 static void unknown_method_names_are_not_found(void **state)
 {
-	const char *const names[] = {"", "VM", "VM.", "VM.starts", "vm.start", "VM.start ", ".start"};
+	const char *const names[] = {"",         "VM",        "VM.",   "VM.starts",
+				     "vm.start", "VM.start ", ".start"};
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(names); i++)
 		assert_null(xn_method_find(names[i]));

@@ -577,6 +577,19 @@ static void start_op(struct api *api, const struct xn_op_kind *kind, char task[4
 	assert_int_equal(xn_db_count(api->db, XN_CLASS_xn_operation), 1);
 }
 
+static void note_token(const struct xn_op *op, void *arg)
+{
+	*(struct xn_op_token *)arg = xn_op_token(op);
+}
+
+static void end_step_two(struct api *api)
+{
+	struct xn_op_token token;
+
+	xn_op_each(&api->core, note_token, &token);
+	xn_op_done_late(&api->core, &token, 0);
+}
+
 static void restart_and_finish(struct api *api)
 {
 	story = (struct story){0};
@@ -663,6 +676,44 @@ static void a_cancelled_operation_stays_cancelled_over_a_restart(void **state)
 	assert_non_null(strstr(story.text, "undo-two undo-one failed"));
 }
 
+static void an_operation_whose_end_the_disk_refused_does_not_come_back(void **state)
+{
+	struct api *api = *state;
+	struct xn_sim_faults faults = {.append_failures = 1, .reopen_failures = 1};
+	char task[48];
+
+	api_restart(api); /* what an earlier life left is dealt with */
+	start_op(api, &undone, task);
+	xn_sim_disk_set_faults(api->disk, &faults);
+	end_step_two(api);
+	api_run(api, 2);
+	assert_string_equal(story.text, "one two three ended ");
+	faults = (struct xn_sim_faults){0};
+	xn_sim_disk_set_faults(api->disk, &faults);
+	api_run(api, 5);
+	assert_int_equal(xn_db_count(api->db, XN_CLASS_xn_operation), 0);
+	restart_and_finish(api);
+	assert_string_equal(story.text, ""); /* nothing is undone */
+}
+
+static void an_operation_that_the_disk_refused_to_note_is_noted_later(void **state)
+{
+	struct api *api = *state;
+	struct xn_sim_faults faults = {.append_failures = 1, .reopen_failures = 1};
+
+	story = (struct story){.stop_at_two = true};
+	api_restart(api);
+	xn_sim_disk_set_faults(api->disk, &faults);
+	xn_op_start(undone.make(&api->core, NULL), "", on_op_end, NULL);
+	api_run(api, 2);
+	assert_string_equal(story.text, "one two ");
+	assert_int_equal(xn_db_count(api->db, XN_CLASS_xn_operation), 0);
+	faults = (struct xn_sim_faults){0};
+	xn_sim_disk_set_faults(api->disk, &faults);
+	api_run(api, 5);
+	assert_int_equal(xn_db_count(api->db, XN_CLASS_xn_operation), 1);
+}
+
 static void a_call_without_an_operation_fails_its_task(void **state)
 {
 	struct api *api = *state;
@@ -706,6 +757,8 @@ int main(void)
 		TEST(an_operation_of_another_version_is_undone),
 		TEST(an_unknown_operation_is_let_go),
 		TEST(a_cancelled_operation_stays_cancelled_over_a_restart),
+		TEST(an_operation_whose_end_the_disk_refused_does_not_come_back),
+		TEST(an_operation_that_the_disk_refused_to_note_is_noted_later),
 		TEST(a_call_without_an_operation_fails_its_task),
 	};
 
