@@ -369,8 +369,9 @@ bool xn_db_set(struct xn_db *db, struct xn_row *row, int field, struct xn_value 
 	row->fields[field] = value;
 	if (field == cls->uuid_field)
 		xn_row_uuid_enter(row);
-	xn_turn_undo_add(db, (struct xn_undo){
-				     .kind = XN_UNDO_FIELD, .row = row, .field = field, .value = old});
+	xn_turn_undo_add(
+		db,
+		(struct xn_undo){.kind = XN_UNDO_FIELD, .row = row, .field = field, .value = old});
 	stamp_row(db, row, stamp);
 	xn_turn_put_set(db, row, field, stamp);
 	if (xn_field_is_related(cls, f))

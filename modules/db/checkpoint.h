@@ -1,8 +1,8 @@
 /*
- * The checkpoint: an LMDB file with one database a space (store.h). Before each value is its CRC-32C,
- * for LMDB has none; space "store" holds "position": what the journal held before it is in here. The
- * file is open only while it is read at the start and while a slice is written, so that its map is
- * no part of the daemon's memory. Any thread, one at a time.
+ * The checkpoint: an LMDB file with one database a space (store.h). Before each value is its
+ * CRC-32C, for LMDB has none; space "store" holds "position": what the journal held before it is in
+ * here. The file is open only while it is read at the start and while a slice is written, so that
+ * its map is no part of the daemon's memory. Any thread, one at a time.
  */
 #ifndef XN_DB_CHECKPOINT_H
 #define XN_DB_CHECKPOINT_H

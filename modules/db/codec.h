@@ -46,7 +46,8 @@ static inline struct xn_cursor xn_cursor(const void *data, size_t len)
 void xn_put_varint(struct xn_buf *out, uint64_t n);
 void xn_put_fixed(struct xn_buf *out, uint64_t n);
 void xn_put_text(struct xn_buf *out, const char *s, size_t len);
-void xn_put_string(struct xn_buf *out, const char *s); /* a value: the short form where there is one */
+void xn_put_string(struct xn_buf *out,
+		   const char *s); /* a value: the short form where there is one */
 void xn_put_value(struct xn_buf *out, const struct xn_value *v);
 
 /* ---- reading: 0 or -EBADMSG ---- */
@@ -79,7 +80,8 @@ int xn_take_tombstone(struct xn_cursor *in, struct xn_tombstone_bytes *tomb) XN_
 /* ---- transactions ---- */
 struct xn_tx_head {
 	int64_t wall_us;
-	uint64_t first, next; /* generations: before the transaction's first change, after its last */
+	uint64_t first,
+		next; /* generations: before the transaction's first change, after its last */
 };
 
 enum xn_tx_op {

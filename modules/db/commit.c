@@ -3,9 +3,9 @@
  * visible; a sync by the store's worker makes them durable. What waits for either mark waits in
  * wait.c.
  *
- * When the store fails, the turn that could not be journaled is rolled back, so that memory is never
- * ahead of the journal, and whoever waited for it or for durability is told. Changes are then refused
- * turn by turn until the store has proven that it works again.
+ * When the store fails, the turn that could not be journaled is rolled back, so that memory is
+ * never ahead of the journal, and whoever waited for it or for durability is told. Changes are then
+ * refused turn by turn until the store has proven that it works again.
  */
 #include "modules/db/db_internal.h"
 
@@ -161,8 +161,8 @@ static void accept_turn(struct xn_db *db)
 	xn_turn_end(db);
 	xn_publish_db_committed(db->core->bus, &ev);
 	xn_waits_turn_accepted(db);
-	/* Behind the replies and events that only wait for visibility: waking the worker costs them a
-	 * context switch, the sync loses a few microseconds of several hundred. */
+	/* Behind the replies and events that only wait for visibility: waking the worker costs them
+	 * a context switch, the sync loses a few microseconds of several hundred. */
 	xn_loop_defer(db->core->loop, &db->sync, XN_PRIO_OPERATION, on_sync_job);
 	xn_commit_plan_checkpoint(db);
 }

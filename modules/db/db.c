@@ -123,7 +123,8 @@ static int open_store(struct xn_db *db, struct xn_error *err)
 		const char *dir = xn_config_string(core->config, "state-dir");
 
 		if (!dir)
-			return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "no state folder is named");
+			return xn_error_setf(err, XN_ERR_INTERNAL_ERROR,
+					     "no state folder is named");
 		db->store = xn_store_lmdb_new(core, dir);
 	}
 	return xn_db_load(db, err);

@@ -31,7 +31,8 @@ struct xn_row *xn_db_need(struct xn_db *db, int class_id, const char *ref, struc
 struct xn_row *xn_db_need_uuid(struct xn_db *db, int class_id, const char *uuid,
 			       struct xn_error *err);
 size_t xn_db_count(const struct xn_db *db, int class_id);
-/* Rows of a class, least recently changed first. Do not change rows inside the walk; collect first. */
+/* Rows of a class, least recently changed first. Do not change rows inside the walk; collect first.
+ */
 struct xn_row *xn_db_first(struct xn_db *db, int class_id);
 struct xn_row *xn_db_next(struct xn_db *db, const struct xn_row *row);
 
@@ -98,7 +99,8 @@ void xn_db_set_origin(struct xn_db *db, const struct xn_db_origin *origin); /* N
 
 /* ---- generations ---- */
 uint64_t xn_db_generation(const struct xn_db *db); /* next free stamp */
-uint64_t xn_db_durable_generation(const struct xn_db *db); /* everything below survives power loss */
+uint64_t
+xn_db_durable_generation(const struct xn_db *db); /* everything below survives power loss */
 /* Whether a client's token can still be answered without a gap; false: EVENTS_LOST. */
 bool xn_db_token_is_valid(const struct xn_db *db, uint64_t token);
 /* Rows of @class_id with modified > @since, most recently changed first. NULL ends. */

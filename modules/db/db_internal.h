@@ -1,8 +1,8 @@
 /*
  * What the database's files share: the tables of rows, the open turn with its undo list, and the
- * calls between row.c (rows and reading), change.c (changes), relations.c (other ends), generation.c
- * (stamps, tombstones, tokens), record.c (cached JSON), load.c (bytes to rows) and commit.c (turns
- * to the store). See db.h for what they promise together.
+ * calls between row.c (rows and reading), change.c (changes), relations.c (other ends),
+ * generation.c (stamps, tombstones, tokens), record.c (cached JSON), load.c (bytes to rows) and
+ * commit.c (turns to the store). See db.h for what they promise together.
  */
 #ifndef XN_DB_INTERNAL_H
 #define XN_DB_INTERNAL_H
@@ -34,7 +34,7 @@ struct xn_table { /* one a class */
 	size_t n_rows;
 	struct xn_value **defaults;
 	uint32_t newest_tombstone; /* number, 0: none */
-	uint16_t *refs, *related;  /* fields that are references or sets of them; that have an end */
+	uint16_t *refs, *related; /* fields that are references or sets of them; that have an end */
 	unsigned n_refs, n_related;
 	struct xn_json_field *json; /* of the public fields */
 };
@@ -182,7 +182,8 @@ static inline bool xn_field_is_derived(const struct xn_field *f)
 
 /* ---- change.c: what this turn does goes into its transaction and undo list ---- */
 void xn_turn_undo_add(struct xn_db *db, struct xn_undo undo);
-/* Gives @row this stamp and tells the transaction, for rows that changed as somebody's other end. */
+/* Gives @row this stamp and tells the transaction, for rows that changed as somebody's other end.
+ */
 void xn_turn_stamp_other(struct xn_db *db, struct xn_row *row, uint64_t stamp);
 void xn_turn_put_set(struct xn_db *db, const struct xn_row *row, int field, uint64_t stamp);
 void xn_turn_put_meta(struct xn_db *db, const char *key, const void *value, size_t len);

@@ -131,8 +131,8 @@ static int replay(struct opening *opening,
 }
 
 /*
- * Whether a record behind the bad place was written when that place was known to be durable. Records
- * are 8-aligned, so every 8th byte is tried; the magic sorts out nearly all of them.
+ * Whether a record behind the bad place was written when that place was known to be durable.
+ * Records are 8-aligned, so every 8th byte is tried; the magic sorts out nearly all of them.
  */
 static int has_proof(struct xn_journal_reader *reader, uint64_t offset, uint64_t bad)
 {
@@ -201,7 +201,8 @@ static bool all_zero(const char *bytes, size_t len)
 	return !len || (bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0);
 }
 
-/* 1: only zeros from @offset on, 0, -errno. Space that was reserved and never written is skipped. */
+/* 1: only zeros from @offset on, 0, -errno. Space that was reserved and never written is skipped.
+ */
 static int is_blank(int fd, off_t offset)
 {
 	char piece[16384];
@@ -518,7 +519,8 @@ void xn_journal_replace_begin(struct xn_journal *journal, uint64_t salt,
 		unsigned char head[XN_RECORD_HEAD];
 		size_t size = xn_journal_record_size(bytes.len);
 
-		make_record_head(head, &replace->segment, at, journal->synced, bytes.data, bytes.len);
+		make_record_head(head, &replace->segment, at, journal->synced, bytes.data,
+				 bytes.len);
 		xn_buf_add(&replace->image, head, sizeof(head));
 		xn_buf_add(&replace->image, bytes.data, bytes.len);
 		memset(xn_buf_reserve(&replace->image, 8), 0, 8);
@@ -570,7 +572,8 @@ static int write_replacement(const struct xn_journal_replace *replace, int fd)
 
 int xn_journal_replace_run(struct xn_journal_replace *replace)
 {
-	int fd = openat(replace->dir_fd, "replacement", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	int fd = openat(replace->dir_fd, "replacement", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC,
+			0600);
 	int rc;
 
 	if (fd < 0)

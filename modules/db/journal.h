@@ -78,7 +78,8 @@ struct xn_journal_replace {
 };
 void xn_journal_replace_begin(struct xn_journal *journal, uint64_t salt,
 			      struct xn_journal_replace *replace);
-int xn_journal_replace_run(struct xn_journal_replace *replace); /* worker: written, synced, read back */
+int xn_journal_replace_run(
+	struct xn_journal_replace *replace); /* worker: written, synced, read back */
 /* Goes on in it when @rc is 0. */
 void xn_journal_replace_end(struct xn_journal *journal, struct xn_journal_replace *replace, int rc);
 

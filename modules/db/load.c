@@ -1,7 +1,8 @@
 /*
- * From the store's bytes to rows: the checkpoint, then the transactions after it. Stored fields go in
- * as they are; derived ends and shared texts follow once all rows are there. A malformed entry refuses the
- * start; what is well formed but unknown to this schema is left out and counted in the log.
+ * From the store's bytes to rows: the checkpoint, then the transactions after it. Stored fields go
+ * in as they are; derived ends and shared texts follow once all rows are there. A malformed entry
+ * refuses the start; what is well formed but unknown to this schema is left out and counted in the
+ * log.
  */
 #include "modules/db/db_internal.h"
 
@@ -109,7 +110,8 @@ static int load_pairs(struct load *load, struct xn_row *row, struct xn_cursor *i
 	return rc < 0 ? refuse(load, "a malformed row") : 0;
 }
 
-static struct xn_row *find(struct load *load, const struct xn_slice *ref_bytes, char ref[XN_REF_LEN])
+static struct xn_row *find(struct load *load, const struct xn_slice *ref_bytes,
+			   char ref[XN_REF_LEN])
 {
 	struct xn_cursor in = {ref_bytes->data, ref_bytes->data + ref_bytes->len};
 

@@ -1,6 +1,6 @@
 /*
- * The names dictionary: numbers that stand for classes and fields on disk. A name keeps its number for
- * ever and new ones are added behind, so that rows written under another version of the schema
+ * The names dictionary: numbers that stand for classes and fields on disk. A name keeps its number
+ * for ever and new ones are added behind, so that rows written under another version of the schema
  * still decode: what this schema does not know is left out, what is new has its default.
  */
 #ifndef XN_DB_NAMES_H
@@ -18,7 +18,8 @@ struct xn_names {
 	uint16_t *field_no[XN_CLASS_COUNT];
 	struct xn_name *by_no; /* index: number; 0 stands for nothing */
 	unsigned n;
-	struct xn_buf bytes; /* the dictionary as stored: texts "VM", "VM.name_label" ... from 1 up */
+	struct xn_buf
+		bytes; /* the dictionary as stored: texts "VM", "VM.name_label" ... from 1 up */
 };
 
 void xn_names_init(struct xn_names *names); /* empty */

@@ -145,7 +145,10 @@ struct row_list {
 /* Room for all of it at once: a list may be megabytes. */
 static void reserve(const struct row_list *list, struct xn_buf *out)
 {
-	enum { AROUND = 64, UNKNOWN = 1024 }; /* the reference and marks; a record not in the cache */
+	enum {
+		AROUND = 64,
+		UNKNOWN = 1024
+	}; /* the reference and marks; a record not in the cache */
 	size_t size = 0;
 
 	for (size_t i = 0; i < list->n; i++)

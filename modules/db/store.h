@@ -32,8 +32,9 @@ struct xn_store_reader {
 };
 
 struct xn_store_ops {
-	/* Reads everything; the store is then ready for append(). -1 with @err: in use, a newer format,
-	 * or bytes that were durable are damaged. What a crash may leave is repaired, not refused. */
+	/* Reads everything; the store is then ready for append(). -1 with @err: in use, a newer
+	 * format, or bytes that were durable are damaged. What a crash may leave is repaired, not
+	 * refused. */
 	int (*open)(struct xn_store *store, const struct xn_store_reader *reader, void *arg,
 		    struct xn_error *err);
 	/* Appends one transaction; returns when it survives SIGKILL (visible). -errno: nothing was
@@ -45,8 +46,9 @@ struct xn_store_ops {
 	void (*sync)(struct xn_store *store, void (*done)(int rc, void *arg), void *arg);
 	int (*flush)(struct xn_store *store); /* the same, blocking: at start and stop */
 	/*
-	 * After an error: writes what was appended but never reported durable to a fresh place, syncs
-	 * it and reads it back. done() from the loop; rc 0: usable again, all that was appended is durable.
+	 * After an error: writes what was appended but never reported durable to a fresh place,
+	 * syncs it and reads it back. done() from the loop; rc 0: usable again, all that was
+	 * appended is durable.
 	 */
 	void (*reopen)(struct xn_store *store, void (*done)(int rc, void *arg), void *arg);
 	/* Folds durable transactions into the checkpoint in the background; db.c says when. */

@@ -133,10 +133,11 @@ static int check_format(struct lmdb_store *s, struct xn_error *err)
 		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR,
 				     "%s/format does not say what this database is", s->dir);
 	if (format > FORMAT)
-		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR,
-				     "the database in %s has format %d, written by a newer version; "
-				     "this one knows up to %d",
-				     s->dir, format, FORMAT);
+		return xn_error_setf(
+			err, XN_ERR_INTERNAL_ERROR,
+			"the database in %s has format %d, written by a newer version; "
+			"this one knows up to %d",
+			s->dir, format, FORMAT);
 	return 0;
 }
 

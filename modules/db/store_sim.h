@@ -1,8 +1,8 @@
 /*
- * The storage engine's twin for simulation: a disk in memory that outlives the daemon on it. Syncs take
- * virtual time; a power loss keeps what was synced and of the rest a random choice of its sectors.
- * The harness makes a disk, puts a store on it into core->store before the modules start, and after
- * xn_sim_disk_crash() stops that daemon and starts the next one on the same disk.
+ * The storage engine's twin for simulation: a disk in memory that outlives the daemon on it. Syncs
+ * take virtual time; a power loss keeps what was synced and of the rest a random choice of its
+ * sectors. The harness makes a disk, puts a store on it into core->store before the modules start,
+ * and after xn_sim_disk_crash() stops that daemon and starts the next one on the same disk.
  */
 #ifndef XN_STORE_SIM_H
 #define XN_STORE_SIM_H

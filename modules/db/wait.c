@@ -1,6 +1,6 @@
 /*
- * Those who wait for a mark, and changes that wait for their sync. What is due runs from one deferred
- * call, a few at a time, so that a thousand replies are no stall.
+ * Those who wait for a mark, and changes that wait for their sync. What is due runs from one
+ * deferred call, a few at a time, so that a thousand replies are no stall.
  */
 #include "modules/db/db_internal.h"
 
@@ -183,7 +183,8 @@ void xn_waits_turn_refused(struct xn_db *db, int rc)
 	xn_list_each(link, &db->turn.new_laters)
 		xn_list_entry(link, struct xn_later, link)->rc = rc;
 	move_all(&db->turn.new_laters, &db->ended_laters);
-	/* These are in the journal: applied again when the store works, before those behind them. */
+	/* These are in the journal: applied again when the store works, before those behind them.
+	 */
 	move_all(&db->laters, &db->turn.applied_laters);
 	move_all(&db->turn.applied_laters, &db->laters);
 	xn_waits_pass(db);

@@ -1,6 +1,6 @@
 /*
- * A journal's segment as it is found on the disk: any bytes behind a valid head. Opening refuses them
- * or takes what is valid; then what is appended is found behind it at the next opening.
+ * A journal's segment as it is found on the disk: any bytes behind a valid head. Opening refuses
+ * them or takes what is valid; then what is appended is found behind it at the next opening.
  */
 #include <fcntl.h>
 #include <stdio.h>

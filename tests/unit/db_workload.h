@@ -1,6 +1,7 @@
 /*
- * Random changes that depend on nothing but a seed and the turn's number, so that the state after turn
- * k can be made again elsewhere and compared. The number is kept in a row: a state tells which it is.
+ * Random changes that depend on nothing but a seed and the turn's number, so that the state after
+ * turn k can be made again elsewhere and compared. The number is kept in a row: a state tells which
+ * it is.
  */
 #ifndef XN_TEST_DB_WORKLOAD_H
 #define XN_TEST_DB_WORKLOAD_H

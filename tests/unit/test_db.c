@@ -377,7 +377,8 @@ static void a_journal_damaged_in_the_middle_is_refused(void **state)
 	char *path = xn_asprintf("%s/db/journal-00000001", f->dir);
 	int fd;
 
-	/* Two syncs: the second record tells that the first was durable. No checkpoint: as killed. */
+	/* Two syncs: the second record tells that the first was durable. No checkpoint: as killed.
+	 */
 	a_vm(f, "one");
 	assert_int_equal(sync_all(f), 0);
 	a_vm(f, "two");

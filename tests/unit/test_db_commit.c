@@ -1,4 +1,5 @@
-/* The two marks, changes that wait for their sync, crashes and a failing store: on a simulated disk. */
+/* The two marks, changes that wait for their sync, crashes and a failing store: on a simulated
+ * disk. */
 #include "tests/unit/db_fixture.h"
 
 #include <errno.h>

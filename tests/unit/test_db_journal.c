@@ -1,4 +1,5 @@
-/* The journal's files: records come back, torn ends are cut, damage is refused, replacement works. */
+/* The journal's files: records come back, torn ends are cut, damage is refused, replacement works.
+ */
 #include "tests/unit/cmocka_all.h"
 
 #include "modules/db/journal_internal.h"

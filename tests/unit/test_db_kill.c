@@ -1,7 +1,7 @@
 /*
- * A child changes a database on real files as fast as it can and says through a pipe what is visible
- * and what is durable; it is killed at a random moment. The next start must hold everything that was
- * said, and be exactly the state that the same changes give on a disk that never fails.
+ * A child changes a database on real files as fast as it can and says through a pipe what is
+ * visible and what is durable; it is killed at a random moment. The next start must hold everything
+ * that was said, and be exactly the state that the same changes give on a disk that never fails.
  *
  *   test_db_kill [SEED [KILLS]]
  */
@@ -86,7 +86,8 @@ static void live(const char *dir, int pipe)
 /* ---- the parent ---- */
 
 /* What the child said until it was killed. */
-static void listen_and_kill(pid_t child, int pipe, int life_ms, unsigned *visible, unsigned *durable)
+static void listen_and_kill(pid_t child, int pipe, int life_ms, unsigned *visible,
+			    unsigned *durable)
 {
 	struct timespec now, end;
 	struct word word;

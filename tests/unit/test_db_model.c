@@ -1,8 +1,8 @@
 /*
- * Random changes with crashes and faults on a simulated disk, against what must hold: after a kill the
- * state is the last visible one; after a power loss it is one of those from the last durable one on;
- * relations are whole; and a follower that only ever asks for what changed since its token sees
- * exactly the state, or is told that it cannot. A seed that fails is printed.
+ * Random changes with crashes and faults on a simulated disk, against what must hold: after a kill
+ * the state is the last visible one; after a power loss it is one of those from the last durable
+ * one on; relations are whole; and a follower that only ever asks for what changed since its token
+ * sees exactly the state, or is told that it cannot. A seed that fails is printed.
  *
  *   test_db_model [FIRST-SEED [SEEDS]]
  */

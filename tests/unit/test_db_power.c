@@ -1,9 +1,9 @@
 /*
- * Power cuts. Every write and sync that the real store makes is recorded (this program stands in front
- * of libc's calls, for LMDB too), then the states that a cut could leave are made: at a random moment,
- * what was synced is there; of what was not, a random choice of sectors, and of new names and sizes a
- * prefix. Each must open, be whole, and be one of the states between the last durable turn and the
- * last one begun.
+ * Power cuts. Every write and sync that the real store makes is recorded (this program stands in
+ * front of libc's calls, for LMDB too), then the states that a cut could leave are made: at a
+ * random moment, what was synced is there; of what was not, a random choice of sectors, and of new
+ * names and sizes a prefix. Each must open, be whole, and be one of the states between the last
+ * durable turn and the last one begun.
  *
  *   test_db_power [SEED [CUTS]]
  */
@@ -149,7 +149,8 @@ static void on_size(int fd, uint64_t size, bool only_grows)
 
 static int open_recorded(const char *symbol, int dir, const char *path, int flags, int mode)
 {
-	int (*real)(int, const char *, int, ...) = REAL(symbol, int (*)(int, const char *, int, ...));
+	int (*real)(int, const char *, int, ...) =
+		REAL(symbol, int (*)(int, const char *, int, ...));
 	bool existed;
 	struct stat st;
 	int fd;
@@ -250,7 +251,8 @@ ssize_t writev(int fd, const struct iovec *parts, int n_parts)
 	ssize_t n;
 
 	if (offset < 0)
-		return REAL("writev", ssize_t (*)(int, const struct iovec *, int))(fd, parts, n_parts);
+		return REAL("writev", ssize_t(*)(int, const struct iovec *, int))(fd, parts,
+										  n_parts);
 	n = pwritev(fd, parts, n_parts, offset);
 	if (n > 0)
 		lseek(fd, offset + n, SEEK_SET);
@@ -332,7 +334,8 @@ int renameat(int from_dir, const char *from, int to_dir, const char *to)
 	int rc, file;
 
 	pthread_mutex_lock(&rec.mutex);
-	rc = REAL("renameat", int (*)(int, const char *, int, const char *))(from_dir, from, to_dir, to);
+	rc = REAL("renameat", int (*)(int, const char *, int, const char *))(from_dir, from, to_dir,
+									     to);
 	file = file_named(from);
 	if (rc == 0 && rec.on && file >= 0) {
 		struct op *op = add_op(OP_RENAME, file);
@@ -554,7 +557,8 @@ static void check_state(struct fixture *f, size_t end, unsigned cut)
 static void try_cut(unsigned cut, struct dice *dice)
 {
 	struct image images[MAX_FILES] = {0};
-	struct fixture f = {.dir = "/dev/shm/xn-test-cut-XXXXXX"}; /* no real syncs: they cost time */
+	struct fixture f = {
+		.dir = "/dev/shm/xn-test-cut-XXXXXX"}; /* no real syncs: they cost time */
 	size_t end = roll(dice, rec.n + 1);
 	char *command, *db_dir;
 
