@@ -121,6 +121,32 @@ void xn_sim_guest_drop_plans(struct xn_sim_domain *domain, const struct xn_sim_d
 	arm(domain);
 }
 
+static const char *const kernel_features[] = {
+	"control/feature-poweroff",
+	"control/feature-reboot",
+	"control/feature-suspend",
+	"control/feature-vcpu-hotplug",
+};
+static const char *const agent_features[] = {
+	"feature/hotplug/vbd",
+	"feature/hotplug/vif",
+};
+
+static void announce_features(struct xn_sim_domain *domain)
+{
+	struct xn_sim_keys keys;
+
+	if (!domain->conn)
+		domain->conn = xn_xs_conn_new(domain->identity);
+	xn_sim_keys_begin(&keys, domain->conn);
+	for (size_t i = 0; i < XN_ARRAY_SIZE(kernel_features); i++)
+		xn_sim_put(&keys, kernel_features[i], "1");
+	for (size_t i = 0; i < XN_ARRAY_SIZE(agent_features); i++)
+		if (domain->options.agent != XN_SIM_NONE)
+			xn_sim_put(&keys, agent_features[i], "1");
+	(void)xn_sim_keys_end(&keys);
+}
+
 void xn_sim_guest_run(struct xn_sim_domain *domain)
 {
 	struct xn_sim_guest *guest = &domain->guest;
@@ -131,6 +157,10 @@ void xn_sim_guest_run(struct xn_sim_domain *domain)
 	guest->since_us = xn_now_us(xn_sim_loop(domain->sim));
 	if (guest->phase == XN_SIM_OFF) {
 		guest->phase = XN_SIM_BOOTING;
+		/* First of all, so that a script that starts a VM may shut it down or plug a disk
+		 * with its next call; the kernel looks for such wishes when it is up. */
+		if (domain->options.boot == XN_SIM_OK)
+			announce_features(domain);
 		xn_sim_guest_plan(domain, XN_SIM_PLAN_BOOTED, domain->options.boot_ms);
 	} else if (guest->phase == XN_SIM_RESUMING) {
 		xn_sim_guest_plan(domain, XN_SIM_PLAN_RESUMED, domain->options.suspend_ms);
@@ -239,14 +269,6 @@ static const struct {
 	{"data/os_minorver", "0"},
 	{"control/feature-balloon", "1"},
 	{"control/feature-shutdown", "1"},
-	{"feature/hotplug/vbd", "1"},
-	{"feature/hotplug/vif", "1"},
-};
-static const char *const kernel_features[] = {
-	"control/feature-poweroff",
-	"control/feature-reboot",
-	"control/feature-suspend",
-	"control/feature-vcpu-hotplug",
 };
 
 static void report_all(struct xn_sim_domain *domain)
@@ -291,15 +313,10 @@ static void write_counter(struct xn_sim_domain *domain)
 
 static void comes_up(struct xn_sim_domain *domain)
 {
-	struct xn_sim_keys keys;
-
 	domain->guest.phase = XN_SIM_UP;
 	domain->guest.going = XN_SHUTDOWN_NONE;
 	xn_sim_guest_listen(domain);
-	xn_sim_keys_begin(&keys, domain->conn);
-	for (size_t i = 0; i < XN_ARRAY_SIZE(kernel_features); i++)
-		xn_sim_put(&keys, kernel_features[i], "1");
-	(void)xn_sim_keys_end(&keys);
+	announce_features(domain);
 	xn_list_each(link, &domain->devices)
 		xn_sim_guest_sees_device(xn_list_entry(link, struct xn_sim_device, link));
 	if (domain->options.agent != XN_SIM_NONE)

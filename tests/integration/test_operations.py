@@ -94,6 +94,20 @@ class Life(OperationCase):
         with self.fails("HANDLE_INVALID", "task", seen["ref"]):
             self.task(seen["ref"])
 
+    def test_a_script_may_change_and_shut_down_what_it_has_just_started(self):
+        template = self.client("VM.get_by_name_label", "Generic Linux BIOS")[0]
+        vm = self.client("VM.clone", template, "short")
+        self.client("VM.provision", vm)
+        for way_down in ("VM.clean_shutdown", "VM.shutdown", "VM.clean_shutdown"):
+            self.client("VM.start", vm, False, False)
+            disk = self.client("VM.get_VBDs", vm)[0]
+            self.client("VBD.unplug", disk)
+            self.client("VBD.plug", disk)
+            if way_down == "VM.shutdown":
+                self.client("VM.clean_reboot", vm)
+            self.client(way_down, vm)
+            self.assertEqual(self.state(vm), "Halted")
+
     def test_a_failed_start_leaves_nothing(self):
         vm = self.vm(sim_build="fail")
         task = self.client("Async.VM.start", vm, False, False)
