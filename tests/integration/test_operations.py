@@ -95,14 +95,16 @@ class Life(OperationCase):
             self.task(seen["ref"])
 
     def test_a_script_may_change_and_shut_down_what_it_has_just_started(self):
-        template = self.client("VM.get_by_name_label", "Generic Linux BIOS")[0]
+        template = self.client("VM.get_by_name_label", "Other install media")[0]  # HVM
         vm = self.client("VM.clone", template, "short")
         self.client("VM.provision", vm)
+        vif = self.client("VIF.create", {
+            "VM": vm, "network": self.client("network.get_all")[0], "device": "0", "MAC": "",
+            "MTU": 1500, "other_config": {}, "qos_algorithm_type": "", "qos_algorithm_params": {}})
         for way_down in ("VM.clean_shutdown", "VM.shutdown", "VM.clean_shutdown"):
             self.client("VM.start", vm, False, False)
-            disk = self.client("VM.get_VBDs", vm)[0]
-            self.client("VBD.unplug", disk)
-            self.client("VBD.plug", disk)
+            self.client("VIF.unplug", vif)
+            self.client("VIF.plug", vif)
             if way_down == "VM.shutdown":
                 self.client("VM.clean_reboot", vm)
             self.client(way_down, vm)
