@@ -417,6 +417,7 @@ static void run_method(struct xn_rpc_call *rc, bool async, struct xn_error *err)
 	else
 		impl->run(call);
 	xn_db_set_origin(db, NULL);
+	xn_db_bound_turn(db);
 	if (!rc->answered)
 		xn_timer_arm(call->core->loop, &rc->patience, PATIENCE_US, on_patience_over);
 	drop(rc);

@@ -9,6 +9,7 @@
  */
 #include "modules/db/db_internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 /* ---- the store failed ---- */
@@ -169,8 +170,13 @@ static void accept_turn(struct xn_db *db)
 
 static void refuse_turn(struct xn_db *db, int rc)
 {
+	struct xn_ev_db_failed works = {0};
+
 	xn_turn_roll_back(db);
-	on_store_failure(db, rc);
+	if (rc == -EMSGSIZE) /* the store works: those who look after a failure look now */
+		xn_publish_db_failed(db->core->bus, &works);
+	else
+		on_store_failure(db, rc);
 	xn_waits_turn_refused(db, rc);
 }
 
@@ -181,12 +187,20 @@ void xn_commit_turn(struct xn_db *db)
 	if (!db->turn.bytes.len)
 		return;
 	close_transaction(db);
+	if (!rc && db->turn.bytes.len > XN_TX_MAX)
+		rc = -EMSGSIZE;
 	if (!rc)
 		rc = db->store->ops->append(db->store, db->turn.bytes.data, db->turn.bytes.len);
 	if (rc < 0)
 		refuse_turn(db, rc);
 	else
 		accept_turn(db);
+}
+
+void xn_db_bound_turn(struct xn_db *db)
+{
+	if (db->is_open && db->turn.bytes.len > XN_TURN_LARGE)
+		xn_commit_turn(db);
 }
 
 static void on_turn_end(struct xn_turn_hook *hook)

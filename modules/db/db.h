@@ -95,6 +95,9 @@ void xn_db_set_later(struct xn_db *db, const char *ref, int class_id, struct xn_
 
 /* Who makes the changes from now on in this turn; for history. Borrowed strings are copied. */
 struct xn_db_origin { const char *session, *task, *caller; };
+/* Between two calls of one turn: what was changed is journaled now when it is many bytes. Rows that
+ * were deleted are gone after it. */
+void xn_db_bound_turn(struct xn_db *db);
 void xn_db_set_origin(struct xn_db *db, const struct xn_db_origin *origin); /* NULL: the daemon */
 
 /* ---- generations ---- */

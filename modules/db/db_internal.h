@@ -23,6 +23,7 @@ enum {
 	XN_CHECKPOINT_BACKLOG = 2 << 20,  /* journal bytes that start a checkpoint */
 	XN_CHECKPOINT_AFTER_US = 30000000, /* or the age of the first of them */
 	XN_REOPEN_EVERY_US = 1000000,
+	XN_TURN_LARGE = 8 << 20, /* journaled before the turn is over; far below XN_TX_MAX */
 };
 
 struct xn_cached_record;

@@ -231,9 +231,9 @@ static int64_t most_memory(const struct xn_row *vm, int64_t total)
 	int64_t least = 0, most = total > 0 ? total : 0;
 
 	while (least < most) {
-		int64_t middle = least + (most - least + 1) / 2;
+		int64_t middle = most - (most - least) / 2;
 
-		if (middle + xn_vm_memory_overhead_at(vm, middle) <= total)
+		if (xn_vm_memory_overhead_at(vm, middle) <= total - middle)
 			least = middle;
 		else
 			most = middle - 1;

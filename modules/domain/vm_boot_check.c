@@ -8,6 +8,15 @@
 
 enum { PAGES_PER_MIB = 256, MIB = 1 << 20 };
 
+/* Beyond any machine, and so small that the arithmetic below cannot overflow. */
+static const int64_t memory_max = (int64_t)1 << 56, vcpus_max = 1 << 20;
+static const double multiplier_max = 1000;
+
+static int64_t clamp(int64_t value, int64_t max)
+{
+	return value < 0 ? 0 : value > max ? max : value;
+}
+
 static int64_t mib_of(int64_t bytes)
 {
 	return (bytes + MIB - 1) / MIB;
@@ -20,13 +29,16 @@ static int64_t pages_to_mib(int64_t pages)
 
 int64_t xn_vm_memory_overhead_at(const struct xn_row *vm, int64_t static_max)
 {
-	int64_t vcpus = xn_row_int(vm, XN_VM_VCPUs_max);
-	int64_t static_mib = mib_of(static_max);
+	int64_t vcpus = clamp(xn_row_int(vm, XN_VM_VCPUs_max), vcpus_max);
+	int64_t static_mib = mib_of(clamp(static_max, memory_max));
 	double multiplier = xn_value_float(xn_row_get(vm, XN_VM_HVM_shadow_multiplier));
 	bool shim = strcmp(xn_row_string(vm, XN_VM_domain_type), "pv_in_pvh") == 0;
 	int64_t total = strcmp(xn_vm_type(vm), "pv") == 0 ? 1 : 2; /* the hypervisor's own parts */
-	double shadow = (double)pages_to_mib(256 * vcpus + 2 * static_mib) * multiplier;
+	double shadow;
 
+	if (!(multiplier <= multiplier_max)) /* what is not a number too */
+		multiplier = multiplier_max;
+	shadow = (double)pages_to_mib(256 * vcpus + 2 * static_mib) * multiplier;
 	total += shadow < 1 ? 1 : (int64_t)shadow;
 	total += pages_to_mib(38 * vcpus);
 	if (shim)
@@ -146,7 +158,8 @@ static int check_networks(struct xn_domains *d, const struct xn_row *vm, struct 
 static int check_room(struct xn_domains *d, const struct xn_row *vm, bool memory_too,
 		      struct xn_error *err)
 {
-	int64_t needed = xn_row_int(vm, XN_VM_memory_dynamic_min) + xn_vm_memory_overhead(vm);
+	int64_t needed = clamp(xn_row_int(vm, XN_VM_memory_dynamic_min), memory_max) +
+			 xn_vm_memory_overhead(vm);
 	int64_t available = xn_domains_free_memory(d);
 	int64_t vcpus = xn_row_int(vm, XN_VM_VCPUs_max);
 	const char *unrestricted = xn_row_map_string(vm, XN_VM_platform, "vcpu-unrestricted");

@@ -116,7 +116,7 @@ struct xn_run_spec {
 	int class_id; /* with .ref and .operation: what it holds. .ref NULL: no object. */
 	const char *ref, *operation;
 	unsigned wait_ms; /* in the queue; 0: XN_OPERATION_WAIT_MS */
-	/* Calls xn_run_also_take() for each further object; they are waited for in that order. */
+	/* Calls xn_run_also_take() for each further object; each is waited for. */
 	void (*also)(struct xn_op *op, struct xn_run *run);
 	/* What the call returns on success; NULL: the operation's argument "result", else void. */
 	struct xn_value *(*result)(struct xn_op *op);

@@ -135,8 +135,13 @@ static void claim_next(struct xn_run *run);
 
 void xn_run_also_take(struct xn_run *run, int class_id, const char *ref, const char *operation)
 {
-	struct xn_claim *claim = xn_calloc(1, sizeof(*claim));
+	struct xn_claim *claim;
 
+	for (unsigned i = 0; i < run->n_claims; i++) /* two VBDs of one VM may name the same VDI */
+		if (strcmp(run->claims[i]->object, ref) == 0 &&
+		    strcmp(run->claims[i]->operation, operation) == 0)
+			return;
+	claim = xn_calloc(1, sizeof(*claim));
 	claim->class_id = class_id;
 	claim->operation = operation;
 	memcpy(claim->object, ref, strnlen(ref, sizeof(claim->object) - 1));
@@ -179,16 +184,31 @@ static void on_granted(struct xn_claim *claim, struct xn_error *err)
 	claim_next(run);
 }
 
+static int by_object(const void *a, const void *b)
+{
+	const struct xn_claim *const *left = a, *const *right = b;
+
+	return strcmp((*left)->object, (*right)->object);
+}
+
+/* In one order for all operations, so that two which want the same objects never hold one each. */
+static void list_further(struct xn_run *run)
+{
+	run->all_listed = true;
+	if (!run->spec.also)
+		return;
+	run->spec.also(run->op, run);
+	qsort(run->claims + run->taken, run->n_claims - run->taken, sizeof(struct xn_claim *),
+	      by_object);
+}
+
 static void claim_next(struct xn_run *run)
 {
 	struct xn_claim *claim;
 	struct xn_claim wanted;
 
-	if (run->taken == run->n_claims && !run->all_listed) {
-		run->all_listed = true;
-		if (run->spec.also)
-			run->spec.also(run->op, run);
-	}
+	if (run->taken == run->n_claims && !run->all_listed)
+		list_further(run);
 	if (run->taken == run->n_claims) {
 		begin(run);
 		return;

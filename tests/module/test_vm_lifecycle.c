@@ -192,6 +192,18 @@ static void too_little_memory_is_told_before_anything_is_built(void **state)
 	assert_at_rest(&vm);
 }
 
+static void memory_beyond_all_numbers_is_too_much(void **state)
+{
+	struct vm vm;
+
+	given_vm(*state, &vm, "");
+	vm_do(&vm, "VM.set_memory_limits",
+	      ",0,9223372036854775807,9223372036854775807,9223372036854775807");
+	assert_true(xn_row_int(vm_row(&vm), XN_VM_memory_overhead) > 0);
+	vm_fail(&vm, "VM.start", ",false,false", XN_ERR_HOST_NOT_ENOUGH_FREE_MEMORY, NULL);
+	vm_do(&vm, "VM.maximise_memory", ",9223372036854775807,true");
+}
+
 static void a_template_does_not_start(void **state)
 {
 	struct xn_error err = {0};
@@ -510,6 +522,7 @@ int main(void)
 		TEST(the_second_of_two_starts_waits_and_finds_it_running),
 		TEST(too_little_memory_is_told_before_anything_is_built),
 		TEST(a_template_does_not_start),
+		TEST(memory_beyond_all_numbers_is_too_much),
 		TEST(a_disk_that_another_vm_writes_cannot_be_used),
 		TEST(a_clean_shutdown_ends_halted_and_detached),
 		TEST(a_guest_that_does_not_acknowledge_is_told_and_runs_on),

@@ -388,6 +388,49 @@ static void tombstones_are_right_after_a_refused_deletion_beyond_their_number(vo
 	assert_int_equal(n, XN_TOMBSTONES_MAX - 1);
 }
 
+static struct xn_value *long_text(size_t len)
+{
+	char *text = xn_malloc(len);
+	struct xn_value *v;
+
+	memset(text, 'x', len);
+	v = xn_string_len(text, len);
+	free(text);
+	return v;
+}
+
+static void a_turn_too_large_for_the_journal_is_refused_alone(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_row *vm = a_vm(f, "one");
+	struct flag visible;
+
+	commit(f);
+	xn_db_set(f->db, vm, XN_VM_name_label, long_text(XN_TX_MAX));
+	wait_visible(f, &visible);
+	commit(f);
+	run_until(f, &visible.told);
+	assert_int_equal(visible.rc, -EMSGSIZE);
+	assert_string_equal(xn_row_string(vm, XN_VM_name_label), "one");
+	assert_int_equal(xn_db_writable(f->db), 0);
+	xn_db_set_string(f->db, vm, XN_VM_name_label, "two");
+	assert_int_equal(sync_all(f), 0);
+}
+
+static void what_many_calls_change_in_one_turn_is_journaled_in_parts(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_row *vm = a_vm(f, "one");
+
+	xn_db_bound_turn(f->db);
+	assert_true(xn_db_turn_changes(f->db) > 0);
+	xn_db_set(f->db, vm, XN_VM_name_label, long_text(XN_TURN_LARGE));
+	xn_db_bound_turn(f->db);
+	assert_int_equal(xn_db_turn_changes(f->db), 0);
+	crash(f, XN_CRASH_KILL);
+	assert_int_equal(xn_db_count(f->db, XN_CLASS_VM), 1);
+}
+
 static void a_later_change_outlives_a_failed_sync(void **state)
 {
 	struct fixture *f = *state;
@@ -478,6 +521,8 @@ int main(void)
 		SIM(a_later_change_outlives_a_failed_sync),
 		SIM(a_later_change_whose_turn_is_refused_is_made_again),
 		SIM(a_thousand_waits_are_told_in_many_calls),
+		SIM(a_turn_too_large_for_the_journal_is_refused_alone),
+		SIM(what_many_calls_change_in_one_turn_is_journaled_in_parts),
 		SIM(tombstones_are_right_after_a_refused_deletion_beyond_their_number),
 	};
 

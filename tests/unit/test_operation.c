@@ -457,6 +457,48 @@ static void a_cancel_between_the_grant_and_the_first_step_ends_it_once(void **st
 	assert_int_equal(xn_db_count(f->db, XN_CLASS_xn_operation), 0);
 }
 
+/* Argument "objects": references, to be taken in this order. */
+static void take_objects(struct xn_op *op, struct xn_run *run)
+{
+	const struct xn_value *objects = xn_map_get(op->args, "objects");
+
+	for (size_t i = 0; i < xn_set_len(objects); i++)
+		xn_run_also_take(run, XN_CLASS_VM, xn_value_string(xn_set_at(objects, i)), "start");
+}
+
+static void start_on(struct fixture *f, const struct xn_row *first, const struct xn_row *second)
+{
+	struct xn_run_spec spec = {.also = take_objects};
+	struct xn_value *args = xn_map_new(), *objects = xn_set_new();
+
+	xn_set_append_string(&objects, xn_row_ref(first));
+	xn_set_append_string(&objects, xn_row_ref(second));
+	xn_map_put(&args, "objects", objects);
+	xn_map_put(&args, "story", xn_int((intptr_t)f->story));
+	xn_operation_run_internal(make_small(&f->core, args), &spec);
+	xn_value_unref(args);
+}
+
+static void two_that_want_the_same_objects_in_other_orders_both_run(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_row *other = xn_db_create(f->db, XN_CLASS_VM, NULL, NULL);
+
+	start_on(f, f->vm, other);
+	start_on(f, other, f->vm);
+	settle(f);
+	assert_string_equal(f->story, "run run ");
+}
+
+static void an_object_named_twice_is_taken_once(void **state)
+{
+	struct fixture *f = *state;
+
+	start_on(f, f->vm, f->vm);
+	settle(f);
+	assert_string_equal(f->story, "run ");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -475,6 +517,8 @@ int main(void)
 		TEST(alone_means_that_nobody_else_holds_it),
 		TEST(rows_with_the_same_answer_share_one_set),
 		TEST(an_operation_takes_its_object_runs_and_lets_go),
+		TEST(two_that_want_the_same_objects_in_other_orders_both_run),
+		TEST(an_object_named_twice_is_taken_once),
 		TEST(a_cancel_between_the_grant_and_the_first_step_ends_it_once),
 		TEST_SIM(what_ended_while_the_disk_refused_does_not_stay_in_current_operations),
 		TEST_SIM(who_waits_behind_what_ended_while_the_disk_refused_goes_on),
