@@ -20,8 +20,8 @@ static void write_address(struct xn_db *db, struct xn_row *row, const char *host
 void xn_console_sync(struct xn_db *db, const struct xn_row *vm, const char *protocol, int port,
 		     const char *host_address)
 {
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *refs =
-		xn_value_ref(xn_row_get(vm, XN_VM_consoles));
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *refs = xn_value_ref(xn_row_get(vm, XN_VM_consoles));
 	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields = NULL;
 	struct xn_row *kept = NULL;
 

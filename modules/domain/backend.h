@@ -5,10 +5,10 @@
  * return 0 and call back once, later, from the loop.
  *
  * When a call is done its effect is in find() and in xenstore. Calls are idempotent where a restart
- * may repeat them: destroying, unplugging, unpausing what is not there (or not so) is success, and so
- * is plugging a device that is there already. Errors with a meaning: -ENOMEM (not enough memory for
- * the domain), -EBUSY (the guest refuses to let a device go), -ETIMEDOUT, -ENOENT (no such domain),
- * -ENOEXEC (what should boot cannot), -EOPNOTSUPP; anything else is an internal error.
+ * may repeat them: destroying, unplugging, unpausing what is not there (or not so) is success, and
+ * so is plugging a device that is there already. Errors with a meaning: -ENOMEM (not enough memory
+ * for the domain), -EBUSY (the guest refuses to let a device go), -ETIMEDOUT, -ENOENT (no such
+ * domain), -ENOEXEC (what should boot cannot), -EOPNOTSUPP; anything else is an internal error.
  */
 #ifndef XN_BACKEND_H
 #define XN_BACKEND_H
@@ -17,12 +17,19 @@
 
 struct xn_backend;
 
-enum xn_domain_shutdown { XN_SHUTDOWN_NONE = -1, XN_SHUTDOWN_POWEROFF, XN_SHUTDOWN_REBOOT,
-	XN_SHUTDOWN_SUSPEND, XN_SHUTDOWN_CRASH, XN_SHUTDOWN_WATCHDOG, XN_SHUTDOWN_SOFT_RESET };
+enum xn_domain_shutdown {
+	XN_SHUTDOWN_NONE = -1,
+	XN_SHUTDOWN_POWEROFF,
+	XN_SHUTDOWN_REBOOT,
+	XN_SHUTDOWN_SUSPEND,
+	XN_SHUTDOWN_CRASH,
+	XN_SHUTDOWN_WATCHDOG,
+	XN_SHUTDOWN_SOFT_RESET
+};
 
 struct xn_domain_info {
 	uint32_t domid;
-	char uuid[37];	/* of the VM */
+	char uuid[37]; /* of the VM */
 	bool paused, dying, shut_down;
 	enum xn_domain_shutdown shutdown_code;
 	uint64_t memory_bytes, max_memory_bytes;
@@ -31,7 +38,7 @@ struct xn_domain_info {
 	char type[8]; /* "pv", "pvh", "hvm" */
 };
 
-struct xn_host_info { /* physinfo */
+struct xn_host_info {                       /* physinfo */
 	uint64_t memory_total, memory_free; /* bytes */
 	unsigned cpus, sockets, cores_per_socket, threads_per_core, nodes;
 	char xen_version[64], capabilities[256];
@@ -40,10 +47,10 @@ struct xn_host_info { /* physinfo */
 typedef void xn_backend_done(int rc, void *arg);
 
 struct xn_disk_config {
-	const char *vdev;	/* "xvda", "hda" */
-	int devid;		/* xenstore number, 51712 ... */
-	const char *path;	/* image; NULL: empty CD drive */
-	const char *format;	/* "raw", "qcow2" */
+	const char *vdev;   /* "xvda", "hda" */
+	int devid;          /* xenstore number, 51712 ... */
+	const char *path;   /* image; NULL: empty CD drive */
+	const char *format; /* "raw", "qcow2" */
 	bool read_only, is_cdrom;
 };
 struct xn_nic_config {
@@ -74,7 +81,7 @@ struct xn_backend_ops {
 	const char *name; /* "sim", "libxl" */
 	/* Reads what exists (also after a daemon restart). */
 	int (*open)(struct xn_backend *b, struct xn_error *err);
-	void (*close)(struct xn_backend *b); /* leaves domains alone */
+	void (*close)(struct xn_backend *b);                              /* leaves domains alone */
 	int (*host_info)(struct xn_backend *b, struct xn_host_info *out); /* cached, no I/O */
 	/* All domains, cached from the last refresh; borrowed until the next turn. */
 	const struct xn_domain_info *(*list)(struct xn_backend *b, size_t *n_out);
@@ -83,16 +90,18 @@ struct xn_backend_ops {
 	/* The hypervisor's lists are read anew (after @introduceDomain, @releaseDomain). */
 	int (*refresh)(struct xn_backend *b, xn_backend_done *done, void *arg);
 
-	/* Built and paused. @config: map, borrowed for the call. On failure nothing is left of it. */
+	/* Built and paused. @config: map, borrowed for the call. On failure nothing is left of it.
+	 */
 	int (*create)(struct xn_backend *b, const struct xn_value *config,
 		      void (*done)(int rc, uint32_t domid, void *arg), void *arg);
-	/* With its devices; whatever state it is in. One that is still being built (find() shows it) is
-	 * given up: its create() ends with -ECANCELED. */
+	/* With its devices; whatever state it is in. One that is still being built (find() shows
+	 * it) is given up: its create() ends with -ECANCELED. */
 	int (*destroy)(struct xn_backend *b, uint32_t domid, xn_backend_done *done, void *arg);
 	int (*pause)(struct xn_backend *b, uint32_t domid, xn_backend_done *done, void *arg);
 	int (*unpause)(struct xn_backend *b, uint32_t domid, xn_backend_done *done, void *arg);
-	/* Asks the guest (control/shutdown); done when asked: that it obeyed shows in that node, and that it
-	 * went in find() and on @releaseDomain. HVM without drivers is shut down by the hypervisor. */
+	/* Asks the guest (control/shutdown); done when asked: that it obeyed shows in that node,
+	 * and that it went in find() and on @releaseDomain. HVM without drivers is shut down by the
+	 * hypervisor. */
 	int (*shutdown)(struct xn_backend *b, uint32_t domid, enum xn_domain_shutdown reason,
 			xn_backend_done *done, void *arg);
 	int (*plug_disk)(struct xn_backend *b, uint32_t domid, const struct xn_disk_config *disk,
@@ -110,7 +119,8 @@ struct xn_backend_ops {
 	int (*set_vcpus)(struct xn_backend *b, uint32_t domid, unsigned vcpus,
 			 xn_backend_done *done, void *arg);
 	int (*trigger)(struct xn_backend *b, uint32_t domid, const char *trigger,
-		       xn_backend_done *done, void *arg); /* "power", "sleep", "nmi", "sysrq:b" ... */
+		       xn_backend_done *done,
+		       void *arg); /* "power", "sleep", "nmi", "sysrq:b" ... */
 	/* Domains are saved to and restored from a descriptor, never a path. The callee owns fd. */
 	int (*save)(struct xn_backend *b, uint32_t domid, int fd, bool checkpoint,
 		    xn_backend_done *done, void *arg);

@@ -1,23 +1,24 @@
 /*
- * Which operation is possible on a VBD or a VIF when; registered with modules/operation. Both look at
- * their VM's power state, operations and drivers; a VBD also at its disk and who else uses it.
+ * Which operation is possible on a VBD or a VIF when; registered with modules/operation. Both look
+ * at their VM's power state, operations and drivers; a VBD also at its disk and who else uses it.
  */
 #include "modules/domain/domain_internal.h"
 
 enum {
-	WHEN_ATTACHED = 1,   /* refused unless attached to a running VM */
-	WHEN_DETACHED = 2,   /* refused when attached already */
-	VM_STAYS = 4,	     /* not while the VM is going away */
-	HOTPLUG = 8,	     /* an HVM guest needs drivers */
+	WHEN_ATTACHED = 1, /* refused unless attached to a running VM */
+	WHEN_DETACHED = 2, /* refused when attached already */
+	VM_STAYS = 4,      /* not while the VM is going away */
+	HOTPLUG = 8,       /* an HVM guest needs drivers */
 	UNPLUGGABLE = 16,
-	REMOVABLE = 32,	     /* only CD drives */
+	REMOVABLE = 32, /* only CD drives */
 	IF_EMPTY = 64,
 	IF_FULL = 128,
-	DISK_FREE = 256,     /* the VDI has no operation of its own */
-	DISK_SHARING = 512,  /* nobody else uses the VDI in a way that this forbids; when executing only */
-	WITH_PAUSE = 1024,   /* beside pause and unpause */
-	WITH_ATTACH = 2048,  /* beside attach, too */
-	LIVE = 4096,	     /* VM neither Halted nor Suspended */
+	DISK_FREE = 256, /* the VDI has no operation of its own */
+	DISK_SHARING =
+		512, /* nobody else uses the VDI in a way that this forbids; when executing only */
+	WITH_PAUSE = 1024,  /* beside pause and unpause */
+	WITH_ATTACH = 2048, /* beside attach, too */
+	LIVE = 4096,        /* VM neither Halted nor Suspended */
 };
 
 struct rule {
@@ -40,7 +41,7 @@ static const struct rule vif_rules[] = {
 	{"plug", WHEN_DETACHED | VM_STAYS | HOTPLUG},
 	{"unplug", WHEN_ATTACHED | VM_STAYS | HOTPLUG},
 };
-static const char *const vbd_advertised[] = {"attach", "eject", "insert", "plug", "unplug",
+static const char *const vbd_advertised[] = {"attach",       "eject", "insert",  "plug", "unplug",
 					     "unplug_force", "pause", "unpause", NULL};
 static const char *const vif_advertised[] = {"attach", "plug", "unplug", NULL};
 
@@ -106,7 +107,8 @@ static int check_attached(const struct device *dev, unsigned checks, struct xn_e
 
 static int check_vm_stays(const struct device *dev, struct xn_error *err)
 {
-	static const char *const leaving[] = {"clean_shutdown", "hard_shutdown", "suspend", "pause"};
+	static const char *const leaving[] = {"clean_shutdown", "hard_shutdown", "suspend",
+					      "pause"};
 	const struct xn_value *current = xn_row_get(dev->vm, XN_VM_current_operations);
 
 	for (size_t i = 0; i < xn_map_len(current); i++)
@@ -131,7 +133,8 @@ static int check_hotplug(const struct device *dev, struct xn_error *err)
 	const struct xn_row *guest = xn_row_follow(dev->db, dev->vm, XN_VM_guest_metrics);
 	const char *can;
 
-	if (!metrics || strcmp(xn_row_string(metrics, XN_VM_metrics_current_domain_type), "hvm") != 0)
+	if (!metrics ||
+	    strcmp(xn_row_string(metrics, XN_VM_metrics_current_domain_type), "hvm") != 0)
 		return 0;
 	can = guest ? xn_row_string(guest, dev->can_hotplug_field) : "unspecified";
 	if (strcmp(can, "no") == 0)
@@ -257,8 +260,13 @@ static int check_vbd(struct xn_db *db, const struct xn_row *row, const struct ru
 		     const char *self, bool executing, struct xn_error *err)
 {
 	struct device dev = {
-		.db = db, .row = row, .vm = xn_row_follow(db, row, XN_VBD_VM),
-		.ref = xn_row_ref(row), .class_name = "VBD", .comma = ",", .self = self,
+		.db = db,
+		.row = row,
+		.vm = xn_row_follow(db, row, XN_VBD_VM),
+		.ref = xn_row_ref(row),
+		.class_name = "VBD",
+		.comma = ",",
+		.self = self,
 		.current = xn_row_get(row, XN_VBD_current_operations),
 		.attached = xn_row_bool(row, XN_VBD_currently_attached),
 		.is_cd = strcmp(xn_row_string(row, XN_VBD_type), "CD") == 0,
@@ -274,8 +282,8 @@ static int check_vbd(struct xn_db *db, const struct xn_row *row, const struct ru
 	return check_disk(&dev, rule->checks, executing, err);
 }
 
-static int refuse_vbd(struct xn_db *db, struct xn_row *row, const char *operation,
-		      const char *self, struct xn_error *err)
+static int refuse_vbd(struct xn_db *db, struct xn_row *row, const char *operation, const char *self,
+		      struct xn_error *err)
 {
 	const struct rule *rule = rule_named(vbd_rules, XN_ARRAY_SIZE(vbd_rules), operation);
 
@@ -295,8 +303,8 @@ static uint64_t allowed_vbd(struct xn_db *db, struct xn_row *row)
 }
 
 /* What may be done with a disk depends on who uses it. */
-void xn_vbd_disk(struct xn_db *db, struct xn_row *vbd,
-		 void (*visit)(struct xn_row *row, void *arg), void *arg)
+void xn_vbd_disk(struct xn_db *db, struct xn_row *vbd, void (*visit)(struct xn_row *row, void *arg),
+		 void *arg)
 {
 	struct xn_row *vdi = xn_row_follow(db, vbd, XN_VBD_VDI);
 
@@ -316,13 +324,18 @@ const struct xn_operation_rules xn_vbd_rules = {
 
 /* ---- VIF ---- */
 
-static int refuse_vif(struct xn_db *db, struct xn_row *row, const char *operation,
-		      const char *self, struct xn_error *err)
+static int refuse_vif(struct xn_db *db, struct xn_row *row, const char *operation, const char *self,
+		      struct xn_error *err)
 {
 	const struct rule *rule = rule_named(vif_rules, XN_ARRAY_SIZE(vif_rules), operation);
 	struct device dev = {
-		.db = db, .row = row, .vm = xn_row_follow(db, row, XN_VIF_VM),
-		.ref = xn_row_ref(row), .class_name = "VIF", .comma = "; ", .self = self,
+		.db = db,
+		.row = row,
+		.vm = xn_row_follow(db, row, XN_VIF_VM),
+		.ref = xn_row_ref(row),
+		.class_name = "VIF",
+		.comma = "; ",
+		.self = self,
 		.current = xn_row_get(row, XN_VIF_current_operations),
 		.attached = xn_row_bool(row, XN_VIF_currently_attached),
 		.can_hotplug_field = XN_VM_guest_metrics_can_use_hotplug_vif,

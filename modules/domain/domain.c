@@ -25,9 +25,8 @@ void xn_vm_message(struct xn_domains *d, const struct xn_row *vm, const char *na
 		      xn_row_string(vm, XN_VM_name_label), xn_row_uuid(vm), did,
 		      host ? xn_row_string(host, XN_host_name_label) : "",
 		      host ? xn_row_uuid(host) : "");
-	xn_message_create(xn_messages_of(d->core), name,
-			  strcmp(name, "VM_CRASHED") == 0 ? 2 : 5, "VM", xn_row_uuid(vm),
-			  xn_buf_cstr(&body), ref);
+	xn_message_create(xn_messages_of(d->core), name, strcmp(name, "VM_CRASHED") == 0 ? 2 : 5,
+			  "VM", xn_row_uuid(vm), xn_buf_cstr(&body), ref);
 }
 
 int xn_check_operation(struct xn_call *call, struct xn_error *err)
@@ -127,7 +126,8 @@ static void on_operation_ended(const struct xn_ev_operation_ended *ev, void *arg
 		vm ? d->backend->ops->find(d->backend, xn_row_uuid(vm)) : NULL;
 
 	xn_steps_on_operation_ended(ev, d);
-	/* It went down while the operation looked after it, which may not have been what it wanted. */
+	/* It went down while the operation looked after it, which may not have been what it wanted.
+	 */
 	if (info && info->shut_down)
 		xn_updates_touch(d->updates, "VM", xn_row_uuid(vm));
 }
@@ -174,7 +174,8 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 	xn_operation_register_rules(d->ops, &xn_vbd_rules);
 	xn_operation_register_rules(d->ops, &xn_vif_rules);
 	for (size_t i = 0; i < XN_ARRAY_SIZE(kinds); i++)
-		xn_operation_register_kind(d->ops, kinds[i].kind, restarted, kinds[i].ended, NULL, d);
+		xn_operation_register_kind(d->ops, kinds[i].kind, restarted, kinds[i].ended, NULL,
+					   d);
 	xn_updates_register(d->updates, "VM", xn_vm_reconcile, d);
 	d->on_domain_changed =
 		xn_subscribe_domain_changed(core->bus, "domain", on_domain_changed, d);
@@ -226,9 +227,9 @@ static void domain_stop(void *state)
 	free(d);
 }
 
-static const char *const domain_needs[] = {"auth", "db", "task", "message", "operation",
-					   "updates", "records", "xenstore", "storage", "host",
-					   "console", NULL};
+static const char *const domain_needs[] = {"auth",      "db",      "task",    "message",
+					   "operation", "updates", "records", "xenstore",
+					   "storage",   "host",    "console", NULL};
 static const enum xn_event_id domain_publishes[] = {XN_EVENT_domain_changed, XN_EVENT_COUNT};
 
 const struct xn_module xn_domain_module = {

@@ -1,6 +1,6 @@
 /*
- * Virtual machines: their life cycle, devices and what the guest tells about itself, on a back end that
- * runs the domains (backend.h). Calls become operations (vm_start.c and its neighbours); what
+ * Virtual machines: their life cycle, devices and what the guest tells about itself, on a back end
+ * that runs the domains (backend.h). Calls become operations (vm_start.c and its neighbours); what
  * became of them reaches the rows only through the watcher (domain_watch.c) and the
  * reconcilers (vm_reconcile.c).
  */
@@ -26,9 +26,10 @@ struct xn_backend *xn_domains_backend(struct xn_domains *domains);
 int64_t xn_vm_memory_overhead(const struct xn_row *vm);
 
 /*
- * A new VM row with everything but its devices, from a map of fields that may miss any: what VM.create
- * does. For templates, import. Fills the parts that the model says nothing about (domid -1, other_config:
- * mac_seed, a metrics row) and allowed_operations. -1 with @err when the fields contradict each other.
+ * A new VM row with everything but its devices, from a map of fields that may miss any: what
+ * VM.create does. For templates, import. Fills the parts that the model says nothing about (domid
+ * -1, other_config: mac_seed, a metrics row) and allowed_operations. -1 with @err when the fields
+ * contradict each other.
  */
 struct xn_row *xn_vm_new(struct xn_core *core, const struct xn_value *fields, struct xn_error *err);
 

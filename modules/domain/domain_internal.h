@@ -9,12 +9,12 @@
 #include "modules/domain/domain.h"
 #include "modules/operation/operation.h"
 #include "modules/storage/storage.h"
-#include "modules/updates/updates.h"
 #include "modules/task/task.h"
+#include "modules/updates/updates.h"
 #include "modules/xenstore/xenstore.h"
 
 enum {
-	XN_PLUG_WIDTH = 10,	 /* devices of one VM plugged at a time */
+	XN_PLUG_WIDTH = 10,        /* devices of one VM plugged at a time */
 	XN_XENSTORE_MAX = 1 << 18, /* bytes of one domain's snapshot */
 	XN_GUEST_TIMEOUT_S = 1200, /* for a guest to shut down */
 };
@@ -27,11 +27,11 @@ struct xn_domains {
 	struct xn_updates *updates;
 	struct xn_operations *ops;
 	struct xn_storage *storage;
-	uint64_t reserved_memory; /* of domains that are about to be created */
-	struct xn_hmap watched;	  /* domain_watch.c: struct watched, by domid */
-	struct xn_hmap held;	  /* vm_hold.c: VMs whose rows stay as they are for now */
-	struct xn_hmap waiters;	  /* vm_wait.c: operations that wait for their domain to change */
-	struct xn_list solos;	  /* vm_steps.c: operations that wait to be alone on their VM */
+	uint64_t reserved_memory;  /* of domains that are about to be created */
+	struct xn_hmap watched;    /* domain_watch.c: struct watched, by domid */
+	struct xn_hmap held;       /* vm_hold.c: VMs whose rows stay as they are for now */
+	struct xn_hmap waiters;    /* vm_wait.c: operations that wait for their domain to change */
+	struct xn_list solos;      /* vm_steps.c: operations that wait to be alone on their VM */
 	struct xn_list reconciles; /* vm_reconcile.c: with a snapshot under way */
 	struct xn_xs_watch *introduced, *released;
 	struct xn_subscription *on_domain_changed, *on_operation_ended, *on_db_failed;
@@ -42,8 +42,8 @@ struct xn_domains {
 /* ---- rules ---- */
 extern const struct xn_operation_rules xn_vm_rules, xn_vbd_rules, xn_vif_rules;
 /* Visits the VDI of a VBD, if it has one. */
-void xn_vbd_disk(struct xn_db *db, struct xn_row *vbd,
-		 void (*visit)(struct xn_row *row, void *arg), void *arg);
+void xn_vbd_disk(struct xn_db *db, struct xn_row *vbd, void (*visit)(struct xn_row *row, void *arg),
+		 void *arg);
 const char *xn_power_state_lower(const char *name); /* "Halted" -> "halted" */
 /* Whether attaching @vbd now would share @vdi in a way that is forbidden. */
 int xn_vbd_check_sharing(struct xn_db *db, const struct xn_row *vbd, const struct xn_row *vdi,
@@ -58,7 +58,10 @@ const char *xn_vm_type(const struct xn_row *vm);
 /* ---- devices' names and numbers; device_name.c ---- */
 /* userdevice -> position: "0", "xvda", "hdb", "sdc". -1: none of these, or beyond @max. */
 int xn_disk_position(const char *userdevice);
-struct xn_disk_name { char vdev[16]; int devid; };
+struct xn_disk_name {
+	char vdev[16];
+	int devid;
+};
 /* How position @n appears in a domain of that kind. */
 void xn_disk_name(int position, bool hvm, bool is_cdrom, struct xn_disk_name *out);
 int xn_nic_position(const char *device); /* "0" ...; -1 */
@@ -105,8 +108,8 @@ struct xn_vm_op {
 	char vm[48], uuid[37];
 	char device[48]; /* VBD or VIF that it is about, or "" */
 	struct xn_vm_plan plan;
-	bool holds;	     /* rows held back */
-	uint64_t reserved;   /* bytes of d->reserved_memory */
+	bool holds;        /* rows held back */
+	uint64_t reserved; /* bytes of d->reserved_memory */
 	struct xn_barrier barrier;
 	struct xn_op_token at; /* the step that waits, for barrier, timer, waiter */
 	struct xn_timer timer;
@@ -126,10 +129,10 @@ static inline struct xn_vm_op *xn_vm_op_of(struct xn_op *op)
 }
 struct xn_op *xn_vm_op_make(struct xn_core *core, const struct xn_op_kind *kind,
 			    const struct xn_value *args);
-#define XN_VM_OP_MAKE(function, kind)                                                         \
-	static struct xn_op *function(struct xn_core *core, const struct xn_value *args)      \
-	{                                                                                     \
-		return xn_vm_op_make(core, &(kind), args);                                    \
+#define XN_VM_OP_MAKE(function, kind)                                                              \
+	static struct xn_op *function(struct xn_core *core, const struct xn_value *args)           \
+	{                                                                                          \
+		return xn_vm_op_make(core, &(kind), args);                                         \
 	}
 void xn_vm_op_free(struct xn_op *op);
 /* A new operation of @kind: args hold the VM; more may be put into (*args) before it starts. */
@@ -144,12 +147,13 @@ struct xn_pending;
 struct xn_pending *xn_pending_new(struct xn_vm_op *vmo, struct xn_group *group, unsigned index);
 struct xn_vm_op *xn_pending_op(const struct xn_pending *pending); /* NULL: its step is over */
 void xn_pending_free(struct xn_pending *pending); /* unused: something else will end the step */
-void xn_pending_done(int rc, void *pending); /* an xn_backend_done; frees it */
+void xn_pending_done(int rc, void *pending);      /* an xn_backend_done; frees it */
 /* For calls that returned < 0 and will not call back. */
 void xn_pending_failed(struct xn_pending *pending, int rc);
 void xn_pending_storage_done(const struct xn_error *err, void *pending); /* an xn_storage_done */
 
-/* Steps that several operations share (vm_steps.c); *_undo belongs to the step it is named after. */
+/* Steps that several operations share (vm_steps.c); *_undo belongs to the step it is named after.
+ */
 void xn_step_hold(struct xn_op *op);
 void xn_step_hold_undo(struct xn_op *op);
 void xn_step_reserve(struct xn_op *op);
@@ -157,7 +161,8 @@ void xn_step_reserve_undo(struct xn_op *op);
 void xn_step_activate(struct xn_op *op);
 void xn_step_deactivate(struct xn_op *op);
 void xn_step_create(struct xn_op *op);
-void xn_creating_forget(struct xn_vm_op *vmo); /* the operation goes; the call to the back end stays */
+void xn_creating_forget(
+	struct xn_vm_op *vmo); /* the operation goes; the call to the back end stays */
 void xn_step_destroy(struct xn_op *op);
 void xn_step_plug_writable(struct xn_op *op);
 void xn_step_plug_read_only(struct xn_op *op);
@@ -177,7 +182,7 @@ const struct xn_value *xn_vm_disk_at(const struct xn_op *op, unsigned index);
 void xn_vm_make_disk(struct xn_vm_op *vmo, struct xn_group *group, unsigned index,
 		     struct xn_vdi_plan *plan);
 void xn_vm_forget_makings(struct xn_vm_op *vmo); /* the operation goes; calls to storage stay */
-void xn_step_delete_disks(struct xn_op *op); /* an undo */
+void xn_step_delete_disks(struct xn_op *op);     /* an undo */
 
 /* ---- holding rows, waiting ---- */
 void xn_vm_hold(struct xn_domains *d, const char *uuid);
@@ -212,9 +217,9 @@ extern const struct xn_method_impl xn_vm_methods[], xn_vm_setters[], xn_vbd_meth
 void xn_vm_kinds_register(struct xn_domains *d);
 extern const struct xn_op_kind xn_vm_start_kind, xn_vm_shutdown_kind, xn_vm_hard_shutdown_kind,
 	xn_vm_reboot_kind, xn_vm_hard_reboot_kind, xn_vm_pause_kind, xn_vm_unpause_kind,
-	xn_vm_live_kind, xn_vm_clone_kind, xn_vm_provision_kind, xn_vm_destroy_kind, xn_vbd_plug_kind,
-	xn_vbd_unplug_kind, xn_vbd_media_kind, xn_vif_plug_kind, xn_vif_unplug_kind,
-	xn_vif_move_kind;
+	xn_vm_live_kind, xn_vm_clone_kind, xn_vm_provision_kind, xn_vm_destroy_kind,
+	xn_vbd_plug_kind, xn_vbd_unplug_kind, xn_vbd_media_kind, xn_vif_plug_kind,
+	xn_vif_unplug_kind, xn_vif_move_kind;
 
 /* Parts of operations that others start, too. */
 void xn_vm_also_devices(struct xn_op *op, struct xn_run *run);
@@ -222,8 +227,9 @@ void xn_vm_started(struct xn_op *op, const struct xn_error *err, void *arg);
 void xn_vm_shut_down(struct xn_op *op, const struct xn_error *err, void *arg);
 void xn_vm_rebooted(struct xn_op *op, const struct xn_error *err, void *arg);
 
-struct xn_row *xn_vm_new_ref(struct xn_core *core, const char *ref, const struct xn_value *fields,
-			     struct xn_error *err); /* xn_vm_new() under a reference chosen before */
+struct xn_row *
+xn_vm_new_ref(struct xn_core *core, const char *ref, const struct xn_value *fields,
+	      struct xn_error *err); /* xn_vm_new() under a reference chosen before */
 void xn_vm_delete_rows(struct xn_domains *d, struct xn_row *vm);
 /* platform:cores-per-socket must divide the number of VCPUs. */
 int xn_vm_check_cores(const struct xn_value *platform, int64_t vcpus_max, struct xn_error *err);

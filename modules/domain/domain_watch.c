@@ -1,6 +1,6 @@
 /*
- * The watcher: sees that domains appear, change and die, and that their xenstore nodes change, and says
- * so on the bus and to modules/updates. Reads nothing itself: reconciling does.
+ * The watcher: sees that domains appear, change and die, and that their xenstore nodes change, and
+ * says so on the bus and to modules/updates. Reads nothing itself: reconciling does.
  *
  * The hypervisor only says "some domain changed"; the list is then compared with the one before.
  */
@@ -9,14 +9,21 @@
 
 #include "modules/domain/domain_internal.h"
 
-/* What of a domain's xenstore may change a row. A guest announces changes below data/ by data/ts. */
+/* What of a domain's xenstore may change a row. A guest announces changes below data/ by data/ts.
+ */
 static const char *const watched_paths[] = {
-	"/local/domain/%u/attr",	      "/local/domain/%u/control",
-	"/local/domain/%u/data/ts",	      "/local/domain/%u/data/service",
-	"/local/domain/%u/device",	      "/local/domain/%u/drivers",
-	"/local/domain/%u/feature",	      "/local/domain/%u/memory/target",
-	"/local/domain/%u/console/vnc-port",  "/local/domain/%u/xenserver/attr",
-	"/local/domain/0/backend/vbd/%u",     "/local/domain/0/backend/qdisk/%u",
+	"/local/domain/%u/attr",
+	"/local/domain/%u/control",
+	"/local/domain/%u/data/ts",
+	"/local/domain/%u/data/service",
+	"/local/domain/%u/device",
+	"/local/domain/%u/drivers",
+	"/local/domain/%u/feature",
+	"/local/domain/%u/memory/target",
+	"/local/domain/%u/console/vnc-port",
+	"/local/domain/%u/xenserver/attr",
+	"/local/domain/0/backend/vbd/%u",
+	"/local/domain/0/backend/qdisk/%u",
 	"/local/domain/0/backend/vif/%u",
 };
 
@@ -33,7 +40,8 @@ static void refresh(struct xn_job *job);
 
 static struct watched *find_watched(struct xn_domains *d, uint32_t domid)
 {
-	struct xn_hnode *node = xn_hmap_first_same(&d->watched, xn_hash_bytes(&domid, sizeof(domid)));
+	struct xn_hnode *node =
+		xn_hmap_first_same(&d->watched, xn_hash_bytes(&domid, sizeof(domid)));
 
 	for (; node; node = xn_hmap_next_same(node)) {
 		struct watched *w = xn_container_of(node, struct watched, node);

@@ -1,6 +1,7 @@
 /*
- * What a guest's agent says about itself in xenstore, turned into its VM_guest_metrics row. Everything
- * here was written by the guest: it is bounded by the snapshot's limit and already valid text.
+ * What a guest's agent says about itself in xenstore, turned into its VM_guest_metrics row.
+ * Everything here was written by the guest: it is bounded by the snapshot's limit and already valid
+ * text.
  */
 #include <ctype.h>
 #include <stdarg.h>
@@ -89,8 +90,10 @@ static void put_driver(struct guest *g, const char *line)
 static void read_drivers(struct guest *g)
 {
 	static const struct key_pair versions[] = {
-		{"attr/PVAddons/MajorVersion", "major"}, {"attr/PVAddons/MinorVersion", "minor"},
-		{"attr/PVAddons/MicroVersion", "micro"}, {"attr/PVAddons/BuildVersion", "build"},
+		{"attr/PVAddons/MajorVersion", "major"},
+		{"attr/PVAddons/MinorVersion", "minor"},
+		{"attr/PVAddons/MicroVersion", "micro"},
+		{"attr/PVAddons/BuildVersion", "build"},
 		{"attr/PVAddons/Application", "application"},
 	};
 	size_t n;
@@ -114,9 +117,9 @@ static void read_drivers(struct guest *g)
 static void read_system(struct guest *g)
 {
 	static const struct key_pair os[] = {
-		{"data/os_name", "name"},	  {"data/os_uname", "uname"},
-		{"data/os_distro", "distro"},	  {"data/os_majorver", "major"},
-		{"data/os_minorver", "minor"},	  {"attr/os/spmajor", "spmajor"},
+		{"data/os_name", "name"},       {"data/os_uname", "uname"},
+		{"data/os_distro", "distro"},   {"data/os_majorver", "major"},
+		{"data/os_minorver", "minor"},  {"attr/os/spmajor", "spmajor"},
 		{"attr/os/spminor", "spminor"},
 	};
 	const char *name = get(g, "data/host_name_dns"), *domain = get(g, "data/domain");
@@ -135,9 +138,8 @@ static void put_network(struct guest *g, const char *key_a, const char *key_b, c
 {
 	char key[PATH_MAX_LEN];
 
-	if (value &&
-	    snprintf(key, sizeof(key), "%s/%s%s%s", key_a, key_b, *key_c ? "/" : "", key_c) <
-		    (int)sizeof(key))
+	if (value && snprintf(key, sizeof(key), "%s/%s%s%s", key_a, key_b, *key_c ? "/" : "",
+			      key_c) < (int)sizeof(key))
 		xn_map_put_string(&g->networks, key, value);
 }
 
@@ -311,9 +313,10 @@ static bool write_row(struct xn_domains *d, struct xn_row *row, struct guest *g)
 				    g->hotplug_vbd);
 	changed |= xn_db_set_string(d->db, row, XN_VM_guest_metrics_can_use_hotplug_vif,
 				    g->hotplug_vif);
-	changed |= xn_db_set_bool(d->db, row, XN_VM_guest_metrics_PV_drivers_detected, g->connected);
-	changed |= xn_db_set_bool(d->db, row, XN_VM_guest_metrics_PV_drivers_up_to_date,
-				  g->connected);
+	changed |=
+		xn_db_set_bool(d->db, row, XN_VM_guest_metrics_PV_drivers_detected, g->connected);
+	changed |=
+		xn_db_set_bool(d->db, row, XN_VM_guest_metrics_PV_drivers_up_to_date, g->connected);
 	if (changed)
 		xn_db_set(d->db, row, XN_VM_guest_metrics_last_updated,
 			  xn_datetime(xn_wall_s(d->core->loop)));
@@ -336,9 +339,14 @@ bool xn_guest_metrics_write(struct xn_domains *d, struct xn_row *vm, uint32_t do
 {
 	struct xn_row *row = xn_row_follow(d->db, vm, XN_VM_guest_metrics);
 	struct guest g = {
-		.snap = snap, .domid = domid,
-		.drivers = xn_map_new(), .os = xn_map_new(), .netbios = xn_map_new(),
-		.networks = xn_map_new(), .other = xn_map_new(), .services = xn_map_new(),
+		.snap = snap,
+		.domid = domid,
+		.drivers = xn_map_new(),
+		.os = xn_map_new(),
+		.netbios = xn_map_new(),
+		.networks = xn_map_new(),
+		.other = xn_map_new(),
+		.services = xn_map_new(),
 	};
 
 	read_drivers(&g);
@@ -350,7 +358,7 @@ bool xn_guest_metrics_write(struct xn_domains *d, struct xn_row *vm, uint32_t do
 	g.hotplug_vbd = tristate(&g, "feature/hotplug/vbd");
 	g.hotplug_vif = tristate(&g, "feature/hotplug/vif");
 	if (!row && !says_something(&g)) {
-		struct xn_value *maps[] = {g.drivers, g.os,    g.netbios,
+		struct xn_value *maps[] = {g.drivers,  g.os,    g.netbios,
 					   g.networks, g.other, g.services};
 
 		for (size_t i = 0; i < XN_ARRAY_SIZE(maps); i++)

@@ -1,11 +1,11 @@
 /*
- * A guest that shut down, rebooted or crashed by itself: what its VM's actions_after_* say is done by
- * the same operations that a client would start.
+ * A guest that shut down, rebooted or crashed by itself: what its VM's actions_after_* say is done
+ * by the same operations that a client would start.
  */
 #include "modules/domain/domain_internal.h"
 
 enum {
-	QUICK_S = 120,	       /* a boot that lasted less was a bad one */
+	QUICK_S = 120, /* a boot that lasted less was a bad one */
 	QUICK_DELAY_MS = 15000,
 };
 
@@ -16,12 +16,8 @@ static const struct {
 	const char *name;
 	enum action action;
 } actions[] = {
-	{"destroy", DESTROY},
-	{"coredump_and_destroy", DESTROY},
-	{"restart", RESTART},
-	{"rename_restart", RESTART},
-	{"coredump_and_restart", RESTART},
-	{"soft_reboot", RESTART},
+	{"destroy", DESTROY},        {"coredump_and_destroy", DESTROY}, {"restart", RESTART},
+	{"rename_restart", RESTART}, {"coredump_and_restart", RESTART}, {"soft_reboot", RESTART},
 	{"preserve", PRESERVE},
 };
 
@@ -59,8 +55,11 @@ static bool was_quick(struct xn_domains *d, const struct xn_row *vm)
 static void restart(struct xn_domains *d, struct xn_row *vm, bool quick)
 {
 	struct xn_run_spec spec = {
-		.class_id = XN_CLASS_VM, .ref = xn_row_ref(vm), .operation = "hard_reboot",
-		.also = xn_vm_also_devices, .ended = xn_vm_rebooted,
+		.class_id = XN_CLASS_VM,
+		.ref = xn_row_ref(vm),
+		.operation = "hard_reboot",
+		.also = xn_vm_also_devices,
+		.ended = xn_vm_rebooted,
 	};
 	struct xn_value *args = xn_map_new();
 
@@ -72,7 +71,9 @@ static void restart(struct xn_domains *d, struct xn_row *vm, bool quick)
 static void shut_down(struct xn_domains *d, struct xn_row *vm)
 {
 	struct xn_run_spec spec = {
-		.class_id = XN_CLASS_VM, .ref = xn_row_ref(vm), .operation = "hard_shutdown",
+		.class_id = XN_CLASS_VM,
+		.ref = xn_row_ref(vm),
+		.operation = "hard_shutdown",
 		.ended = xn_vm_shut_down,
 	};
 
@@ -81,8 +82,7 @@ static void shut_down(struct xn_domains *d, struct xn_row *vm)
 
 void xn_guest_shutdown(struct xn_domains *d, struct xn_row *vm, const struct xn_domain_info *info)
 {
-	enum action action =
-		action_named(xn_row_string(vm, field_for(info->shutdown_code)));
+	enum action action = action_named(xn_row_string(vm, field_for(info->shutdown_code)));
 	bool crashed = info->shutdown_code == XN_SHUTDOWN_CRASH;
 
 	xn_log_info(d->core->log, "domain", "domain %u of VM %s ended by itself, code %d",

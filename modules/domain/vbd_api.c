@@ -110,8 +110,8 @@ static int check_create(struct xn_call *call, struct xn_error *err)
 static void create(struct xn_call *call)
 {
 	struct xn_domains *d = call->state;
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields =
-		xn_record_fields(&xn_classes[XN_CLASS_VBD], call->args[0]);
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *fields = xn_record_fields(&xn_classes[XN_CLASS_VBD], call->args[0]);
 	const struct xn_row *vm = xn_db_get(d->db, XN_CLASS_VM, text_of(fields, "VM"));
 	struct xn_error err = {0};
 	struct xn_row *vbd;
@@ -183,6 +183,22 @@ static int set_mode_now(struct xn_call *call, struct xn_error *err)
 	return 0;
 }
 
+/* Plain fields, but what may be done with the device depends on them. */
+static void set_field(struct xn_call *call)
+{
+	struct xn_domains *d = call->state;
+	struct xn_error err = {0};
+	struct xn_row *vbd = xn_db_need(d->db, XN_CLASS_VBD, xn_call_string(call, 0), &err);
+
+	if (!vbd) {
+		xn_call_fail(call, &err);
+		return;
+	}
+	xn_db_set(d->db, vbd, call->method->field, xn_value_ref(call->args[1]));
+	xn_operation_refresh_all(d->ops, vbd);
+	xn_call_reply_void(call);
+}
+
 static void set_mode(struct xn_call *call)
 {
 	struct xn_error err = {0};
@@ -213,8 +229,8 @@ static int check_pause(struct xn_call *call, struct xn_error *err)
 	struct xn_row *vbd = xn_db_need(d->db, XN_CLASS_VBD, xn_call_string(call, 0), err);
 	struct xn_row *vdi = vbd ? xn_row_follow(d->db, vbd, XN_VBD_VDI) : NULL;
 
-	if (!vbd || xn_operation_check(d->ops, XN_CLASS_VBD, xn_row_ref(vbd),
-				       call->method->message, err) < 0)
+	if (!vbd || xn_operation_check(d->ops, XN_CLASS_VBD, xn_row_ref(vbd), call->method->message,
+				       err) < 0)
 		return -1;
 	return xn_error_set(err, XN_ERR_SR_OPERATION_NOT_SUPPORTED,
 			    vdi ? xn_row_string(vdi, XN_VDI_SR) : XN_NULL_REF);
@@ -232,6 +248,8 @@ const struct xn_method_impl xn_vbd_methods[] = {
 	{"VBD.create", create, check_create, true},
 	{"VBD.destroy", destroy, NULL, false},
 	{"VBD.set_mode", set_mode, NULL, false},
+	{"VBD.set_type", set_field, NULL, false},
+	{"VBD.set_unpluggable", set_field, NULL, false},
 	{"VBD.plug", xn_vbd_plug, xn_check_operation, false},
 	{"VBD.unplug", xn_vbd_unplug, xn_check_operation, false},
 	{"VBD.unplug_force", xn_vbd_unplug_force, xn_check_operation, false},

@@ -1,6 +1,6 @@
 /*
- * Hot plug and unplug of disks: VBD.plug, VBD.unplug, VBD.unplug_force; and VBD.insert and VBD.eject,
- * which change what is in a CD drive.
+ * Hot plug and unplug of disks: VBD.plug, VBD.unplug, VBD.unplug_force; and VBD.insert and
+ * VBD.eject, which change what is in a CD drive.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -47,16 +47,28 @@ XN_VM_OP_MAKE(make_unplug, xn_vbd_unplug_kind)
 XN_VM_OP_MAKE(make_media, xn_vbd_media_kind)
 
 const struct xn_op_kind xn_vbd_plug_kind = {
-	.name = "VBD.plug", .version = 1, .steps = plug_steps, .on_restart = XN_RESTART_RESUME,
-	.make = make_plug, .free = xn_vm_op_free,
+	.name = "VBD.plug",
+	.version = 1,
+	.steps = plug_steps,
+	.on_restart = XN_RESTART_RESUME,
+	.make = make_plug,
+	.free = xn_vm_op_free,
 };
 const struct xn_op_kind xn_vbd_unplug_kind = {
-	.name = "VBD.unplug", .version = 1, .steps = unplug_steps, .on_restart = XN_RESTART_RESUME,
-	.make = make_unplug, .free = xn_vm_op_free,
+	.name = "VBD.unplug",
+	.version = 1,
+	.steps = unplug_steps,
+	.on_restart = XN_RESTART_RESUME,
+	.make = make_unplug,
+	.free = xn_vm_op_free,
 };
 const struct xn_op_kind xn_vbd_media_kind = {
-	.name = "VBD.insert", .version = 1, .steps = media_steps, .on_restart = XN_RESTART_RESUME,
-	.make = make_media, .free = xn_vm_op_free,
+	.name = "VBD.insert",
+	.version = 1,
+	.steps = media_steps,
+	.on_restart = XN_RESTART_RESUME,
+	.make = make_media,
+	.free = xn_vm_op_free,
 };
 
 /* ---- the disk that the operation is about: the only one in its plan ---- */
@@ -126,8 +138,12 @@ static void deactivate(struct xn_op *op)
 static struct xn_disk_config config_of(const struct xn_vm_disk *disk)
 {
 	return (struct xn_disk_config){
-		.vdev = disk->name.vdev, .devid = disk->name.devid, .path = disk->path,
-		.format = disk->format, .read_only = disk->read_only, .is_cdrom = disk->is_cdrom,
+		.vdev = disk->name.vdev,
+		.devid = disk->name.devid,
+		.path = disk->path,
+		.format = disk->format,
+		.read_only = disk->read_only,
+		.is_cdrom = disk->is_cdrom,
 	};
 }
 

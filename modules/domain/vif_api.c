@@ -55,8 +55,7 @@ static int check_create(struct xn_call *call, struct xn_error *err)
 	if (!vm || !xn_db_need(d->db, XN_CLASS_network, text_of(record, "network"), err) ||
 	    check_device(d, vm, text_of(record, "device"), err) < 0)
 		return -1;
-	if (*mac ? !xn_mac_is_valid(mac)
-		 : !xn_row_map_string(vm, XN_VM_other_config, "mac_seed"))
+	if (*mac ? !xn_mac_is_valid(mac) : !xn_row_map_string(vm, XN_VM_other_config, "mac_seed"))
 		return xn_error_set(err, XN_ERR_MAC_INVALID, mac);
 	return 0;
 }
@@ -64,8 +63,8 @@ static int check_create(struct xn_call *call, struct xn_error *err)
 static void create(struct xn_call *call)
 {
 	struct xn_domains *d = call->state;
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields =
-		xn_record_fields(&xn_classes[XN_CLASS_VIF], call->args[0]);
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *fields = xn_record_fields(&xn_classes[XN_CLASS_VIF], call->args[0]);
 	const struct xn_row *vm = xn_db_get(d->db, XN_CLASS_VM, text_of(fields, "VM"));
 	bool derived = !*text_of(fields, "MAC");
 	struct xn_row *vif;
@@ -215,9 +214,8 @@ static void tell_guest(struct xn_domains *d, const struct xn_row *vif, int famil
 
 	if (!domain)
 		return;
-	snprintf(base, sizeof(base),
-		 "/local/domain/%u/xenserver/device/vif/%d/static-ip-setting", domain->domid,
-		 xn_nic_position(xn_row_string(vif, XN_VIF_device)));
+	snprintf(base, sizeof(base), "/local/domain/%u/xenserver/device/vif/%d/static-ip-setting",
+		 domain->domid, xn_nic_position(xn_row_string(vif, XN_VIF_device)));
 	snprintf(paths[0], sizeof(paths[0]), "%s/enabled%s", base, suffix);
 	snprintf(paths[1], sizeof(paths[1]), "%s/address%s", base, suffix);
 	snprintf(paths[2], sizeof(paths[2]), "%s/gateway%s", base, suffix);
@@ -246,7 +244,8 @@ static int configure(struct xn_call *call, struct xn_error *err)
 		xn_set_append_string(&addresses, address);
 	xn_db_set(d->db, vif, v6 ? XN_VIF_ipv6_addresses : XN_VIF_ipv4_addresses, addresses);
 	xn_db_set_string(d->db, vif,
-			 v6 ? XN_VIF_ipv6_configuration_mode : XN_VIF_ipv4_configuration_mode, mode);
+			 v6 ? XN_VIF_ipv6_configuration_mode : XN_VIF_ipv4_configuration_mode,
+			 mode);
 	xn_db_set_string(d->db, vif, v6 ? XN_VIF_ipv6_gateway : XN_VIF_ipv4_gateway,
 			 is_static ? gateway : "");
 	tell_guest(d, vif, family, mode, is_static ? address : "", is_static ? gateway : "");

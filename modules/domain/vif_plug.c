@@ -39,16 +39,28 @@ XN_VM_OP_MAKE(make_unplug, xn_vif_unplug_kind)
 XN_VM_OP_MAKE(make_move, xn_vif_move_kind)
 
 const struct xn_op_kind xn_vif_plug_kind = {
-	.name = "VIF.plug", .version = 1, .steps = plug_steps, .on_restart = XN_RESTART_RESUME,
-	.make = make_plug, .free = xn_vm_op_free,
+	.name = "VIF.plug",
+	.version = 1,
+	.steps = plug_steps,
+	.on_restart = XN_RESTART_RESUME,
+	.make = make_plug,
+	.free = xn_vm_op_free,
 };
 const struct xn_op_kind xn_vif_unplug_kind = {
-	.name = "VIF.unplug", .version = 1, .steps = unplug_steps, .on_restart = XN_RESTART_RESUME,
-	.make = make_unplug, .free = xn_vm_op_free,
+	.name = "VIF.unplug",
+	.version = 1,
+	.steps = unplug_steps,
+	.on_restart = XN_RESTART_RESUME,
+	.make = make_unplug,
+	.free = xn_vm_op_free,
 };
 const struct xn_op_kind xn_vif_move_kind = {
-	.name = "VIF.move", .version = 1, .steps = move_steps, .on_restart = XN_RESTART_RESUME,
-	.make = make_move, .free = xn_vm_op_free,
+	.name = "VIF.move",
+	.version = 1,
+	.steps = move_steps,
+	.on_restart = XN_RESTART_RESUME,
+	.make = make_move,
+	.free = xn_vm_op_free,
 };
 
 static bool nic_of(struct xn_vm_op *vmo, struct xn_vm_nic *nic)
@@ -74,10 +86,14 @@ static void plug(struct xn_op *op)
 
 	if (!nic_of(vmo, &nic))
 		return;
-	config = (struct xn_nic_config){.devid = nic.devid, .mac = nic.mac, .bridge = nic.bridge,
-					.mtu = nic.mtu, .rate_kbps = nic.rate_kbps};
+	config = (struct xn_nic_config){.devid = nic.devid,
+					.mac = nic.mac,
+					.bridge = nic.bridge,
+					.mtu = nic.mtu,
+					.rate_kbps = nic.rate_kbps};
 	pending = xn_pending_new(vmo, NULL, 0);
-	rc = domain ? backend->ops->plug_nic(backend, domain->domid, &config, xn_pending_done, pending)
+	rc = domain ? backend->ops->plug_nic(backend, domain->domid, &config, xn_pending_done,
+					     pending)
 		    : -ENOENT;
 	if (rc < 0)
 		xn_pending_failed(pending, rc);
@@ -171,8 +187,8 @@ static void run(struct xn_call *call, const struct xn_op_kind *kind, const char 
 	struct xn_row *vif = xn_db_need(d->db, XN_CLASS_VIF, xn_call_string(call, 0), &err);
 	struct xn_row *vm =
 		vif ? xn_db_need(d->db, XN_CLASS_VM, xn_row_string(vif, XN_VIF_VM), &err) : NULL;
-	struct xn_run_spec spec = {.class_id = XN_CLASS_VIF, .ref = xn_call_string(call, 0),
-				   .operation = operation};
+	struct xn_run_spec spec = {
+		.class_id = XN_CLASS_VIF, .ref = xn_call_string(call, 0), .operation = operation};
 
 	if (!vm) {
 		xn_value_unref(args);
@@ -219,8 +235,7 @@ void xn_vif_move(struct xn_call *call)
 	struct xn_value *args = xn_map_new();
 
 	if (vif) {
-		xn_map_put(&args, "attached",
-			   xn_bool(xn_row_bool(vif, XN_VIF_currently_attached)));
+		xn_map_put(&args, "attached", xn_bool(xn_row_bool(vif, XN_VIF_currently_attached)));
 		xn_map_put_string(&args, "old", xn_row_string(vif, XN_VIF_network));
 	}
 	xn_map_put(&args, "network", xn_value_ref(call->args[1]));

@@ -67,9 +67,9 @@ static void get_allowed_VIF_devices(struct xn_call *call)
 	struct xn_row *vm = vm_or_fail(call);
 
 	if (vm)
-		xn_call_reply(call, free_positions(d->db, xn_row_get(vm, XN_VM_VIFs), XN_CLASS_VIF,
-						   XN_VIF_device, xn_nic_position,
-						   MAX_VIF_POSITION));
+		xn_call_reply(call,
+			      free_positions(d->db, xn_row_get(vm, XN_VM_VIFs), XN_CLASS_VIF,
+					     XN_VIF_device, xn_nic_position, MAX_VIF_POSITION));
 }
 
 /* ---- where it can run ---- */

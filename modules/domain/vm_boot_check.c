@@ -85,7 +85,8 @@ static int check_memory_values(const struct xn_row *vm, struct xn_error *err)
 	int64_t smax = xn_row_int(vm, XN_VM_memory_static_max);
 
 	if (smin < 0 || smin > smax || smax <= 0)
-		return xn_error_set(err, XN_ERR_MEMORY_CONSTRAINT_VIOLATION, "static_min <= static_max");
+		return xn_error_set(err, XN_ERR_MEMORY_CONSTRAINT_VIOLATION,
+				    "static_min <= static_max");
 	if (xn_value_float(xn_row_get(vm, XN_VM_HVM_shadow_multiplier)) < 1.0)
 		return xn_error_set(err, XN_ERR_VALUE_NOT_SUPPORTED, "HVM_shadow_multiplier",
 				    "below 1.0", "at least 1.0 is needed");

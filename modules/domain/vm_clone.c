@@ -1,7 +1,7 @@
 /*
  * VM.clone, VM.copy and VM.snapshot: first the disks, then the rows, all at once. The references of
- * everything new are chosen and journaled before anything is made, so that an operation that failed or
- * died leaves nothing behind.
+ * everything new are chosen and journaled before anything is made, so that an operation that failed
+ * or died leaves nothing behind.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,8 +9,8 @@
 #include "core/schema/schema.h"
 #include "modules/domain/domain_internal.h"
 
-/* Arguments: "how" is clone, copy or snapshot; "new" the new VM; "sr" for copy or ""; "disks" a set of
- * maps {vbd, vdi, new}. */
+/* Arguments: "how" is clone, copy or snapshot; "new" the new VM; "sr" for copy or ""; "disks" a set
+ * of maps {vbd, vdi, new}. */
 static void list_disks(struct xn_op *op);
 static void quiet_guest(struct xn_op *op);
 static void wake_guest(struct xn_op *op);
@@ -19,22 +19,26 @@ static void make_rows(struct xn_op *op);
 static void delete_rows(struct xn_op *op);
 
 static const struct xn_step clone_steps[] = {
-	/* name			 run		undo		   timeout, ms; weight */
-	{"list disks",		 list_disks,	NULL,		   1000},
-	{"hold rows",		 xn_step_hold,	xn_step_hold_undo, 10000},
-	{"pause the guest",	 quiet_guest,	wake_guest,	   10000},
-	{"copy disks",		 make_disks,	xn_step_delete_disks, 300000, 20},
-	{"let the guest go on",	 wake_guest,	NULL,		   10000},
-	{"make the VM's rows",	 make_rows,	delete_rows,	   1000},
-	{"see it in the database", xn_step_sync, NULL,		   10000, 1, XN_STEP_NO_CANCEL},
+	/* name, run, undo, timeout in ms, weight, flags */
+	{"list disks", list_disks, NULL, 1000},
+	{"hold rows", xn_step_hold, xn_step_hold_undo, 10000},
+	{"pause the guest", quiet_guest, wake_guest, 10000},
+	{"copy disks", make_disks, xn_step_delete_disks, 300000, 20},
+	{"let the guest go on", wake_guest, NULL, 10000},
+	{"make the VM's rows", make_rows, delete_rows, 1000},
+	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 
 XN_VM_OP_MAKE(make_clone, xn_vm_clone_kind)
 
 const struct xn_op_kind xn_vm_clone_kind = {
-	.name = "VM.clone", .version = 1, .steps = clone_steps, .on_restart = XN_RESTART_UNDO,
-	.make = make_clone, .free = xn_vm_op_free,
+	.name = "VM.clone",
+	.version = 1,
+	.steps = clone_steps,
+	.on_restart = XN_RESTART_UNDO,
+	.make = make_clone,
+	.free = xn_vm_op_free,
 };
 
 static bool is_snapshot(const struct xn_op *op)
@@ -136,14 +140,42 @@ static void make_disks(struct xn_op *op)
 
 /* What a copy does not have in common with its source. */
 static const char *const own_fields[] = {
-	"uuid", "allowed_operations", "current_operations", "power_state", "resident_on",
-	"scheduled_to_be_resident_on", "domid", "metrics", "guest_metrics", "suspend_VDI",
-	"last_booted_record", "is_a_snapshot", "snapshot_of", "snapshot_time", "snapshot_info",
-	"snapshot_metadata", "transportable_snapshot_id", "parent", "ha_always_run",
-	"ha_restart_priority", "appliance", "start_delay", "shutdown_delay", "order",
-	"snapshot_schedule", "protection_policy", "is_snapshot_from_vmpp", "is_vmss_snapshot",
-	"is_default_template", "attached_PCIs", "blobs", "requires_reboot", "groups",
-	"is_control_domain", "pending_guidances", "pending_guidances_recommended",
+	"uuid",
+	"allowed_operations",
+	"current_operations",
+	"power_state",
+	"resident_on",
+	"scheduled_to_be_resident_on",
+	"domid",
+	"metrics",
+	"guest_metrics",
+	"suspend_VDI",
+	"last_booted_record",
+	"is_a_snapshot",
+	"snapshot_of",
+	"snapshot_time",
+	"snapshot_info",
+	"snapshot_metadata",
+	"transportable_snapshot_id",
+	"parent",
+	"ha_always_run",
+	"ha_restart_priority",
+	"appliance",
+	"start_delay",
+	"shutdown_delay",
+	"order",
+	"snapshot_schedule",
+	"protection_policy",
+	"is_snapshot_from_vmpp",
+	"is_vmss_snapshot",
+	"is_default_template",
+	"attached_PCIs",
+	"blobs",
+	"requires_reboot",
+	"groups",
+	"is_control_domain",
+	"pending_guidances",
+	"pending_guidances_recommended",
 	"pending_guidances_full",
 };
 
@@ -209,9 +241,9 @@ static const char *copy_of_disk(const struct xn_op *op, const char *vbd)
 
 static void drop_device_state(struct xn_value **fields, const char *vm)
 {
-	static const char *const state[] = {"uuid", "allowed_operations", "current_operations",
-					    "currently_attached", "status_code", "status_detail",
-					    "runtime_properties", "metrics"};
+	static const char *const state[] = {
+		"uuid",        "allowed_operations", "current_operations", "currently_attached",
+		"status_code", "status_detail",      "runtime_properties", "metrics"};
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(state); i++)
 		xn_map_remove(fields, state[i]);
@@ -261,14 +293,16 @@ static void copy_devices(struct xn_op *op, const struct xn_row *vm, const struct
 	const struct xn_value *refs = xn_row_get(vm, XN_VM_VBDs);
 
 	for (size_t i = 0; i < xn_set_len(refs); i++) {
-		struct xn_row *vbd = xn_db_get(db, XN_CLASS_VBD, xn_value_string(xn_set_at(refs, i)));
+		struct xn_row *vbd =
+			xn_db_get(db, XN_CLASS_VBD, xn_value_string(xn_set_at(refs, i)));
 
 		if (vbd)
 			copy_vbd(op, vbd, copy);
 	}
 	refs = xn_row_get(vm, XN_VM_VIFs);
 	for (size_t i = 0; i < xn_set_len(refs); i++) {
-		struct xn_row *vif = xn_db_get(db, XN_CLASS_VIF, xn_value_string(xn_set_at(refs, i)));
+		struct xn_row *vif =
+			xn_db_get(db, XN_CLASS_VIF, xn_value_string(xn_set_at(refs, i)));
 
 		if (vif)
 			copy_vif(op, vif, copy);
@@ -350,8 +384,8 @@ static void also_disks(struct xn_op *op, struct xn_run *run)
 							     : "clone";
 
 	for (size_t i = 0; vbds && i < xn_set_len(vbds); i++) {
-		struct xn_row *vbd = xn_db_get(vmo->d->db, XN_CLASS_VBD,
-					       xn_value_string(xn_set_at(vbds, i)));
+		struct xn_row *vbd =
+			xn_db_get(vmo->d->db, XN_CLASS_VBD, xn_value_string(xn_set_at(vbds, i)));
 		struct xn_row *vdi = vbd ? xn_row_follow(vmo->d->db, vbd, XN_VBD_VDI) : NULL;
 
 		if (vdi && strcmp(xn_row_string(vbd, XN_VBD_type), "CD") != 0 &&
@@ -366,8 +400,11 @@ static void run(struct xn_call *call, const char *how, struct xn_value *args)
 	struct xn_error err = {0};
 	struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), &err);
 	struct xn_run_spec spec = {
-		.class_id = XN_CLASS_VM, .ref = xn_call_string(call, 0),
-		.operation = call->method->operation, .also = also_disks, .ended = ended,
+		.class_id = XN_CLASS_VM,
+		.ref = xn_call_string(call, 0),
+		.operation = call->method->operation,
+		.also = also_disks,
+		.ended = ended,
 	};
 	char fresh[48];
 

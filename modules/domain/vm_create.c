@@ -1,6 +1,6 @@
 /*
- * New VM rows: VM.create, and what clone, import and templates share with it. Fills what the model says
- * nothing about: no domain yet (-1), a seed for MAC addresses, a metrics row.
+ * New VM rows: VM.create, and what clone, import and templates share with it. Fills what the model
+ * says nothing about: no domain yet (-1), a seed for MAC addresses, a metrics row.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +29,8 @@ int xn_vm_check_cores(const struct xn_value *platform, int64_t vcpus_max, struct
 
 static int check_fields(const struct xn_value *fields, struct xn_error *err)
 {
-	int64_t max = int_of(fields, "VCPUs_max", 1), at_startup = int_of(fields, "VCPUs_at_startup", 1);
+	int64_t max = int_of(fields, "VCPUs_max", 1),
+		at_startup = int_of(fields, "VCPUs_at_startup", 1);
 	char number[24];
 
 	if (max < 1) {
@@ -40,7 +41,8 @@ static int check_fields(const struct xn_value *fields, struct xn_error *err)
 		snprintf(number, sizeof(number), "%lld", (long long)at_startup);
 		return xn_error_set(err, XN_ERR_INVALID_VALUE, "VCPUs_at_startup", number);
 	}
-	if (int_of(fields, "memory_static_max", 0) < 0 || int_of(fields, "memory_static_min", 0) < 0)
+	if (int_of(fields, "memory_static_max", 0) < 0 ||
+	    int_of(fields, "memory_static_min", 0) < 0)
 		return xn_error_set(err, XN_ERR_MEMORY_CONSTRAINT_VIOLATION_ORDER);
 	return xn_vm_check_cores(xn_map_get(fields, "platform"), max, err);
 }
@@ -116,7 +118,8 @@ struct xn_row *xn_vm_new_ref(struct xn_core *core, const char *ref, const struct
 			   xn_int(int_of(fields, "memory_dynamic_max", 0)));
 	if (!xn_map_get(fields, "generation_id")) {
 		snprintf(generation, sizeof(generation), "%lld:%lld",
-			 (long long)xn_random_u64(core->loop), (long long)xn_random_u64(core->loop));
+			 (long long)xn_random_u64(core->loop),
+			 (long long)xn_random_u64(core->loop));
 		xn_map_put_string(&fields, "generation_id", generation);
 	}
 	metrics = new_metrics(db, fields);
@@ -143,8 +146,8 @@ int xn_vm_create_check(struct xn_call *call, struct xn_error *err)
 
 void xn_vm_create(struct xn_call *call)
 {
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields =
-		xn_record_fields(&xn_classes[XN_CLASS_VM], call->args[0]);
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *fields = xn_record_fields(&xn_classes[XN_CLASS_VM], call->args[0]);
 	struct xn_error err = {0};
 	struct xn_row *vm;
 

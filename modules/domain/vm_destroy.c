@@ -1,6 +1,6 @@
 /*
- * VM.destroy: the rows of a VM and its devices go, its disks stay. Also used to take back a half-made
- * copy.
+ * VM.destroy: the rows of a VM and its devices go, its disks stay. Also used to take back a
+ * half-made copy.
  */
 #include <stdlib.h>
 
@@ -18,8 +18,12 @@ static const struct xn_step destroy_steps[] = {
 XN_VM_OP_MAKE(make_destroy, xn_vm_destroy_kind)
 
 const struct xn_op_kind xn_vm_destroy_kind = {
-	.name = "VM.destroy", .version = 1, .steps = destroy_steps, .on_restart = XN_RESTART_RESUME,
-	.make = make_destroy, .free = xn_vm_op_free,
+	.name = "VM.destroy",
+	.version = 1,
+	.steps = destroy_steps,
+	.on_restart = XN_RESTART_RESUME,
+	.make = make_destroy,
+	.free = xn_vm_op_free,
 };
 
 static void delete_suspend_image(struct xn_op *op)
@@ -58,8 +62,8 @@ static void delete_one(struct xn_db *db, const struct xn_row *vm, int field)
 /* Those whose parent goes become children of its parent: the chain of snapshots holds. */
 static void pass_children_on(struct xn_db *db, const struct xn_row *vm)
 {
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *children =
-		xn_value_ref(xn_row_get(vm, XN_VM_children));
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *children = xn_value_ref(xn_row_get(vm, XN_VM_children));
 
 	for (size_t i = 0; i < xn_set_len(children); i++) {
 		struct xn_row *child =
@@ -72,7 +76,8 @@ static void pass_children_on(struct xn_db *db, const struct xn_row *vm)
 
 static void delete_vbds(struct xn_domains *d, const struct xn_row *vm)
 {
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *refs = xn_value_ref(xn_row_get(vm, XN_VM_VBDs));
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *refs = xn_value_ref(xn_row_get(vm, XN_VM_VBDs));
 
 	for (size_t i = 0; i < xn_set_len(refs); i++) {
 		struct xn_row *vbd =
@@ -91,9 +96,9 @@ void xn_vm_delete_rows(struct xn_domains *d, struct xn_row *vm)
 	static const struct {
 		int field, class_id;
 	} sets[] = {
-		{XN_VM_VIFs, XN_CLASS_VIF},	    {XN_VM_consoles, XN_CLASS_console},
-		{XN_VM_VUSBs, XN_CLASS_VUSB},	    {XN_VM_VTPMs, XN_CLASS_VTPM},	    {XN_VM_VGPUs, XN_CLASS_VGPU},
-		{XN_VM_crash_dumps, XN_CLASS_crashdump},
+		{XN_VM_VIFs, XN_CLASS_VIF},   {XN_VM_consoles, XN_CLASS_console},
+		{XN_VM_VUSBs, XN_CLASS_VUSB}, {XN_VM_VTPMs, XN_CLASS_VTPM},
+		{XN_VM_VGPUs, XN_CLASS_VGPU}, {XN_VM_crash_dumps, XN_CLASS_crashdump},
 	};
 
 	delete_vbds(d, vm);

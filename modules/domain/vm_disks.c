@@ -1,7 +1,7 @@
 /*
- * Disks that an operation makes (clone, provision) and takes back when it fails. They are listed in its
- * argument "disks", a set of maps with the new reference as "new". A disk may still be under way when
- * the operation already takes back: it is stopped then, and whatever came of it deleted.
+ * Disks that an operation makes (clone, provision) and takes back when it fails. They are listed in
+ * its argument "disks", a set of maps with the new reference as "new". A disk may still be under
+ * way when the operation already takes back: it is stopped then, and whatever came of it deleted.
  */
 #include <stdlib.h>
 

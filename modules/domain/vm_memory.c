@@ -85,7 +85,8 @@ static struct limits wanted_limits(const struct xn_call *call, const struct xn_r
 		for (unsigned p = 0;
 		     strcmp(messages[i].message, call->method->message) == 0 && p < 4; p++)
 			if (messages[i].params[p])
-				put_limit(&l, messages[i].params[p], xn_value_int(call->args[p + 1]));
+				put_limit(&l, messages[i].params[p],
+					  xn_value_int(call->args[p + 1]));
 	return l;
 }
 
@@ -127,8 +128,12 @@ static const struct xn_step live_steps[] = {
 XN_VM_OP_MAKE(make_live, xn_vm_live_kind)
 
 const struct xn_op_kind xn_vm_live_kind = {
-	.name = "VM.live", .version = 1, .steps = live_steps, .on_restart = XN_RESTART_RESUME,
-	.make = make_live, .free = xn_vm_op_free,
+	.name = "VM.live",
+	.version = 1,
+	.steps = live_steps,
+	.on_restart = XN_RESTART_RESUME,
+	.make = make_live,
+	.free = xn_vm_op_free,
 };
 
 static void tell_domain(struct xn_op *op)

@@ -1,6 +1,6 @@
 /*
- * The operation object that all life cycle and device operations share, and calls to the back end on
- * its behalf: their completions may come when the step that asked is long over.
+ * The operation object that all life cycle and device operations share, and calls to the back end
+ * on its behalf: their completions may come when the step that asked is long over.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -90,8 +90,10 @@ struct xn_pending *xn_pending_new(struct xn_vm_op *vmo, struct xn_group *group, 
 {
 	struct xn_pending *pending = xn_calloc(1, sizeof(*pending));
 
-	*pending = (struct xn_pending){.core = vmo->op.core, .token = xn_op_token(&vmo->op),
-				       .group = group, .index = index};
+	*pending = (struct xn_pending){.core = vmo->op.core,
+				       .token = xn_op_token(&vmo->op),
+				       .group = group,
+				       .index = index};
 	return pending;
 }
 
@@ -119,7 +121,8 @@ static void backend_error(struct xn_vm_op *vmo, int rc, struct xn_error *err)
 	else if (rc == -ETIMEDOUT && vmo->device[0])
 		xn_error_set(err, XN_ERR_DEVICE_DETACH_TIMEOUT, vif ? "VIF" : "VBD", vmo->device);
 	else if (rc == -ENOEXEC)
-		xn_error_set(err, XN_ERR_BOOTLOADER_FAILED, vmo->vm, "what should boot is no kernel");
+		xn_error_set(err, XN_ERR_BOOTLOADER_FAILED, vmo->vm,
+			     "what should boot is no kernel");
 	else
 		xn_error_from_errno(err, rc, doing);
 }

@@ -22,12 +22,20 @@ XN_VM_OP_MAKE(make_pause, xn_vm_pause_kind)
 XN_VM_OP_MAKE(make_unpause, xn_vm_unpause_kind)
 
 const struct xn_op_kind xn_vm_pause_kind = {
-	.name = "VM.pause", .version = 1, .steps = pause_steps,
-	.on_restart = XN_RESTART_RESUME, .make = make_pause, .free = xn_vm_op_free,
+	.name = "VM.pause",
+	.version = 1,
+	.steps = pause_steps,
+	.on_restart = XN_RESTART_RESUME,
+	.make = make_pause,
+	.free = xn_vm_op_free,
 };
 const struct xn_op_kind xn_vm_unpause_kind = {
-	.name = "VM.unpause", .version = 1, .steps = unpause_steps,
-	.on_restart = XN_RESTART_RESUME, .make = make_unpause, .free = xn_vm_op_free,
+	.name = "VM.unpause",
+	.version = 1,
+	.steps = unpause_steps,
+	.on_restart = XN_RESTART_RESUME,
+	.make = make_unpause,
+	.free = xn_vm_op_free,
 };
 
 static void pause_domain(struct xn_op *op)
@@ -60,8 +68,10 @@ static void run(struct xn_call *call, const struct xn_op_kind *kind)
 	struct xn_error err = {0};
 	struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), &err);
 	struct xn_run_spec spec = {
-		.class_id = XN_CLASS_VM, .ref = xn_call_string(call, 0),
-		.operation = call->method->operation, .ended = paused,
+		.class_id = XN_CLASS_VM,
+		.ref = xn_call_string(call, 0),
+		.operation = call->method->operation,
+		.ended = paused,
 	};
 
 	if (!vm)

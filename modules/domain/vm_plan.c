@@ -107,8 +107,7 @@ int xn_vm_nic_of(struct xn_domains *d, const struct xn_row *vif, struct xn_vm_ni
 	out->devid = xn_nic_position(xn_row_string(vif, XN_VIF_device));
 	out->mtu = (int)xn_row_int(vif, XN_VIF_MTU);
 	snprintf(out->mac, sizeof(out->mac), "%s", xn_row_string(vif, XN_VIF_MAC));
-	snprintf(out->bridge, sizeof(out->bridge), "%s",
-		 xn_row_string(network, XN_network_bridge));
+	snprintf(out->bridge, sizeof(out->bridge), "%s", xn_row_string(network, XN_network_bridge));
 	if (strcmp(xn_row_string(vif, XN_VIF_qos_algorithm_type), "ratelimit") == 0 && kbps)
 		out->rate_kbps = strtoll(kbps, NULL, 10);
 	return 0;

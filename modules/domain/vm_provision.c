@@ -20,8 +20,12 @@ static const struct xn_step provision_steps[] = {
 XN_VM_OP_MAKE(make_provision, xn_vm_provision_kind)
 
 const struct xn_op_kind xn_vm_provision_kind = {
-	.name = "VM.provision", .version = 1, .steps = provision_steps,
-	.on_restart = XN_RESTART_UNDO, .make = make_provision, .free = xn_vm_op_free,
+	.name = "VM.provision",
+	.version = 1,
+	.steps = provision_steps,
+	.on_restart = XN_RESTART_UNDO,
+	.make = make_provision,
+	.free = xn_vm_op_free,
 };
 
 /* ---- what to make; before the operation starts ---- */

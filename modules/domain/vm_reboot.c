@@ -1,24 +1,26 @@
 /*
- * VM.clean_reboot and VM.hard_reboot: the domain goes and a new one comes; the rows are held meanwhile,
- * so that clients see Running and then a new domid. Also what a guest that reboots itself ends in.
+ * VM.clean_reboot and VM.hard_reboot: the domain goes and a new one comes; the rows are held
+ * meanwhile, so that clients see Running and then a new domid. Also what a guest that reboots
+ * itself ends in.
  */
 #include "modules/domain/domain_internal.h"
 
 static void wait_before_boot(struct xn_op *op);
 
-#define BOOT_STEPS                                                                            \
-	{"hold rows", xn_step_hold, xn_step_hold_undo, 10000},                                \
-	{"destroy old domain", xn_step_destroy, NULL, 120000, 3},                             \
-	{"release disks", xn_step_deactivate, NULL, 60000},                                   \
-	{"wait before the next boot", wait_before_boot, NULL, 60000},                         \
-	{"reserve memory", xn_step_reserve, xn_step_reserve_undo, 1000},                      \
-	{"activate disks", xn_step_activate, xn_step_deactivate, 60000},                      \
-	{"create domain", xn_step_create, xn_step_destroy, 120000, 10},                       \
-	{"plug writable disks", xn_step_plug_writable, NULL, 60000},                          \
-	{"plug read-only disks", xn_step_plug_read_only, NULL, 60000},                        \
-	{"plug network interfaces", xn_step_plug_nics, NULL, 60000},                          \
-	{"unpause", xn_step_unpause, NULL, 10000},                                            \
-	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},          \
+/* clang-format off */
+#define BOOT_STEPS                                                                     \
+	{"hold rows", xn_step_hold, xn_step_hold_undo, 10000},                         \
+	{"destroy old domain", xn_step_destroy, NULL, 120000, 3},                      \
+	{"release disks", xn_step_deactivate, NULL, 60000},                            \
+	{"wait before the next boot", wait_before_boot, NULL, 60000},                  \
+	{"reserve memory", xn_step_reserve, xn_step_reserve_undo, 1000},               \
+	{"activate disks", xn_step_activate, xn_step_deactivate, 60000},               \
+	{"create domain", xn_step_create, xn_step_destroy, 120000, 10},                \
+	{"plug writable disks", xn_step_plug_writable, NULL, 60000},                   \
+	{"plug read-only disks", xn_step_plug_read_only, NULL, 60000},                 \
+	{"plug network interfaces", xn_step_plug_nics, NULL, 60000},                   \
+	{"unpause", xn_step_unpause, NULL, 10000},                                     \
+	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},   \
 	{NULL, NULL, NULL, 0},
 
 static const struct xn_step reboot_steps[] = {
@@ -31,17 +33,26 @@ static const struct xn_step hard_reboot_steps[] = {
 	{"stop the VM's other operations", xn_step_stop_others, xn_step_sync, 180000},
 	BOOT_STEPS
 };
+/* clang-format on */
 
 XN_VM_OP_MAKE(make_reboot, xn_vm_reboot_kind)
 XN_VM_OP_MAKE(make_hard_reboot, xn_vm_hard_reboot_kind)
 
 const struct xn_op_kind xn_vm_reboot_kind = {
-	.name = "VM.clean_reboot", .version = 1, .steps = reboot_steps,
-	.on_restart = XN_RESTART_RESUME, .make = make_reboot, .free = xn_vm_op_free,
+	.name = "VM.clean_reboot",
+	.version = 1,
+	.steps = reboot_steps,
+	.on_restart = XN_RESTART_RESUME,
+	.make = make_reboot,
+	.free = xn_vm_op_free,
 };
 const struct xn_op_kind xn_vm_hard_reboot_kind = {
-	.name = "VM.hard_reboot", .version = 1, .steps = hard_reboot_steps,
-	.on_restart = XN_RESTART_RESUME, .make = make_hard_reboot, .free = xn_vm_op_free,
+	.name = "VM.hard_reboot",
+	.version = 1,
+	.steps = hard_reboot_steps,
+	.on_restart = XN_RESTART_RESUME,
+	.make = make_hard_reboot,
+	.free = xn_vm_op_free,
 };
 
 static void on_waited(struct xn_timer *timer)
@@ -82,8 +93,10 @@ static void run(struct xn_call *call, const struct xn_op_kind *kind)
 	struct xn_error err = {0};
 	struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), &err);
 	struct xn_run_spec spec = {
-		.class_id = XN_CLASS_VM, .ref = xn_call_string(call, 0),
-		.operation = call->method->operation, .also = xn_vm_also_devices,
+		.class_id = XN_CLASS_VM,
+		.ref = xn_call_string(call, 0),
+		.operation = call->method->operation,
+		.also = xn_vm_also_devices,
 		.ended = xn_vm_rebooted,
 	};
 	struct xn_value *args;

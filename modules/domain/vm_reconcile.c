@@ -77,8 +77,10 @@ static bool write_vbd(struct xn_domains *d, struct xn_row *vbd, bool hvm, uint32
 static bool write_devices(struct xn_domains *d, struct xn_row *vm, bool hvm, uint32_t domid,
 			  const struct xn_xs_snapshot *snap)
 {
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *vbds = xn_value_ref(xn_row_get(vm, XN_VM_VBDs));
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *vifs = xn_value_ref(xn_row_get(vm, XN_VM_VIFs));
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *vbds = xn_value_ref(xn_row_get(vm, XN_VM_VBDs));
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *vifs = xn_value_ref(xn_row_get(vm, XN_VM_VIFs));
 	bool changed = false;
 
 	for (size_t i = 0; i < xn_set_len(vbds); i++) {
@@ -103,7 +105,8 @@ static bool write_devices(struct xn_domains *d, struct xn_row *vm, bool hvm, uin
 static bool detach_all(struct xn_domains *d, const struct xn_row *vm, int refs_field, int class_id,
 		       int attached_field)
 {
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *refs = xn_value_ref(xn_row_get(vm, refs_field));
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *refs = xn_value_ref(xn_row_get(vm, refs_field));
 	bool changed = false;
 
 	for (size_t i = 0; i < xn_set_len(refs); i++) {
@@ -179,8 +182,11 @@ static void write_console(struct xn_domains *d, struct xn_row *vm, uint32_t domi
 	vnc = xn_xs_get(snap, path);
 	snprintf(path, sizeof(path), "/local/domain/%u/console/tty", domid);
 	tty = xn_xs_get(snap, path);
-	xn_console_sync(d->db, vm, vnc ? "rfb" : tty ? "vt100" : NULL, vnc ? atoi(vnc) : -1,
-			host ? xn_row_string(host, XN_host_address) : "");
+	xn_console_sync(d->db, vm,
+			vnc   ? "rfb"
+			: tty ? "vt100"
+			      : NULL,
+			vnc ? atoi(vnc) : -1, host ? xn_row_string(host, XN_host_address) : "");
 }
 
 /* ---- the VM ---- */
@@ -281,10 +287,10 @@ static void read_domain(struct xn_domains *d, struct xn_reconcile *r,
 	/* Devices first: what a guest writes may use up the limit. */
 	static const char *const formats[] = {
 		"/local/domain/0/backend/vbd/%u", "/local/domain/0/backend/qdisk/%u",
-		"/local/domain/%u/device",	  "/local/domain/%u/console",
-		"/local/domain/%u/memory",	  "/local/domain/%u/control",
-		"/local/domain/%u/feature",	  "/local/domain/%u/attr",
-		"/local/domain/%u/drivers",	  "/local/domain/%u/xenserver/attr",
+		"/local/domain/%u/device",        "/local/domain/%u/console",
+		"/local/domain/%u/memory",        "/local/domain/%u/control",
+		"/local/domain/%u/feature",       "/local/domain/%u/attr",
+		"/local/domain/%u/drivers",       "/local/domain/%u/xenserver/attr",
 		"/local/domain/%u/data",
 	};
 	char text[XN_ARRAY_SIZE(formats)][64];

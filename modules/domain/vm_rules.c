@@ -9,38 +9,38 @@ enum { H = 1, P = 2, S = 4, R = 8, ANY = H | P | S | R, CLONE = 16 };
 /* What may already run beside it. */
 enum beside {
 	ALONE,
-	COPIES,	      /* any of clone, copy, export */
+	COPIES,       /* any of clone, copy, export */
 	SNAPSHOTS,    /* any of snapshot, checkpoint */
 	SNAPSHOT,     /* the same, or exactly snapshot_with_quiesce */
 	BOOT_RECORDS, /* get_boot_record */
 	NO_HARD_SHUTDOWN,
 	NO_HARD_REBOOT, /* neither hard_shutdown nor hard_reboot */
-	MIGRATION,	/* exactly migrate_send */
+	MIGRATION,      /* exactly migrate_send */
 };
 
 enum guest_feature { NOTHING, CAN_SUSPEND, CAN_SHUT_DOWN, CAN_REBOOT, CAN_HOTPLUG_VCPUS };
 
 enum {
-	TEMPLATE = 1 << 0,	/* also on templates */
-	OWN_TEMPLATE = 1 << 1,	/* also on templates that are not default ones */
-	SNAPSHOT_TOO = 1 << 2,	/* also on snapshots */
-	CONTROL = 1 << 3,	/* also on control domains */
+	TEMPLATE = 1 << 0,        /* also on templates */
+	OWN_TEMPLATE = 1 << 1,    /* also on templates that are not default ones */
+	SNAPSHOT_TOO = 1 << 2,    /* also on snapshots */
+	CONTROL = 1 << 3,         /* also on control domains */
 	CONTROL_RUNNING = 1 << 4, /* on control domains also while Running */
 	NOT_DOM0 = 1 << 5,
 	ONLY_TEMPLATE = 1 << 6,
 	ONLY_SNAPSHOT = 1 << 7,
-	MOBILE = 1 << 8,	/* needs a VM that may be moved or saved */
+	MOBILE = 1 << 8, /* needs a VM that may be moved or saved */
 	NO_NESTED = 1 << 9,
-	NO_QUIESCE = 1 << 10,	/* always refused */
-	KEEPS_DISKS = 1 << 11,	/* not with disks that are reset on boot */
+	NO_QUIESCE = 1 << 10,  /* always refused */
+	KEEPS_DISKS = 1 << 11, /* not with disks that are reset on boot */
 	NO_PCI = 1 << 12,
 	NO_VGPU = 1 << 13,
 	NO_VUSB = 1 << 14,
-	UNGROUPED = 1 << 15,	/* not in an appliance, policy or schedule */
+	UNGROUPED = 1 << 15, /* not in an appliance, policy or schedule */
 	SYSTEM_DOMAIN = 1 << 16,
 	NO_VTPM = 1 << 17,
-	HIDDEN = 1 << 18,	/* never listed in allowed_operations */
-	UNNAMED = 1 << 19,	/* has no name in error parameters */
+	HIDDEN = 1 << 18,  /* never listed in allowed_operations */
+	UNNAMED = 1 << 19, /* has no name in error parameters */
 	SAVES = MOBILE | NO_PCI | NO_VGPU | NO_VUSB,
 	ANY_KIND = TEMPLATE | SNAPSHOT_TOO | CONTROL,
 };
@@ -324,7 +324,7 @@ static bool goes_beside(const struct facts *f, enum beside beside)
 static int check_kind(const struct facts *f, const struct rule *rule, struct xn_error *err)
 {
 	const char *name = rule->flags & UNNAMED ? "(unknown operation)"
-			   : rule->error_name	 ? rule->error_name
+			   : rule->error_name    ? rule->error_name
 						 : rule->name;
 
 	if (f->is_template && !f->is_snapshot && !(rule->flags & TEMPLATE) &&
@@ -496,8 +496,10 @@ static uint64_t allowed(struct xn_db *db, struct xn_row *row)
 static void devices(struct xn_db *db, struct xn_row *vm,
 		    void (*visit)(struct xn_row *row, void *arg), void *arg)
 {
-	struct xn_value *vbds XN_CLEANUP(xn_value_unref_p) = xn_value_ref(xn_row_get(vm, XN_VM_VBDs));
-	struct xn_value *vifs XN_CLEANUP(xn_value_unref_p) = xn_value_ref(xn_row_get(vm, XN_VM_VIFs));
+	struct xn_value *vbds XN_CLEANUP(xn_value_unref_p) =
+		xn_value_ref(xn_row_get(vm, XN_VM_VBDs));
+	struct xn_value *vifs XN_CLEANUP(xn_value_unref_p) =
+		xn_value_ref(xn_row_get(vm, XN_VM_VIFs));
 
 	for (size_t i = 0; i < xn_set_len(vbds); i++) {
 		struct xn_row *vbd =
@@ -522,12 +524,38 @@ static const char *const urgent[] = {"hard_shutdown", "hard_reboot", NULL};
 
 /* The rows of `rules` that are not HIDDEN, in their order. */
 static const char *const advertised[] = {
-	"snapshot", "clone", "copy", "revert", "checkpoint", "snapshot_with_quiesce", "provision",
-	"start", "start_on", "pause", "unpause", "clean_shutdown", "clean_reboot",
-	"hard_shutdown", "hard_reboot", "suspend", "resume", "resume_on", "pool_migrate",
-	"migrate_send", "changing_dynamic_range", "changing_static_range",
-	"changing_shadow_memory", "changing_VCPUs_live", "changing_NVRAM", "make_into_template",
-	"export", "metadata_export", "destroy", "create_vtpm", "sysprep", NULL,
+	"snapshot",
+	"clone",
+	"copy",
+	"revert",
+	"checkpoint",
+	"snapshot_with_quiesce",
+	"provision",
+	"start",
+	"start_on",
+	"pause",
+	"unpause",
+	"clean_shutdown",
+	"clean_reboot",
+	"hard_shutdown",
+	"hard_reboot",
+	"suspend",
+	"resume",
+	"resume_on",
+	"pool_migrate",
+	"migrate_send",
+	"changing_dynamic_range",
+	"changing_static_range",
+	"changing_shadow_memory",
+	"changing_VCPUs_live",
+	"changing_NVRAM",
+	"make_into_template",
+	"export",
+	"metadata_export",
+	"destroy",
+	"create_vtpm",
+	"sysprep",
+	NULL,
 };
 
 const struct xn_operation_rules xn_vm_rules = {

@@ -1,7 +1,7 @@
 /*
- * Setters of a VM that are more than a field: they check values against each other, need an operation
- * to be allowed, or change something beside the field. One function each in the table at the end;
- * memory is in vm_memory.c.
+ * Setters of a VM that are more than a field: they check values against each other, need an
+ * operation to be allowed, or change something beside the field. One function each in the table at
+ * the end; memory is in vm_memory.c.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -260,7 +260,8 @@ static int set_domain_type(struct xn_call *call, struct xn_error *err)
 		return -1;
 	xn_db_set_string(db, vm, XN_VM_domain_type, type);
 	/* Old clients tell the kinds apart by the policy. */
-	xn_db_set_string(db, vm, XN_VM_HVM_boot_policy, strcmp(type, "hvm") == 0 ? "BIOS order" : "");
+	xn_db_set_string(db, vm, XN_VM_HVM_boot_policy,
+			 strcmp(type, "hvm") == 0 ? "BIOS order" : "");
 	xn_db_set_int(db, vm, XN_VM_memory_overhead, xn_vm_memory_overhead(vm));
 	return 0;
 }
@@ -296,10 +297,20 @@ static int set_has_vendor_device(struct xn_call *call, struct xn_error *err)
 static int set_bios_strings(struct xn_call *call, struct xn_error *err)
 {
 	static const char *const keys[] = {
-		"bios-vendor", "bios-version", "system-manufacturer", "system-product-name",
-		"system-version", "system-serial-number", "enclosure-asset-tag", "hp-rombios",
-		"baseboard-manufacturer", "baseboard-product-name", "baseboard-version",
-		"baseboard-serial-number", "baseboard-asset-tag", "baseboard-location-in-chassis",
+		"bios-vendor",
+		"bios-version",
+		"system-manufacturer",
+		"system-product-name",
+		"system-version",
+		"system-serial-number",
+		"enclosure-asset-tag",
+		"hp-rombios",
+		"baseboard-manufacturer",
+		"baseboard-product-name",
+		"baseboard-version",
+		"baseboard-serial-number",
+		"baseboard-asset-tag",
+		"baseboard-location-in-chassis",
 	};
 	struct xn_row *vm = vm_of(call, err);
 
@@ -324,7 +335,8 @@ static int copy_bios_strings(struct xn_call *call, struct xn_error *err)
 {
 	struct xn_db *db = domains_of(call)->db;
 	struct xn_row *vm = vm_of(call, err);
-	struct xn_row *host = vm ? xn_db_need(db, XN_CLASS_host, xn_call_string(call, 1), err) : NULL;
+	struct xn_row *host =
+		vm ? xn_db_need(db, XN_CLASS_host, xn_call_string(call, 1), err) : NULL;
 
 	if (!host)
 		return -1;
@@ -391,18 +403,18 @@ static int remove_key(struct xn_call *call, int field, struct xn_error *err)
 	return set_map(call, field, map, err);
 }
 
-#define MAP_SETTERS(name)                                                             \
-	static int set_##name(struct xn_call *call, struct xn_error *err)             \
-	{                                                                             \
-		return set_map(call, XN_VM_##name, xn_value_ref(call->args[1]), err); \
-	}                                                                             \
-	static int add_to_##name(struct xn_call *call, struct xn_error *err)          \
-	{                                                                             \
-		return add_key(call, XN_VM_##name, err);                              \
-	}                                                                             \
-	static int remove_from_##name(struct xn_call *call, struct xn_error *err)     \
-	{                                                                             \
-		return remove_key(call, XN_VM_##name, err);                           \
+#define MAP_SETTERS(name)                                                                          \
+	static int set_##name(struct xn_call *call, struct xn_error *err)                          \
+	{                                                                                          \
+		return set_map(call, XN_VM_##name, xn_value_ref(call->args[1]), err);              \
+	}                                                                                          \
+	static int add_to_##name(struct xn_call *call, struct xn_error *err)                       \
+	{                                                                                          \
+		return add_key(call, XN_VM_##name, err);                                           \
+	}                                                                                          \
+	static int remove_from_##name(struct xn_call *call, struct xn_error *err)                  \
+	{                                                                                          \
+		return remove_key(call, XN_VM_##name, err);                                        \
 	}
 MAP_SETTERS(other_config)
 MAP_SETTERS(platform)
@@ -412,16 +424,19 @@ MAP_SETTERS(blocked_operations)
 
 /* ---- the table ---- */
 
-#define SETTERS(X)                                                                              \
-	X(set_VCPUs_max) X(set_VCPUs_at_startup) X(set_HVM_shadow_multiplier)                   \
-	X(set_ha_always_run) X(set_ha_restart_priority) X(set_start_delay)                      \
-	X(set_shutdown_delay) X(set_order) X(set_appliance) X(set_snapshot_schedule)            \
-	X(set_groups) X(set_actions_after_crash) X(set_suspend_VDI) X(set_domain_type)          \
-	X(set_HVM_boot_policy) X(set_has_vendor_device) X(set_bios_strings)                     \
-	X(copy_bios_strings) X(set_other_config) X(add_to_other_config)                         \
-	X(remove_from_other_config) X(set_platform) X(add_to_platform) X(remove_from_platform)  \
-	X(set_NVRAM) X(add_to_NVRAM) X(remove_from_NVRAM) X(set_blocked_operations)             \
-	X(add_to_blocked_operations) X(remove_from_blocked_operations)
+/* clang-format off */
+#define SETTERS(X)                                                                     \
+	X(set_VCPUs_max) X(set_VCPUs_at_startup) X(set_HVM_shadow_multiplier)          \
+	X(set_ha_always_run) X(set_ha_restart_priority) X(set_start_delay)             \
+	X(set_shutdown_delay) X(set_order) X(set_appliance) X(set_snapshot_schedule)   \
+	X(set_groups) X(set_actions_after_crash) X(set_suspend_VDI) X(set_domain_type) \
+	X(set_HVM_boot_policy) X(set_has_vendor_device) X(set_bios_strings)            \
+	X(copy_bios_strings) X(set_other_config) X(add_to_other_config)                \
+	X(remove_from_other_config) X(set_platform) X(add_to_platform)                 \
+	X(remove_from_platform) X(set_NVRAM) X(add_to_NVRAM) X(remove_from_NVRAM)      \
+	X(set_blocked_operations) X(add_to_blocked_operations)                         \
+	X(remove_from_blocked_operations)
+/* clang-format on */
 
 static const struct {
 	const char *message;
@@ -430,7 +445,7 @@ static const struct {
 #define BODY(name) {#name, name},
 	SETTERS(BODY)
 #undef BODY
-	{"set_is_a_template", set_is_a_template},
+		{"set_is_a_template", set_is_a_template},
 	{"set_is_default_template", set_is_default_template},
 };
 
@@ -461,8 +476,9 @@ static void run(struct xn_call *call)
 
 static void run_template(struct xn_call *call)
 {
-	int field = strcmp(call->method->message, "set_is_a_template") == 0 ? XN_VM_is_a_template
-									     : XN_VM_is_default_template;
+	int field = strcmp(call->method->message, "set_is_a_template") == 0
+			    ? XN_VM_is_a_template
+			    : XN_VM_is_default_template;
 	struct xn_error err = {0};
 	const struct xn_row *vm = vm_of(call, &err);
 
@@ -482,7 +498,7 @@ const struct xn_method_impl xn_vm_setters[] = {
 #define ROW(name) {"VM." #name, run, xn_check_operation, false},
 	SETTERS(ROW)
 #undef ROW
-	{"VM.set_is_a_template", run_template, NULL, false},
+		{"VM.set_is_a_template", run_template, NULL, false},
 	{"VM.set_is_default_template", run_template, NULL, false},
 	{NULL, NULL, NULL, false},
 };

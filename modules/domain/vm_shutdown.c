@@ -1,27 +1,28 @@
 /*
- * The ways down: VM.clean_shutdown (ask the guest and wait), VM.hard_shutdown (no questions), VM.shutdown
- * (ask, then force). A guest that shuts down by itself ends in the hard one, see guest_shutdown.c.
+ * The ways down: VM.clean_shutdown (ask the guest and wait), VM.hard_shutdown (no questions),
+ * VM.shutdown (ask, then force). A guest that shuts down by itself ends in the hard one, see
+ * guest_shutdown.c.
  */
 #include "modules/domain/domain_internal.h"
 
 static void drop_suspend_image(struct xn_op *op);
 
 static const struct xn_step shutdown_steps[] = {
-	/* name			    run			   undo	 timeout, ms; weight; flags */
-	{"ask the guest",	    xn_step_ask_guest,	   xn_step_sync, 90000},
-	{"wait for the guest",	    xn_step_await_guest,   NULL, 1260000, 5},
-	{"destroy domain",	    xn_step_destroy,	   NULL, 120000, 3, XN_STEP_NO_CANCEL},
-	{"release disks",	    xn_step_deactivate,	   NULL, 60000, 1, XN_STEP_NO_CANCEL},
-	{"see it in the database",  xn_step_sync,	   NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	/* name, run, undo, timeout in ms, weight, flags */
+	{"ask the guest", xn_step_ask_guest, xn_step_sync, 90000},
+	{"wait for the guest", xn_step_await_guest, NULL, 1260000, 5},
+	{"destroy domain", xn_step_destroy, NULL, 120000, 3, XN_STEP_NO_CANCEL},
+	{"release disks", xn_step_deactivate, NULL, 60000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 
 static const struct xn_step hard_shutdown_steps[] = {
 	{"stop the VM's other operations", xn_step_stop_others, xn_step_sync, 180000},
-	{"destroy domain",	    xn_step_destroy,	   NULL, 120000, 3, XN_STEP_NO_CANCEL},
-	{"release disks",	    xn_step_deactivate,	   NULL, 60000, 1, XN_STEP_NO_CANCEL},
-	{"delete suspend image",    drop_suspend_image,	   NULL, 120000, 1, XN_STEP_NO_CANCEL},
-	{"see it in the database",  xn_step_sync,	   NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"destroy domain", xn_step_destroy, NULL, 120000, 3, XN_STEP_NO_CANCEL},
+	{"release disks", xn_step_deactivate, NULL, 60000, 1, XN_STEP_NO_CANCEL},
+	{"delete suspend image", drop_suspend_image, NULL, 120000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 
@@ -29,12 +30,20 @@ XN_VM_OP_MAKE(make_shutdown, xn_vm_shutdown_kind)
 XN_VM_OP_MAKE(make_hard_shutdown, xn_vm_hard_shutdown_kind)
 
 const struct xn_op_kind xn_vm_shutdown_kind = {
-	.name = "VM.clean_shutdown", .version = 1, .steps = shutdown_steps,
-	.on_restart = XN_RESTART_RESUME, .make = make_shutdown, .free = xn_vm_op_free,
+	.name = "VM.clean_shutdown",
+	.version = 1,
+	.steps = shutdown_steps,
+	.on_restart = XN_RESTART_RESUME,
+	.make = make_shutdown,
+	.free = xn_vm_op_free,
 };
 const struct xn_op_kind xn_vm_hard_shutdown_kind = {
-	.name = "VM.hard_shutdown", .version = 1, .steps = hard_shutdown_steps,
-	.on_restart = XN_RESTART_RESUME, .make = make_hard_shutdown, .free = xn_vm_op_free,
+	.name = "VM.hard_shutdown",
+	.version = 1,
+	.steps = hard_shutdown_steps,
+	.on_restart = XN_RESTART_RESUME,
+	.make = make_hard_shutdown,
+	.free = xn_vm_op_free,
 };
 
 /* A suspended VM is an image: without it there is nothing left to resume. */
@@ -70,8 +79,10 @@ static void run(struct xn_call *call, const struct xn_op_kind *kind, struct xn_v
 	struct xn_error err = {0};
 	struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), &err);
 	struct xn_run_spec spec = {
-		.class_id = XN_CLASS_VM, .ref = xn_call_string(call, 0),
-		.operation = call->method->operation, .ended = xn_vm_shut_down,
+		.class_id = XN_CLASS_VM,
+		.ref = xn_call_string(call, 0),
+		.operation = call->method->operation,
+		.ended = xn_vm_shut_down,
 	};
 
 	if (!vm) {

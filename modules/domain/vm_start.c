@@ -5,24 +5,28 @@
 #include "modules/domain/domain_internal.h"
 
 static const struct xn_step start_steps[] = {
-	/* name			   run			    undo		    timeout, ms; weight */
-	{"hold rows",		   xn_step_hold,	    xn_step_hold_undo,	    10000},
-	{"reserve memory",	   xn_step_reserve,	    xn_step_reserve_undo,   1000},
-	{"activate disks",	   xn_step_activate,	    xn_step_deactivate,	    60000},
-	{"create domain",	   xn_step_create,	    xn_step_destroy,	    120000, 10},
-	{"plug writable disks",	   xn_step_plug_writable,   NULL,		    60000},
-	{"plug read-only disks",   xn_step_plug_read_only,  NULL,		    60000},
-	{"plug network interfaces", xn_step_plug_nics,	    NULL,		    60000},
-	{"unpause",		   xn_step_unpause,	    NULL,		    10000},
-	{"see it in the database", xn_step_sync,	    NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	/* name, run, undo, timeout in ms, weight, flags */
+	{"hold rows", xn_step_hold, xn_step_hold_undo, 10000},
+	{"reserve memory", xn_step_reserve, xn_step_reserve_undo, 1000},
+	{"activate disks", xn_step_activate, xn_step_deactivate, 60000},
+	{"create domain", xn_step_create, xn_step_destroy, 120000, 10},
+	{"plug writable disks", xn_step_plug_writable, NULL, 60000},
+	{"plug read-only disks", xn_step_plug_read_only, NULL, 60000},
+	{"plug network interfaces", xn_step_plug_nics, NULL, 60000},
+	{"unpause", xn_step_unpause, NULL, 10000},
+	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 
 XN_VM_OP_MAKE(make_start, xn_vm_start_kind)
 
 const struct xn_op_kind xn_vm_start_kind = {
-	.name = "VM.start", .version = 1, .steps = start_steps, .on_restart = XN_RESTART_RESUME,
-	.make = make_start, .free = xn_vm_op_free,
+	.name = "VM.start",
+	.version = 1,
+	.steps = start_steps,
+	.on_restart = XN_RESTART_RESUME,
+	.make = make_start,
+	.free = xn_vm_op_free,
 };
 
 void xn_vm_started(struct xn_op *op, const struct xn_error *err, void *arg)
@@ -34,7 +38,8 @@ void xn_vm_started(struct xn_op *op, const struct xn_error *err, void *arg)
 		xn_vm_message(vmo->d, vm, "VM_STARTED", "started");
 }
 
-/* The VM's devices are held with it: nobody plugs, moves or copies them while the domain is built. */
+/* The VM's devices are held with it: nobody plugs, moves or copies them while the domain is built.
+ */
 void xn_vm_also_devices(struct xn_op *op, struct xn_run *run)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
@@ -57,8 +62,10 @@ static void start_on_host(struct xn_call *call, bool paused)
 	struct xn_error err = {0};
 	struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), &err);
 	struct xn_run_spec spec = {
-		.class_id = XN_CLASS_VM, .ref = xn_call_string(call, 0),
-		.operation = call->method->operation, .also = xn_vm_also_devices,
+		.class_id = XN_CLASS_VM,
+		.ref = xn_call_string(call, 0),
+		.operation = call->method->operation,
+		.also = xn_vm_also_devices,
 		.ended = xn_vm_started,
 	};
 	struct xn_value *args;

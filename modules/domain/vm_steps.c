@@ -1,7 +1,7 @@
 /*
- * Steps that several operations on VMs share: hold the rows, reserve memory, disks, domain, devices,
- * and the last one of all, which waits until the rows tell the truth. In the order in which VM.start
- * has them. Each can be run again after a restart.
+ * Steps that several operations on VMs share: hold the rows, reserve memory, disks, domain,
+ * devices, and the last one of all, which waits until the rows tell the truth. In the order in
+ * which VM.start has them. Each can be run again after a restart.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -48,6 +48,27 @@ void xn_step_hold_undo(struct xn_op *op)
 
 /* ---- memory ---- */
 
+static void unreserve(struct xn_vm_op *vmo)
+{
+	vmo->d->reserved_memory -= vmo->reserved;
+	vmo->reserved = 0;
+}
+
+/* As much as there is, within the VM's dynamic range; that the least fits was checked. */
+static void choose_memory(struct xn_vm_op *vmo, struct xn_row *vm)
+{
+	int64_t overhead = xn_vm_memory_overhead(vm);
+	int64_t target = xn_domains_free_memory(vmo->d) - overhead;
+	int64_t least = xn_row_int(vm, XN_VM_memory_dynamic_min);
+	int64_t most = xn_row_int(vm, XN_VM_memory_dynamic_max);
+
+	target = target > most ? most : target;
+	target = target < least ? least : target;
+	xn_db_set_int(vmo->d->db, vm, XN_VM_memory_target, target);
+	vmo->reserved = (uint64_t)(target + overhead);
+	vmo->d->reserved_memory += vmo->reserved;
+}
+
 void xn_step_reserve(struct xn_op *op)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
@@ -61,17 +82,9 @@ void xn_step_reserve(struct xn_op *op)
 		xn_op_fail(op, &err);
 		return;
 	}
-	vmo->d->reserved_memory -= vmo->reserved;
-	vmo->reserved = (uint64_t)(xn_row_int(vm, XN_VM_memory_dynamic_min) +
-				   xn_vm_memory_overhead(vm));
-	vmo->d->reserved_memory += vmo->reserved;
+	unreserve(vmo);
+	choose_memory(vmo, vm);
 	xn_op_done(op, 0);
-}
-
-static void unreserve(struct xn_vm_op *vmo)
-{
-	vmo->d->reserved_memory -= vmo->reserved;
-	vmo->reserved = 0;
 }
 
 void xn_step_reserve_undo(struct xn_op *op)
@@ -181,8 +194,8 @@ static void deactivate_one(struct xn_group *group, unsigned index, void *arg)
 	if (!disk->vdi[0])
 		xn_pending_storage_done(NULL, pending);
 	else
-		xn_storage_deactivate(vmo->d->storage, disk->vdi, disk->dp,
-				      xn_pending_storage_done, pending);
+		xn_storage_deactivate(vmo->d->storage, disk->vdi, disk->dp, xn_pending_storage_done,
+				      pending);
 }
 
 void xn_step_deactivate(struct xn_op *op)
@@ -216,6 +229,18 @@ static void ignore_end(int rc, void *arg)
 {
 }
 
+/* Somebody else took it since it was reserved. */
+static void no_memory(struct xn_vm_op *vmo, struct xn_error *err)
+{
+	const struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
+	int64_t needed = vm ? xn_row_int(vm, XN_VM_memory_target) + xn_vm_memory_overhead(vm) : 0;
+	char a[24], b[24];
+
+	snprintf(a, sizeof(a), "%lld", (long long)needed);
+	snprintf(b, sizeof(b), "%lld", (long long)xn_domains_free_memory(vmo->d));
+	xn_error_set(err, XN_ERR_HOST_NOT_ENOUGH_FREE_MEMORY, a, b);
+}
+
 static void on_created(int rc, uint32_t domid, void *arg)
 {
 	struct xn_creating *creating = arg;
@@ -239,10 +264,7 @@ static void on_created(int rc, uint32_t domid, void *arg)
 
 		unreserve(vmo); /* the hypervisor counts it now */
 		if (rc == -ENOMEM) {
-			struct xn_row *vm = xn_db_get(d->db, XN_CLASS_VM, vmo->vm);
-
-			if (!vm || xn_vm_check_boot(d, vm, xn_domains_host(d), true, &err) == 0)
-				xn_error_from_errno(&err, rc, "create domain");
+			no_memory(vmo, &err);
 			xn_op_fail(op, &err);
 		} else if (rc < 0) {
 			xn_pending_failed(xn_pending_new(vmo, NULL, 0), rc);
@@ -263,8 +285,8 @@ static void create_now(struct xn_vm_op *vmo)
 	if (!vm || !have_plan(vmo))
 		return;
 	vmo->creating = xn_calloc(1, sizeof(*vmo->creating));
-	*vmo->creating = (struct xn_creating){.d = vmo->d, .vmo = vmo,
-					      .step = xn_op_token(&vmo->op)};
+	*vmo->creating =
+		(struct xn_creating){.d = vmo->d, .vmo = vmo, .step = xn_op_token(&vmo->op)};
 	config = xn_domain_config(vm, &vmo->plan);
 	xn_op_waiting(&vmo->op, "the domain builder");
 	rc = backend->ops->create(backend, config, on_created, vmo->creating);
@@ -326,7 +348,8 @@ void xn_step_destroy(struct xn_op *op)
 		return;
 	}
 	pending = xn_pending_new(vmo, NULL, 0);
-	rc = backend_of(vmo)->ops->destroy(backend_of(vmo), domain->domid, xn_pending_done, pending);
+	rc = backend_of(vmo)->ops->destroy(backend_of(vmo), domain->domid, xn_pending_done,
+					   pending);
 	if (rc < 0)
 		xn_pending_failed(pending, rc);
 }
@@ -337,8 +360,12 @@ static void plug_disk(struct xn_vm_op *vmo, struct xn_vm_disk *disk, struct xn_p
 {
 	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
 	struct xn_disk_config config = {
-		.vdev = disk->name.vdev, .devid = disk->name.devid, .path = disk->path,
-		.format = disk->format, .read_only = disk->read_only, .is_cdrom = disk->is_cdrom,
+		.vdev = disk->name.vdev,
+		.devid = disk->name.devid,
+		.path = disk->path,
+		.format = disk->format,
+		.read_only = disk->read_only,
+		.is_cdrom = disk->is_cdrom,
 	};
 	int rc = domain ? backend_of(vmo)->ops->plug_disk(backend_of(vmo), domain->domid, &config,
 							  xn_pending_done, pending)
@@ -385,8 +412,11 @@ static void plug_nic_one(struct xn_group *group, unsigned index, void *arg)
 	struct xn_vm_op *vmo = arg;
 	const struct xn_vm_nic *nic = &vmo->plan.nics[index];
 	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
-	struct xn_nic_config config = {.devid = nic->devid, .mac = nic->mac, .bridge = nic->bridge,
-				       .mtu = nic->mtu, .rate_kbps = nic->rate_kbps};
+	struct xn_nic_config config = {.devid = nic->devid,
+				       .mac = nic->mac,
+				       .bridge = nic->bridge,
+				       .mtu = nic->mtu,
+				       .rate_kbps = nic->rate_kbps};
 	struct xn_pending *pending = xn_pending_new(vmo, group, index);
 	int rc = domain ? backend_of(vmo)->ops->plug_nic(backend_of(vmo), domain->domid, &config,
 							 xn_pending_done, pending)
@@ -465,9 +495,21 @@ static void on_alone(struct xn_vm_op *vmo)
 void xn_step_stop_others(struct xn_op *op)
 {
 	static const char *const stopped[] = {
-		"clean_shutdown", "clean_reboot", "hard_reboot", "pool_migrate", "call_plugin",
-		"shutdown", "suspend", "start", "start_on", "resume", "resume_on", "pause",
-		"unpause", "awaiting_memory_live", NULL,
+		"clean_shutdown",
+		"clean_reboot",
+		"hard_reboot",
+		"pool_migrate",
+		"call_plugin",
+		"shutdown",
+		"suspend",
+		"start",
+		"start_on",
+		"resume",
+		"resume_on",
+		"pause",
+		"unpause",
+		"awaiting_memory_live",
+		NULL,
 	};
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
 
@@ -501,7 +543,7 @@ enum { ACK_US = 60 * 1000000 };
 static enum xn_domain_shutdown reason_of(const struct xn_op *op)
 {
 	return xn_map_get_bool(op->args, "reboot", false) ? XN_SHUTDOWN_REBOOT
-							   : XN_SHUTDOWN_POWEROFF;
+							  : XN_SHUTDOWN_POWEROFF;
 }
 
 /* The guest did not do as asked: the end, or for VM.shutdown a reason to use force. */

@@ -1,6 +1,6 @@
 /*
- * Who waits for what on a VM: rows that are held back while a domain is built or replaced (so that no
- * client sees the states in between), and operations that wait for their domain to change.
+ * Who waits for what on a VM: rows that are held back while a domain is built or replaced (so that
+ * no client sees the states in between), and operations that wait for their domain to change.
  */
 #include <stdlib.h>
 

@@ -261,8 +261,7 @@ static void wake_waiting(struct xn_job *job)
 	struct xn_claimed *object = xn_container_of(job, struct xn_claimed, wake);
 
 	while (!xn_list_empty(&object->waiting)) {
-		struct xn_claim *claim =
-			xn_list_entry(object->waiting.next, struct xn_claim, link);
+		struct xn_claim *claim = xn_list_entry(object->waiting.next, struct xn_claim, link);
 		struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
 		bool last = object->n_waiting == 1;
 		int rc = ask(claim, &err);
@@ -405,7 +404,8 @@ static void restore_class(struct xn_operations *ops, const struct xn_operation_r
 	     row = xn_db_next(ops->db, row))
 		rows[n++] = row;
 	for (size_t i = 0; i < n; i++)
-		xn_db_set(ops->db, rows[i], rules->current_field, held_on(ops, xn_row_ref(rows[i])));
+		xn_db_set(ops->db, rows[i], rules->current_field,
+			  held_on(ops, xn_row_ref(rows[i])));
 	for (size_t i = 0; i < n; i++)
 		xn_operation_refresh(ops, rows[i]);
 	free(rows);
@@ -440,7 +440,8 @@ void xn_claims_stop(struct xn_operations *ops)
 		struct xn_claimed *object = xn_container_of(node, struct xn_claimed, node);
 
 		next = xn_hmap_next(&ops->objects, node);
-		/* The claims belong to others, who may still look at them: they are only cut off. */
+		/* The claims belong to others, who may still look at them: they are only cut off.
+		 */
 		xn_list_each_safe(link, &object->held)
 			xn_list_remove(link);
 		xn_list_each_safe(link, &object->waiting) {

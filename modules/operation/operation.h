@@ -36,14 +36,15 @@ struct xn_operation_rules {
 	/* Operations that pass by those that wait (hard_shutdown); NULL-terminated or NULL. */
 	const char *const *urgent;
 	/*
-	 * Whether @operation is possible on @row now: 0 to go on, -1 with @err to refuse. @err may be
-	 * NULL: only the answer is wanted (xn_error_set knows). @self: the task that already holds the
-	 * object, to be ignored; NULL for none. OTHER_OPERATION_IN_PROGRESS [class, ref, ...] means:
-	 * wait until that object's holder ends and ask again.
+	 * Whether @operation is possible on @row now: 0 to go on, -1 with @err to refuse. @err may
+	 * be NULL: only the answer is wanted (xn_error_set knows). @self: the task that already
+	 * holds the object, to be ignored; NULL for none. OTHER_OPERATION_IN_PROGRESS [class, ref,
+	 * ...] means: wait until that object's holder ends and ask again.
 	 */
 	int (*refuse)(struct xn_db *db, struct xn_row *row, const char *operation, const char *self,
 		      struct xn_error *err);
-	/* All of `advertised` in one go, bit n for the nth: for classes with many. NULL: refuse() each. */
+	/* All of `advertised` in one go, bit n for the nth: for classes with many. NULL: refuse()
+	 * each. */
 	uint64_t (*allowed)(struct xn_db *db, struct xn_row *row);
 	/* Visits rows whose allowed_operations look at @row (a VM's devices); NULL: none. */
 	void (*dependents)(struct xn_db *db, struct xn_row *row,
@@ -59,18 +60,19 @@ void xn_operation_refresh(struct xn_operations *ops, struct xn_row *row);
 /* The same for it and its dependents. */
 void xn_operation_refresh_all(struct xn_operations *ops, struct xn_row *row);
 
-/* The parameters of OTHER_OPERATION_IN_PROGRESS: class, ref, and the operations and tasks of @current
- * (two names, or {a,b} lists joined with @comma when there are several). Returns -1. */
+/* The parameters of OTHER_OPERATION_IN_PROGRESS: class, ref, and the operations and tasks of
+ * @current (two names, or {a,b} lists joined with @comma when there are several). Returns -1. */
 int xn_operation_busy(struct xn_error *err, const char *class_name, const char *ref,
 		      const struct xn_value *current, const char *self, const char *comma);
 
 /* ---- claims ---- */
 
-/* A claim on one object for one operation; embedded in the caller's object. All zero: not in use. */
+/* A claim on one object for one operation; embedded in the caller's object. All zero: not in use.
+ */
 struct xn_claim {
 	struct xn_list link;
 	struct xn_operations *ops;
-	struct xn_claimed *at; /* the object it holds, or in whose queue it waits */
+	struct xn_claimed *at;       /* the object it holds, or in whose queue it waits */
 	char object[48], holder[48]; /* object and task (or pseudo task) references */
 	int class_id;
 	const char *operation; /* static or interned: the schema's */
@@ -120,7 +122,8 @@ struct xn_run_spec {
 	void (*also)(struct xn_op *op, struct xn_run *run);
 	/* What the call returns on success; NULL: the operation's argument "result", else void. */
 	struct xn_value *(*result)(struct xn_op *op);
-	/* Told once at the end, while the objects are still held; @err NULL: success. May be NULL. */
+	/* Told once at the end, while the objects are still held; @err NULL: success. May be NULL.
+	 */
 	void (*ended)(struct xn_op *op, const struct xn_error *err, void *arg);
 	void *arg;
 };
@@ -137,13 +140,14 @@ void xn_operation_run(struct xn_call *call, struct xn_op *op,
 		      struct xn_value *(*result)(struct xn_op *op));
 /* The same with everything said; @spec is copied, its strings are borrowed for the call only. */
 void xn_operation_run_spec(struct xn_call *call, struct xn_op *op, const struct xn_run_spec *spec);
-/* Without a call: what the daemon does by itself (a guest shut down). Holds under a made-up task. */
+/* Without a call: what the daemon does by itself (a guest shut down). Holds under a made-up task.
+ */
 void xn_operation_run_internal(struct xn_op *op, const struct xn_run_spec *spec);
 
 /*
  * xn_operation_run_short - for a call whose work is over at once, when the rules allow it
- * @operation: NULL: the method's. @body may refuse; on success the call returns void. Runs now when the
- * object is free, else in its turn of the queue.
+ * @operation: NULL: the method's. @body may refuse; on success the call returns void. Runs now when
+ * the object is free, else in its turn of the queue.
  */
 void xn_operation_run_short(struct xn_call *call, const char *operation,
 			    int (*body)(struct xn_call *call, struct xn_error *err));
@@ -155,7 +159,8 @@ void xn_operation_run_short(struct xn_call *call, const char *operation,
  */
 void xn_operation_register_kind(struct xn_operations *ops, const struct xn_op_kind *kind,
 				void (*restarted)(struct xn_op *op, void *arg),
-				void (*ended)(struct xn_op *op, const struct xn_error *err, void *arg),
+				void (*ended)(struct xn_op *op, const struct xn_error *err,
+					      void *arg),
 				struct xn_value *(*result)(struct xn_op *op), void *arg);
 
 #endif

@@ -19,8 +19,8 @@ struct xn_operations {
 	struct xn_tasks *tasks;
 	struct xn_rules_state *rules[XN_CLASS_COUNT];
 	struct xn_hmap objects; /* struct xn_claimed, by reference */
-	struct xn_list runs;	/* whole operations, for a clean stop */
-	struct xn_list shorts;	/* short.c: those that wait */
+	struct xn_list runs;    /* whole operations, for a clean stop */
+	struct xn_list shorts;  /* short.c: those that wait */
 	struct xn_list kinds;
 	struct xn_subscription *on_db_failed;
 };
@@ -44,7 +44,8 @@ void xn_claims_stop(struct xn_operations *ops);
 void xn_claim_force(struct xn_operations *ops, struct xn_claim *claim, int class_id,
 		    const char *ref, const char *operation, const char *holder);
 
-/* After turns that the disk refused: current_operations shows what is held, and who waits asks again. */
+/* After turns that the disk refused: current_operations shows what is held, and who waits asks
+ * again. */
 void xn_claims_restore(struct xn_operations *ops);
 /* Cuts a claim off without telling anybody: at the stop. */
 void xn_claim_cut(struct xn_claim *claim);

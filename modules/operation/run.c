@@ -216,9 +216,8 @@ static void claim_next(struct xn_run *run)
 	claim = run->claims[run->taken];
 	wanted = *claim;
 	xn_operation_take(run->ops, claim, wanted.class_id, wanted.object, wanted.operation,
-			  run->task,
-			  run->spec.wait_ms ? run->spec.wait_ms : XN_OPERATION_WAIT_MS, on_granted,
-			  run);
+			  run->task, run->spec.wait_ms ? run->spec.wait_ms : XN_OPERATION_WAIT_MS,
+			  on_granted, run);
 	claim->cancel = cancel_by_claim;
 }
 
@@ -346,8 +345,12 @@ void xn_operation_register_kind(struct xn_operations *ops, const struct xn_op_ki
 {
 	struct kind *kind = xn_calloc(1, sizeof(*kind));
 
-	*kind = (struct kind){.ops = ops, .kind = op_kind, .restarted = restarted,
-			      .ended = ended, .result = result, .arg = arg};
+	*kind = (struct kind){.ops = ops,
+			      .kind = op_kind,
+			      .restarted = restarted,
+			      .ended = ended,
+			      .result = result,
+			      .arg = arg};
 	xn_list_push(&ops->kinds, &kind->link);
 	xn_task_register_kind(ops->tasks, op_kind);
 	xn_task_register_on_end(ops->tasks, op_kind, on_restarted, on_restarted_end, kind);

@@ -1,7 +1,7 @@
 /*
- * Short operations: calls that may only be made when the rules allow an operation, but whose work is
- * over at once (a setter). Free: done at once, nobody sees it in current_operations. Busy: queued like
- * the others, under a task row, so that it can be cancelled.
+ * Short operations: calls that may only be made when the rules allow an operation, but whose work
+ * is over at once (a setter). Free: done at once, nobody sees it in current_operations. Busy:
+ * queued like the others, under a task row, so that it can be cancelled.
  */
 #include <stdio.h>
 #include <stdlib.h>

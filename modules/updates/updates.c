@@ -15,9 +15,9 @@
 
 enum {
 	MAX_KINDS = 8,
-	MAX_RUNNING = 64,	/* refreshes; barriers start theirs at once */
-	BURST = 8,		/* refreshes of one object that need not wait */
-	REFILL_US = 50 * 1000,	/* then one each: the longest lag of a noisy guest's rows */
+	MAX_RUNNING = 64,      /* refreshes; barriers start theirs at once */
+	BURST = 8,             /* refreshes of one object that need not wait */
+	REFILL_US = 50 * 1000, /* then one each: the longest lag of a noisy guest's rows */
 };
 
 struct kind {
@@ -33,7 +33,7 @@ struct xn_reconcile {
 	char object[XN_UPDATES_OBJECT_MAX];
 	uint64_t asked, begun, done;
 	bool running, dropped;
-	bool inside; /* its reconcile function is on the stack */
+	bool inside;         /* its reconcile function is on the stack */
 	struct xn_list link; /* in refreshes or urgent; an empty list elsewhere */
 	struct xn_list barriers;
 	unsigned credit; /* of BURST */

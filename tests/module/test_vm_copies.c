@@ -94,9 +94,9 @@ static void a_snapshot_of_a_running_vm_is_a_template_with_its_addresses(void **s
 	assert_string_equal(xn_row_string(snapshot, XN_VM_snapshot_of), vm.ref);
 	assert_true(xn_set_has_string(xn_row_get(source, XN_VM_snapshots), xn_row_ref(snapshot)));
 	assert_string_equal(xn_row_string(source, XN_VM_parent), xn_row_ref(snapshot));
-	assert_string_equal(xn_row_map_string(snapshot, XN_VM_snapshot_info,
-					      "power-state-at-snapshot"),
-			    "Running");
+	assert_string_equal(
+		xn_row_map_string(snapshot, XN_VM_snapshot_info, "power-state-at-snapshot"),
+		"Running");
 	assert_string_equal(xn_row_string(snapshot, XN_VM_power_state), "Halted");
 	assert_int_equal(xn_row_int(snapshot, XN_VM_domid), -1);
 	assert_string_equal(xn_row_string(vif_of(&vm, snapshot), XN_VIF_MAC),
@@ -145,7 +145,8 @@ static void a_provisioned_template_is_a_vm_with_the_disks_it_asks_for(void **sta
 	vm_do(&vm, "VM.set_is_a_template", ",true");
 	copy = copy_of(&vm, "VM.clone", ",\"two\"");
 	assert_true(xn_row_bool(copy, XN_VM_is_a_template));
-	assert_string_equal(xn_row_map_string(copy, XN_VM_other_config, "base_template_name"), "one");
+	assert_string_equal(xn_row_map_string(copy, XN_VM_other_config, "base_template_name"),
+			    "one");
 	xn_db_map_put(vm.api->db, copy, XN_VM_other_config, "disks",
 		      "<provision><disk device=\"5\" size=\"2097152\" sr=\"\" bootable=\"true\" "
 		      "type=\"system\"/></provision>");
@@ -208,7 +209,8 @@ static void a_destroyed_vm_leaves_its_disks(void **state)
 	assert_null(xn_db_get(vm.api->db, XN_CLASS_VIF, vm.vif));
 	assert_int_equal(xn_db_count(vm.api->db, XN_CLASS_VDI), vdis);
 	assert_int_equal(xn_db_count(vm.api->db, XN_CLASS_VM_metrics), metrics - 1);
-	assert_int_equal(xn_set_len(xn_row_get(row_of(vm.api, XN_CLASS_VDI, vm.vdi), XN_VDI_VBDs)), 0);
+	assert_int_equal(xn_set_len(xn_row_get(row_of(vm.api, XN_CLASS_VDI, vm.vdi), XN_VDI_VBDs)),
+			 0);
 }
 
 /* ---- setters that look at more than their field ---- */
@@ -252,8 +254,8 @@ static void blocking_an_operation_takes_it_off_the_list(void **state)
 	vm_do(&vm, "VM.add_to_blocked_operations", ",\"start\",\"not now\"");
 	assert_false(is_allowed(vm_row(&vm), XN_VM_allowed_operations, "start"));
 	vm_fail(&vm, "VM.start", ",false,false", XN_ERR_OPERATION_BLOCKED, NULL);
-	vm_fail(&vm, "VM.add_to_blocked_operations", ",\"start\",\"again\"", XN_ERR_MAP_DUPLICATE_KEY,
-		NULL);
+	vm_fail(&vm, "VM.add_to_blocked_operations", ",\"start\",\"again\"",
+		XN_ERR_MAP_DUPLICATE_KEY, NULL);
 	vm_do(&vm, "VM.remove_from_blocked_operations", ",\"start\"");
 	assert_true(is_allowed(vm_row(&vm), XN_VM_allowed_operations, "start"));
 }

@@ -1,8 +1,8 @@
 /*
- * Every step of every operation on VMs and their devices goes wrong in every way, one after the other:
- * it fails before or after its work, hangs beyond its deadline, is cancelled, or the daemon is killed in
- * it. Generated from the step tables. Afterwards the world is as it was or the operation is whole, the
- * rows say what is true, nothing is left over, and the VM can be used.
+ * Every step of every operation on VMs and their devices goes wrong in every way, one after the
+ * other: it fails before or after its work, hangs beyond its deadline, is cancelled, or the daemon
+ * is killed in it. Generated from the step tables. Afterwards the world is as it was or the
+ * operation is whole, the rows say what is true, nothing is left over, and the VM can be used.
  */
 #include "tests/module/vm_fixture.h"
 
@@ -47,10 +47,13 @@ static void want_a_disk(struct vm *vm)
 static const struct scenario scenarios[] = {
 	{"VM.start", "Halted", OF_VM, ",false,false", &xn_vm_start_kind, NULL, NULL},
 	{"VM.clean_shutdown", "Running", OF_VM, "", &xn_vm_shutdown_kind, "ask the guest", NULL},
-	{"VM.hard_shutdown", "Running", OF_VM, "", &xn_vm_hard_shutdown_kind, "destroy domain", NULL},
-	{"VM.hard_shutdown", "Paused", OF_VM, "", &xn_vm_hard_shutdown_kind, "destroy domain", NULL},
+	{"VM.hard_shutdown", "Running", OF_VM, "", &xn_vm_hard_shutdown_kind, "destroy domain",
+	 NULL},
+	{"VM.hard_shutdown", "Paused", OF_VM, "", &xn_vm_hard_shutdown_kind, "destroy domain",
+	 NULL},
 	{"VM.clean_reboot", "Running", OF_VM, "", &xn_vm_reboot_kind, "ask the guest", NULL},
-	{"VM.hard_reboot", "Running", OF_VM, "", &xn_vm_hard_reboot_kind, "destroy old domain", NULL},
+	{"VM.hard_reboot", "Running", OF_VM, "", &xn_vm_hard_reboot_kind, "destroy old domain",
+	 NULL},
 	{"VM.pause", "Running", OF_VM, "", &xn_vm_pause_kind, NULL, NULL},
 	{"VM.unpause", "Paused", OF_VM, "", &xn_vm_unpause_kind, "unpause", NULL},
 	{"VM.clone", "Halted", OF_VM, ",\"copy\"", &xn_vm_clone_kind, NULL, NULL},
@@ -236,7 +239,6 @@ static void go_through(struct vm *vm, struct api_call *call, const char *before)
 		say("the call succeeds");
 }
 
-
 static void run_case(struct api *api)
 {
 	const struct scenario *s = plan.scenario;
@@ -262,7 +264,6 @@ static void run_case(struct api *api)
 	if (!plan.reached)
 		say("the step does not come");
 	check_use(&vm);
-
 }
 
 static void every_step_of_every_operation(void **state, enum way way)
@@ -279,10 +280,10 @@ static void every_step_of_every_operation(void **state, enum way way)
 	}
 }
 
-#define EVERY_STEP(name, way)                                   \
-	static void name(void **state)                          \
-	{                                                       \
-		every_step_of_every_operation(state, way);      \
+#define EVERY_STEP(name, way)                                                                      \
+	static void name(void **state)                                                             \
+	{                                                                                          \
+		every_step_of_every_operation(state, way);                                         \
 	}
 EVERY_STEP(every_step_fails_in_turn, FAILS)
 EVERY_STEP(every_step_fails_after_its_work_in_turn, FAILS_AFTER)

@@ -1,4 +1,5 @@
-/* Life of VMs as a client sees it: start, pause, the ways down, reboot, and what guests do by themselves. */
+/* Life of VMs as a client sees it: start, pause, the ways down, reboot, and what guests do by
+ * themselves. */
 #include "tests/module/vm_fixture.h"
 
 #include "modules/xenstore/xenstore.h"
@@ -114,9 +115,9 @@ static void what_holds_a_vm_shows_while_it_starts(void **state)
 	api_turn(vm.api);
 	xn_loop_turn(vm.api->core.loop, 100000);
 	assert_int_equal(xn_map_len(xn_row_get(vm_row(&vm), XN_VM_current_operations)), 1);
-	assert_string_equal(xn_value_string(xn_map_at(
-				    xn_row_get(vm_row(&vm), XN_VM_current_operations), 0)),
-			    "start");
+	assert_string_equal(
+		xn_value_string(xn_map_at(xn_row_get(vm_row(&vm), XN_VM_current_operations), 0)),
+		"start");
 	assert_int_equal(xn_map_len(xn_row_get(row_of(vm.api, XN_CLASS_VBD, vm.disk),
 					       XN_VBD_current_operations)),
 			 1);
@@ -501,7 +502,8 @@ static void running_vms_are_found_again_true_from_the_first_moment(void **state)
 	assert_int_equal(xn_row_int(vm_row(&runs), XN_VM_domid), domid);
 	api_run(*state, 2);
 	assert_state(&runs, "Running");
-	assert_true(xn_row_bool(row_of(*state, XN_CLASS_VBD, runs.disk), XN_VBD_currently_attached));
+	assert_true(
+		xn_row_bool(row_of(*state, XN_CLASS_VBD, runs.disk), XN_VBD_currently_attached));
 	assert_true(is_allowed(vm_row(&runs), XN_VM_allowed_operations, "clean_shutdown"));
 	vm_do(&runs, "VM.clean_shutdown", "");
 	vm_do(&paused, "VM.unpause", "");

@@ -119,10 +119,11 @@ static const char *default_sr(struct api *api)
 
 static void make_vdi(struct vm *vm, char out[48])
 {
-	char *args = xn_asprintf("[{\"name_label\":\"disk\",\"name_description\":\"\",\"SR\":\"%s\","
-				 "\"virtual_size\":1048576,\"type\":\"user\",\"sharable\":false,"
-				 "\"read_only\":false,\"other_config\":{}}]",
-				 default_sr(vm->api));
+	char *args =
+		xn_asprintf("[{\"name_label\":\"disk\",\"name_description\":\"\",\"SR\":\"%s\","
+			    "\"virtual_size\":1048576,\"type\":\"user\",\"sharable\":false,"
+			    "\"read_only\":false,\"other_config\":{}}]",
+			    default_sr(vm->api));
 
 	take_ref(vm->api, out, "VDI.create", args);
 	free(args);
@@ -131,12 +132,12 @@ static void make_vdi(struct vm *vm, char out[48])
 static void make_vbd(struct vm *vm, char out[48], const char *type, const char *mode,
 		     const char *vdi)
 {
-	char *args = xn_asprintf("[{\"VM\":\"%s\",\"VDI\":\"%s\",\"userdevice\":\"autodetect\","
-				 "\"bootable\":true,\"mode\":\"%s\",\"type\":\"%s\",\"empty\":%s,"
-				 "\"unpluggable\":true,\"other_config\":{},"
-				 "\"qos_algorithm_type\":\"\",\"qos_algorithm_params\":{}}]",
-				 vm->ref, vdi ? vdi : XN_NULL_REF, mode, type,
-				 vdi ? "false" : "true");
+	char *args =
+		xn_asprintf("[{\"VM\":\"%s\",\"VDI\":\"%s\",\"userdevice\":\"autodetect\","
+			    "\"bootable\":true,\"mode\":\"%s\",\"type\":\"%s\",\"empty\":%s,"
+			    "\"unpluggable\":true,\"other_config\":{},"
+			    "\"qos_algorithm_type\":\"\",\"qos_algorithm_params\":{}}]",
+			    vm->ref, vdi ? vdi : XN_NULL_REF, mode, type, vdi ? "false" : "true");
 
 	take_ref(vm->api, out, "VBD.create", args);
 	free(args);
@@ -195,16 +196,29 @@ static void put_row(struct xn_buf *out, struct xn_row *row, const char *const *f
 
 char *world_of(const struct vm *vm)
 {
-	static const char *const vm_fields[] = {
-		"power_state", "resident_on", "current_operations", "allowed_operations",
-		"is_a_template", "parent", "suspend_VDI", "VBDs", "VIFs", "memory_dynamic_max", NULL};
-	static const char *const vbd_fields[] = {"currently_attached", "current_operations",
-						 "allowed_operations", "VDI", "empty", NULL};
+	static const char *const vm_fields[] = {"power_state",
+						"resident_on",
+						"current_operations",
+						"allowed_operations",
+						"is_a_template",
+						"parent",
+						"suspend_VDI",
+						"VBDs",
+						"VIFs",
+						"memory_dynamic_max",
+						NULL};
+	static const char *const vbd_fields[] = {"currently_attached",
+						 "current_operations",
+						 "allowed_operations",
+						 "VDI",
+						 "empty",
+						 NULL};
 	static const char *const vif_fields[] = {"currently_attached", "current_operations",
 						 "allowed_operations", "network", NULL};
 	static const char *const vdi_fields[] = {"current_operations", "allowed_operations", NULL};
-	static const int counted[] = {XN_CLASS_VM, XN_CLASS_VBD, XN_CLASS_VIF, XN_CLASS_VDI,
-				      XN_CLASS_VM_metrics, XN_CLASS_task, XN_CLASS_xn_operation};
+	static const int counted[] = {XN_CLASS_VM,          XN_CLASS_VBD,        XN_CLASS_VIF,
+				      XN_CLASS_VDI,         XN_CLASS_VM_metrics, XN_CLASS_task,
+				      XN_CLASS_xn_operation};
 	struct api *api = vm->api;
 	struct xn_backend *b = xn_domains_backend(xn_domains_of(&api->core));
 	const struct xn_domain_info *domain = vm_domain(vm);
@@ -227,9 +241,9 @@ char *world_of(const struct vm *vm)
 	b->ops->host_info(b, &host);
 	xn_buf_printf(&out, "domains: %zu, free memory: %llu, domain: %s\n", n,
 		      (unsigned long long)host.memory_free,
-		      !domain		 ? "none"
-		      : domain->paused	 ? "paused"
+		      !domain             ? "none"
+		      : domain->paused    ? "paused"
 		      : domain->shut_down ? "down"
-					 : "running");
+					  : "running");
 	return xn_buf_steal(&out);
 }

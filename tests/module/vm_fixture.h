@@ -1,6 +1,6 @@
 /*
- * All modules but rpc in virtual time, on the simulated hypervisor and storage: VMs are made, started
- * and looked at through the calls that clients use.
+ * All modules but rpc in virtual time, on the simulated hypervisor and storage: VMs are made,
+ * started and looked at through the calls that clients use.
  */
 #ifndef XN_VM_FIXTURE_H
 #define XN_VM_FIXTURE_H
@@ -16,7 +16,7 @@ struct vm {
 	struct api *api;
 	char ref[48], uuid[37];
 	char disk[48], cd[48], vif[48]; /* VBDs, VIF */
-	char vdi[48], medium[48]; /* the disk's VDI, and one that is in no drive */
+	char vdi[48], medium[48];       /* the disk's VDI, and one that is in no drive */
 };
 
 int vm_setup(void **state); /* state: struct api */
@@ -39,8 +39,8 @@ void assert_state(const struct vm *vm, const char *power_state);
 const struct xn_domain_info *vm_domain(const struct vm *vm); /* or NULL */
 bool is_allowed(const struct xn_row *row, int field, const char *operation);
 
-/* What the world looks like, in a text that can be compared: the rows of the VM and its devices, its
- * domain, how many rows there are, free memory, active disks. */
+/* What the world looks like, in a text that can be compared: the rows of the VM and its devices,
+ * its domain, how many rows there are, free memory, active disks. */
 char *world_of(const struct vm *vm);
 
 #endif

@@ -1,4 +1,5 @@
-/* Claims, queues and whole operations, with rows in a real database and small rules of the test's own. */
+/* Claims, queues and whole operations, with rows in a real database and small rules of the test's
+ * own. */
 #include "tests/unit/cmocka_all.h"
 
 #include "modules/auth/auth.h"
@@ -62,9 +63,8 @@ static void on_ended(const struct xn_ev_operation_ended *ev, void *arg)
 
 static int setup_on(void **state, bool sim)
 {
-	static const struct xn_module *const modules[] = {&xn_db_module, &xn_auth_module,
-							  &xn_task_module, &xn_operation_module,
-							  NULL};
+	static const struct xn_module *const modules[] = {
+		&xn_db_module, &xn_auth_module, &xn_task_module, &xn_operation_module, NULL};
 	struct fixture *f = calloc(1, sizeof(*f));
 	struct xn_config *config = xn_config_new();
 	struct xn_error err = {0};
@@ -411,7 +411,10 @@ static const struct xn_step small_steps[] = {
 	{NULL, NULL, NULL, 0},
 };
 static const struct xn_op_kind small = {
-	.name = "VM.start", .version = 1, .steps = small_steps, .make = make_small,
+	.name = "VM.start",
+	.version = 1,
+	.steps = small_steps,
+	.make = make_small,
 	.free = free_small,
 };
 
