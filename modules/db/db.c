@@ -100,7 +100,9 @@ static void begin(struct xn_db *db)
 	xn_turn_end(db); /* an empty turn */
 	if (xn_names_complete(&db->names))
 		xn_turn_put_meta(db, XN_META_NAMES, db->names.bytes.data, db->names.bytes.len);
-	if (strcmp(db->last_boot, db->store->boot_id) == 0)
+	/* A log that was cut may have held more than a write which a kill stopped: after a failed sync,
+	 * transactions that clients were shown. Their stamps are not given out again either. */
+	if (strcmp(db->last_boot, db->store->boot_id) == 0 && !db->store->was_cut)
 		return;
 	xn_turn_put_meta(db, XN_META_BOOT, db->store->boot_id, strlen(db->store->boot_id));
 	if (!is_new) {

@@ -15,7 +15,7 @@ struct xn_journal {
 	struct xn_segment segment;
 	uint64_t end, synced;
 	bool dir_dirty; /* a new name is not known to be durable */
-	bool failed;
+	bool failed, was_cut;
 	struct xn_buf unsynced; /* what is between synced and end: varint length, bytes */
 };
 
@@ -261,6 +261,7 @@ static int open_last(struct opening *opening, struct xn_journal *journal, size_t
 		return fail(opening, rc, "reading the journal's end");
 	if (rc == 0 && repair(opening, last) < 0)
 		return -EBADMSG;
+	journal->was_cut = rc == 0;
 	journal->segment = opening->reader.segments[last];
 	xn_journal_segment_name(journal->segment.number, name);
 	journal->fd = openat(journal->dir_fd, name, O_RDWR | O_CLOEXEC);
@@ -374,6 +375,11 @@ uint64_t xn_journal_end(const struct xn_journal *journal)
 uint64_t xn_journal_synced(const struct xn_journal *journal)
 {
 	return journal->synced;
+}
+
+bool xn_journal_was_cut(const struct xn_journal *journal)
+{
+	return journal->was_cut;
 }
 
 static void put_fixed32(unsigned char *p, uint32_t n)

@@ -58,6 +58,8 @@ void xn_journal_close(struct xn_journal *journal);
 int xn_journal_append(struct xn_journal *journal, const void *bytes, size_t len) XN_MUST_CHECK;
 uint64_t xn_journal_end(const struct xn_journal *journal);
 uint64_t xn_journal_synced(const struct xn_journal *journal);
+/* Whether the opening met more than zeros behind the last valid record. */
+bool xn_journal_was_cut(const struct xn_journal *journal);
 
 /* A sync: begin on the loop, run on the worker, end on the loop. */
 struct xn_journal_sync {

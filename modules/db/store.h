@@ -62,6 +62,7 @@ struct xn_store {
 	const struct xn_store_ops *ops;
 	struct xn_core *core;
 	char boot_id[40]; /* of the host's boot; set by open() */
+	bool was_cut;	  /* set by open(): the log ended in something that is not a transaction */
 };
 
 /* @dir: the state folder; the store makes DIR/db, mode 0700. */

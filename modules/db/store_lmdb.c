@@ -180,7 +180,10 @@ static int lmdb_open(struct xn_store *store, const struct xn_store_reader *reade
 	rc = xn_checkpoint_read(s->dir, reader, arg, &s->folded);
 	if (rc < 0)
 		return refuse(s, err, rc, "reading the checkpoint");
-	return open_journal(s, reader, arg, err);
+	if (open_journal(s, reader, arg, err) < 0)
+		return -1;
+	store->was_cut = xn_journal_was_cut(s->journal);
+	return 0;
 }
 
 /* ---- appending and syncing ---- */

@@ -93,9 +93,17 @@ static void task_cancel_call(struct xn_call *call)
 	finish_call(call, &err);
 }
 
+/* Where the disk refuses, the end is kept and tried again; until then it is no success. */
 static void on_status_recorded(void *arg)
 {
-	xn_call_reply_void(arg);
+	struct xn_call *call = arg;
+	const struct xn_tasks *tasks = call->state;
+	int writable = xn_db_writable(tasks->db);
+	struct xn_error err = {0};
+
+	if (writable < 0)
+		xn_error_from_errno(&err, writable, "the database refuses changes");
+	finish_call(call, &err);
 }
 
 static void task_set_status(struct xn_call *call)

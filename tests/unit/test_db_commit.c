@@ -3,6 +3,7 @@
 #include "tests/unit/db_fixture.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 static void wait_visible(struct fixture *f, struct flag *flag)
 {
@@ -399,6 +400,31 @@ static struct xn_value *long_text(size_t len)
 	return v;
 }
 
+static void a_start_that_cuts_the_journal_gives_no_stamp_out_again(void **state)
+{
+	struct fixture *f = *state;
+	char *path = xn_asprintf("%s/db/journal-00000001", f->dir);
+	uint64_t seen;
+	int fd;
+
+	a_vm(f, "one");
+	assert_int_equal(sync_all(f), 0);
+	seen = xn_db_generation(f->db) - 1;
+	stop(f);
+	fd = open(path, O_WRONLY);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, "x", 1, lseek(fd, 0, SEEK_END) - 1), 1);
+	close(fd);
+	free(path);
+	start(f);
+	assert_true(xn_db_token_is_valid(f->db, seen));
+	assert_false(xn_db_token_is_valid(f->db, seen + 1));
+	assert_true(xn_db_generation(f->db) > UINT32_MAX);
+	restart(f); /* this time it is whole */
+	assert_true(xn_db_generation(f->db) < (uint64_t)2 << 32);
+	assert_non_null(find_vm(f, "one"));
+}
+
 static void a_turn_too_large_for_the_journal_is_refused_alone(void **state)
 {
 	struct fixture *f = *state;
@@ -496,6 +522,7 @@ static void a_thousand_waits_are_told_in_many_calls(void **state)
 	free(flags);
 }
 
+#define FILES(test) cmocka_unit_test_setup_teardown(test, setup_files, teardown)
 #define SIM(test) cmocka_unit_test_setup_teardown(test, setup_sim, teardown)
 
 int main(void)
@@ -521,6 +548,7 @@ int main(void)
 		SIM(a_later_change_outlives_a_failed_sync),
 		SIM(a_later_change_whose_turn_is_refused_is_made_again),
 		SIM(a_thousand_waits_are_told_in_many_calls),
+		FILES(a_start_that_cuts_the_journal_gives_no_stamp_out_again),
 		SIM(a_turn_too_large_for_the_journal_is_refused_alone),
 		SIM(what_many_calls_change_in_one_turn_is_journaled_in_parts),
 		SIM(tombstones_are_right_after_a_refused_deletion_beyond_their_number),

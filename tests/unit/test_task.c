@@ -212,6 +212,20 @@ static void an_end_that_the_disk_refuses_is_recorded_later(void **state)
 	assert_string_equal(status_of(api, ref), "success");
 }
 
+static void a_status_that_the_disk_refuses_is_no_success(void **state)
+{
+	struct api *api = *state;
+	struct xn_sim_faults faults = {.append_failures = 1, .reopen_failures = 1};
+	struct xn_error err = {0};
+	char ref[48], args[80];
+
+	a_task_made_by_a_client(api, ref);
+	xn_sim_disk_set_faults(api->disk, &faults);
+	snprintf(args, sizeof(args), "[\"%s\", \"success\"]", ref);
+	api_fail(api, "task.set_status", args, XN_ERR_INTERNAL_ERROR, &err);
+	xn_error_clear(&err);
+}
+
 static void a_forgotten_task_is_gone_at_any_moment(void **state)
 {
 	struct api *api = *state;
@@ -738,6 +752,7 @@ int main(void)
 		TEST(a_restart_in_between_records_the_end),
 		TEST(an_end_that_was_seen_survives_power_loss),
 		TEST(an_end_that_the_disk_refuses_is_recorded_later),
+		TEST(a_status_that_the_disk_refuses_is_no_success),
 		TEST(a_forgotten_task_is_gone_at_any_moment),
 		TEST(progress_is_written_now_and_then_and_never_lost),
 		TEST(a_task_is_cancellable_while_somebody_can_stop_it),
