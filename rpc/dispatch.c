@@ -100,11 +100,22 @@ void xn_rpc_malformed(struct xn_rpc_call *rc, const char *why)
 
 /* ---- the handler's end ---- */
 
+/* By the names that the model gives to questions; whatever else there is may change something. */
+static bool only_asks(const struct xn_method *method)
+{
+	static const char *const prefixes[] = {"get_", "assert_", "compute_", "query_"};
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(prefixes); i++)
+		if (strncmp(method->message, prefixes[i], strlen(prefixes[i])) == 0)
+			return true;
+	return strcmp(method->name, "event.from") == 0 || strcmp(method->name, "event.next") == 0;
+}
+
 static bool changes_something(const struct xn_method *method)
 {
 	switch (method->kind) {
 	case XN_M_EXPLICIT:
-		return strncmp(method->message, "get_", 4) != 0;
+		return !only_asks(method);
 	case XN_M_SET:
 	case XN_M_ADD:
 	case XN_M_REMOVE:

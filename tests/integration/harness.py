@@ -42,6 +42,8 @@ class Failure(Exception):
 class Daemon:
     """One xenolithd on a loopback port and a Unix socket, in a state folder of its own."""
 
+    popen = {}  # more for subprocess.Popen
+
     def __init__(self, *options):
         self.folder = tempfile.mkdtemp(prefix="xn-test-")
         self.state = os.path.join(self.folder, "state")
@@ -62,7 +64,7 @@ class Daemon:
              "--http", f"127.0.0.1:{port}", "--socket", self.socket,
              "--password-file", self.password_file, *self.options],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            text=True, errors="replace")
+            text=True, errors="replace", **self.popen)
         ready = queue.Queue()
         threading.Thread(target=self._read_log, args=(self.process.stderr, ready),
                          daemon=True).start()
