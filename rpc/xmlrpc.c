@@ -78,6 +78,12 @@ static void deliver(struct parser *p, struct xn_value *value)
 	}
 }
 
+/* Whether only white space follows: some clients pretty-print their numbers. */
+static bool is_end(const char *text)
+{
+	return !text[strspn(text, " \t\r\n")];
+}
+
 static struct xn_value *parse_int(const char *text)
 {
 	char *end;
@@ -85,7 +91,7 @@ static struct xn_value *parse_int(const char *text)
 
 	errno = 0;
 	i = strtoll(text, &end, 10);
-	return errno || end == text || *end ? NULL : xn_int(i);
+	return errno || end == text || !is_end(end) ? NULL : xn_int(i);
 }
 
 static struct xn_value *parse_double(const char *text)
@@ -93,16 +99,15 @@ static struct xn_value *parse_double(const char *text)
 	char *end;
 	double d = strtod(text, &end);
 
-	return end == text || *end ? NULL : xn_float(d);
+	return end == text || !is_end(end) ? NULL : xn_float(d);
 }
 
 static struct xn_value *parse_boolean(const char *text)
 {
-	if (strcmp(text, "1") == 0 || strcmp(text, "true") == 0)
-		return xn_bool(true);
-	if (strcmp(text, "0") == 0 || strcmp(text, "false") == 0)
-		return xn_bool(false);
-	return NULL;
+	text += strspn(text, " \t\r\n");
+	if ((*text != '0' && *text != '1') || !is_end(text + 1))
+		return NULL;
+	return xn_bool(*text == '1');
 }
 
 static struct xn_value *parse_date(const char *text)

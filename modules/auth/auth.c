@@ -22,6 +22,7 @@ static int auth_start(void *state, struct xn_error *err)
 	auth->db = xn_db_of(auth->core);
 	auth_roles_create(auth);
 	auth_gc_start(auth);
+	auth_password_announce(auth);
 	return 0;
 }
 

@@ -70,6 +70,8 @@ void auth_gc_soon(struct xn_auth *auth);
 void auth_gc_run(struct xn_auth *auth);
 
 /* ---- password_file.c ---- */
+/* Says at start what would otherwise show only at the first login. */
+void auth_password_announce(struct xn_auth *auth);
 /* 0, or -1 with SESSION_AUTHENTICATION_FAILED [user, text]. */
 int auth_password_check(struct xn_auth *auth, const char *user, const char *password,
 			struct xn_error *err);

@@ -86,6 +86,16 @@ static bool is_same(const char *a, const char *b)
 	return differs == 0;
 }
 
+void auth_password_announce(struct xn_auth *auth)
+{
+	struct password_file *file = &auth->password_file;
+	int rc = file->path ? refresh(file) : 0;
+
+	if (rc < 0)
+		xn_log_warn(auth->core->log, "auth", "nobody can log in: password file %s: %s",
+			    file->path, strerror(-rc));
+}
+
 int auth_password_check(struct xn_auth *auth, const char *user, const char *password,
 			struct xn_error *err)
 {
