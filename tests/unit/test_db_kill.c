@@ -165,6 +165,8 @@ static void every_kill_leaves_what_was_told(void **state)
 			fail_msg("seed %llu, kill %u: not the state of turn %u",
 				 (unsigned long long)seed, n, at);
 		assert_clean(f);
+		/* A kill in the middle of a write makes the next start skip a range. */
+		reference.db->generation = reference.db->turn.first = f->db->generation;
 		if (roll(&dice, 2))
 			f->db->error = -1; /* leaves the journal as it is */
 		stop(f);
