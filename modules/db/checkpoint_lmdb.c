@@ -280,10 +280,20 @@ static int copy_all(const char *dir, struct xn_checkpoint *to)
 	return rc;
 }
 
+static bool is_missing(int dir_fd)
+{
+	struct stat st;
+
+	return fstatat(dir_fd, file_name, &st, 0) < 0 || st.st_size == 0;
+}
+
 int xn_checkpoint_begin(int dir_fd, const char *dir, bool afresh, struct xn_checkpoint **out)
 {
 	int rc;
 
+	/* Also the very first: under its own name a power cut could leave half a file, which the next
+	 * start would rightly call damaged. */
+	afresh = afresh || is_missing(dir_fd);
 	if (afresh && unlinkat(dir_fd, new_name, 0) < 0 && errno != ENOENT)
 		return -errno;
 	rc = open_file(dir, afresh ? new_name : file_name, true, out);
