@@ -70,11 +70,14 @@ struct xn_nic_config {
  *   kernel, ramdisk, cmdline, bootloader, bootloader_args   strings; absent: none
  *   firmware              "bios", "uefi" (hvm); boot_order "cd"
  *   on_poweroff, on_reboot, on_crash   always "preserve": the toolstack reacts itself
+ *   pci                   set of strings "0000:03:00.0": passed through from the start
+ *   rtc_offset            int, seconds (platform:timeoffset)
+ *   security_label        string (XSM); absent: none
  *   platform, other_config, xenstore_data, vcpu_params, bios_strings   maps of strings
  *   disks, nics           sets of maps of what will be plugged: {vdev, devid, path, format,
  *                         read_only, is_cdrom}, {devid, mac, bridge, mtu}: for a device model that
  *                         must know them from the start; a back end may attach them while it builds
- * other_config:sim-* tells the simulated guest how to behave: the tables are in sim.h.
+ * other_config:sim-* tells the simulated guest how to behave: the tables are in sim/sim.h.
  */
 
 struct xn_backend_ops {
@@ -83,7 +86,8 @@ struct xn_backend_ops {
 	int (*open)(struct xn_backend *b, struct xn_error *err);
 	void (*close)(struct xn_backend *b);                              /* leaves domains alone */
 	int (*host_info)(struct xn_backend *b, struct xn_host_info *out); /* cached, no I/O */
-	/* All domains, cached from the last refresh; borrowed until the next turn. */
+	/* All domains but the control domain, also those that others made; cached from the last
+	 * refresh; borrowed until the next turn. */
 	const struct xn_domain_info *(*list)(struct xn_backend *b, size_t *n_out);
 	/* By hash, not by search; NULL: none. Borrowed until the next turn. */
 	const struct xn_domain_info *(*find)(struct xn_backend *b, const char *vm_uuid);
@@ -114,6 +118,11 @@ struct xn_backend_ops {
 			xn_backend_done *done, void *arg);
 	int (*unplug_nic)(struct xn_backend *b, uint32_t domid, int devid, bool force,
 			  xn_backend_done *done, void *arg);
+	/* @address: "0000:03:00.0" */
+	int (*plug_pci)(struct xn_backend *b, uint32_t domid, const char *address,
+			xn_backend_done *done, void *arg);
+	int (*unplug_pci)(struct xn_backend *b, uint32_t domid, const char *address, bool force,
+			  xn_backend_done *done, void *arg);
 	int (*set_memory)(struct xn_backend *b, uint32_t domid, uint64_t bytes,
 			  xn_backend_done *done, void *arg);
 	int (*set_vcpus)(struct xn_backend *b, uint32_t domid, unsigned vcpus,
@@ -121,11 +130,23 @@ struct xn_backend_ops {
 	int (*trigger)(struct xn_backend *b, uint32_t domid, const char *trigger,
 		       xn_backend_done *done,
 		       void *arg); /* "power", "sleep", "nmi", "sysrq:b" ... */
-	/* Domains are saved to and restored from a descriptor, never a path. The callee owns fd. */
+	/*
+	 * Domains are saved to and restored from a descriptor, never a path. The callee owns fd. A
+	 * saved domain is shut down (code suspend) for its caller to destroy; with @checkpoint it
+	 * goes on instead. When the save failed it may be either: resume() makes it go on.
+	 */
 	int (*save)(struct xn_backend *b, uint32_t domid, int fd, bool checkpoint,
 		    xn_backend_done *done, void *arg);
+	/* A domain that has shut down for a suspend goes on, in the state it was in; one that is not
+	 * shut down: success. */
+	int (*resume)(struct xn_backend *b, uint32_t domid, xn_backend_done *done, void *arg);
 	int (*restore)(struct xn_backend *b, const struct xn_value *config, int fd,
 		       void (*done)(int rc, uint32_t domid, void *arg), void *arg);
+	/* The domain's memory and state, for a debugger; it is paused meanwhile. Owns fd. */
+	int (*core_dump)(struct xn_backend *b, uint32_t domid, int fd, xn_backend_done *done,
+			 void *arg);
+	/* For diagnostics: what it is doing now, for which domain, since when. A new map. */
+	struct xn_value *(*describe)(struct xn_backend *b);
 	void (*free)(struct xn_backend *b);
 };
 
@@ -135,5 +156,7 @@ struct xn_backend {
 };
 
 struct xn_backend *xn_backend_sim_new(struct xn_core *core);
+/* libxl/; NULL when this build has no libxl. */
+struct xn_backend *xn_backend_libxl_new(struct xn_core *core);
 
 #endif

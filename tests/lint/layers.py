@@ -182,7 +182,7 @@ TREES = [
     ({"core/bus.c": "#include <event2/event.h>\n"}, "libevent is not for this file"),
     ({"modules/a/a.c": "#include <lmdb.h>\n"}, "LMDB is not for this file"),
     ({"modules/db/store.c": "#include <lmdb.h>\n"}, ""),
-    ({"modules/domain/sim.c": "#include <libxl.h>\n"}, "libxl is not for this file"),
+    ({"modules/domain/sim/sim.c": "#include <libxl.h>\n"}, "libxl is not for this file"),
     ({"modules/a/a.c": "#include <pthread.h>\n"}, "threads is not for this file"),
     ({"modules/a/a.c": "x = 1;\ny = time(NULL);\n"}, "modules/a/a.c:2: calls time()"),
     ({"rpc/a.c": "usleep(5);\n"}, "calls usleep()"),

@@ -9,7 +9,7 @@
 #include "tests/unit/cmocka_all.h"
 
 #include "modules/domain/domain.h"
-#include "modules/domain/sim.h"
+#include "modules/domain/sim/sim.h"
 #include "modules/operation/operation.h"
 
 struct vm {

@@ -1,7 +1,7 @@
 /* The simulated hypervisor and its guests, in virtual time. */
 #include "tests/unit/cmocka_all.h"
 
-#include "modules/domain/sim.h"
+#include "modules/domain/sim/sim.h"
 #include "modules/xenstore/store.h"
 #include "modules/xenstore/xenstore.h"
 

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "modules/domain/sim_internal.h"
+#include "modules/domain/sim/sim_internal.h"
 
 static const char *const kind_names[XN_SIM_KINDS] = {[XN_SIM_VBD] = "vbd", [XN_SIM_VIF] = "vif"};
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "modules/domain/sim_internal.h"
+#include "modules/domain/sim/sim_internal.h"
 
 enum { SUSPEND_TIMEOUT_S = 30, IMAGE_BYTES = 32 };
 static const char image_magic[8] = "XNSIMG1\n";

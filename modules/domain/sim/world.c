@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "modules/domain/sim_internal.h"
+#include "modules/domain/sim/sim_internal.h"
 
 enum record_type {
 	RECORD_VERSION = 1,

@@ -9,7 +9,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
-#include "modules/domain/sim_internal.h"
+#include "modules/domain/sim/sim_internal.h"
 #include "modules/xenstore/xenstore.h"
 
 #define MIB (1ull << 20)

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "modules/domain/sim_internal.h"
+#include "modules/domain/sim/sim_internal.h"
 
 /* ---- the guest's clock and plans ---- */
 

@@ -1,7 +1,7 @@
-/* The sim-* keys of a VM's other_config, by the tables in sim.h. */
+/* The sim-* keys of a VM's other_config, by the tables in sim/sim.h. */
 #include <stdlib.h>
 
-#include "modules/domain/sim.h"
+#include "modules/domain/sim/sim.h"
 
 enum { MAX_NUMBER = 24 * 3600 * 1000 };
 

@@ -1,12 +1,12 @@
 /*
  * What the files of the simulated hypervisor share.
  *
- *   sim.c         the back end's calls; domains from create to destroy; memory
- *   sim_keys.c    what the toolstack writes to xenstore for a domain
- *   sim_device.c  disks and interfaces: both ends' states and keys
- *   sim_guest.c   the guest: its clock, its plans, what it does with what it sees
- *   sim_save.c    save and restore
- *   sim_world.c   the file by which all this outlives the daemon
+ *   sim.c      the back end's calls; domains from create to destroy; memory
+ *   keys.c     what the toolstack writes to xenstore for a domain
+ *   device.c   disks and interfaces: both ends' states and keys
+ *   guest.c    the guest: its clock, its plans, what it does with what it sees
+ *   save.c     save and restore
+ *   world.c    the file by which all this outlives the daemon
  *
  * A guest has a clock of its own, which stands still while it is paused, suspended or shut down;
  * all that the guest does is a plan with a due time on that clock. What the toolstack and the
@@ -18,7 +18,7 @@
 #include "core/buf.h"
 #include "core/hmap.h"
 #include "core/list.h"
-#include "modules/domain/sim.h"
+#include "modules/domain/sim/sim.h"
 #include "modules/xenstore/store.h"
 
 struct xn_sim_world;
@@ -164,7 +164,7 @@ void xn_sim_domain_stops(struct xn_sim_domain *domain, enum xn_domain_shutdown r
 int xn_sim_domain_build(struct xn_sim *sim, const struct xn_value *config, int64_t image_clock_us,
 			struct xn_sim_call *call);
 
-/* ---- sim_keys.c ---- */
+/* ---- keys.c ---- */
 /* Writes of one toolstack action: one transaction of domain 0. Errors stay until the end. */
 struct xn_sim_keys {
 	struct xn_xs_conn *conn;
@@ -183,7 +183,7 @@ int xn_sim_keys_create(struct xn_sim_domain *domain, const struct xn_value *conf
 int xn_sim_keys_built(struct xn_sim_domain *domain);
 void xn_sim_keys_destroy(struct xn_sim_domain *domain);
 
-/* ---- sim_device.c ---- */
+/* ---- device.c ---- */
 struct xn_sim_device *xn_sim_device_find(struct xn_sim_domain *domain, enum xn_sim_kind kind,
 					 int devid);
 struct xn_sim_device *xn_sim_device_new(struct xn_sim_domain *domain, enum xn_sim_kind kind,
@@ -205,7 +205,7 @@ int xn_sim_plug_nic(struct xn_backend *b, uint32_t domid, const struct xn_nic_co
 int xn_sim_unplug_nic(struct xn_backend *b, uint32_t domid, int devid, bool force,
 		      xn_backend_done *done, void *arg);
 
-/* ---- sim_guest.c ---- */
+/* ---- guest.c ---- */
 void xn_sim_guest_init(struct xn_sim_domain *domain);
 void xn_sim_guest_run(struct xn_sim_domain *domain);    /* its clock goes on */
 void xn_sim_guest_freeze(struct xn_sim_domain *domain); /* and stands still */
@@ -222,7 +222,7 @@ void xn_sim_guest_sees_device(struct xn_sim_device *device);
 void xn_sim_guest_sees_vcpus(struct xn_sim_domain *domain);
 void xn_sim_guest_report_nics(struct xn_sim_domain *domain);
 
-/* ---- sim_save.c ---- */
+/* ---- save.c ---- */
 int xn_sim_save(struct xn_backend *b, uint32_t domid, int fd, bool checkpoint,
 		xn_backend_done *done, void *arg);
 int xn_sim_restore(struct xn_backend *b, const struct xn_value *config, int fd,
@@ -230,7 +230,7 @@ int xn_sim_restore(struct xn_backend *b, const struct xn_value *config, int fd,
 void xn_sim_save_look(struct xn_sim_domain *domain); /* it has stopped, for whatever reason */
 void xn_sim_save_drop(struct xn_sim *sim);           /* the daemon stops */
 
-/* ---- sim_world.c ---- */
+/* ---- world.c ---- */
 /* Opens, or makes, the file at @path and fills @sim from it. 0, or -1 with @err. */
 int xn_sim_world_open(struct xn_sim *sim, const char *path, struct xn_error *err);
 void xn_sim_world_close(struct xn_sim *sim);
