@@ -56,6 +56,22 @@ struct xn_op_kind {
 	void (*free)(struct xn_op *op); /* what make() allocated; called by xn_op_free() only */
 };
 
+/* Defines the kind @id (@linkage: static, or nothing) whose make() is @maker(core, &id, args). */
+#define XN_OP_KIND(linkage, id, kind_name, step_table, restart, maker, freer)                      \
+	static struct xn_op *make_##id(struct xn_core *core, const struct xn_value *args);         \
+	linkage const struct xn_op_kind id = {                                                     \
+		.name = kind_name,                                                                 \
+		.version = 1,                                                                      \
+		.steps = step_table,                                                               \
+		.on_restart = restart,                                                             \
+		.make = make_##id,                                                                 \
+		.free = freer,                                                                     \
+	};                                                                                         \
+	static struct xn_op *make_##id(struct xn_core *core, const struct xn_value *args)          \
+	{                                                                                          \
+		return maker(core, &id, args);                                                     \
+	}
+
 struct xn_op {
 	const struct xn_op_kind *kind;
 	struct xn_core *core;

@@ -129,15 +129,24 @@ static inline struct xn_vm_op *xn_vm_op_of(struct xn_op *op)
 }
 struct xn_op *xn_vm_op_make(struct xn_core *core, const struct xn_op_kind *kind,
 			    const struct xn_value *args);
-#define XN_VM_OP_MAKE(function, kind)                                                              \
-	static struct xn_op *function(struct xn_core *core, const struct xn_value *args)           \
-	{                                                                                          \
-		return xn_vm_op_make(core, &(kind), args);                                         \
-	}
 void xn_vm_op_free(struct xn_op *op);
+/* A kind whose operations are struct xn_vm_op; declared below. */
+#define XN_VM_OP_KIND(id, kind_name, step_table, restart)                                          \
+	XN_OP_KIND(, id, kind_name, step_table, restart, xn_vm_op_make, xn_vm_op_free)
 /* A new operation of @kind: args hold the VM; more may be put into (*args) before it starts. */
 struct xn_op *xn_vm_op_new(struct xn_domains *d, const struct xn_op_kind *kind,
 			   const struct xn_row *vm, struct xn_value *extra_taken);
+/*
+ * The usual whole of a call on a VM (its first argument): hold it for the method's operation, and
+ * what @also adds; run @kind with @args (taken; NULL: none) and the VM; answer. @also and @ended as
+ * in struct xn_run_spec, or NULL.
+ */
+void xn_vm_run(struct xn_call *call, const struct xn_op_kind *kind, struct xn_value *args,
+	       void (*also)(struct xn_op *op, struct xn_run *run),
+	       void (*ended)(struct xn_op *op, const struct xn_error *err, void *arg));
+/* The same for a call on a VBD or VIF: holds the device, for @operation. */
+void xn_device_run(struct xn_call *call, const struct xn_op_kind *kind, const char *operation,
+		   struct xn_value *args);
 struct xn_row *xn_vm_op_row(struct xn_vm_op *vmo); /* NULL: gone, and the step has failed */
 const struct xn_domain_info *xn_vm_op_domain(struct xn_vm_op *vmo); /* or NULL */
 

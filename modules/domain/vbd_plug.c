@@ -42,34 +42,9 @@ static const struct xn_step media_steps[] = {
 	{NULL, NULL, NULL, 0},
 };
 
-XN_VM_OP_MAKE(make_plug, xn_vbd_plug_kind)
-XN_VM_OP_MAKE(make_unplug, xn_vbd_unplug_kind)
-XN_VM_OP_MAKE(make_media, xn_vbd_media_kind)
-
-const struct xn_op_kind xn_vbd_plug_kind = {
-	.name = "VBD.plug",
-	.version = 1,
-	.steps = plug_steps,
-	.on_restart = XN_RESTART_RESUME,
-	.make = make_plug,
-	.free = xn_vm_op_free,
-};
-const struct xn_op_kind xn_vbd_unplug_kind = {
-	.name = "VBD.unplug",
-	.version = 1,
-	.steps = unplug_steps,
-	.on_restart = XN_RESTART_RESUME,
-	.make = make_unplug,
-	.free = xn_vm_op_free,
-};
-const struct xn_op_kind xn_vbd_media_kind = {
-	.name = "VBD.insert",
-	.version = 1,
-	.steps = media_steps,
-	.on_restart = XN_RESTART_RESUME,
-	.make = make_media,
-	.free = xn_vm_op_free,
-};
+XN_VM_OP_KIND(xn_vbd_plug_kind, "VBD.plug", plug_steps, XN_RESTART_RESUME)
+XN_VM_OP_KIND(xn_vbd_unplug_kind, "VBD.unplug", unplug_steps, XN_RESTART_RESUME)
+XN_VM_OP_KIND(xn_vbd_media_kind, "VBD.insert", media_steps, XN_RESTART_RESUME)
 
 /* ---- the disk that the operation is about: the only one in its plan ---- */
 
@@ -331,19 +306,7 @@ static void release_medium(struct xn_op *op)
 
 static void run(struct xn_call *call, const struct xn_op_kind *kind, struct xn_value *args)
 {
-	struct xn_domains *d = call->state;
-	struct xn_error err = {0};
-	struct xn_row *vbd = xn_db_need(d->db, XN_CLASS_VBD, xn_call_string(call, 0), &err);
-	struct xn_row *vm =
-		vbd ? xn_db_need(d->db, XN_CLASS_VM, xn_row_string(vbd, XN_VBD_VM), &err) : NULL;
-
-	if (!vm) {
-		xn_value_unref(args);
-		xn_call_fail(call, &err);
-		return;
-	}
-	xn_map_put_string(&args, "device", xn_row_ref(vbd));
-	xn_operation_run(call, xn_vm_op_new(d, kind, vm, args), NULL);
+	xn_device_run(call, kind, call->method->operation, args);
 }
 
 void xn_vbd_plug(struct xn_call *call)

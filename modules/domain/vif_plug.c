@@ -34,34 +34,9 @@ static const struct xn_step move_steps[] = {
 	{NULL, NULL, NULL, 0},
 };
 
-XN_VM_OP_MAKE(make_plug, xn_vif_plug_kind)
-XN_VM_OP_MAKE(make_unplug, xn_vif_unplug_kind)
-XN_VM_OP_MAKE(make_move, xn_vif_move_kind)
-
-const struct xn_op_kind xn_vif_plug_kind = {
-	.name = "VIF.plug",
-	.version = 1,
-	.steps = plug_steps,
-	.on_restart = XN_RESTART_RESUME,
-	.make = make_plug,
-	.free = xn_vm_op_free,
-};
-const struct xn_op_kind xn_vif_unplug_kind = {
-	.name = "VIF.unplug",
-	.version = 1,
-	.steps = unplug_steps,
-	.on_restart = XN_RESTART_RESUME,
-	.make = make_unplug,
-	.free = xn_vm_op_free,
-};
-const struct xn_op_kind xn_vif_move_kind = {
-	.name = "VIF.move",
-	.version = 1,
-	.steps = move_steps,
-	.on_restart = XN_RESTART_RESUME,
-	.make = make_move,
-	.free = xn_vm_op_free,
-};
+XN_VM_OP_KIND(xn_vif_plug_kind, "VIF.plug", plug_steps, XN_RESTART_RESUME)
+XN_VM_OP_KIND(xn_vif_unplug_kind, "VIF.unplug", unplug_steps, XN_RESTART_RESUME)
+XN_VM_OP_KIND(xn_vif_move_kind, "VIF.move", move_steps, XN_RESTART_RESUME)
 
 static bool nic_of(struct xn_vm_op *vmo, struct xn_vm_nic *nic)
 {
@@ -179,34 +154,14 @@ static void change_network_back(struct xn_op *op)
 
 /* ---- the calls ---- */
 
-static void run(struct xn_call *call, const struct xn_op_kind *kind, const char *operation,
-		struct xn_value *args)
-{
-	struct xn_domains *d = call->state;
-	struct xn_error err = {0};
-	struct xn_row *vif = xn_db_need(d->db, XN_CLASS_VIF, xn_call_string(call, 0), &err);
-	struct xn_row *vm =
-		vif ? xn_db_need(d->db, XN_CLASS_VM, xn_row_string(vif, XN_VIF_VM), &err) : NULL;
-	struct xn_run_spec spec = {
-		.class_id = XN_CLASS_VIF, .ref = xn_call_string(call, 0), .operation = operation};
-
-	if (!vm) {
-		xn_value_unref(args);
-		xn_call_fail(call, &err);
-		return;
-	}
-	xn_map_put_string(&args, "device", xn_row_ref(vif));
-	xn_operation_run_spec(call, xn_vm_op_new(d, kind, vm, args), &spec);
-}
-
 void xn_vif_plug(struct xn_call *call)
 {
-	run(call, &xn_vif_plug_kind, "plug", xn_map_new());
+	xn_device_run(call, &xn_vif_plug_kind, "plug", xn_map_new());
 }
 
 void xn_vif_unplug(struct xn_call *call)
 {
-	run(call, &xn_vif_unplug_kind, "unplug", xn_map_new());
+	xn_device_run(call, &xn_vif_unplug_kind, "unplug", xn_map_new());
 }
 
 void xn_vif_unplug_force(struct xn_call *call)
@@ -214,7 +169,7 @@ void xn_vif_unplug_force(struct xn_call *call)
 	struct xn_value *args = xn_map_new();
 
 	xn_map_put(&args, "force", xn_bool(true));
-	run(call, &xn_vif_unplug_kind, "unplug", args);
+	xn_device_run(call, &xn_vif_unplug_kind, "unplug", args);
 }
 
 int xn_vif_move_check(struct xn_call *call, struct xn_error *err)
@@ -239,5 +194,5 @@ void xn_vif_move(struct xn_call *call)
 		xn_map_put_string(&args, "old", xn_row_string(vif, XN_VIF_network));
 	}
 	xn_map_put(&args, "network", xn_value_ref(call->args[1]));
-	run(call, &xn_vif_move_kind, "attach", args);
+	xn_device_run(call, &xn_vif_move_kind, "attach", args);
 }

@@ -30,16 +30,7 @@ static const struct xn_step clone_steps[] = {
 	{NULL, NULL, NULL, 0},
 };
 
-XN_VM_OP_MAKE(make_clone, xn_vm_clone_kind)
-
-const struct xn_op_kind xn_vm_clone_kind = {
-	.name = "VM.clone",
-	.version = 1,
-	.steps = clone_steps,
-	.on_restart = XN_RESTART_UNDO,
-	.make = make_clone,
-	.free = xn_vm_op_free,
-};
+XN_VM_OP_KIND(xn_vm_clone_kind, "VM.clone", clone_steps, XN_RESTART_UNDO)
 
 static bool is_snapshot(const struct xn_op *op)
 {
@@ -396,28 +387,13 @@ static void also_disks(struct xn_op *op, struct xn_run *run)
 
 static void run(struct xn_call *call, const char *how, struct xn_value *args)
 {
-	struct xn_domains *d = call->state;
-	struct xn_error err = {0};
-	struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), &err);
-	struct xn_run_spec spec = {
-		.class_id = XN_CLASS_VM,
-		.ref = xn_call_string(call, 0),
-		.operation = call->method->operation,
-		.also = also_disks,
-		.ended = ended,
-	};
 	char fresh[48];
 
-	if (!vm) {
-		xn_value_unref(args);
-		xn_call_fail(call, &err);
-		return;
-	}
 	xn_ref_new(call->core->loop, fresh);
 	xn_map_put_string(&args, "how", how);
 	xn_map_put_string(&args, "new", fresh);
 	xn_map_put(&args, "name", xn_value_ref(call->args[1]));
-	xn_operation_run_spec(call, xn_vm_op_new(d, &xn_vm_clone_kind, vm, args), &spec);
+	xn_vm_run(call, &xn_vm_clone_kind, args, also_disks, ended);
 }
 
 void xn_vm_clone(struct xn_call *call)

@@ -15,16 +15,7 @@ static const struct xn_step destroy_steps[] = {
 	{NULL, NULL, NULL, 0},
 };
 
-XN_VM_OP_MAKE(make_destroy, xn_vm_destroy_kind)
-
-const struct xn_op_kind xn_vm_destroy_kind = {
-	.name = "VM.destroy",
-	.version = 1,
-	.steps = destroy_steps,
-	.on_restart = XN_RESTART_RESUME,
-	.make = make_destroy,
-	.free = xn_vm_op_free,
-};
+XN_VM_OP_KIND(xn_vm_destroy_kind, "VM.destroy", destroy_steps, XN_RESTART_RESUME)
 
 static void delete_suspend_image(struct xn_op *op)
 {
@@ -123,12 +114,5 @@ static void delete_rows(struct xn_op *op)
 
 void xn_vm_destroy(struct xn_call *call)
 {
-	struct xn_domains *d = call->state;
-	struct xn_error err = {0};
-	struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), &err);
-
-	if (!vm)
-		xn_call_fail(call, &err);
-	else
-		xn_operation_run(call, xn_vm_op_new(d, &xn_vm_destroy_kind, vm, NULL), NULL);
+	xn_vm_run(call, &xn_vm_destroy_kind, NULL, NULL, NULL);
 }

@@ -125,16 +125,7 @@ static const struct xn_step live_steps[] = {
 	{NULL, NULL, NULL, 0},
 };
 
-XN_VM_OP_MAKE(make_live, xn_vm_live_kind)
-
-const struct xn_op_kind xn_vm_live_kind = {
-	.name = "VM.live",
-	.version = 1,
-	.steps = live_steps,
-	.on_restart = XN_RESTART_RESUME,
-	.make = make_live,
-	.free = xn_vm_op_free,
-};
+XN_VM_OP_KIND(xn_vm_live_kind, "VM.live", live_steps, XN_RESTART_RESUME)
 
 static void tell_domain(struct xn_op *op)
 {

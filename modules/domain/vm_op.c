@@ -44,6 +44,55 @@ struct xn_op *xn_vm_op_new(struct xn_domains *d, const struct xn_op_kind *kind,
 	return op;
 }
 
+void xn_vm_run(struct xn_call *call, const struct xn_op_kind *kind, struct xn_value *args,
+	       void (*also)(struct xn_op *op, struct xn_run *run),
+	       void (*ended)(struct xn_op *op, const struct xn_error *err, void *arg))
+{
+	struct xn_domains *d = call->state;
+	struct xn_error err = {0};
+	struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), &err);
+	struct xn_run_spec spec = {
+		.class_id = XN_CLASS_VM,
+		.ref = xn_call_string(call, 0),
+		.operation = call->method->operation,
+		.also = also,
+		.ended = ended,
+	};
+
+	if (vm) {
+		xn_operation_run_spec(call, xn_vm_op_new(d, kind, vm, args), &spec);
+	} else {
+		xn_value_unref(args);
+		xn_call_fail(call, &err);
+	}
+}
+
+void xn_device_run(struct xn_call *call, const struct xn_op_kind *kind, const char *operation,
+		   struct xn_value *args)
+{
+	struct xn_domains *d = call->state;
+	int class_id = call->method->params[0].type->class_id;
+	int vm_field = class_id == XN_CLASS_VBD ? XN_VBD_VM : XN_VIF_VM;
+	struct xn_error err = {0};
+	struct xn_row *device = xn_db_need(d->db, class_id, xn_call_string(call, 0), &err);
+	struct xn_row *vm =
+		device ? xn_db_need(d->db, XN_CLASS_VM, xn_row_string(device, vm_field), &err)
+		       : NULL;
+	struct xn_run_spec spec = {
+		.class_id = class_id,
+		.ref = xn_call_string(call, 0),
+		.operation = operation,
+	};
+
+	if (vm) {
+		xn_map_put_string(&args, "device", xn_row_ref(device));
+		xn_operation_run_spec(call, xn_vm_op_new(d, kind, vm, args), &spec);
+	} else {
+		xn_value_unref(args);
+		xn_call_fail(call, &err);
+	}
+}
+
 void xn_vm_op_free(struct xn_op *op)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);

@@ -18,25 +18,8 @@ static const struct xn_step unpause_steps[] = {
 	{NULL, NULL, NULL, 0},
 };
 
-XN_VM_OP_MAKE(make_pause, xn_vm_pause_kind)
-XN_VM_OP_MAKE(make_unpause, xn_vm_unpause_kind)
-
-const struct xn_op_kind xn_vm_pause_kind = {
-	.name = "VM.pause",
-	.version = 1,
-	.steps = pause_steps,
-	.on_restart = XN_RESTART_RESUME,
-	.make = make_pause,
-	.free = xn_vm_op_free,
-};
-const struct xn_op_kind xn_vm_unpause_kind = {
-	.name = "VM.unpause",
-	.version = 1,
-	.steps = unpause_steps,
-	.on_restart = XN_RESTART_RESUME,
-	.make = make_unpause,
-	.free = xn_vm_op_free,
-};
+XN_VM_OP_KIND(xn_vm_pause_kind, "VM.pause", pause_steps, XN_RESTART_RESUME)
+XN_VM_OP_KIND(xn_vm_unpause_kind, "VM.unpause", unpause_steps, XN_RESTART_RESUME)
 
 static void pause_domain(struct xn_op *op)
 {
@@ -62,30 +45,12 @@ static void paused(struct xn_op *op, const struct xn_error *err, void *arg)
 			      pauses ? "paused" : "unpaused");
 }
 
-static void run(struct xn_call *call, const struct xn_op_kind *kind)
-{
-	struct xn_domains *d = call->state;
-	struct xn_error err = {0};
-	struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), &err);
-	struct xn_run_spec spec = {
-		.class_id = XN_CLASS_VM,
-		.ref = xn_call_string(call, 0),
-		.operation = call->method->operation,
-		.ended = paused,
-	};
-
-	if (!vm)
-		xn_call_fail(call, &err);
-	else
-		xn_operation_run_spec(call, xn_vm_op_new(d, kind, vm, NULL), &spec);
-}
-
 void xn_vm_pause(struct xn_call *call)
 {
-	run(call, &xn_vm_pause_kind);
+	xn_vm_run(call, &xn_vm_pause_kind, NULL, NULL, paused);
 }
 
 void xn_vm_unpause(struct xn_call *call)
 {
-	run(call, &xn_vm_unpause_kind);
+	xn_vm_run(call, &xn_vm_unpause_kind, NULL, NULL, paused);
 }

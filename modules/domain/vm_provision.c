@@ -17,16 +17,7 @@ static const struct xn_step provision_steps[] = {
 	{NULL, NULL, NULL, 0},
 };
 
-XN_VM_OP_MAKE(make_provision, xn_vm_provision_kind)
-
-const struct xn_op_kind xn_vm_provision_kind = {
-	.name = "VM.provision",
-	.version = 1,
-	.steps = provision_steps,
-	.on_restart = XN_RESTART_UNDO,
-	.make = make_provision,
-	.free = xn_vm_op_free,
-};
+XN_VM_OP_KIND(xn_vm_provision_kind, "VM.provision", provision_steps, XN_RESTART_UNDO)
 
 /* ---- what to make; before the operation starts ---- */
 
@@ -161,14 +152,14 @@ void xn_vm_provision(struct xn_call *call)
 	struct xn_domains *d = call->state;
 	struct xn_error err = {0};
 	struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), &err);
-	struct xn_value *args = xn_map_new(), *disks = NULL;
+	struct xn_value *args, *disks = NULL;
 
 	if (!vm || plan_disks(d, vm, &disks, &err) < 0) {
 		xn_value_unref(disks);
-		xn_value_unref(args);
 		xn_call_fail(call, &err);
 		return;
 	}
+	args = xn_map_new();
 	xn_map_put(&args, "disks", disks);
-	xn_operation_run(call, xn_vm_op_new(d, &xn_vm_provision_kind, vm, args), NULL);
+	xn_vm_run(call, &xn_vm_provision_kind, args, NULL, NULL);
 }

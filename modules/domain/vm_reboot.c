@@ -35,25 +35,8 @@ static const struct xn_step hard_reboot_steps[] = {
 };
 /* clang-format on */
 
-XN_VM_OP_MAKE(make_reboot, xn_vm_reboot_kind)
-XN_VM_OP_MAKE(make_hard_reboot, xn_vm_hard_reboot_kind)
-
-const struct xn_op_kind xn_vm_reboot_kind = {
-	.name = "VM.clean_reboot",
-	.version = 1,
-	.steps = reboot_steps,
-	.on_restart = XN_RESTART_RESUME,
-	.make = make_reboot,
-	.free = xn_vm_op_free,
-};
-const struct xn_op_kind xn_vm_hard_reboot_kind = {
-	.name = "VM.hard_reboot",
-	.version = 1,
-	.steps = hard_reboot_steps,
-	.on_restart = XN_RESTART_RESUME,
-	.make = make_hard_reboot,
-	.free = xn_vm_op_free,
-};
+XN_VM_OP_KIND(xn_vm_reboot_kind, "VM.clean_reboot", reboot_steps, XN_RESTART_RESUME)
+XN_VM_OP_KIND(xn_vm_hard_reboot_kind, "VM.hard_reboot", hard_reboot_steps, XN_RESTART_RESUME)
 
 static void on_waited(struct xn_timer *timer)
 {
@@ -89,25 +72,10 @@ void xn_vm_rebooted(struct xn_op *op, const struct xn_error *err, void *arg)
 
 static void run(struct xn_call *call, const struct xn_op_kind *kind)
 {
-	struct xn_domains *d = call->state;
-	struct xn_error err = {0};
-	struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), &err);
-	struct xn_run_spec spec = {
-		.class_id = XN_CLASS_VM,
-		.ref = xn_call_string(call, 0),
-		.operation = call->method->operation,
-		.also = xn_vm_also_devices,
-		.ended = xn_vm_rebooted,
-	};
-	struct xn_value *args;
+	struct xn_value *args = xn_map_new();
 
-	if (!vm) {
-		xn_call_fail(call, &err);
-		return;
-	}
-	args = xn_map_new();
 	xn_map_put(&args, "reboot", xn_bool(true));
-	xn_operation_run_spec(call, xn_vm_op_new(d, kind, vm, args), &spec);
+	xn_vm_run(call, kind, args, xn_vm_also_devices, xn_vm_rebooted);
 }
 
 void xn_vm_clean_reboot(struct xn_call *call)

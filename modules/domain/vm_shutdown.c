@@ -26,25 +26,8 @@ static const struct xn_step hard_shutdown_steps[] = {
 	{NULL, NULL, NULL, 0},
 };
 
-XN_VM_OP_MAKE(make_shutdown, xn_vm_shutdown_kind)
-XN_VM_OP_MAKE(make_hard_shutdown, xn_vm_hard_shutdown_kind)
-
-const struct xn_op_kind xn_vm_shutdown_kind = {
-	.name = "VM.clean_shutdown",
-	.version = 1,
-	.steps = shutdown_steps,
-	.on_restart = XN_RESTART_RESUME,
-	.make = make_shutdown,
-	.free = xn_vm_op_free,
-};
-const struct xn_op_kind xn_vm_hard_shutdown_kind = {
-	.name = "VM.hard_shutdown",
-	.version = 1,
-	.steps = hard_shutdown_steps,
-	.on_restart = XN_RESTART_RESUME,
-	.make = make_hard_shutdown,
-	.free = xn_vm_op_free,
-};
+XN_VM_OP_KIND(xn_vm_shutdown_kind, "VM.clean_shutdown", shutdown_steps, XN_RESTART_RESUME)
+XN_VM_OP_KIND(xn_vm_hard_shutdown_kind, "VM.hard_shutdown", hard_shutdown_steps, XN_RESTART_RESUME)
 
 /* A suspended VM is an image: without it there is nothing left to resume. */
 static void drop_suspend_image(struct xn_op *op)
@@ -76,33 +59,21 @@ void xn_vm_shut_down(struct xn_op *op, const struct xn_error *err, void *arg)
 static void run(struct xn_call *call, const struct xn_op_kind *kind, struct xn_value *args)
 {
 	struct xn_domains *d = call->state;
-	struct xn_error err = {0};
-	struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), &err);
-	struct xn_run_spec spec = {
-		.class_id = XN_CLASS_VM,
-		.ref = xn_call_string(call, 0),
-		.operation = call->method->operation,
-		.ended = xn_vm_shut_down,
-	};
+	struct xn_row *vm = xn_db_get(d->db, XN_CLASS_VM, xn_call_string(call, 0));
 
-	if (!vm) {
-		xn_value_unref(args);
-		xn_call_fail(call, &err);
-		return;
-	}
-	if (xn_row_bool(vm, XN_VM_ha_always_run))
+	if (vm && xn_row_bool(vm, XN_VM_ha_always_run))
 		xn_db_set_bool(d->db, vm, XN_VM_ha_always_run, false);
-	xn_operation_run_spec(call, xn_vm_op_new(d, kind, vm, args), &spec);
+	xn_vm_run(call, kind, args, NULL, xn_vm_shut_down);
 }
 
 void xn_vm_clean_shutdown(struct xn_call *call)
 {
-	run(call, &xn_vm_shutdown_kind, xn_map_new());
+	run(call, &xn_vm_shutdown_kind, NULL);
 }
 
 void xn_vm_hard_shutdown(struct xn_call *call)
 {
-	run(call, &xn_vm_hard_shutdown_kind, xn_map_new());
+	run(call, &xn_vm_hard_shutdown_kind, NULL);
 }
 
 /* A suspended or paused guest cannot be asked. */
@@ -110,12 +81,13 @@ void xn_vm_shutdown(struct xn_call *call)
 {
 	struct xn_domains *d = call->state;
 	const struct xn_row *vm = xn_db_get(d->db, XN_CLASS_VM, xn_call_string(call, 0));
-	struct xn_value *args = xn_map_new();
+	struct xn_value *args;
 
 	if (vm && !xn_vm_is(vm, "Running")) {
-		run(call, &xn_vm_hard_shutdown_kind, args);
+		run(call, &xn_vm_hard_shutdown_kind, NULL);
 		return;
 	}
+	args = xn_map_new();
 	xn_map_put(&args, "force_after", xn_bool(true));
 	if (vm && xn_row_int(vm, XN_VM_shutdown_delay) > 0)
 		xn_map_put(&args, "timeout_s", xn_int(xn_row_int(vm, XN_VM_shutdown_delay)));

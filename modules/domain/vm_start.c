@@ -18,16 +18,7 @@ static const struct xn_step start_steps[] = {
 	{NULL, NULL, NULL, 0},
 };
 
-XN_VM_OP_MAKE(make_start, xn_vm_start_kind)
-
-const struct xn_op_kind xn_vm_start_kind = {
-	.name = "VM.start",
-	.version = 1,
-	.steps = start_steps,
-	.on_restart = XN_RESTART_RESUME,
-	.make = make_start,
-	.free = xn_vm_op_free,
-};
+XN_VM_OP_KIND(xn_vm_start_kind, "VM.start", start_steps, XN_RESTART_RESUME)
 
 void xn_vm_started(struct xn_op *op, const struct xn_error *err, void *arg)
 {
@@ -56,37 +47,22 @@ void xn_vm_also_devices(struct xn_op *op, struct xn_run *run)
 		xn_run_also_take(run, XN_CLASS_VIF, xn_value_string(xn_set_at(refs, i)), "attach");
 }
 
-static void start_on_host(struct xn_call *call, bool paused)
+static void start(struct xn_call *call, bool paused)
 {
-	struct xn_domains *d = call->state;
-	struct xn_error err = {0};
-	struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), &err);
-	struct xn_run_spec spec = {
-		.class_id = XN_CLASS_VM,
-		.ref = xn_call_string(call, 0),
-		.operation = call->method->operation,
-		.also = xn_vm_also_devices,
-		.ended = xn_vm_started,
-	};
-	struct xn_value *args;
+	struct xn_value *args = xn_map_new();
 
-	if (!vm) {
-		xn_call_fail(call, &err);
-		return;
-	}
-	args = xn_map_new();
 	xn_map_put(&args, "paused", xn_bool(paused));
-	xn_operation_run_spec(call, xn_vm_op_new(d, &xn_vm_start_kind, vm, args), &spec);
+	xn_vm_run(call, &xn_vm_start_kind, args, xn_vm_also_devices, xn_vm_started);
 }
 
 void xn_vm_start(struct xn_call *call)
 {
-	start_on_host(call, xn_value_bool(call->args[1]));
+	start(call, xn_value_bool(call->args[1]));
 }
 
 void xn_vm_start_on(struct xn_call *call)
 {
-	start_on_host(call, xn_value_bool(call->args[2]));
+	start(call, xn_value_bool(call->args[2]));
 }
 
 static int check_start(struct xn_call *call, const struct xn_row *host, struct xn_error *err)

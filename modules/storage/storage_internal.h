@@ -121,19 +121,8 @@ void xn_storage_op_free(struct xn_op *op);
 
 /* A kind whose operations are struct xn_storage_op. */
 #define XN_STORAGE_OP_KIND(id, kind_name, step_table, restart)                                     \
-	static struct xn_op *make_##id(struct xn_core *core, const struct xn_value *args);         \
-	static const struct xn_op_kind id = {                                                      \
-		.name = kind_name,                                                                 \
-		.version = 1,                                                                      \
-		.steps = step_table,                                                               \
-		.on_restart = restart,                                                             \
-		.make = make_##id,                                                                 \
-		.free = xn_storage_op_free,                                                        \
-	};                                                                                         \
-	static struct xn_op *make_##id(struct xn_core *core, const struct xn_value *args)          \
-	{                                                                                          \
-		return xn_storage_op_make(core, &id, args);                                        \
-	}
+	XN_OP_KIND(static, id, kind_name, step_table, restart, xn_storage_op_make,                 \
+		   xn_storage_op_free)
 
 /*
  * A step's callback may come when the step has timed out or its operation is gone. What is passed
