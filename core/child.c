@@ -1,20 +1,16 @@
 /*
- * Child processes; see child.h. The exit is seen through a pidfd, so no signal handler and no other
- * wait() in the process can take it from us. Output is read until the process has gone, not until
- * its pipes end: something that it left behind may hold them open.
+ * Child processes; see child.h. Output is read until the process has gone, not until its pipes end:
+ * something that it left behind may hold them open.
  */
 #include "core/child.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/buf.h"
+#include "core/process.h"
 
 enum { READ_BYTES = 16384 };
 
@@ -27,8 +23,7 @@ struct output {
 
 struct xn_child {
 	struct xn_loop *loop;
-	pid_t pid;
-	int pid_fd;
+	struct xn_process process;
 	struct xn_io *exit_io;
 	struct output out, err;
 	int in_fd;
@@ -58,7 +53,7 @@ static void free_child(struct xn_child *child)
 	close_fd(&child->in_fd, &child->in_io);
 	close_fd(&child->out.fd, &child->out.io);
 	close_fd(&child->err.fd, &child->err.io);
-	close_fd(&child->pid_fd, &child->exit_io);
+	close_fd(&child->process.pid_fd, &child->exit_io);
 	xn_buf_clear(&child->input);
 	xn_buf_clear(&child->out.bytes);
 	xn_buf_clear(&child->err.bytes);
@@ -69,7 +64,7 @@ static void kill_for(struct xn_child *child, int why)
 {
 	if (!child->killed_for)
 		child->killed_for = why;
-	kill(-child->pid, SIGKILL); /* its group: it leads one */
+	xn_process_kill(&child->process);
 }
 
 void xn_child_kill(struct xn_child *child)
@@ -81,8 +76,9 @@ void xn_child_abandon(struct xn_child *child)
 {
 	if (!child)
 		return;
-	kill(-child->pid, SIGKILL);
-	waitpid(child->pid, NULL, 0); /* gone at once, unless a disk hangs under it */
+	xn_io_free(child->exit_io);
+	child->exit_io = NULL;
+	xn_process_abandon(&child->process);
 	free_child(child);
 }
 
@@ -138,17 +134,15 @@ static void on_writable(int fd, int events, void *arg)
 static void on_exit_seen(int fd, int events, void *arg)
 {
 	struct xn_child *child = arg;
-	struct xn_child_result result = {.exit_status = -1};
-	int status = 0;
+	struct xn_child_result result = {0};
+	struct xn_process_end end;
 
-	if (waitpid(child->pid, &status, WNOHANG) == 0)
+	if (!xn_process_reap(&child->process, &end))
 		return;
 	read_output(&child->out);
 	read_output(&child->err);
-	if (WIFEXITED(status))
-		result.exit_status = WEXITSTATUS(status);
-	else
-		result.signal = WTERMSIG(status);
+	result.exit_status = end.exit_status;
+	result.signal = end.signal;
 	result.rc = child->killed_for	     ? child->killed_for
 		    : result.exit_status == 0 ? 0
 					      : -EIO;
@@ -196,39 +190,6 @@ static int open_pipes(struct pipes *p)
 	return rc;
 }
 
-/* Default signals, a process group of its own, and none of our descriptors but the three pipes. */
-static int spawn(const struct xn_child_spec *spec, const struct pipes *p, pid_t *pid_out)
-{
-	static const char *const plain_env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C",
-						NULL};
-	const char *const *env = spec->env ? spec->env : plain_env;
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
-	sigset_t all, none;
-	int rc;
-
-	sigfillset(&all);
-	sigemptyset(&none);
-	posix_spawnattr_init(&attr);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF |
-						POSIX_SPAWN_SETSIGMASK);
-	posix_spawnattr_setpgroup(&attr, 0);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_adddup2(&actions, p->in[0], STDIN_FILENO);
-	posix_spawn_file_actions_adddup2(&actions, p->out[1], STDOUT_FILENO);
-	posix_spawn_file_actions_adddup2(&actions, p->err[1], STDERR_FILENO);
-#ifdef __GLIBC__
-	posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
-#endif
-	rc = posix_spawn(pid_out, spec->argv[0], &actions, &attr, (char *const *)spec->argv,
-			 (char *const *)env);
-	posix_spawn_file_actions_destroy(&actions);
-	posix_spawnattr_destroy(&attr);
-	return -rc;
-}
-
 static void watch_output(struct xn_child *child, struct output *o, int *fd)
 {
 	o->child = child;
@@ -248,50 +209,33 @@ static void watch_input(struct xn_child *child, const struct xn_child_spec *spec
 	child->in_io = xn_io_new(child->loop, child->in_fd, XN_IO_WRITE, on_writable, child);
 }
 
-/* A process that cannot be watched is no use: it is ended again. */
-static int spawn_watched(const struct xn_child_spec *spec, const struct pipes *p, pid_t *pid_out,
-			 int *pid_fd_out)
-{
-	int rc = spawn(spec, p, pid_out);
-
-	if (rc < 0)
-		return rc;
-	*pid_fd_out = syscall(SYS_pidfd_open, *pid_out, 0);
-	if (*pid_fd_out >= 0)
-		return 0;
-	rc = -errno;
-	kill(-*pid_out, SIGKILL);
-	waitpid(*pid_out, NULL, 0);
-	return rc;
-}
-
 int xn_child_start(struct xn_loop *loop, const struct xn_child_spec *spec,
 		   void (*done)(const struct xn_child_result *result, void *arg), void *arg,
 		   struct xn_child **child_out)
 {
 	struct xn_child *child;
+	struct xn_process process;
 	struct pipes pipes;
-	pid_t pid;
-	int rc, pid_fd;
+	int rc;
 
 	if (xn_loop_is_virtual(loop))
 		return -ENOTSUP;
 	rc = open_pipes(&pipes);
 	if (rc < 0)
 		return rc;
-	rc = spawn_watched(spec, &pipes, &pid, &pid_fd);
+	rc = xn_process_start(spec->argv, spec->env,
+			      (int[]){pipes.in[0], pipes.out[1], pipes.err[1]}, 3, &process);
 	if (rc < 0) {
 		close_pipes(&pipes);
 		return rc;
 	}
 	child = xn_calloc(1, sizeof(*child));
 	child->loop = loop;
-	child->pid = pid;
-	child->pid_fd = pid_fd;
+	child->process = process;
 	child->max_output = spec->max_output;
 	child->done = done;
 	child->arg = arg;
-	child->exit_io = xn_io_new(loop, pid_fd, XN_IO_READ, on_exit_seen, child);
+	child->exit_io = xn_io_new(loop, process.pid_fd, XN_IO_READ, on_exit_seen, child);
 	watch_output(child, &child->out, &pipes.out[0]);
 	watch_output(child, &child->err, &pipes.err[0]);
 	watch_input(child, spec, &pipes.in[1]);
