@@ -403,6 +403,27 @@ static void goes_down(struct xn_sim_domain *domain)
 	xn_sim_domain_stops(domain, domain->guest.going);
 }
 
+void xn_sim_guest_stays(struct xn_sim_domain *domain)
+{
+	struct xn_sim_plan *plan = find_plan(domain, XN_SIM_PLAN_GO_DOWN, NULL);
+	char path[64];
+
+	if (domain->conn && asked_for(domain) == XN_SHUTDOWN_SUSPEND) {
+		snprintf(path, sizeof(path), "/local/domain/%u/control/shutdown",
+			 domain->info.domid);
+		(void)xn_xs_conn_write_string(domain->sim->dom0, 0, path, "");
+	}
+	if (domain->guest.going != XN_SHUTDOWN_SUSPEND)
+		return;
+	domain->guest.going = XN_SHUTDOWN_NONE;
+	if (plan) {
+		xn_list_remove(&plan->link);
+		free(plan);
+		arm(domain);
+		xn_sim_changed(domain);
+	}
+}
+
 static void balloons(struct xn_sim_domain *domain)
 {
 	if (domain->options.balloon == XN_SIM_REFUSE)

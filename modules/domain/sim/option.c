@@ -14,7 +14,7 @@ static const struct {
 	{key, NULL, otherwise, offsetof(struct xn_sim_options, member)},
 #define CHOICE(member, key, names, meaning)                                                        \
 	{key, names, 0, offsetof(struct xn_sim_options, member)},
-	XN_SIM_NUMBERS(NUMBER) XN_SIM_CHOICES(CHOICE)
+	XN_SIM_NUMBERS(NUMBER) XN_SIM_CHOICES(CHOICE) XN_SIM_LATER_NUMBERS(NUMBER)
 #undef NUMBER
 #undef CHOICE
 };

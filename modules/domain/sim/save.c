@@ -1,7 +1,8 @@
 /*
- * Save and restore of simulated domains. The image is a few bytes: what a guest remembers is its
- * clock, by which a test sees that memory survived. The descriptor may be a pipe or a socket, so it
- * is read and written by a worker.
+ * Save, resume, restore and core dump of simulated domains. The image is a few bytes: what a guest
+ * remembers is its clock, by which a test sees that memory survived. They are written last, so that
+ * what a save left unfinished is no image. The descriptor may be a pipe or a socket, so it is read
+ * and written by a worker.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -10,10 +11,10 @@
 
 #include "modules/domain/sim/sim_internal.h"
 
-enum { SUSPEND_TIMEOUT_S = 30, IMAGE_BYTES = 32 };
-static const char image_magic[8] = "XNSIMG1\n";
+enum { SUSPEND_TIMEOUT_S = 30, IMAGE_BYTES = 32, SAVE_PARTS = 10 };
+static const char image_magic[8] = "XNSIMG1\n", core_magic[8] = "XNSIMC1\n";
 
-/* A save or restore at work; `image` is the worker's while it runs. */
+/* A save, restore or core dump at work; `image` and `offset` are the worker's while it runs. */
 struct transfer {
 	struct xn_list link;
 	struct xn_sim *sim;
@@ -21,9 +22,11 @@ struct transfer {
 	struct xn_timer timer;
 	struct xn_sim_call *call; /* NULL: answered, or nobody is there to hear it */
 	struct xn_value *config;  /* restore */
-	uint32_t domid;           /* save */
-	bool is_checkpoint, is_working;
+	uint32_t domid;           /* save, core dump */
+	unsigned part;            /* of SAVE_PARTS, when saving takes its time */
+	bool is_checkpoint, is_core, is_saving, is_working;
 	int fd;
+	int64_t offset;
 	unsigned char image[IMAGE_BYTES];
 };
 
@@ -70,6 +73,23 @@ static struct transfer *transfer_new(struct xn_sim *sim, int fd, struct xn_sim_c
 	return t;
 }
 
+/* What a worker has in hand frees itself when it is done. */
+static void give_up(struct transfer *t, int rc)
+{
+	answer(t, rc);
+	if (!t->is_working || xn_pool_withdraw(t->sim->backend.core->workers, &t->work))
+		transfer_free(t);
+}
+
+static void give_to_worker(struct transfer *t, int (*run)(struct xn_work *work),
+			   void (*done)(struct xn_work *work, int rc))
+{
+	t->is_working = true;
+	t->work.run = run;
+	t->work.done = done;
+	xn_pool_submit(t->sim->backend.core->workers, &t->work);
+}
+
 /* ---- save ---- */
 
 static int write_image(struct xn_work *work)
@@ -77,6 +97,8 @@ static int write_image(struct xn_work *work)
 	struct transfer *t = xn_container_of(work, struct transfer, work);
 	size_t at = 0;
 
+	if (lseek(t->fd, 0, SEEK_SET) < 0 && errno != ESPIPE)
+		return -errno;
 	while (at < sizeof(t->image)) {
 		ssize_t n = write(t->fd, t->image + at, sizeof(t->image) - at);
 
@@ -108,16 +130,55 @@ static void on_written(struct xn_work *work, int rc)
 	transfer_free(t);
 }
 
-static void write_out(struct transfer *t, struct xn_sim_domain *domain)
+static void write_out(struct transfer *t, const struct xn_sim_domain *domain, const char *magic)
 {
-	xn_timer_cancel(&t->timer);
-	memcpy(t->image, image_magic, sizeof(image_magic));
+	memcpy(t->image, magic, sizeof(image_magic));
 	put_u64(t->image + 8, (uint64_t)xn_sim_guest_clock_us(domain));
 	put_u64(t->image + 16, domain->info.memory_bytes);
-	t->is_working = true;
-	t->work.run = write_image;
-	t->work.done = on_written;
-	xn_pool_submit(t->sim->backend.core->workers, &t->work);
+	give_to_worker(t, write_image, on_written);
+}
+
+/* Where the descriptor stands tells whoever looks how far it is. */
+static int move_on(struct xn_work *work)
+{
+	struct transfer *t = xn_container_of(work, struct transfer, work);
+
+	return lseek(t->fd, t->offset, SEEK_SET) < 0 && errno != ESPIPE ? -errno : 0;
+}
+
+static void write_part(struct xn_timer *timer);
+
+static void on_moved(struct xn_work *work, int rc)
+{
+	struct transfer *t = xn_container_of(work, struct transfer, work);
+	struct xn_sim_domain *domain = t->call ? xn_sim_domain(t->sim, t->domid) : NULL;
+
+	t->is_working = false;
+	if (!domain || rc < 0) {
+		answer(t, rc < 0 ? rc : -ENOENT);
+		transfer_free(t);
+		return;
+	}
+	xn_timer_arm(xn_sim_loop(t->sim), &t->timer,
+		     xn_sim_delay_us(domain, domain->options.save_ms) / SAVE_PARTS, write_part);
+}
+
+static void write_part(struct xn_timer *timer)
+{
+	struct transfer *t = xn_container_of(timer, struct transfer, timer);
+	struct xn_sim_domain *domain = xn_sim_domain(t->sim, t->domid);
+
+	if (!domain || domain->options.save == XN_SIM_HANG)
+		return;
+	if (t->part < SAVE_PARTS && domain->options.save_ms) {
+		t->offset = (int64_t)(domain->info.memory_bytes / SAVE_PARTS * t->part++);
+		give_to_worker(t, move_on, on_moved);
+	} else if (domain->options.save == XN_SIM_FAIL) {
+		answer(t, -EIO); /* and the domain stays as it is: resume() is for that */
+		transfer_free(t);
+	} else {
+		write_out(t, domain, image_magic);
+	}
 }
 
 void xn_sim_save_look(struct xn_sim_domain *domain)
@@ -126,14 +187,17 @@ void xn_sim_save_look(struct xn_sim_domain *domain)
 	{
 		struct transfer *t = xn_list_entry(link, struct transfer, link);
 
-		if (t->config || t->is_working || t->domid != domain->info.domid)
+		if (t->config || t->is_core || t->is_working || t->domid != domain->info.domid)
 			continue;
-		if (!domain->info.dying && domain->info.shutdown_code == XN_SHUTDOWN_SUSPEND) {
-			write_out(t, domain);
-			continue;
+		if (domain->info.dying) {
+			give_up(t, -ENOENT);
+		} else if (!t->is_saving && domain->info.shutdown_code == XN_SHUTDOWN_SUSPEND) {
+			t->is_saving = true;
+			xn_timer_cancel(&t->timer);
+			write_part(&t->timer);
+		} else if (!t->is_saving) {
+			give_up(t, -EIO); /* it went another way */
 		}
-		answer(t, domain->info.dying ? -ENOENT : -EIO); /* it went another way */
-		transfer_free(t);
 	}
 }
 
@@ -153,7 +217,8 @@ int xn_sim_save(struct xn_backend *b, uint32_t domid, int fd, bool checkpoint,
 	struct transfer *t;
 	int rc;
 
-	if (!domain || domain->info.dying) {
+	if (!domain || domain->info.dying ||
+	    (domain->info.shut_down && domain->info.shutdown_code != XN_SHUTDOWN_SUSPEND)) {
 		close(fd);
 		return -ENOENT;
 	}
@@ -172,6 +237,59 @@ int xn_sim_save(struct xn_backend *b, uint32_t domid, int fd, bool checkpoint,
 	t->call = xn_sim_call_new(sim, done, arg);
 	if (domain->info.shut_down)
 		xn_sim_save_look(domain);
+	return 0;
+}
+
+int xn_sim_resume(struct xn_backend *b, uint32_t domid, xn_backend_done *done, void *arg)
+{
+	struct xn_sim *sim = xn_sim_of(b);
+	struct xn_sim_domain *domain = xn_sim_domain(sim, domid);
+
+	if (!domain || domain->info.dying)
+		return -ENOENT;
+	xn_list_each_safe(link, &sim->transfers)
+	{
+		struct transfer *t = xn_list_entry(link, struct transfer, link);
+
+		if (!t->config && !t->is_core && t->domid == domid)
+			give_up(t, -ECANCELED);
+	}
+	xn_sim_guest_stays(domain);
+	if (domain->info.shut_down && domain->info.shutdown_code == XN_SHUTDOWN_SUSPEND)
+		resume_here(domain);
+	xn_sim_answer(xn_sim_call_new(sim, done, arg), 0);
+	return 0;
+}
+
+/* ---- core dump ---- */
+
+static void on_dumped(struct xn_work *work, int rc)
+{
+	struct transfer *t = xn_container_of(work, struct transfer, work);
+	struct xn_sim_domain *domain = xn_sim_domain(t->sim, t->domid);
+
+	if (domain && xn_sim_may_run(domain))
+		xn_sim_guest_run(domain);
+	answer(t, rc);
+	transfer_free(t);
+}
+
+int xn_sim_core_dump(struct xn_backend *b, uint32_t domid, int fd, xn_backend_done *done, void *arg)
+{
+	struct xn_sim *sim = xn_sim_of(b);
+	struct xn_sim_domain *domain = xn_sim_domain(sim, domid);
+	struct transfer *t;
+
+	if (!domain || domain->info.dying) {
+		close(fd);
+		return -ENOENT;
+	}
+	t = transfer_new(sim, fd, xn_sim_call_new(sim, done, arg));
+	t->domid = domid;
+	t->is_core = true;
+	xn_sim_guest_freeze(domain);
+	write_out(t, domain, core_magic);
+	t->work.done = on_dumped;
 	return 0;
 }
 
@@ -218,10 +336,7 @@ int xn_sim_restore(struct xn_backend *b, const struct xn_value *config, int fd,
 
 	call->created = done;
 	t->config = xn_value_ref(config);
-	t->is_working = true;
-	t->work.run = read_image;
-	t->work.done = on_read;
-	xn_pool_submit(b->core->workers, &t->work);
+	give_to_worker(t, read_image, on_read);
 	return 0;
 }
 

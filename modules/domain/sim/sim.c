@@ -698,7 +698,9 @@ static const struct xn_backend_ops sim_ops = {
 	.set_vcpus = sim_set_vcpus,
 	.trigger = sim_trigger,
 	.save = xn_sim_save,
+	.resume = xn_sim_resume,
 	.restore = xn_sim_restore,
+	.core_dump = xn_sim_core_dump,
 	.free = sim_free,
 };
 

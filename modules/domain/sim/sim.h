@@ -43,10 +43,15 @@
 	X(shutdown, "sim-shutdown", "obey|refuse|hang|crash",                                      \
 	  "refuse: no acknowledgement; hang: that, and nothing after it")                          \
 	X(agent, "sim-agent", "full|none", "whether a guest agent runs")                           \
-	X(balloon, "sim-balloon", "obey|refuse", "whether it follows its memory target")
+	X(balloon, "sim-balloon", "obey|refuse", "whether it follows its memory target")          \
+	X(save, "sim-save", "ok|fail|hang",                                                        \
+	  "what comes of saving it; fail: -EIO, and the domain stays suspended")
+
+/* The same as XN_SIM_NUMBERS, behind the others in the world file: they came later. */
+#define XN_SIM_LATER_NUMBERS(X) X(save_ms, "sim-save-ms", 0, "saving its memory takes this long")
 
 enum { XN_SIM_OK = 0, XN_SIM_OBEY = 0, XN_SIM_FULL = 0 };
-enum { XN_SIM_FAIL = 1, XN_SIM_HANG = 2 }; /* build, plug */
+enum { XN_SIM_FAIL = 1, XN_SIM_HANG = 2 }; /* build, plug, save */
 enum { XN_SIM_BOOT_HANG = 1, XN_SIM_BOOT_CRASH = 2 };
 enum { XN_SIM_REFUSE = 1, XN_SIM_CRASH = 3 }; /* unplug, shutdown, balloon; shutdown */
 enum { XN_SIM_NEVER = 1, XN_SIM_NONE = 1 };   /* connect; agent */
@@ -55,6 +60,7 @@ struct xn_sim_options {
 #define XN_SIM_MEMBER(member, key, otherwise, meaning) uint32_t member;
 	XN_SIM_NUMBERS(XN_SIM_MEMBER)
 	XN_SIM_CHOICES(XN_SIM_MEMBER)
+	XN_SIM_LATER_NUMBERS(XN_SIM_MEMBER)
 #undef XN_SIM_MEMBER
 };
 /* @other_config: map of strings, or NULL. Other keys are not looked at. */

@@ -5,7 +5,7 @@
  *   keys.c     what the toolstack writes to xenstore for a domain
  *   device.c   disks and interfaces: both ends' states and keys
  *   guest.c    the guest: its clock, its plans, what it does with what it sees
- *   save.c     save and restore
+ *   save.c     save, resume, restore, core dump
  *   world.c    the file by which all this outlives the daemon
  *
  * A guest has a clock of its own, which stands still while it is paused, suspended or shut down;
@@ -209,6 +209,8 @@ int xn_sim_unplug_nic(struct xn_backend *b, uint32_t domid, int devid, bool forc
 void xn_sim_guest_init(struct xn_sim_domain *domain);
 void xn_sim_guest_run(struct xn_sim_domain *domain);    /* its clock goes on */
 void xn_sim_guest_freeze(struct xn_sim_domain *domain); /* and stands still */
+/* Nobody wants it to suspend any more. */
+void xn_sim_guest_stays(struct xn_sim_domain *domain);
 int64_t xn_sim_guest_clock_us(const struct xn_sim_domain *domain);
 void xn_sim_guest_plan(struct xn_sim_domain *domain, enum xn_sim_plan_kind kind, uint32_t ms);
 void xn_sim_guest_plan_device(struct xn_sim_domain *domain, enum xn_sim_plan_kind kind, uint32_t ms,
@@ -227,6 +229,9 @@ int xn_sim_save(struct xn_backend *b, uint32_t domid, int fd, bool checkpoint,
 		xn_backend_done *done, void *arg);
 int xn_sim_restore(struct xn_backend *b, const struct xn_value *config, int fd,
 		   void (*done)(int rc, uint32_t domid, void *arg), void *arg);
+int xn_sim_resume(struct xn_backend *b, uint32_t domid, xn_backend_done *done, void *arg);
+int xn_sim_core_dump(struct xn_backend *b, uint32_t domid, int fd, xn_backend_done *done,
+		     void *arg);
 void xn_sim_save_look(struct xn_sim_domain *domain); /* it has stopped, for whatever reason */
 void xn_sim_save_drop(struct xn_sim *sim);           /* the daemon stops */
 
