@@ -39,7 +39,7 @@ struct xn_domain_info {
 };
 
 struct xn_host_info {                       /* physinfo */
-	uint64_t memory_total, memory_free; /* bytes */
+	uint64_t memory_total, memory_free; /* bytes; free: that no domain has now */
 	unsigned cpus, sockets, cores_per_socket, threads_per_core, nodes;
 	char xen_version[64], capabilities[256];
 };

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "modules/domain/domain_internal.h"
-#include "modules/host/host.h"
 #include "modules/message/message.h"
 
 /* ---- for other modules ---- */
@@ -44,11 +43,28 @@ int xn_check_operation(struct xn_call *call, struct xn_error *err)
 
 /* ---- after a restart ---- */
 
+/* What was kept for a domain that is not built yet is kept again. */
+static void reserve_again(struct xn_vm_op *vmo)
+{
+	const struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
+
+	if (vm)
+		xn_memory_reserve(vmo, xn_row_int(vm, XN_VM_memory_target),
+				  xn_vm_memory_overhead(vm));
+}
+
 /* An operation that goes on in the middle finds its rows held as its first step left them. */
 static void restarted(struct xn_op *op, void *arg)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	bool reserved = false;
 
+	for (int i = 0; i < op->step && op->kind->steps[i].name; i++)
+		reserved = op->kind->steps[i].run == xn_step_reserve ||
+			   op->kind->steps[i].run == xn_step_keep_memory ||
+			   (reserved && op->kind->steps[i].run != xn_step_create);
+	if (reserved && !op->undoing)
+		reserve_again(vmo);
 	for (int i = 0; i < op->step && op->kind->steps[i].name; i++)
 		if (op->kind->steps[i].run == xn_step_hold && !vmo->holds) {
 			xn_vm_hold(vmo->d, vmo->uuid);
@@ -68,6 +84,7 @@ static const struct {
 	{&xn_vm_pause_kind, NULL},
 	{&xn_vm_unpause_kind, NULL},
 	{&xn_vm_live_kind, NULL},
+	{&xn_vm_balloon_kind, NULL},
 	{&xn_vm_clone_kind, NULL},
 	{&xn_vm_provision_kind, NULL},
 	{&xn_vm_destroy_kind, NULL},
@@ -116,6 +133,7 @@ static void on_domain_changed(const struct xn_ev_domain_changed *ev, void *arg)
 
 	xn_updates_touch(d->updates, "VM", ev->vm_uuid);
 	xn_vm_wake(d, ev->vm_uuid);
+	xn_memory_look(d);
 }
 
 static void on_operation_ended(const struct xn_ev_operation_ended *ev, void *arg)
@@ -126,6 +144,7 @@ static void on_operation_ended(const struct xn_ev_operation_ended *ev, void *arg
 		vm ? d->backend->ops->find(d->backend, xn_row_uuid(vm)) : NULL;
 
 	xn_steps_on_operation_ended(ev, d);
+	xn_memory_look(d);
 	/* It went down while the operation looked after it, which may not have been what it wanted.
 	 */
 	if (info && info->shut_down)
@@ -148,7 +167,7 @@ static void on_db_failed(const struct xn_ev_db_failed *ev, void *arg)
 static int add_methods(struct xn_domains *d, struct xn_error *err)
 {
 	static const struct xn_method_impl *const tables[] = {xn_vm_setters, xn_vbd_methods,
-							      xn_vif_methods};
+							      xn_vif_methods, xn_memory_methods};
 
 	for (size_t t = 0; t < XN_ARRAY_SIZE(tables); t++)
 		for (const struct xn_method_impl *impl = tables[t]; impl->name; impl++)
@@ -169,6 +188,7 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 	d->storage = xn_storage_of(core);
 	xn_list_init(&d->solos);
 	xn_list_init(&d->reconciles);
+	xn_memory_init(d);
 	d->backend = xn_backend_sim_new(core);
 	xn_operation_register_rules(d->ops, &xn_vm_rules);
 	xn_operation_register_rules(d->ops, &xn_vbd_rules);
@@ -206,6 +226,7 @@ static int domain_start(void *state, struct xn_error *err)
 
 	if (d->backend->ops->open(d->backend, err) < 0)
 		return -1;
+	xn_memory_start(d);
 	tell_host(d);
 	adopt(d);
 	return xn_domain_watch_start(d);
@@ -221,6 +242,7 @@ static void domain_stop(void *state)
 	xn_bus_unsubscribe(d->on_db_failed);
 	xn_domain_watch_stop(d);
 	xn_vm_reconcile_stop(d);
+	xn_memory_stop(d);
 	d->backend->ops->close(d->backend);
 	d->backend->ops->free(d->backend);
 	xn_vm_wait_stop(d);

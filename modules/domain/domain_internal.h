@@ -7,6 +7,7 @@
 #include "modules/console/console.h"
 #include "modules/db/db.h"
 #include "modules/domain/domain.h"
+#include "modules/host/host.h"
 #include "modules/operation/operation.h"
 #include "modules/storage/storage.h"
 #include "modules/task/task.h"
@@ -28,6 +29,15 @@ struct xn_domains {
 	struct xn_operations *ops;
 	struct xn_storage *storage;
 	uint64_t reserved_memory;  /* of domains that are about to be created */
+	struct {                   /* memory_share.c */
+		struct xn_hmap by_uuid;          /* struct xn_sharer */
+		struct xn_list sharers, moving;  /* the same; those on their way to a target */
+		struct xn_list reservations;     /* struct xn_vm_op */
+		struct xn_list wants;            /* struct xn_vm_op, in order of arrival */
+		struct xn_timer timer;
+		struct xn_job look;
+		bool refreshing, may_raise;
+	} memory;
 	struct xn_hmap watched;    /* domain_watch.c: struct watched, by domid */
 	struct xn_hmap held;       /* vm_hold.c: VMs whose rows stay as they are for now */
 	struct xn_hmap waiters;    /* vm_wait.c: operations that wait for their domain to change */
@@ -110,6 +120,12 @@ struct xn_vm_op {
 	struct xn_vm_plan plan;
 	bool holds;        /* rows held back */
 	uint64_t reserved; /* bytes of d->reserved_memory */
+	struct {           /* memory_share.c */
+		struct xn_list reserving, wanting;
+		int64_t had, least, most, overhead;
+		struct xn_op_token at;
+		void (*granted)(struct xn_vm_op *vmo, int64_t bytes);
+	} memory;
 	struct xn_barrier barrier;
 	struct xn_op_token at; /* the step that waits, for barrier, timer, waiter */
 	struct xn_timer timer;
@@ -165,6 +181,7 @@ void xn_pending_storage_done(const struct xn_error *err, void *pending); /* an x
  */
 void xn_step_hold(struct xn_op *op);
 void xn_step_hold_undo(struct xn_op *op);
+void xn_step_keep_memory(struct xn_op *op); /* the old domain's, for the one after it */
 void xn_step_reserve(struct xn_op *op);
 void xn_step_reserve_undo(struct xn_op *op);
 void xn_step_activate(struct xn_op *op);
@@ -215,18 +232,50 @@ bool xn_guest_metrics_write(struct xn_domains *d, struct xn_row *vm, uint32_t do
 void xn_guest_shutdown(struct xn_domains *d, struct xn_row *vm, const struct xn_domain_info *info);
 
 /* ---- boot ---- */
+/* What it may have when it boots, without overhead: its dynamic range, made to fit the static one. */
+void xn_vm_memory_range(const struct xn_row *vm, int64_t *least_out, int64_t *most_out);
+int64_t xn_vm_shadow_memory(const struct xn_row *vm); /* bytes; a part of the overhead */
 int64_t xn_vm_memory_overhead_at(const struct xn_row *vm, int64_t static_max);
 int xn_vm_check_boot(struct xn_domains *d, const struct xn_row *vm, const struct xn_row *host,
 		     bool memory_too, struct xn_error *err);
-int64_t xn_domains_free_memory(const struct xn_domains *d);
+
+/* ---- the host's memory; memory_share.c ---- */
+enum { XN_MEMORY_WAIT_MS = 60000 }; /* deadline of a step with xn_memory_want(), since progress */
+int64_t xn_domains_free_memory(struct xn_domains *d); /* now */
+/* With what running VMs can give back, and without what is promised to those who wait. */
+int64_t xn_domains_available_memory(struct xn_domains *d);
+/* Whether that is @needed; @available_out is filled when it is not. */
+bool xn_domains_has_memory(struct xn_domains *d, int64_t needed, int64_t *available_out);
+int xn_no_memory(struct xn_error *err, int64_t needed, int64_t available); /* -1 */
+/*
+ * xn_memory_want - the current step's wish: at least @least, at most @most bytes, and @overhead,
+ * beside what the domain @had.
+ * granted() comes once, inside or later, with bytes that are reserved then (with the overhead), unless
+ * the step fails or ends before. xn_memory_release() withdraws.
+ */
+void xn_memory_want(struct xn_vm_op *vmo, int64_t had, int64_t least, int64_t most,
+		    int64_t overhead, void (*granted)(struct xn_vm_op *vmo, int64_t bytes));
+/* Without asking: what it had before (a reboot, a restart of the daemon). */
+void xn_memory_reserve(struct xn_vm_op *vmo, int64_t bytes, int64_t overhead);
+void xn_memory_release(struct xn_vm_op *vmo);
+/* The back end was told a target by somebody else. */
+void xn_memory_told(struct xn_domains *d, const struct xn_row *vm, int64_t target);
+/* Whether the guest has come to its target; @gave_up_out: it does not seem to try. */
+bool xn_memory_is_reached(struct xn_domains *d, const char *uuid, bool *gave_up_out);
+void xn_memory_look(struct xn_domains *d); /* something changed */
+void xn_memory_see(struct xn_domains *d, struct xn_row *vm, const struct xn_domain_info *info);
+void xn_memory_gone(struct xn_domains *d, const char *uuid);
+void xn_memory_init(struct xn_domains *d);
+void xn_memory_start(struct xn_domains *d);
+void xn_memory_stop(struct xn_domains *d);
 
 /* ---- tables of API calls, and operation kinds ---- */
 extern const struct xn_method_impl xn_vm_methods[], xn_vm_setters[], xn_vbd_methods[],
-	xn_vif_methods[];
+	xn_vif_methods[], xn_memory_methods[];
 void xn_vm_kinds_register(struct xn_domains *d);
 extern const struct xn_op_kind xn_vm_start_kind, xn_vm_shutdown_kind, xn_vm_hard_shutdown_kind,
 	xn_vm_reboot_kind, xn_vm_hard_reboot_kind, xn_vm_pause_kind, xn_vm_unpause_kind,
-	xn_vm_live_kind, xn_vm_clone_kind, xn_vm_provision_kind, xn_vm_destroy_kind,
+	xn_vm_live_kind, xn_vm_balloon_kind, xn_vm_clone_kind, xn_vm_provision_kind, xn_vm_destroy_kind,
 	xn_vbd_plug_kind, xn_vbd_unplug_kind, xn_vbd_media_kind, xn_vif_plug_kind,
 	xn_vif_unplug_kind, xn_vif_move_kind;
 
@@ -248,6 +297,7 @@ void xn_vm_set_template(struct xn_domains *d, struct xn_row *vm, bool yes);
 /* Handlers that have a file of their own. */
 void xn_vm_set_memory(struct xn_call *call);
 void xn_vm_set_memory_dynamic(struct xn_call *call);
+void xn_vm_wait_memory_target_live(struct xn_call *call);
 void xn_vm_set_memory_target_live(struct xn_call *call);
 void xn_vm_set_VCPUs_number_live(struct xn_call *call);
 void xn_vm_send_trigger(struct xn_call *call);

@@ -178,17 +178,6 @@ static void power_state_reset(struct xn_call *call)
 	xn_operation_run_short(call, NULL, reset_power_state);
 }
 
-static int do_nothing(struct xn_call *call, struct xn_error *err)
-{
-	return 0;
-}
-
-/* The balloon's target is set when set_memory_target_live returns. */
-static void wait_memory_target_live(struct xn_call *call)
-{
-	xn_operation_run_short(call, NULL, do_nothing);
-}
-
 static void get_boot_record(struct xn_call *call)
 {
 	struct xn_domains *d = call->state;
@@ -249,12 +238,6 @@ static void maximise_memory(struct xn_call *call)
 		xn_call_reply(call, xn_int(most_memory(vm, xn_value_int(call->args[1]))));
 }
 
-static void get_cooperative(struct xn_call *call)
-{
-	if (vm_or_fail(call))
-		xn_call_reply(call, xn_bool(true));
-}
-
 static void retrieve_wlb_recommendations(struct xn_call *call)
 {
 	struct xn_error err = {0};
@@ -289,13 +272,12 @@ const struct xn_method_impl xn_vm_methods[] = {
 	{"VM.set_memory_dynamic_max", xn_vm_set_memory_dynamic, xn_check_operation, false},
 	{"VM.set_memory_dynamic_range", xn_vm_set_memory_dynamic, xn_check_operation, false},
 	{"VM.set_memory_target_live", xn_vm_set_memory_target_live, xn_check_operation, false},
-	{"VM.wait_memory_target_live", wait_memory_target_live, xn_check_operation, false},
+	{"VM.wait_memory_target_live", xn_vm_wait_memory_target_live, xn_check_operation, false},
 	{"VM.set_VCPUs_number_live", xn_vm_set_VCPUs_number_live, xn_check_operation, false},
 	{"VM.send_trigger", xn_vm_send_trigger, xn_check_operation, false},
 	{"VM.send_sysrq", xn_vm_send_sysrq, xn_check_operation, false},
 	{"VM.compute_memory_overhead", compute_memory_overhead, NULL, false},
 	{"VM.maximise_memory", maximise_memory, NULL, false},
-	{"VM.get_cooperative", get_cooperative, NULL, false},
 	{"VM.get_allowed_VBD_devices", get_allowed_VBD_devices, NULL, false},
 	{"VM.get_allowed_VIF_devices", get_allowed_VIF_devices, NULL, false},
 	{"VM.get_possible_hosts", get_possible_hosts, NULL, false},

@@ -27,20 +27,33 @@ static int64_t pages_to_mib(int64_t pages)
 	return (pages + PAGES_PER_MIB - 1) / PAGES_PER_MIB;
 }
 
-int64_t xn_vm_memory_overhead_at(const struct xn_row *vm, int64_t static_max)
+/* The page tables that the hypervisor keeps for it. */
+static int64_t shadow_mib(const struct xn_row *vm, int64_t static_mib)
 {
 	int64_t vcpus = clamp(xn_row_int(vm, XN_VM_VCPUs_max), vcpus_max);
-	int64_t static_mib = mib_of(clamp(static_max, memory_max));
 	double multiplier = xn_value_float(xn_row_get(vm, XN_VM_HVM_shadow_multiplier));
-	bool shim = strcmp(xn_row_string(vm, XN_VM_domain_type), "pv_in_pvh") == 0;
-	int64_t total = strcmp(xn_vm_type(vm), "pv") == 0 ? 1 : 2; /* the hypervisor's own parts */
 	double shadow;
 
 	if (!(multiplier <= multiplier_max)) /* what is not a number too */
 		multiplier = multiplier_max;
 	shadow = (double)pages_to_mib(256 * vcpus + 2 * static_mib) * multiplier;
-	total += shadow < 1 ? 1 : (int64_t)shadow;
-	total += pages_to_mib(38 * vcpus);
+	return shadow < 1 ? 1 : (int64_t)shadow;
+}
+
+int64_t xn_vm_shadow_memory(const struct xn_row *vm)
+{
+	return shadow_mib(vm, mib_of(clamp(xn_row_int(vm, XN_VM_memory_static_max), memory_max))) *
+	       MIB;
+}
+
+int64_t xn_vm_memory_overhead_at(const struct xn_row *vm, int64_t static_max)
+{
+	int64_t vcpus = clamp(xn_row_int(vm, XN_VM_VCPUs_max), vcpus_max);
+	int64_t static_mib = mib_of(clamp(static_max, memory_max));
+	bool shim = strcmp(xn_row_string(vm, XN_VM_domain_type), "pv_in_pvh") == 0;
+	int64_t total = strcmp(xn_vm_type(vm), "pv") == 0 ? 1 : 2; /* the hypervisor's own parts */
+
+	total += shadow_mib(vm, static_mib) + pages_to_mib(38 * vcpus);
 	if (shim)
 		total += 23 + static_mib / 90;
 	return total * MIB;
@@ -49,17 +62,6 @@ int64_t xn_vm_memory_overhead_at(const struct xn_row *vm, int64_t static_max)
 int64_t xn_vm_memory_overhead(const struct xn_row *vm)
 {
 	return xn_vm_memory_overhead_at(vm, xn_row_int(vm, XN_VM_memory_static_max));
-}
-
-int64_t xn_domains_free_memory(const struct xn_domains *d)
-{
-	struct xn_host_info info = {0};
-
-	if (d->backend->ops->host_info(d->backend, &info) < 0)
-		return 0;
-	return info.memory_free > d->reserved_memory
-		       ? (int64_t)(info.memory_free - d->reserved_memory)
-		       : 0;
 }
 
 /* ---- the VM itself ---- */
@@ -159,9 +161,7 @@ static int check_networks(struct xn_domains *d, const struct xn_row *vm, struct 
 static int check_room(struct xn_domains *d, const struct xn_row *vm, bool memory_too,
 		      struct xn_error *err)
 {
-	int64_t needed = clamp(xn_row_int(vm, XN_VM_memory_dynamic_min), memory_max) +
-			 xn_vm_memory_overhead(vm);
-	int64_t available = xn_domains_free_memory(d);
+	int64_t needed, most, available = 0;
 	int64_t vcpus = xn_row_int(vm, XN_VM_VCPUs_max);
 	const char *unrestricted = xn_row_map_string(vm, XN_VM_platform, "vcpu-unrestricted");
 	struct xn_host_info info = {0};
@@ -172,11 +172,10 @@ static int check_room(struct xn_domains *d, const struct xn_row *vm, bool memory
 	if (strcmp(xn_vm_type(vm), "hvm") == 0 && info.capabilities[0] &&
 	    !strstr(info.capabilities, "hvm"))
 		return xn_error_set(err, XN_ERR_VM_HVM_REQUIRED, xn_row_ref(vm));
-	if (memory_too && available < needed) {
-		snprintf(a, sizeof(a), "%lld", (long long)needed);
-		snprintf(b, sizeof(b), "%lld", (long long)available);
-		return xn_error_set(err, XN_ERR_HOST_NOT_ENOUGH_FREE_MEMORY, a, b);
-	}
+	xn_vm_memory_range(vm, &needed, &most);
+	needed += xn_vm_memory_overhead(vm);
+	if (memory_too && !xn_domains_has_memory(d, needed, &available))
+		return xn_no_memory(err, needed, available);
 	if (vcpus > info.cpus && info.cpus > 0 && !unrestricted) {
 		snprintf(a, sizeof(a), "%lld", (long long)vcpus);
 		snprintf(b, sizeof(b), "%u", info.cpus);

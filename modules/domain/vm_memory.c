@@ -22,11 +22,32 @@ static struct limits limits_of(const struct xn_row *vm)
 	};
 }
 
-static int check_limits(const struct limits *l, struct xn_error *err)
+static bool is_nested(const struct xn_row *vm)
+{
+	const char *yes = xn_row_map_string(vm, XN_VM_platform, "nested-virt");
+
+	return yes && (strcmp(yes, "1") == 0 || strcmp(yes, "true") == 0);
+}
+
+/* Whose memory cannot move has all of it. */
+static int check_pinned(const struct xn_row *vm, const struct limits *l, struct xn_error *err)
+{
+	if (l->dynamic_min == l->static_max && l->dynamic_max == l->static_max)
+		return 0;
+	if (xn_row_bool(vm, XN_VM_is_control_domain))
+		return xn_error_set(err, XN_ERR_MEMORY_CONSTRAINT_VIOLATION_MAXPIN,
+				    "A control domain has a fixed amount of memory.");
+	if (is_nested(vm))
+		return xn_error_set(err, XN_ERR_MEMORY_CONSTRAINT_VIOLATION_MAXPIN,
+				    "A VM with nested virtualisation has a fixed amount of memory.");
+	return 0;
+}
+
+static int check_limits(const struct xn_row *vm, const struct limits *l, struct xn_error *err)
 {
 	if (0 <= l->static_min && l->static_min <= l->dynamic_min &&
 	    l->dynamic_min <= l->dynamic_max && l->dynamic_max <= l->static_max)
-		return 0;
+		return check_pinned(vm, l, err);
 	return xn_error_set(err, XN_ERR_MEMORY_CONSTRAINT_VIOLATION_ORDER);
 }
 
@@ -99,7 +120,7 @@ static int set_limits(struct xn_call *call, struct xn_error *err)
 	if (!vm)
 		return -1;
 	l = wanted_limits(call, vm);
-	if (check_limits(&l, err) < 0)
+	if (check_limits(vm, &l, err) < 0)
 		return -1;
 	write_limits(d, vm, &l);
 	xn_db_set_int(d->db, vm, XN_VM_memory_target, l.dynamic_min);
@@ -114,11 +135,13 @@ void xn_vm_set_memory(struct xn_call *call)
 
 /* ---- in a running domain ---- */
 
+static void get_memory(struct xn_op *op);
 static void tell_domain(struct xn_op *op);
 static void note_values(struct xn_op *op);
 
 static const struct xn_step live_steps[] = {
 	{"find the domain", xn_step_find_domain, xn_step_sync, 10000},
+	{"get the memory", get_memory, xn_step_reserve_undo, XN_MEMORY_WAIT_MS},
 	{"tell the domain", tell_domain, NULL, 60000},
 	{"note the values", note_values, NULL, 1000},
 	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
@@ -126,6 +149,37 @@ static const struct xn_step live_steps[] = {
 };
 
 XN_VM_OP_KIND(xn_vm_live_kind, "VM.live", live_steps, XN_RESTART_RESUME)
+
+static void on_granted(struct xn_vm_op *vmo, int64_t bytes)
+{
+	xn_op_set_arg(&vmo->op, "memory",
+		      xn_int(xn_map_get_int(vmo->op.args, "had", 0) + bytes));
+	xn_op_done(&vmo->op, 0);
+}
+
+/* What the domain shall have more than now may have to come from others. */
+static void get_memory(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
+	int64_t target = xn_map_get_int(op->args, "memory", 0);
+	int64_t least = xn_map_get_int(op->args, "dynamic_min", 0);
+	int64_t had = domain ? (int64_t)domain->memory_bytes : 0, available;
+	struct xn_error err = {0};
+
+	if (!domain || target <= had) {
+		xn_op_done(op, 0);
+		return;
+	}
+	least = least > had ? least - had : 0;
+	if (!xn_domains_has_memory(vmo->d, least, &available)) {
+		xn_no_memory(&err, least, available);
+		xn_op_fail(op, &err);
+		return;
+	}
+	xn_op_set_arg(op, "had", xn_int(had));
+	xn_memory_want(vmo, had, least, target - had, 0, on_granted);
+}
 
 static void tell_domain(struct xn_op *op)
 {
@@ -163,9 +217,12 @@ static void note_values(struct xn_op *op)
 
 	if (!vm)
 		return;
-	if (xn_map_get(op->args, "memory"))
+	if (xn_map_get(op->args, "memory")) {
 		xn_db_set_int(vmo->d->db, vm, XN_VM_memory_target,
 			      xn_map_get_int(op->args, "memory", 0));
+		xn_memory_told(vmo->d, vm, xn_map_get_int(op->args, "memory", 0));
+		xn_memory_release(vmo);
+	}
 	if (xn_map_get(op->args, "dynamic_min")) {
 		xn_db_set_int(vmo->d->db, vm, XN_VM_memory_dynamic_min,
 			      xn_map_get_int(op->args, "dynamic_min", 0));
@@ -190,13 +247,23 @@ static void run_live_int(struct xn_call *call, struct xn_row *vm, const char *ke
 	run_live(call, vm, args);
 }
 
+static void run_range(struct xn_call *call, struct xn_row *vm, int64_t target, int64_t min,
+		      int64_t max)
+{
+	struct xn_value *args = xn_map_new();
+
+	xn_map_put(&args, "memory", xn_int(target));
+	xn_map_put(&args, "dynamic_min", xn_int(min));
+	xn_map_put(&args, "dynamic_max", xn_int(max));
+	run_live(call, vm, args);
+}
+
 /* Halted: only rows. Running: the balloon moves to the nearest point of the new range. */
 void xn_vm_set_memory_dynamic(struct xn_call *call)
 {
 	struct xn_domains *d = call->state;
 	struct xn_error err = {0};
 	struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), &err);
-	struct xn_value *args;
 	struct limits l;
 	int64_t target;
 
@@ -209,18 +276,14 @@ void xn_vm_set_memory_dynamic(struct xn_call *call)
 		return;
 	}
 	l = wanted_limits(call, vm);
-	if (check_limits(&l, &err) < 0) {
+	if (check_limits(vm, &l, &err) < 0) {
 		xn_call_fail(call, &err);
 		return;
 	}
 	target = xn_row_int(vm, XN_VM_memory_target);
 	target = target < l.dynamic_min ? l.dynamic_min : target;
 	target = target > l.dynamic_max ? l.dynamic_max : target;
-	args = xn_map_new();
-	xn_map_put(&args, "memory", xn_int(target));
-	xn_map_put(&args, "dynamic_min", xn_int(l.dynamic_min));
-	xn_map_put(&args, "dynamic_max", xn_int(l.dynamic_max));
-	run_live(call, vm, args);
+	run_range(call, vm, target, l.dynamic_min, l.dynamic_max);
 }
 
 static bool begin(struct xn_call *call, struct xn_row **vm_out)
@@ -244,6 +307,7 @@ static void fail_invalid(struct xn_call *call, const char *name, int64_t value)
 	xn_call_fail(call, &err);
 }
 
+/* The range becomes that point: else it would be left again as soon as memory comes or goes. */
 void xn_vm_set_memory_target_live(struct xn_call *call)
 {
 	int64_t target = xn_value_int(call->args[1]);
@@ -255,7 +319,59 @@ void xn_vm_set_memory_target_live(struct xn_call *call)
 	    target > xn_row_int(vm, XN_VM_memory_static_max))
 		fail_invalid(call, "target", target);
 	else
-		run_live_int(call, vm, "memory", target);
+		run_range(call, vm, target, target, target);
+}
+
+/* ---- waiting for a balloon ---- */
+
+enum { BALLOON_LOOK_US = 100 * 1000, BALLOON_WAIT_MS = 256 * 1000 };
+
+static void await_balloon(struct xn_op *op);
+
+static const struct xn_step balloon_steps[] = {
+	{"find the domain", xn_step_find_domain, xn_step_sync, 10000},
+	{"wait for the guest's balloon", await_balloon, NULL, BALLOON_WAIT_MS + 10000},
+	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{NULL, NULL, NULL, 0},
+};
+
+XN_VM_OP_KIND(xn_vm_balloon_kind, "VM.wait_memory_target_live", balloon_steps, XN_RESTART_RESUME)
+
+static void on_balloon_look(struct xn_timer *timer)
+{
+	struct xn_vm_op *vmo = xn_container_of(timer, struct xn_vm_op, timer);
+	int64_t waited_us = xn_now_us(vmo->d->core->loop) - vmo->op.step_started_us;
+	struct xn_error err = {0};
+	bool gave_up;
+
+	if (!xn_op_find(vmo->d->core, &vmo->at))
+		return;
+	if (!xn_vm_op_domain(vmo)) {
+		xn_op_done(&vmo->op, -ENOENT);
+	} else if (xn_memory_is_reached(vmo->d, vmo->uuid, &gave_up)) {
+		xn_op_done(&vmo->op, 0);
+	} else if (waited_us >= BALLOON_WAIT_MS * INT64_C(1000)) {
+		xn_error_set(&err, XN_ERR_VM_MEMORY_TARGET_WAIT_TIMEOUT, vmo->op.task);
+		xn_op_fail(&vmo->op, &err);
+	} else {
+		if (gave_up && !strstr(vmo->op.waiting_for, "does not"))
+			xn_op_waiting(&vmo->op, "the guest, which does not move its balloon");
+		xn_timer_arm(vmo->d->core->loop, timer, BALLOON_LOOK_US, on_balloon_look);
+	}
+}
+
+static void await_balloon(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+
+	vmo->at = xn_op_token(op);
+	xn_op_waiting(op, "the guest to reach its memory target");
+	on_balloon_look(&vmo->timer);
+}
+
+void xn_vm_wait_memory_target_live(struct xn_call *call)
+{
+	xn_vm_run(call, &xn_vm_balloon_kind, NULL, NULL, NULL);
 }
 
 void xn_vm_set_VCPUs_number_live(struct xn_call *call)

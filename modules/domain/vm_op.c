@@ -28,6 +28,8 @@ struct xn_op *xn_vm_op_make(struct xn_core *core, const struct xn_op_kind *kind,
 	copy_ref(vmo->uuid, sizeof(vmo->uuid), args, "uuid");
 	copy_ref(vmo->device, sizeof(vmo->device), args, "device");
 	xn_list_init(&vmo->solo);
+	xn_list_init(&vmo->memory.reserving);
+	xn_list_init(&vmo->memory.wanting);
 	return &vmo->op;
 }
 
@@ -105,7 +107,7 @@ void xn_vm_op_free(struct xn_op *op)
 	xn_list_remove(&vmo->solo);
 	if (!vmo->d->stopped && vmo->holds)
 		xn_vm_unhold(vmo->d, vmo->uuid);
-	vmo->d->reserved_memory -= vmo->reserved;
+	xn_memory_release(vmo);
 	xn_vm_plan_clear(&vmo->plan);
 	xn_error_clear(&vmo->soft);
 	free(vmo);

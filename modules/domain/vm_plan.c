@@ -231,6 +231,8 @@ struct xn_value *xn_domain_config(const struct xn_row *vm, const struct xn_vm_pl
 	put_field(&map, "max_vcpus", vm, XN_VM_VCPUs_max);
 	put_field(&map, "memory", vm, XN_VM_memory_target);
 	put_field(&map, "max_memory", vm, XN_VM_memory_static_max);
+	if (strcmp(xn_vm_type(vm), "pv") != 0)
+		xn_map_put(&map, "shadow_memory", xn_int(xn_vm_shadow_memory(vm)));
 	put_boot(&map, vm);
 	xn_map_put_string(&map, "on_poweroff", "preserve");
 	xn_map_put_string(&map, "on_reboot", "preserve");

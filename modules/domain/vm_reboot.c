@@ -10,10 +10,11 @@ static void wait_before_boot(struct xn_op *op);
 /* clang-format off */
 #define BOOT_STEPS                                                                     \
 	{"hold rows", xn_step_hold, xn_step_hold_undo, 10000},                         \
+	{"keep its memory", xn_step_keep_memory, xn_step_reserve_undo, 1000},          \
 	{"destroy old domain", xn_step_destroy, NULL, 120000, 3},                      \
 	{"release disks", xn_step_deactivate, NULL, 60000},                            \
 	{"wait before the next boot", wait_before_boot, NULL, 60000},                  \
-	{"reserve memory", xn_step_reserve, xn_step_reserve_undo, 1000},               \
+	{"reserve memory", xn_step_reserve, xn_step_reserve_undo, XN_MEMORY_WAIT_MS},  \
 	{"activate disks", xn_step_activate, xn_step_deactivate, 60000},               \
 	{"create domain", xn_step_create, xn_step_destroy, 120000, 10},                \
 	{"plug writable disks", xn_step_plug_writable, NULL, 60000},                   \

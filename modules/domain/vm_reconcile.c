@@ -166,6 +166,7 @@ static bool write_metrics(struct xn_domains *d, struct xn_row *vm,
 	xn_db_set_bool(d->db, metrics, XN_VM_metrics_hvm, strcmp(info->type, "hvm") == 0);
 	xn_db_set_int(d->db, metrics, XN_VM_metrics_memory_actual, (int64_t)info->memory_bytes);
 	xn_db_set_int(d->db, metrics, XN_VM_metrics_VCPUs_number, info->vcpus);
+	xn_memory_see(d, vm, info);
 	return changed;
 }
 
@@ -209,6 +210,7 @@ static void write_no_domain(struct xn_domains *d, struct xn_row *vm)
 
 	changed |= detach_all(d, vm, XN_VM_VBDs, XN_CLASS_VBD, XN_VBD_currently_attached);
 	changed |= detach_all(d, vm, XN_VM_VIFs, XN_CLASS_VIF, XN_VIF_currently_attached);
+	xn_memory_gone(d, xn_row_uuid(vm));
 	if (!changed)
 		return;
 	xn_db_set_bool(d->db, vm, XN_VM_requires_reboot, false);

@@ -7,7 +7,7 @@
 static const struct xn_step start_steps[] = {
 	/* name, run, undo, timeout in ms, weight, flags */
 	{"hold rows", xn_step_hold, xn_step_hold_undo, 10000},
-	{"reserve memory", xn_step_reserve, xn_step_reserve_undo, 1000},
+	{"reserve memory", xn_step_reserve, xn_step_reserve_undo, XN_MEMORY_WAIT_MS},
 	{"activate disks", xn_step_activate, xn_step_deactivate, 60000},
 	{"create domain", xn_step_create, xn_step_destroy, 120000, 10},
 	{"plug writable disks", xn_step_plug_writable, NULL, 60000},

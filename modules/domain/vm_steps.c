@@ -48,25 +48,48 @@ void xn_step_hold_undo(struct xn_op *op)
 
 /* ---- memory ---- */
 
-static void unreserve(struct xn_vm_op *vmo)
+/* Beyond any machine, and so small that sums cannot overflow. */
+static const int64_t memory_max = (int64_t)1 << 56;
+
+static int64_t within(int64_t value, int64_t least, int64_t most)
 {
-	vmo->d->reserved_memory -= vmo->reserved;
-	vmo->reserved = 0;
+	return value > most ? most : value < least ? least : value;
 }
 
-/* As much as there is, within the VM's dynamic range; that the least fits was checked. */
-static void choose_memory(struct xn_vm_op *vmo, struct xn_row *vm)
+void xn_vm_memory_range(const struct xn_row *vm, int64_t *least_out, int64_t *most_out)
 {
-	int64_t overhead = xn_vm_memory_overhead(vm);
-	int64_t target = xn_domains_free_memory(vmo->d) - overhead;
-	int64_t least = xn_row_int(vm, XN_VM_memory_dynamic_min);
-	int64_t most = xn_row_int(vm, XN_VM_memory_dynamic_max);
+	int64_t most = within(xn_row_int(vm, XN_VM_memory_static_max), 0, memory_max);
+	int64_t least = within(xn_row_int(vm, XN_VM_memory_static_min), 0, most);
 
-	target = target > most ? most : target;
-	target = target < least ? least : target;
-	xn_db_set_int(vmo->d->db, vm, XN_VM_memory_target, target);
-	vmo->reserved = (uint64_t)(target + overhead);
-	vmo->d->reserved_memory += vmo->reserved;
+	*most_out = within(xn_row_int(vm, XN_VM_memory_dynamic_max), least, most);
+	*least_out = within(xn_row_int(vm, XN_VM_memory_dynamic_min), least, *most_out);
+	/* The shim inside cannot balloon before its guest runs. */
+	if (strcmp(xn_row_string(vm, XN_VM_domain_type), "pv_in_pvh") == 0)
+		*least_out = *most_out = most;
+}
+
+/* So that nobody takes it between the end of the old domain and the new one. */
+void xn_step_keep_memory(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
+	struct xn_row *vm = xn_vm_op_row(vmo);
+
+	if (!vm)
+		return;
+	if (domain)
+		xn_memory_reserve(vmo, (int64_t)domain->memory_bytes, xn_vm_memory_overhead(vm));
+	xn_op_done(op, 0);
+}
+
+static void on_granted(struct xn_vm_op *vmo, int64_t bytes)
+{
+	struct xn_row *vm = xn_vm_op_row(vmo);
+
+	if (!vm)
+		return;
+	xn_db_set_int(vmo->d->db, vm, XN_VM_memory_target, bytes);
+	xn_op_done(&vmo->op, 0);
 }
 
 void xn_step_reserve(struct xn_op *op)
@@ -74,22 +97,23 @@ void xn_step_reserve(struct xn_op *op)
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
 	struct xn_row *vm = xn_vm_op_row(vmo);
 	struct xn_error err = {0};
+	int64_t least, most;
 
 	if (!vm)
 		return;
+	xn_memory_release(vmo);
 	if (xn_vm_check_boot(vmo->d, vm, xn_domains_host(vmo->d), true, &err) < 0 ||
 	    xn_vm_plan_make(vmo->d, vm, &vmo->plan, &err) < 0) {
 		xn_op_fail(op, &err);
 		return;
 	}
-	unreserve(vmo);
-	choose_memory(vmo, vm);
-	xn_op_done(op, 0);
+	xn_vm_memory_range(vm, &least, &most);
+	xn_memory_want(vmo, 0, least, most, xn_vm_memory_overhead(vm), on_granted);
 }
 
 void xn_step_reserve_undo(struct xn_op *op)
 {
-	unreserve(xn_vm_op_of(op));
+	xn_memory_release(xn_vm_op_of(op));
 	xn_op_done(op, 0);
 }
 
@@ -234,11 +258,8 @@ static void no_memory(struct xn_vm_op *vmo, struct xn_error *err)
 {
 	const struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
 	int64_t needed = vm ? xn_row_int(vm, XN_VM_memory_target) + xn_vm_memory_overhead(vm) : 0;
-	char a[24], b[24];
 
-	snprintf(a, sizeof(a), "%lld", (long long)needed);
-	snprintf(b, sizeof(b), "%lld", (long long)xn_domains_free_memory(vmo->d));
-	xn_error_set(err, XN_ERR_HOST_NOT_ENOUGH_FREE_MEMORY, a, b);
+	xn_no_memory(err, needed, xn_domains_free_memory(vmo->d));
 }
 
 static void on_created(int rc, uint32_t domid, void *arg)
@@ -262,7 +283,7 @@ static void on_created(int rc, uint32_t domid, void *arg)
 	} else {
 		struct xn_vm_op *vmo = xn_vm_op_of(op);
 
-		unreserve(vmo); /* the hypervisor counts it now */
+		xn_memory_release(vmo); /* the hypervisor counts it now */
 		if (rc == -ENOMEM) {
 			no_memory(vmo, &err);
 			xn_op_fail(op, &err);

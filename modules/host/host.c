@@ -57,6 +57,14 @@ void xn_host_set_hypervisor(struct xn_host *host, const struct xn_hypervisor_fac
 	xn_host_rows_refresh(host);
 }
 
+void xn_host_set_memory_source(struct xn_host *host,
+			       void (*ask)(void *arg, int64_t *free_out, int64_t *available_out),
+			       void *arg)
+{
+	host->ask_memory = ask;
+	host->ask_memory_arg = arg;
+}
+
 static void on_refresh(struct xn_timer *timer)
 {
 	struct xn_host *host = xn_container_of(timer, struct xn_host, refresh);

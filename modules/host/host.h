@@ -42,5 +42,12 @@ void xn_host_set_hypervisor(struct xn_host *host, const struct xn_hypervisor_fac
  * domains on this host hold (VM_metrics.memory_actual, else memory_dynamic_max, and the overhead).
  */
 int64_t xn_host_free_memory(struct xn_host *host);
+/*
+ * Who knows better: what is free now (host_metrics.memory_free), and what new domains could have
+ * once the others have given back what they can (host.compute_free_memory). NULL: nobody any more.
+ */
+void xn_host_set_memory_source(struct xn_host *host,
+			       void (*ask)(void *arg, int64_t *free_out, int64_t *available_out),
+			       void *arg);
 
 #endif

@@ -324,8 +324,6 @@ const struct xn_method_impl xn_host_methods[] = {
 	{"host.get_vms_which_prevent_evacuation", get_vms_which_prevent_evacuation, check_self},
 	{"host.assert_can_evacuate", answer_void, check_evacuate},
 	{"host.evacuate", answer_void, check_evacuate},
-	{"host.get_uncooperative_resident_VMs", answer_empty_set, check_self},
-	{"host.get_uncooperative_domains", answer_empty_set, check_self},
 	{"host.get_management_interface", get_management_interface, check_self},
 	{"host.list_methods", list_methods},
 	{"host.call_plugin", answer_void, refuse_plugin},

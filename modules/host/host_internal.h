@@ -15,6 +15,8 @@ struct xn_host {
 	bool first_start, rebooted;
 	char ref[XN_REF_LEN], pool[XN_REF_LEN], control_domain[XN_REF_LEN];
 	struct xn_timer refresh; /* host_metrics */
+	void (*ask_memory)(void *arg, int64_t *free_out, int64_t *available_out);
+	void *ask_memory_arg;
 };
 
 /* In host.other_config: disabled by hand, and to stay so when the daemon starts again. */

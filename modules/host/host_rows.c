@@ -430,7 +430,7 @@ static int64_t memory_held(struct xn_db *db, const struct xn_row *vm)
 	return actual + xn_row_int(vm, XN_VM_memory_overhead);
 }
 
-int64_t xn_host_free_memory(struct xn_host *host)
+static int64_t free_by_the_rows(struct xn_host *host)
 {
 	struct xn_db *db = host->db;
 	const struct xn_row *row = xn_db_get(db, XN_CLASS_host, host->ref);
@@ -447,18 +447,35 @@ int64_t xn_host_free_memory(struct xn_host *host)
 	return left > 0 ? left : 0;
 }
 
+static void ask_memory(struct xn_host *host, int64_t *free_out, int64_t *available_out)
+{
+	if (host->ask_memory)
+		host->ask_memory(host->ask_memory_arg, free_out, available_out);
+	else
+		*free_out = *available_out = free_by_the_rows(host);
+}
+
+int64_t xn_host_free_memory(struct xn_host *host)
+{
+	int64_t now, available;
+
+	ask_memory(host, &now, &available);
+	return available;
+}
+
 void xn_host_rows_refresh(struct xn_host *host)
 {
 	struct xn_db *db = host->db;
 	struct xn_row *row = xn_db_get(db, XN_CLASS_host, host->ref);
 	struct xn_row *metrics = row_behind(db, row, XN_host_metrics, XN_CLASS_host_metrics);
+	int64_t now, available;
 	bool changed;
 
+	ask_memory(host, &now, &available);
 	changed = xn_db_set_bool(db, metrics, XN_host_metrics_live, true);
 	changed |= xn_db_set_int(db, metrics, XN_host_metrics_memory_total,
 				 (int64_t)host->facts.memory_total);
-	changed |=
-		xn_db_set_int(db, metrics, XN_host_metrics_memory_free, xn_host_free_memory(host));
+	changed |= xn_db_set_int(db, metrics, XN_host_metrics_memory_free, now);
 	if (changed)
 		xn_db_set(db, metrics, XN_host_metrics_last_updated,
 			  xn_datetime(xn_wall_s(host->core->loop)));

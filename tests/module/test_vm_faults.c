@@ -62,6 +62,7 @@ static const struct scenario scenarios[] = {
 	{"VM.destroy", "Halted", OF_VM, "", &xn_vm_destroy_kind, "delete rows", NULL},
 	{"VM.set_memory_target_live", "Running", OF_VM, ",33554432", &xn_vm_live_kind,
 	 "tell the domain", NULL},
+	{"VM.wait_memory_target_live", "Running", OF_VM, "", &xn_vm_balloon_kind, NULL, NULL},
 	{"VBD.plug", "Running", OF_DISK, "", &xn_vbd_plug_kind, NULL, unplug_disk},
 	{"VBD.unplug", "Running", OF_DISK, "", &xn_vbd_unplug_kind, "unplug the disk", NULL},
 	{"VBD.insert", "Running", OF_CD, NULL, &xn_vbd_media_kind, "change the medium", NULL},

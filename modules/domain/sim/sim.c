@@ -143,6 +143,16 @@ static uint64_t free_memory(const struct xn_sim *sim)
 	return used < sim->total_memory ? sim->total_memory - used : 0;
 }
 
+static void note_promise(struct xn_sim_domain *domain)
+{
+	struct xn_sim *sim = domain->sim;
+	uint64_t taken = domain->info.memory_bytes + domain->overhead_bytes;
+
+	sim->promised_memory -= domain->promised_bytes;
+	domain->promised_bytes = domain->held_bytes > taken ? domain->held_bytes - taken : 0;
+	sim->promised_memory += domain->promised_bytes;
+}
+
 /* The domain's share of the host becomes @bytes. */
 static int hold_memory(struct xn_sim_domain *domain, uint64_t bytes)
 {
@@ -152,6 +162,7 @@ static int hold_memory(struct xn_sim_domain *domain, uint64_t bytes)
 		return -ENOMEM;
 	sim->used_memory = sim->used_memory - domain->held_bytes + bytes;
 	domain->held_bytes = bytes;
+	note_promise(domain);
 	return 0;
 }
 
@@ -328,6 +339,7 @@ static int sim_destroy(struct xn_backend *b, uint32_t domid, xn_backend_done *do
 void xn_sim_domain_reopened(struct xn_sim_domain *domain)
 {
 	domain->sim->used_memory += domain->held_bytes;
+	note_promise(domain);
 	if (domain->is_building)
 		return;
 	domain->identity->introduced = true;
@@ -525,7 +537,7 @@ static int sim_host_info(struct xn_backend *b, struct xn_host_info *out)
 
 	*out = (struct xn_host_info){
 		.memory_total = sim->total_memory,
-		.memory_free = free_memory(sim),
+		.memory_free = free_memory(sim) + sim->promised_memory,
 		.cpus = cpus > 0 ? (unsigned)cpus : 1,
 		.sockets = 1,
 		.threads_per_core = 1,
@@ -662,7 +674,7 @@ static void sim_close(struct xn_backend *b)
 	}
 	xn_xs_conn_free(sim->dom0);
 	sim->dom0 = NULL;
-	sim->used_memory = 0;
+	sim->used_memory = sim->promised_memory = 0;
 }
 
 static void sim_free(struct xn_backend *b)

@@ -32,7 +32,8 @@ struct xn_sim {
 	struct xn_domain_info *infos; /* what list() showed last */
 	size_t n_domains, cap_infos;
 	uint32_t last_domid;
-	uint64_t total_memory, dom0_memory, used_memory; /* bytes; used: by guests */
+	uint64_t total_memory, dom0_memory, used_memory; /* bytes; used: by guests, or promised */
+	uint64_t promised_memory;                        /* of that: not taken yet */
 	struct xn_list answers;                          /* on their way to callbacks */
 	struct xn_list transfers;                        /* save and restore at work */
 	struct xn_sim_world *world;                      /* NULL: lives with the daemon only */
@@ -122,6 +123,7 @@ struct xn_sim_domain {
 	struct xn_xs_domain *identity;
 	struct xn_xs_conn *conn; /* the guest's; NULL: not introduced, or down */
 	uint64_t held_bytes;     /* of the host, with overhead and what it may grow to */
+	uint64_t promised_bytes; /* of these: what it may grow by */
 	uint64_t overhead_bytes, target_bytes;
 	unsigned max_vcpus, wanted_vcpus;
 	bool is_building;
