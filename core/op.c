@@ -93,17 +93,17 @@ static void log_op(const struct xn_op *op, enum xn_log_level level, const char *
 			     op->kind->name, op->id, step_of(op)->name, text, more);
 }
 
-static void save(struct xn_op *op)
+static struct xn_op *find_by_id(struct xn_core *core, const char *id)
 {
-	const struct xn_op_store *store = op->core->op_store;
+	struct xn_hnode *node = xn_hmap_first_same(&core->engine->by_id, xn_hash_string(id));
 
-	if (store && store->save)
-		store->save(op->core, op);
-}
+	for (; node; node = xn_hmap_next_same(node)) {
+		struct xn_op *op = xn_container_of(node, struct xn_op, node);
 
-void xn_op_save(struct xn_op *op)
-{
-	save(op);
+		if (strcmp(op->id, id) == 0)
+			return op;
+	}
+	return NULL;
 }
 
 static double fraction_done(const struct xn_op *op)
@@ -131,6 +131,44 @@ static void tell_progress(struct xn_op *op)
 		store->progress(op->core, op, fraction_done(op));
 }
 
+/* ---- the journal ---- */
+
+struct xn_op_saving xn_op_saving(const struct xn_op *op)
+{
+	struct xn_op_saving saving = {.number = op->saves};
+
+	memcpy(saving.id, op->id, sizeof(saving.id));
+	return saving;
+}
+
+static void save(struct xn_op *op)
+{
+	op->saves++;
+	op->core->op_store->save(op->core, op);
+}
+
+void xn_op_save(struct xn_op *op, void (*saved)(struct xn_op *op))
+{
+	assert(op->running);
+	if (!op->core->op_store) {
+		saved(op);
+		return;
+	}
+	op->saved = saved;
+	save(op);
+}
+
+void xn_op_save_all(struct xn_core *core)
+{
+	xn_list_each(node, &core->engine->live) {
+		struct xn_op *op = xn_list_entry(node, struct xn_op, link);
+
+		/* One that it never had was refused for good, and is about to hear of it. */
+		if (!op->finished && op->journaled)
+			save(op);
+	}
+}
+
 /* ---- ending ---- */
 
 static void end(struct xn_op *op)
@@ -147,20 +185,19 @@ static void end(struct xn_op *op)
 
 /* ---- moving ---- */
 
-static void on_journaled(struct xn_timer *timer)
+static void begin_step(struct xn_op *op)
 {
-	struct xn_op *op = xn_container_of(timer, struct xn_op, deadline);
-
+	op->awaits_journal = false;
+	xn_timer_cancel(&op->deadline);
 	xn_loop_defer(op->core->loop, &op->advance, XN_PRIO_OPERATION, advance);
 }
 
-/*
- * The position in @op is new. With a journal, a timer of no delay takes us into the next turn, when
- * the journal holds it: before a step does anything, it is known that it may have.
- */
+/* The position in @op is new: before a step does anything, the journal knows that it may have. */
 static void go_on(struct xn_op *op)
 {
 	op->running = false;
+	op->saved = NULL;
+	op->awaits_journal = false;
 	op->step_progress = 0;
 	op->waiting_for[0] = '\0';
 	if (op->undoing)
@@ -172,11 +209,12 @@ static void go_on(struct xn_op *op)
 		xn_loop_defer(op->core->loop, &op->advance, XN_PRIO_REPLY, advance);
 		return;
 	}
-	save(op);
-	if (op->core->op_store)
-		xn_timer_arm(op->core->loop, &op->deadline, 0, on_journaled);
-	else
-		on_journaled(&op->deadline);
+	if (op->core->op_store) {
+		op->awaits_journal = true;
+		save(op);
+	} else {
+		begin_step(op);
+	}
 }
 
 /* Takes what @err holds. */
@@ -238,6 +276,10 @@ static void on_deadline(struct xn_timer *timer)
 	const struct xn_step *step = step_of(op);
 	struct xn_error err = {0};
 
+	if (op->awaits_journal && op->undoing) {
+		begin_step(op);
+		return;
+	}
 	xn_error_setf(&err, XN_ERR_INTERNAL_ERROR,
 		      "%s, step \"%s\"%s: no end and no progress in %u ms%s%s", op->kind->name,
 		      step->name, op->undoing ? " (undo)" : "", step->timeout_ms,
@@ -249,6 +291,46 @@ static void arm_deadline(struct xn_op *op)
 {
 	xn_timer_arm(op->core->loop, &op->deadline, step_of(op)->timeout_ms * INT64_C(1000),
 		     on_deadline);
+}
+
+/* ---- what the journal answers ---- */
+
+static void on_refused(struct xn_op *op, int rc)
+{
+	struct xn_error err = {0};
+
+	if (op->awaits_journal && !op->journaled) {
+		xn_error_from_errno(&err, rc, "the database could not note the operation");
+		begin_undo(op, &err);
+	} else {
+		xn_op_waiting(op, "the disk to accept changes");
+		if (!xn_timer_is_armed(&op->deadline))
+			arm_deadline(op);
+	}
+}
+
+static void on_accepted(struct xn_op *op)
+{
+	void (*saved)(struct xn_op *op) = op->saved;
+
+	op->journaled = true;
+	op->saved = NULL;
+	if (saved)
+		saved(op);
+	else
+		begin_step(op);
+}
+
+void xn_op_saved(struct xn_core *core, const struct xn_op_saving *saving, int rc)
+{
+	struct xn_op *op = find_by_id(core, saving->id);
+
+	if (!op || op->saves != saving->number || !(op->saved || op->awaits_journal))
+		return;
+	if (rc < 0)
+		on_refused(op, rc);
+	else
+		on_accepted(op);
 }
 
 static void run_step(struct xn_op *op, const struct xn_step *step)
@@ -334,6 +416,7 @@ void xn_op_restart(struct xn_op *op, const char *id, const char *task, int step,
 {
 	int n = count_steps(op->kind);
 
+	op->journaled = true;
 	snprintf(op->id, sizeof(op->id), "%s", id);
 	join_engine(op, task, on_end, arg);
 	/* The journal may be another release's: a step that this table lacks is past the end. */
@@ -386,19 +469,10 @@ struct xn_op_token xn_op_token(const struct xn_op *op)
 
 struct xn_op *xn_op_find(struct xn_core *core, const struct xn_op_token *token)
 {
-	uint64_t hash = xn_hash_string(token->id);
-	struct xn_hnode *node = xn_hmap_first_same(&core->engine->by_id, hash);
+	struct xn_op *op = find_by_id(core, token->id);
 
-	for (; node; node = xn_hmap_next_same(node)) {
-		struct xn_op *op = xn_container_of(node, struct xn_op, node);
-
-		if (strcmp(op->id, token->id) == 0)
-			return op->running && op->step == token->step &&
-					       op->undoing == token->undoing
-				       ? op
-				       : NULL;
-	}
-	return NULL;
+	return op && op->running && op->step == token->step && op->undoing == token->undoing ? op
+											     : NULL;
 }
 
 void xn_op_done_late(struct xn_core *core, const struct xn_op_token *token, int rc)

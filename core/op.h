@@ -12,8 +12,11 @@
  *
  * The step that failed is undone like the others, so an undo copes with a run that did nothing, did
  * half, or is still under way. An undo that fails or times out is logged, and the next one runs.
- * Each step begins in the turn after the one that journaled it: what a crash finds in the journal
- * is never behind what was done.
+ * A step begins once the journal has accepted its entry: what a crash finds in the journal is never
+ * behind what was done. While the journal refuses (a full disk), an operation that has not begun
+ * fails, and one between two steps waits up to the deadline of the next. So does an undo (what it
+ * takes back may be rows), but then it goes on without: the entry that it leaves behind is of a
+ * step that a restart runs again or undoes.
  */
 #ifndef XN_OP_H
 #define XN_OP_H
@@ -83,6 +86,10 @@ struct xn_op {
 	bool running; /* the step's run or undo was called and has not ended */
 	bool begun;   /* the step may have done something: an undo starts with it */
 	bool fails_after; /* XN_FAULT_FAIL_AFTER */
+	unsigned saves;	  /* numbers them; only the answer to the last one counts */
+	bool journaled;	  /* the journal has an entry, maybe of an earlier step */
+	bool awaits_journal;		  /* the next step begins when it is saved */
+	void (*saved)(struct xn_op *op); /* what xn_op_save() was given */
 	struct xn_error error; /* why it is being undone */
 	double step_progress;
 	char waiting_for[160]; /* "guest to acknowledge shutdown": shown by task-explain */
@@ -102,12 +109,24 @@ void xn_op_init(struct xn_op *op, const struct xn_op_kind *kind, struct xn_core 
 /* Frees an operation that was never started; the engine frees the others. NULL is fine. */
 void xn_op_free(struct xn_op *op);
 
-/* Journal and progress sink, set in core->op_store by modules/task. All may be NULL in tests. */
+/* Journal and progress sink, set in core->op_store by modules/task. NULL in tests. */
 struct xn_op_store {
-	void (*save)(struct xn_core *core, const struct xn_op *op); /* at each step boundary */
+	/* At each step boundary. Answered by one xn_op_saved(), later, from the loop: the entry
+	 * survives SIGKILL, or was refused. The operation may be gone by then. */
+	void (*save)(struct xn_core *core, const struct xn_op *op);
 	void (*remove)(struct xn_core *core, const struct xn_op *op);
 	void (*progress)(struct xn_core *core, const struct xn_op *op, double fraction);
 };
+/* Which save of which operation; the store keeps it for its answer. */
+struct xn_op_saving {
+	char id[48];
+	unsigned number;
+};
+struct xn_op_saving xn_op_saving(const struct xn_op *op);
+void xn_op_saved(struct xn_core *core, const struct xn_op_saving *saving, int rc);
+/* The journal accepts again after it refused, and may lack what it refused: all operations that it
+ * has heard of are saved again. */
+void xn_op_save_all(struct xn_core *core);
 
 /*
  * xn_op_start - run @op (made by its kind's make()) from its first step
@@ -146,7 +165,9 @@ void xn_op_waiting(struct xn_op *op, const char *fmt, ...) XN_PRINTF(2, 3);
 void xn_op_cancel(struct xn_op *op);
 void xn_op_set_arg(struct xn_op *op, const char *key, struct xn_value *taken); /* journaled at the
 										next boundary */
-void xn_op_save(struct xn_op *op); /* journal now, inside a step */
+/* Inside a step: journals now, and goes on with @saved once that is accepted. Refused: waits for the
+ * disk, until the step's deadline. */
+void xn_op_save(struct xn_op *op, void (*saved)(struct xn_op *op));
 
 /*
  * xn_group_start - "do all of these" as a step of @op

@@ -193,6 +193,7 @@ void xn_step_destroy(struct xn_op *op);
 void xn_step_plug_writable(struct xn_op *op);
 void xn_step_plug_read_only(struct xn_op *op);
 void xn_step_plug_nics(struct xn_op *op);
+void xn_step_pause(struct xn_op *op); /* vm_pause.c */
 void xn_step_unpause(struct xn_op *op);
 void xn_step_find_domain(struct xn_op *op);
 void xn_step_sync(struct xn_op *op); /* lets the rows go, waits until they tell the truth */

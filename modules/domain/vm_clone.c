@@ -81,22 +81,14 @@ static void list_disks(struct xn_op *op)
 /* All disks of a running guest are to show the same moment. */
 static void quiet_guest(struct xn_op *op)
 {
-	struct xn_vm_op *vmo = xn_vm_op_of(op);
-	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
-	struct xn_backend *backend = vmo->d->backend;
-	struct xn_pending *pending;
-	int rc;
+	const struct xn_domain_info *domain = xn_vm_op_domain(xn_vm_op_of(op));
 
 	if (!domain || domain->paused || domain->shut_down || xn_vm_count_disks(op) == 0) {
 		xn_op_done(op, 0);
 		return;
 	}
 	xn_op_set_arg(op, "paused_by_us", xn_bool(true));
-	xn_op_save(op);
-	pending = xn_pending_new(vmo, NULL, 0);
-	rc = backend->ops->pause(backend, domain->domid, xn_pending_done, pending);
-	if (rc < 0)
-		xn_pending_failed(pending, rc);
+	xn_op_save(op, xn_step_pause);
 }
 
 static void wake_guest(struct xn_op *op)

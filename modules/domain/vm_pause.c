@@ -3,11 +3,9 @@
 
 #include "modules/domain/domain_internal.h"
 
-static void pause_domain(struct xn_op *op);
-
 static const struct xn_step pause_steps[] = {
 	{"find the domain", xn_step_find_domain, xn_step_sync, 10000},
-	{"pause", pause_domain, xn_step_unpause, 10000},
+	{"pause", xn_step_pause, xn_step_unpause, 10000},
 	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
@@ -21,7 +19,7 @@ static const struct xn_step unpause_steps[] = {
 XN_VM_OP_KIND(xn_vm_pause_kind, "VM.pause", pause_steps, XN_RESTART_RESUME)
 XN_VM_OP_KIND(xn_vm_unpause_kind, "VM.unpause", unpause_steps, XN_RESTART_RESUME)
 
-static void pause_domain(struct xn_op *op)
+void xn_step_pause(struct xn_op *op)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
 	struct xn_backend *backend = vmo->d->backend;

@@ -395,27 +395,34 @@ static struct xn_value *held_on(const struct xn_operations *ops, const char *ref
 	return current;
 }
 
-static void restore_class(struct xn_operations *ops, const struct xn_operation_rules *rules)
+static void restore_current(struct xn_operations *ops, struct xn_row *row)
 {
-	size_t n = 0, count = xn_db_count(ops->db, rules->class_id);
-	struct xn_row **rows = xn_calloc(count + 1, sizeof(*rows));
+	const struct xn_operation_rules *rules = xn_rules_of(ops, xn_row_class(row));
 
-	for (struct xn_row *row = xn_db_first(ops->db, rules->class_id); row;
-	     row = xn_db_next(ops->db, row))
-		rows[n++] = row;
-	for (size_t i = 0; i < n; i++)
-		xn_db_set(ops->db, rows[i], rules->current_field,
-			  held_on(ops, xn_row_ref(rows[i])));
-	for (size_t i = 0; i < n; i++)
-		xn_operation_refresh(ops, rows[i]);
-	free(rows);
+	xn_db_set(ops->db, row, rules->current_field, held_on(ops, xn_row_ref(row)));
+}
+
+static void each_row(struct xn_operations *ops,
+		     void (*visit)(struct xn_operations *ops, struct xn_row *row))
+{
+	for (int id = 0; id < XN_CLASS_COUNT; id++) {
+		size_t n = 0, count = xn_rules_of(ops, id) ? xn_db_count(ops->db, id) : 0;
+		struct xn_row **rows = xn_calloc(count + 1, sizeof(*rows));
+
+		for (struct xn_row *row = count ? xn_db_first(ops->db, id) : NULL; row;
+		     row = xn_db_next(ops->db, row))
+			rows[n++] = row;
+		for (size_t i = 0; i < n; i++)
+			visit(ops, rows[i]);
+		free(rows);
+	}
 }
 
 void xn_claims_restore(struct xn_operations *ops)
 {
-	for (int id = 0; id < XN_CLASS_COUNT; id++)
-		if (xn_rules_of(ops, id))
-			restore_class(ops, xn_rules_of(ops, id));
+	/* What is allowed on a row depends on others' current operations, of any class. */
+	each_row(ops, restore_current);
+	each_row(ops, xn_operation_refresh);
 	for (struct xn_hnode *node = xn_hmap_first(&ops->objects); node;
 	     node = xn_hmap_next(&ops->objects, node))
 		wake_later(xn_container_of(node, struct xn_claimed, node));

@@ -47,19 +47,47 @@ static void create_entry(struct xn_tasks *tasks, const struct xn_op *op)
 	xn_db_create(tasks->db, XN_CLASS_xn_operation, op->id, fields);
 }
 
-static void journal_save(struct xn_core *core, const struct xn_op *op)
+static void change_entry(struct xn_tasks *tasks, struct xn_row *row, const struct xn_op *op)
 {
-	struct xn_tasks *tasks = xn_tasks_of(core);
-	struct xn_row *row = xn_db_get(tasks->db, XN_CLASS_xn_operation, op->id);
-
-	if (!row) {
-		create_entry(tasks, op);
-		return;
-	}
 	xn_db_set_int(tasks->db, row, XN_xn_operation_step, op->step);
 	xn_db_set_bool(tasks->db, row, XN_xn_operation_undoing, op->undoing);
 	xn_db_set(tasks->db, row, XN_xn_operation_args_json, args_json(op));
 	xn_db_set(tasks->db, row, XN_xn_operation_error, error_set(&op->error));
+}
+
+/* An entry on its way to the journal; the operation may end before it is there. */
+struct saving {
+	struct xn_list link;
+	struct xn_tasks *tasks;
+	struct xn_db_wait wait;
+	struct xn_op_saving which;
+};
+
+static void on_saved(struct xn_db_wait *wait, int rc)
+{
+	struct saving *saving = xn_container_of(wait, struct saving, wait);
+	struct xn_op_saving which = saving->which;
+	struct xn_core *core = saving->tasks->core;
+
+	xn_list_remove(&saving->link);
+	free(saving);
+	xn_op_saved(core, &which, rc);
+}
+
+static void journal_save(struct xn_core *core, const struct xn_op *op)
+{
+	struct xn_tasks *tasks = xn_tasks_of(core);
+	struct xn_row *row = xn_db_get(tasks->db, XN_CLASS_xn_operation, op->id);
+	struct saving *saving = xn_calloc(1, sizeof(*saving));
+
+	if (row)
+		change_entry(tasks, row, op);
+	else
+		create_entry(tasks, op);
+	saving->tasks = tasks;
+	saving->which = xn_op_saving(op);
+	xn_list_push(&tasks->savings, &saving->link);
+	xn_db_when_visible(tasks->db, &saving->wait, on_saved);
 }
 
 static void journal_remove(struct xn_core *core, const struct xn_op *op)
@@ -302,8 +330,6 @@ static void note_live(const struct xn_op *op, void *arg)
 	struct xn_value **live = arg;
 
 	xn_set_insert_sorted(live, xn_string(op->id));
-	if (!op->finished)
-		journal_save(op->core, op);
 }
 
 void task_journal_restore(struct xn_tasks *tasks)
@@ -311,6 +337,7 @@ void task_journal_restore(struct xn_tasks *tasks)
 	XN_CLEANUP(xn_value_unref_p) struct xn_value *live = xn_set_new();
 	XN_CLEANUP(xn_value_unref_p) struct xn_value *ended = xn_set_new();
 
+	xn_op_save_all(tasks->core);
 	if (tasks->interrupted)
 		return; /* not begun again yet: all of them stay */
 	xn_op_each(tasks->core, note_live, &live);
@@ -331,6 +358,12 @@ void task_journal_clear(struct xn_tasks *tasks)
 		restart_free(xn_list_entry(link, struct restart, link));
 	while ((link = xn_list_pop(&tasks->kinds)))
 		free(xn_list_entry(link, struct kind_entry, link));
+	while ((link = xn_list_pop(&tasks->savings))) {
+		struct saving *saving = xn_list_entry(link, struct saving, link);
+
+		xn_db_wait_cancel(&saving->wait);
+		free(saving);
+	}
 	xn_value_unref(tasks->interrupted);
 	tasks->interrupted = NULL;
 }

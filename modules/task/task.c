@@ -379,6 +379,21 @@ void xn_task_fail(struct xn_tasks *tasks, const char *ref, const struct xn_error
 	task_end(tasks, ref, fields, done, arg);
 }
 
+/* Rows whose removal was refused: their calls are over, and nobody will end them. */
+static void drop_forgotten(struct xn_tasks *tasks)
+{
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *refs = xn_set_new();
+
+	for (struct xn_row *row = xn_db_first(tasks->db, XN_CLASS_task); row;
+	     row = xn_db_next(tasks->db, row))
+		if (task_row_is_pending(row) && !xn_row_bool(row, XN_task_xn_made_by_client) &&
+		    !task_live(tasks, xn_row_ref(row)))
+			xn_set_append_string(&refs, xn_row_ref(row));
+	for (size_t i = 0; i < xn_set_len(refs); i++)
+		xn_db_delete(tasks->db, xn_db_get(tasks->db, XN_CLASS_task,
+						  xn_value_string(xn_set_at(refs, i))));
+}
+
 static void on_db_failed(const struct xn_ev_db_failed *ev, void *arg)
 {
 	struct xn_tasks *tasks = arg;
@@ -393,6 +408,8 @@ static void on_db_failed(const struct xn_ev_db_failed *ev, void *arg)
 	while ((link = xn_list_pop(&again)))
 		record_end(xn_list_entry(link, struct live, refused));
 	task_journal_restore(tasks);
+	if (!tasks->interrupted) /* else tasks of operations that are not begun again yet */
+		drop_forgotten(tasks);
 }
 
 /* ---- module ---- */
@@ -412,6 +429,7 @@ static int task_init(struct xn_core *core, void **state_out, struct xn_error *er
 	xn_list_init(&tasks->idle_watchers);
 	xn_list_init(&tasks->kinds);
 	xn_list_init(&tasks->restarted);
+	xn_list_init(&tasks->savings);
 	core->op_store = &task_op_store;
 	tasks->on_ready = xn_subscribe_daemon_ready(core->bus, "task", on_daemon_ready, tasks);
 	tasks->on_db_failed = xn_subscribe_db_failed(core->bus, "task", on_db_failed, tasks);

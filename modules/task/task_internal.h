@@ -60,6 +60,7 @@ struct xn_tasks {
 	struct xn_list kinds;
 	struct xn_value *interrupted; /* references of operations journaled before this start */
 	struct xn_list restarted;     /* op_journal.c */
+	struct xn_list savings;	      /* op_journal.c */
 	struct xn_subscription *on_ready, *on_db_failed;
 };
 

@@ -70,25 +70,38 @@ static const struct scenario scenarios[] = {
 	{"VIF.unplug", "Running", OF_VIF, "", &xn_vif_unplug_kind, "unplug the interface", NULL},
 };
 
-enum way { FAILS, FAILS_AFTER, HANGS, IS_CANCELLED, KILLED, WAYS };
+enum way { FAILS, FAILS_AFTER, HANGS, IS_CANCELLED, KILLED, FULL_DISK, FULL_DISK_KILLED };
 static const char *const ways[] = {"fails", "fails after its work", "hangs", "is cancelled",
-				   "is where the daemon is killed"};
+				   "is where the daemon is killed",
+				   "is the last that the disk notes for a while",
+				   "is the last that the disk notes, and the daemon is killed"};
 
 static struct {
 	const struct scenario *scenario;
 	int step;
 	enum way way;
 	bool reached;
+	struct api *api;
 } plan;
+
+static void disk_refuses(struct api *api, bool yes)
+{
+	struct xn_sim_faults faults = {.append_failures = yes, .reopen_failures = yes};
+
+	xn_sim_disk_set_faults(api->disk, &faults);
+}
 
 static enum xn_op_fault on_step(const struct xn_op *op, void *arg)
 {
 	static const enum xn_op_fault faults[] = {XN_FAULT_FAIL, XN_FAULT_FAIL_AFTER, XN_FAULT_HANG,
-						  XN_FAULT_CANCEL, XN_FAULT_HANG};
+						  XN_FAULT_CANCEL, XN_FAULT_HANG, XN_FAULT_NONE,
+						  XN_FAULT_NONE};
 
 	if (plan.reached || op->kind != plan.scenario->kind || op->step != plan.step)
 		return XN_FAULT_NONE;
 	plan.reached = true;
+	if (plan.way >= FULL_DISK)
+		disk_refuses(plan.api, true);
 	return faults[plan.way];
 }
 
@@ -208,7 +221,13 @@ static void kill_and_recover(struct vm *vm, struct api_call *call)
 		xn_loop_turn(vm->api->core.loop, 1000000);
 	if (!plan.reached)
 		return;
-	for (unsigned i = 0; i < call->call.n_args; i++)
+	if (plan.way == FULL_DISK_KILLED) {
+		api_run(vm->api, 1);
+		disk_refuses(vm->api, false);
+	}
+	if (call->done)
+		api_call_clear(call);
+	for (unsigned i = 0; !call->done && i < call->call.n_args; i++)
 		xn_value_unref(call->call.args[i]);
 	api_crash(vm->api, XN_CRASH_KILL);
 	api_run(vm->api, 400);
@@ -222,6 +241,10 @@ static void go_through(struct vm *vm, struct api_call *call, const char *before)
 	char *after;
 	bool failed;
 
+	if (plan.way == FULL_DISK) {
+		api_run(vm->api, 3);
+		disk_refuses(vm->api, false);
+	}
 	api_wait(vm->api, &call->done);
 	api_run(vm->api, 40); /* a guest that was asked to reboot may do so later, by itself */
 	failed = call->err.code != NULL;
@@ -236,7 +259,7 @@ static void go_through(struct vm *vm, struct api_call *call, const char *before)
 		}
 		free(after);
 	}
-	if (!failed && plan.way != IS_CANCELLED)
+	if (!failed && plan.way != IS_CANCELLED && plan.way != FULL_DISK)
 		say("the call succeeds");
 }
 
@@ -248,6 +271,7 @@ static void run_case(struct api *api)
 	char *before, *args;
 
 	plan.reached = true;
+	plan.api = api;
 	given_vm_that_is(api, &vm, s->given, "");
 	if (s->prepare)
 		s->prepare(&vm);
@@ -257,7 +281,7 @@ static void run_case(struct api *api)
 	args = args_of(&vm, s);
 	api_begin(api, &call, s->method, args);
 	free(args);
-	if (plan.way == KILLED)
+	if (plan.way == KILLED || plan.way == FULL_DISK_KILLED)
 		kill_and_recover(&vm, &call);
 	else
 		go_through(&vm, &call, before);
@@ -291,6 +315,8 @@ EVERY_STEP(every_step_fails_after_its_work_in_turn, FAILS_AFTER)
 EVERY_STEP(every_step_hangs_beyond_its_deadline_in_turn, HANGS)
 EVERY_STEP(every_step_is_cancelled_in_turn, IS_CANCELLED)
 EVERY_STEP(the_daemon_is_killed_in_every_step_in_turn, KILLED)
+EVERY_STEP(after_every_step_in_turn_the_disk_refuses_for_a_while, FULL_DISK)
+EVERY_STEP(after_every_step_in_turn_the_disk_refuses_until_a_kill, FULL_DISK_KILLED)
 
 int main(void)
 {
@@ -301,6 +327,8 @@ int main(void)
 		TEST(every_step_hangs_beyond_its_deadline_in_turn),
 		TEST(every_step_is_cancelled_in_turn),
 		TEST(the_daemon_is_killed_in_every_step_in_turn),
+		TEST(after_every_step_in_turn_the_disk_refuses_for_a_while),
+		TEST(after_every_step_in_turn_the_disk_refuses_until_a_kill),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

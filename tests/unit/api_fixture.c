@@ -56,6 +56,16 @@ static void stop(struct api *api)
 	xn_loop_free(loop);
 }
 
+static void begin(struct api *api)
+{
+	struct xn_ev_daemon_ready ready = {0};
+
+	start(api, ++api->starts); /* another seed: references must not repeat */
+	if (api->on_start)
+		api->on_start(api);
+	xn_publish_daemon_ready(api->core.bus, &ready);
+}
+
 int api_setup(void **state)
 {
 	return api_setup_with(state, usual_modules);
@@ -77,7 +87,7 @@ int api_setup_with(void **state, const struct xn_module *const *modules)
 		return -1;
 	fputs("secret\n", file);
 	fclose(file);
-	start(api, ++api->starts);
+	begin(api);
 	api_log_in(api, "root", XN_ROLE_POOL_ADMIN, &api->root, api->secret);
 	api_turn(api);
 	*state = api;
@@ -98,27 +108,17 @@ int api_teardown(void **state)
 	return rc;
 }
 
-static void begin_again(struct api *api)
-{
-	struct xn_ev_daemon_ready ready = {0};
-
-	start(api, ++api->starts); /* another seed: references must not repeat */
-	if (api->on_start)
-		api->on_start(api);
-	xn_publish_daemon_ready(api->core.bus, &ready);
-}
-
 void api_restart(struct api *api)
 {
 	stop(api);
-	begin_again(api);
+	begin(api);
 }
 
 void api_crash(struct api *api, enum xn_sim_crash kind)
 {
 	xn_sim_disk_crash(api->disk, kind);
 	stop(api); /* frees; the disk takes no more from it */
-	begin_again(api);
+	begin(api);
 }
 
 void api_log_in(struct api *api, const char *user, enum xn_role role, struct xn_caller *caller,

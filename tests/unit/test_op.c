@@ -34,6 +34,7 @@ struct fixture {
 	unsigned saves, removes;
 	int journal_step; /* of the last save */
 	bool journal_undoing, journaled;
+	bool journal_refuses;
 	struct xn_value *journal_args;
 	char journal_id[48];
 	struct xn_op *op; /* the last made */
@@ -141,7 +142,7 @@ static void undo_sample(struct xn_op *op)
 	struct sample *s = xn_container_of(op, struct sample, op);
 
 	note(s->f, "undo", op->step);
-	if (s->f->core.op_store) {
+	if (s->f->core.op_store && !s->f->journal_refuses) {
 		assert_int_equal(s->f->journal_step, op->step);
 		assert_true(s->f->journal_undoing);
 	}
@@ -195,11 +196,34 @@ static void free_sample(struct xn_op *op)
 
 /* ---- the journal ---- */
 
+/* The journal's answer on its way. */
+struct answer {
+	struct xn_timer timer;
+	struct fixture *f;
+	struct xn_op_saving saving;
+	int rc;
+};
+
+static void on_answer(struct xn_timer *timer)
+{
+	struct answer *answer = xn_container_of(timer, struct answer, timer);
+
+	xn_op_saved(&answer->f->core, &answer->saving, answer->rc);
+	free(answer);
+}
+
 static void store_save(struct xn_core *core, const struct xn_op *op)
 {
 	struct fixture *f = xn_container_of(core, struct fixture, core);
+	struct answer *answer = calloc(1, sizeof(*answer));
 
+	answer->f = f;
+	answer->saving = xn_op_saving(op);
+	answer->rc = f->journal_refuses ? -ENOSPC : 0;
+	xn_timer_arm(core->loop, &answer->timer, 0, on_answer);
 	f->saves++;
+	if (f->journal_refuses)
+		return;
 	f->journaled = true;
 	f->journal_step = op->step;
 	f->journal_undoing = op->undoing;
@@ -484,6 +508,11 @@ static void a_cancel_after_the_last_step_is_too_late(void **state)
 	assert_string_equal(f->error, "");
 }
 
+static void note_saved(struct xn_op *op)
+{
+	note(xn_container_of(op, struct sample, op)->f, "saved", op->step);
+}
+
 static void arguments_set_in_a_step_are_in_the_journal_at_the_next_boundary(void **state)
 {
 	struct fixture *f = *state;
@@ -498,8 +527,97 @@ static void arguments_set_in_a_step_are_in_the_journal_at_the_next_boundary(void
 		xn_loop_turn(f->core.loop, -1);
 	assert_int_equal(xn_map_get_int(f->journal_args, "domid", 0), 12);
 	xn_op_set_arg(f->op, "domid", xn_int(13));
-	xn_op_save(f->op);
+	while (!f->op->running)
+		xn_loop_turn(f->core.loop, -1);
+	xn_op_save(f->op, note_saved);
 	assert_int_equal(xn_map_get_int(f->journal_args, "domid", 0), 13);
+	assert_trace(f, "run0 run1 ");
+	xn_loop_turn(f->core.loop, -1);
+	assert_trace(f, "run0 run1 saved1 ");
+}
+
+/* ---- a journal that refuses ---- */
+
+static void an_operation_that_the_journal_never_had_does_not_begin(void **state)
+{
+	struct fixture *f = *state;
+
+	f->journal_refuses = true;
+	start(f);
+	run_to_end(f);
+	assert_trace(f, "");
+	assert_non_null(strstr(f->error, "No space left"));
+}
+
+/* Up to the boundary before step 1, which the journal refuses. */
+static void stop_before_step_one(struct fixture *f)
+{
+	start(f);
+	while (f->trace.len == 0)
+		xn_loop_turn(f->core.loop, -1);
+	f->journal_refuses = true;
+	while (strcmp(f->op->waiting_for, "") == 0)
+		xn_loop_turn(f->core.loop, -1);
+	assert_string_equal(f->op->waiting_for, "the disk to accept changes");
+	xn_loop_turn(f->core.loop, TIMEOUT_MS * 500);
+	assert_trace(f, "run0 ");
+	assert_int_equal(f->journal_step, 0);
+}
+
+static void a_step_waits_until_the_journal_has_its_entry(void **state)
+{
+	struct fixture *f = *state;
+
+	stop_before_step_one(f);
+	f->journal_refuses = false;
+	xn_op_save_all(&f->core);
+	run_to_end(f);
+	assert_trace(f, "run0 run1 run2 run3 run4 ");
+	assert_string_equal(f->error, "");
+}
+
+static void a_step_that_waits_for_the_disk_beyond_its_deadline_is_not_begun(void **state)
+{
+	struct fixture *f = *state;
+
+	stop_before_step_one(f);
+	run_to_end(f);
+	assert_trace(f, "run0 undo0 ");
+	assert_non_null(strstr(f->error, "waiting for the disk to accept changes"));
+}
+
+static void an_undo_waits_for_the_disk_and_then_goes_on_without(void **state)
+{
+	struct fixture *f = *state;
+
+	stop_before_step_one(f);
+	xn_op_cancel(f->op);
+	xn_loop_turn(f->core.loop, 0);
+	assert_string_equal(f->op->waiting_for, "the disk to accept changes");
+	assert_trace(f, "run0 ");
+	run_to_end(f);
+	assert_trace(f, "run0 undo0 ");
+	assert_string_equal(f->error, "TASK_CANCELLED OpaqueRef:task");
+}
+
+static void inside_a_step_a_refused_save_waits_for_the_disk(void **state)
+{
+	struct fixture *f = *state;
+
+	f->run_faults[0] = NEVER;
+	start(f);
+	while (f->trace.len == 0)
+		xn_loop_turn(f->core.loop, -1);
+	f->journal_refuses = true;
+	xn_op_save(f->op, note_saved);
+	xn_loop_turn(f->core.loop, TIMEOUT_MS * 500);
+	assert_string_equal(f->op->waiting_for, "the disk to accept changes");
+	f->journal_refuses = false;
+	xn_op_save_all(&f->core);
+	xn_loop_turn(f->core.loop, 0);
+	assert_trace(f, "run0 saved0 ");
+	xn_op_done(f->op, 0);
+	run_to_end(f);
 }
 
 /* ---- restart ---- */
@@ -868,6 +986,11 @@ int main(void)
 		TEST(a_cancel_waits_for_a_step_that_says_so),
 		TEST(a_cancel_after_the_last_step_is_too_late),
 		TEST(arguments_set_in_a_step_are_in_the_journal_at_the_next_boundary),
+		TEST(an_operation_that_the_journal_never_had_does_not_begin),
+		TEST(a_step_waits_until_the_journal_has_its_entry),
+		TEST(a_step_that_waits_for_the_disk_beyond_its_deadline_is_not_begun),
+		TEST(an_undo_waits_for_the_disk_and_then_goes_on_without),
+		TEST(inside_a_step_a_refused_save_waits_for_the_disk),
 		TEST(a_restart_undoes_from_the_step_it_was_in),
 		TEST(a_restart_resumes_the_step_it_was_in),
 		TEST(a_restart_of_an_undo_goes_on_undoing),

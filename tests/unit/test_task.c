@@ -458,7 +458,7 @@ static void a_task_marked_for_destruction_goes_once_it_ended(void **state)
 
 struct story { /* what the steps did, in this process */
 	char text[256];
-	bool stop_at_two;
+	bool stop_at_two, stop_at_three;
 };
 static struct story story;
 
@@ -499,13 +499,14 @@ static void undo_two(struct xn_op *op)
 static void run_three(struct xn_op *op)
 {
 	note("three");
-	xn_op_done(op, 0);
+	if (!story.stop_at_three)
+		xn_op_done(op, 0);
 }
 
 static const struct xn_step steps[] = {
 	{"one", run_one, undo_one, 1000, 0, 0},
 	{"two", run_two, undo_two, 3600000, 0, 0},
-	{"three", run_three, NULL, 1000, 0, 0},
+	{"three", run_three, NULL, 5000, 0, 0},
 	{NULL, NULL, NULL, 0, 0, 0},
 };
 
@@ -596,7 +597,7 @@ static void note_token(const struct xn_op *op, void *arg)
 	*(struct xn_op_token *)arg = xn_op_token(op);
 }
 
-static void end_step_two(struct api *api)
+static void end_step(struct api *api)
 {
 	struct xn_op_token token;
 
@@ -698,8 +699,11 @@ static void an_operation_whose_end_the_disk_refused_does_not_come_back(void **st
 
 	api_restart(api); /* what an earlier life left is dealt with */
 	start_op(api, &undone, task);
+	story.stop_at_three = true;
+	end_step(api);
+	api_run(api, 1);
 	xn_sim_disk_set_faults(api->disk, &faults);
-	end_step_two(api);
+	end_step(api);
 	api_run(api, 2);
 	assert_string_equal(story.text, "one two three ended ");
 	faults = (struct xn_sim_faults){0};
@@ -710,22 +714,64 @@ static void an_operation_whose_end_the_disk_refused_does_not_come_back(void **st
 	assert_string_equal(story.text, ""); /* nothing is undone */
 }
 
-static void an_operation_that_the_disk_refused_to_note_is_noted_later(void **state)
+static void disk_refuses(struct api *api, bool yes)
+{
+	struct xn_sim_faults faults = {.append_failures = yes, .reopen_failures = yes};
+
+	xn_sim_disk_set_faults(api->disk, &faults);
+}
+
+static void an_operation_that_the_disk_never_noted_does_not_begin(void **state)
 {
 	struct api *api = *state;
-	struct xn_sim_faults faults = {.append_failures = 1, .reopen_failures = 1};
 
 	story = (struct story){.stop_at_two = true};
 	api_restart(api);
-	xn_sim_disk_set_faults(api->disk, &faults);
+	disk_refuses(api, true);
 	xn_op_start(undone.make(&api->core, NULL), "", on_op_end, NULL);
 	api_run(api, 2);
-	assert_string_equal(story.text, "one two ");
-	assert_int_equal(xn_db_count(api->db, XN_CLASS_xn_operation), 0);
-	faults = (struct xn_sim_faults){0};
-	xn_sim_disk_set_faults(api->disk, &faults);
+	assert_string_equal(story.text, "failed ");
+	disk_refuses(api, false);
 	api_run(api, 5);
-	assert_int_equal(xn_db_count(api->db, XN_CLASS_xn_operation), 1);
+	assert_int_equal(xn_db_count(api->db, XN_CLASS_xn_operation), 0);
+}
+
+/* In step two, whose end comes while the disk refuses changes: step three is not in the journal. */
+static void stop_before_three(struct api *api, char task[48])
+{
+	api_restart(api);
+	start_op(api, &resumed, task);
+	disk_refuses(api, true);
+	story.text[0] = '\0';
+	end_step(api);
+	api_run(api, 0);
+	assert_string_equal(story.text, "");
+}
+
+static void a_step_that_the_disk_refused_to_note_waits_until_it_did(void **state)
+{
+	struct api *api = *state;
+	char task[48];
+
+	stop_before_three(api, task);
+	disk_refuses(api, false);
+	api_run(api, 3);
+	assert_string_equal(story.text, "three ended ");
+	assert_int_equal(xn_db_count(api->db, XN_CLASS_xn_operation), 0);
+}
+
+static void a_kill_while_the_disk_refuses_finds_the_step_before(void **state)
+{
+	struct api *api = *state;
+	char task[48];
+
+	stop_before_three(api, task);
+	disk_refuses(api, false);
+	story = (struct story){0};
+	api_crash(api, XN_CRASH_KILL);
+	api_run(api, 2);
+	assert_string_equal(story.text, "restarted two three ended ");
+	assert_string_equal(status_of(api, task), "success");
 }
 
 static void a_call_without_an_operation_fails_its_task(void **state)
@@ -773,7 +819,9 @@ int main(void)
 		TEST(an_unknown_operation_is_let_go),
 		TEST(a_cancelled_operation_stays_cancelled_over_a_restart),
 		TEST(an_operation_whose_end_the_disk_refused_does_not_come_back),
-		TEST(an_operation_that_the_disk_refused_to_note_is_noted_later),
+		TEST(an_operation_that_the_disk_never_noted_does_not_begin),
+		TEST(a_step_that_the_disk_refused_to_note_waits_until_it_did),
+		TEST(a_kill_while_the_disk_refuses_finds_the_step_before),
 		TEST(a_call_without_an_operation_fails_its_task),
 	};
 
