@@ -33,4 +33,10 @@ int64_t xn_vm_memory_overhead(const struct xn_row *vm);
  */
 struct xn_row *xn_vm_new(struct xn_core *core, const struct xn_value *fields, struct xn_error *err);
 
+/* The binary started with this one word is a worker child of the real back end (libxl/), not a
+ * daemon: it talks to its parent over this descriptor. */
+#define XN_LIBXL_WORKER_ARG "--libxl-worker"
+enum { XN_LIBXL_WORKER_FD = 3 };
+int xn_libxl_worker_main(int socket_fd);
+
 #endif

@@ -10,8 +10,13 @@
  *	                                           <-  {"rc": 0, "result": ..., "message": "text"}
  *
  * A frame is a length (32 bits, this machine's byte order: both ends are one binary) and so many
- * bytes of JSON; a descriptor goes along with the first byte of a request. A child whose socket
- * ends, ends too.
+ * bytes of JSON; a descriptor goes along with the first byte of a request. What a child says has
+ * "percent" (int) when it is progress, and "level" ("warn", "error") when it is a line for the log.
+ * A child whose socket ends, ends too, and it is killed when its parent dies.
+ *
+ * Killing a child kills nothing that it started: device models and hotplug scripts run on, and a
+ * script in flight finishes its device in xenstore by itself. What a killed call left half made
+ * goes with the domain ("destroy") or with the device ("unplug_*", force).
  */
 #ifndef XN_LIBXL_CALLS_H
 #define XN_LIBXL_CALLS_H
@@ -22,7 +27,7 @@
 
 enum { XN_LIBXL_FRAME_MAX = 4 << 20, XN_LIBXL_MESSAGE_MAX = 512 };
 
-struct xn_libxl_child; /* worker.c: the libxl context, the logger, the socket */
+struct xn_libxl_child; /* child.h: the libxl context, the logger, the socket */
 
 struct xn_libxl_answer {
 	struct xn_value *result;	    /* or NULL */
@@ -38,7 +43,40 @@ struct xn_libxl_call {
 	unsigned timeout_ms; /* then the child is killed and the call is -ETIMEDOUT */
 };
 
-/* By name; the last row's name is NULL. Which arguments each takes: at its function. */
+/*
+ * By name; the last row's name is NULL. Arguments (a map) and result:
+ *
+ *	list          {}                            set of {domid, uuid, type, paused, dying, shut_down,
+ *	                                            shutdown_code (-1: none), memory_bytes,
+ *	                                            max_memory_bytes, vcpus, cpu_ns}; not domain 0
+ *	host_info     {}                            see call_host.c
+ *	create        {config}                      domid
+ *	restore       {config} + fd                 domid
+ *	destroy       {domid}
+ *	pause         {domid}
+ *	unpause       {domid}
+ *	shutdown      {domid, reason}               reason: enum xn_domain_shutdown, an int
+ *	save          {domid, checkpoint} + fd
+ *	resume        {domid}
+ *	core_dump     {domid} + fd
+ *	plug_disk     {domid, disk}                 disk, nic: maps as in a configuration (backend.h)
+ *	unplug_disk   {domid, devid, force}
+ *	change_media  {domid, disk}
+ *	plug_nic      {domid, nic}
+ *	unplug_nic    {domid, devid, force}
+ *	plug_pci      {domid, address}
+ *	unplug_pci    {domid, address, force}
+ *	set_memory    {domid, bytes}
+ *	set_vcpus     {domid, vcpus}
+ *	trigger       {domid, trigger}
+ */
 extern const struct xn_libxl_call xn_libxl_calls[];
+
+const struct xn_libxl_call *xn_libxl_call_find(const char *name); /* or NULL */
+
+/* Both ends of the socket (frame.c). Appends one frame. */
+void xn_libxl_frame_add(struct xn_buf *out, const struct xn_value *v);
+/* Takes the first frame off @in: 1 with *v_out, 0 when it is not whole yet, -EPROTO. */
+int xn_libxl_frame_take(struct xn_buf *in, struct xn_value **v_out) XN_MUST_CHECK;
 
 #endif
