@@ -1,6 +1,7 @@
 /*
- * Which operation is possible on a VBD or a VIF when; registered with modules/operation. Both look
- * at their VM's power state, operations and drivers; a VBD also at its disk and who else uses it.
+ * Which operation is possible on a VM's device (VBD, VIF, VUSB, VTPM) when; registered with
+ * modules/operation. All look at their VM's power state, most at its operations and drivers, too; a
+ * VBD also at its disk and who else uses it.
  */
 #include "modules/domain/domain_internal.h"
 
@@ -40,6 +41,11 @@ static const struct rule vif_rules[] = {
 	{"attach", 0},
 	{"plug", WHEN_DETACHED | VM_STAYS | HOTPLUG},
 	{"unplug", WHEN_ATTACHED | VM_STAYS | HOTPLUG},
+};
+static const struct rule vusb_rules[] = {
+	{"attach", 0},
+	{"plug", WHEN_DETACHED | VM_STAYS},
+	{"unplug", WHEN_ATTACHED | VM_STAYS},
 };
 static const char *const vbd_advertised[] = {"attach",       "eject", "insert",  "plug", "unplug",
 					     "unplug_force", "pause", "unpause", NULL};
@@ -208,7 +214,7 @@ static bool uses_disk(struct xn_db *db, const struct xn_row *vbd)
 	if (!vm || strcmp(xn_row_string(vm, XN_VM_power_state), "Suspended") == 0 ||
 	    is_system_vm(vm))
 		return false;
-	return xn_row_bool(vbd, XN_VBD_currently_attached) ||
+	return xn_row_bool(vbd, XN_VBD_currently_attached) || xn_row_bool(vbd, XN_VBD_reserved) ||
 	       xn_map_len(xn_row_get(vbd, XN_VBD_current_operations)) > 0;
 }
 
@@ -268,7 +274,8 @@ static int check_vbd(struct xn_db *db, const struct xn_row *row, const struct ru
 		.comma = ",",
 		.self = self,
 		.current = xn_row_get(row, XN_VBD_current_operations),
-		.attached = xn_row_bool(row, XN_VBD_currently_attached),
+		.attached = xn_row_bool(row, XN_VBD_currently_attached) ||
+			    xn_row_bool(row, XN_VBD_reserved),
 		.is_cd = strcmp(xn_row_string(row, XN_VBD_type), "CD") == 0,
 		.can_hotplug_field = XN_VM_guest_metrics_can_use_hotplug_vbd,
 	};
@@ -324,6 +331,22 @@ const struct xn_operation_rules xn_vbd_rules = {
 
 /* ---- VIF ---- */
 
+/* A network of virtual functions: what is on it is passed through and cannot come and go. */
+static bool is_on_sriov(struct xn_db *db, const struct xn_row *vif)
+{
+	const struct xn_row *network = xn_row_follow(db, vif, XN_VIF_network);
+	const struct xn_value *pifs = network ? xn_row_get(network, XN_network_PIFs) : NULL;
+
+	for (size_t i = 0; pifs && i < xn_set_len(pifs); i++) {
+		const struct xn_row *pif =
+			xn_db_get(db, XN_CLASS_PIF, xn_value_string(xn_set_at(pifs, i)));
+
+		if (pif && xn_set_len(xn_row_get(pif, XN_PIF_sriov_logical_PIF_of)) > 0)
+			return true;
+	}
+	return false;
+}
+
 static int refuse_vif(struct xn_db *db, struct xn_row *row, const char *operation, const char *self,
 		      struct xn_error *err)
 {
@@ -337,7 +360,8 @@ static int refuse_vif(struct xn_db *db, struct xn_row *row, const char *operatio
 		.comma = "; ",
 		.self = self,
 		.current = xn_row_get(row, XN_VIF_current_operations),
-		.attached = xn_row_bool(row, XN_VIF_currently_attached),
+		.attached = xn_row_bool(row, XN_VIF_currently_attached) ||
+			    xn_row_bool(row, XN_VIF_reserved),
 		.can_hotplug_field = XN_VM_guest_metrics_can_use_hotplug_vif,
 	};
 
@@ -350,6 +374,9 @@ static int refuse_vif(struct xn_db *db, struct xn_row *row, const char *operatio
 	    xn_row_int(dev.vm, XN_VM_domid) == 0)
 		return xn_error_set(err, XN_ERR_OPERATION_NOT_ALLOWED,
 				    "A VIF of domain 0 cannot be plugged.");
+	if (rule->checks & (WHEN_DETACHED | WHEN_ATTACHED) && is_on_sriov(db, row))
+		return xn_error_set(err, XN_ERR_OPERATION_NOT_ALLOWED,
+				    "A VIF on an SR-IOV network only comes and goes with its VM.");
 	return check_common(&dev, rule->checks, err);
 }
 
@@ -359,4 +386,64 @@ const struct xn_operation_rules xn_vif_rules = {
 	.allowed_field = XN_VIF_allowed_operations,
 	.advertised = vif_advertised,
 	.refuse = refuse_vif,
+};
+
+/* ---- VUSB ---- */
+
+static int refuse_vusb(struct xn_db *db, struct xn_row *row, const char *operation,
+		       const char *self, struct xn_error *err)
+{
+	const struct rule *rule = rule_named(vusb_rules, XN_ARRAY_SIZE(vusb_rules), operation);
+	struct device dev = {
+		.db = db,
+		.row = row,
+		.vm = xn_row_follow(db, row, XN_VUSB_VM),
+		.ref = xn_row_ref(row),
+		.class_name = "VUSB",
+		.comma = "; ",
+		.self = self,
+		.current = xn_row_get(row, XN_VUSB_current_operations),
+		.attached = xn_row_bool(row, XN_VUSB_currently_attached),
+	};
+
+	if (!rule || !dev.vm)
+		return xn_error_set(err, XN_ERR_HANDLE_INVALID, "VM",
+				    xn_row_string(row, XN_VUSB_VM));
+	if (check_busy(&dev, rule->checks, err) < 0)
+		return -1;
+	return check_common(&dev, rule->checks, err);
+}
+
+const struct xn_operation_rules xn_vusb_rules = {
+	.class_id = XN_CLASS_VUSB,
+	.current_field = XN_VUSB_current_operations,
+	.allowed_field = XN_VUSB_allowed_operations,
+	.advertised = vif_advertised,
+	.refuse = refuse_vusb,
+};
+
+/* ---- VTPM ---- */
+
+/* Clients are told (no error wanted) only of a VM that is down; a suspended one would do, too. */
+static int refuse_vtpm(struct xn_db *db, struct xn_row *row, const char *operation,
+		       const char *self, struct xn_error *err)
+{
+	const struct xn_row *vm = xn_row_follow(db, row, XN_VTPM_VM);
+	const char *state = vm ? xn_row_string(vm, XN_VM_power_state) : "";
+
+	if (!vm)
+		return xn_error_set(err, XN_ERR_HANDLE_INVALID, "VM",
+				    xn_row_string(row, XN_VTPM_VM));
+	if (strcmp(state, "Halted") == 0 || (err && strcmp(state, "Suspended") == 0))
+		return 0;
+	return xn_error_set(err, XN_ERR_VM_BAD_POWER_STATE, xn_row_ref(vm), "halted;suspended",
+			    xn_power_state_lower(state));
+}
+
+const struct xn_operation_rules xn_vtpm_rules = {
+	.class_id = XN_CLASS_VTPM,
+	.current_field = XN_VTPM_current_operations,
+	.allowed_field = XN_VTPM_allowed_operations,
+	.advertised = (const char *const[]){"destroy", NULL},
+	.refuse = refuse_vtpm,
 };

@@ -193,6 +193,9 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 	xn_operation_register_rules(d->ops, &xn_vm_rules);
 	xn_operation_register_rules(d->ops, &xn_vbd_rules);
 	xn_operation_register_rules(d->ops, &xn_vif_rules);
+	xn_operation_register_rules(d->ops, &xn_vusb_rules);
+	xn_operation_register_rules(d->ops, &xn_vtpm_rules);
+	xn_operation_register_rules(d->ops, &xn_appliance_rules);
 	for (size_t i = 0; i < XN_ARRAY_SIZE(kinds); i++)
 		xn_operation_register_kind(d->ops, kinds[i].kind, restarted, kinds[i].ended, NULL,
 					   d);

@@ -50,7 +50,8 @@ struct xn_domains {
 };
 
 /* ---- rules ---- */
-extern const struct xn_operation_rules xn_vm_rules, xn_vbd_rules, xn_vif_rules;
+extern const struct xn_operation_rules xn_vm_rules, xn_vbd_rules, xn_vif_rules, xn_vusb_rules,
+	xn_vtpm_rules, xn_appliance_rules;
 /* Visits the VDI of a VBD, if it has one. */
 void xn_vbd_disk(struct xn_db *db, struct xn_row *vbd, void (*visit)(struct xn_row *row, void *arg),
 		 void *arg);

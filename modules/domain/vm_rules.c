@@ -39,8 +39,10 @@ enum {
 	UNGROUPED = 1 << 15, /* not in an appliance, policy or schedule */
 	SYSTEM_DOMAIN = 1 << 16,
 	NO_VTPM = 1 << 17,
-	HIDDEN = 1 << 18,  /* never listed in allowed_operations */
-	UNNAMED = 1 << 19, /* has no name in error parameters */
+	HIDDEN = 1 << 18,             /* never listed in allowed_operations */
+	UNNAMED = 1 << 19,            /* has no name in error parameters */
+	NO_UPGRADE = 1 << 20,         /* not while hosts of the pool are upgraded in turn */
+	KEEPS_CACHED_DISKS = 1 << 21, /* not with disks that are reset on boot and cached */
 	SAVES = MOBILE | NO_PCI | NO_VGPU | NO_VUSB,
 	ANY_KIND = TEMPLATE | SNAPSHOT_TOO | CONTROL,
 };
@@ -55,13 +57,13 @@ struct rule {
 };
 
 static const struct rule rules[] = {
-	{"snapshot", ANY, SNAPSHOT, KEEPS_DISKS | NO_VUSB},
+	{"snapshot", ANY, SNAPSHOT, KEEPS_DISKS | NO_VUSB | NO_UPGRADE},
 	{"clone", H | CLONE, COPIES, TEMPLATE | SNAPSHOT_TOO},
 	{"copy", H | CLONE, COPIES, TEMPLATE | SNAPSHOT_TOO},
-	{"create_template", H | S, ALONE, HIDDEN | UNNAMED},
-	{"revert", ANY, ALONE, SNAPSHOT_TOO | ONLY_SNAPSHOT},
-	{"checkpoint", P | S | R, SNAPSHOTS, SAVES | KEEPS_DISKS, CAN_SUSPEND},
-	{"snapshot_with_quiesce", R, ALONE, NO_QUIESCE},
+	{"create_template", H | S, ALONE, HIDDEN | UNNAMED | NO_UPGRADE},
+	{"revert", ANY, ALONE, SNAPSHOT_TOO | ONLY_SNAPSHOT | NO_UPGRADE},
+	{"checkpoint", P | S | R, SNAPSHOTS, SAVES | KEEPS_DISKS | NO_UPGRADE, CAN_SUSPEND},
+	{"snapshot_with_quiesce", R, ALONE, NO_QUIESCE | NO_UPGRADE},
 	{"provision", H, ALONE, TEMPLATE | ONLY_TEMPLATE},
 	{"start", H, ALONE, CONTROL},
 	{"start_on", H, ALONE, CONTROL},
@@ -76,39 +78,47 @@ static const struct rule rules[] = {
 	{"csvm", S, ALONE, HIDDEN},
 	{"resume", S, ALONE, 0},
 	{"resume_on", S, ALONE, 0},
-	{"pool_migrate", R, ALONE, SAVES, CAN_SUSPEND},
+	{"pool_migrate", R, ALONE, SAVES | KEEPS_CACHED_DISKS, CAN_SUSPEND},
 	{"migrate_send", H | S | R, ALONE, SAVES | OWN_TEMPLATE, CAN_SUSPEND},
 	{"get_boot_record", P | S | R, BOOT_RECORDS, HIDDEN},
 	{"send_sysrq", R, ALONE, HIDDEN},
 	{"send_trigger", R, ALONE, HIDDEN},
-	{"query_services", ANY, ALONE, SYSTEM_DOMAIN | HIDDEN | UNNAMED},
-	{"shutdown", P | S | R, ALONE, HIDDEN},
-	{"call_plugin", R, ALONE, HIDDEN},
+	{"query_services", ANY, ALONE, SYSTEM_DOMAIN | HIDDEN | UNNAMED | NO_UPGRADE},
+	{"shutdown", P | S | R, ALONE, HIDDEN | NO_UPGRADE},
+	{"call_plugin", R, ALONE, HIDDEN | NO_UPGRADE},
 	{"changing_memory_live", R, ALONE, CONTROL | HIDDEN},
-	{"awaiting_memory_live", R, ALONE, CONTROL | HIDDEN},
-	{"changing_dynamic_range", H | R, ALONE, TEMPLATE | CONTROL | NO_NESTED},
-	{"changing_static_range", H, ALONE, TEMPLATE | CONTROL | CONTROL_RUNNING},
+	{"awaiting_memory_live", R, ALONE, CONTROL | HIDDEN | NO_UPGRADE},
+	{"changing_dynamic_range", H | R, ALONE, TEMPLATE | CONTROL | NO_NESTED | NO_UPGRADE},
+	{"changing_static_range", H, ALONE, TEMPLATE | CONTROL | CONTROL_RUNNING | NO_UPGRADE},
 	{"changing_memory_limits", H, ALONE,
-	 TEMPLATE | CONTROL | CONTROL_RUNNING | HIDDEN | UNNAMED},
-	{"changing_shadow_memory", H, ALONE, TEMPLATE},
+	 TEMPLATE | CONTROL | CONTROL_RUNNING | HIDDEN | UNNAMED | NO_UPGRADE},
+	{"changing_shadow_memory", H, ALONE, TEMPLATE | NO_UPGRADE},
 	{"changing_shadow_memory_live", R, ALONE, HIDDEN},
 	{"changing_VCPUs", H, ALONE,
-	 TEMPLATE | CONTROL | CONTROL_RUNNING | NOT_DOM0 | HIDDEN | UNNAMED},
+	 TEMPLATE | CONTROL | CONTROL_RUNNING | NOT_DOM0 | HIDDEN | UNNAMED | NO_UPGRADE},
 	{"changing_VCPUs_live", R, ALONE, 0, CAN_HOTPLUG_VCPUS},
-	{"changing_NVRAM", H, ALONE, TEMPLATE},
+	{"changing_NVRAM", H, ALONE, TEMPLATE | NO_UPGRADE},
 	{"assert_operation_valid", ANY, ALONE, HIDDEN, NOTHING, "assertoperationvalid"},
-	{"data_source_op", R, ALONE, CONTROL | HIDDEN, NOTHING, "data_sources_op"},
+	{"data_source_op", R, ALONE, CONTROL | HIDDEN | NO_UPGRADE, NOTHING, "data_sources_op"},
 	{"update_allowed_operations", ANY, ALONE, HIDDEN},
 	{"make_into_template", H, ALONE, UNGROUPED},
 	{"import", 0, ALONE, HIDDEN},
 	{"export", H | S, COPIES, TEMPLATE | SNAPSHOT_TOO},
-	{"metadata_export", ANY, MIGRATION, ANY_KIND},
-	{"reverting", ANY, ALONE, HIDDEN},
+	{"metadata_export", ANY, MIGRATION, ANY_KIND | NO_UPGRADE},
+	{"reverting", ANY, ALONE, HIDDEN | NO_UPGRADE},
 	{"destroy", H | S, ALONE, OWN_TEMPLATE | SNAPSHOT_TOO | CONTROL | NOT_DOM0},
-	{"create_vtpm", H, ALONE, NO_VTPM},
-	{"sysprep", R, ALONE, 0},
+	{"create_vtpm", H, ALONE, NO_VTPM | NO_UPGRADE},
+	{"sysprep", R, ALONE, NO_UPGRADE},
 };
 _Static_assert(XN_ARRAY_SIZE(rules) == 50, "one row for each value of enum vm_operations");
+
+static const struct rule *rule_named(const char *name)
+{
+	for (unsigned i = 0; i < XN_ARRAY_SIZE(rules); i++)
+		if (strcmp(rules[i].name, name) == 0)
+			return &rules[i];
+	return NULL;
+}
 
 /* What the checks look at; read once for all operations of a row. */
 struct facts {
@@ -117,11 +127,11 @@ struct facts {
 	const char *ref, *self;
 	unsigned state;
 	bool is_template, is_default, is_snapshot, is_control, is_dom0;
-	bool can_clone_suspended;
+	bool can_clone_suspended, upgrading;
 	const struct xn_value *current, *blocked;
 	size_t n_current; /* without self's */
 	bool details_known;
-	bool immobile, nested_virt, has_drivers, disks_reset;
+	bool immobile, nested_virt, has_drivers, disks_reset, cached_disks_reset;
 	bool can_suspend, can_shut_down, can_reboot, can_hotplug_vcpus;
 	const char *cannot_suspend; /* the guest's reason, or NULL */
 };
@@ -159,6 +169,8 @@ static bool is_yes(const char *text)
 
 static void learn(struct facts *f, struct xn_db *db, const struct xn_row *vm, const char *self)
 {
+	struct xn_row *pool;
+
 	*f = (struct facts){.db = db, .vm = vm, .ref = xn_row_ref(vm), .self = self};
 	f->state = state_bit(xn_row_string(vm, XN_VM_power_state));
 	f->is_template = xn_row_bool(vm, XN_VM_is_a_template);
@@ -169,17 +181,14 @@ static void learn(struct facts *f, struct xn_db *db, const struct xn_row *vm, co
 	f->is_dom0 = f->is_control && xn_row_int(vm, XN_VM_domid) == 0;
 	f->current = xn_row_get(vm, XN_VM_current_operations);
 	f->blocked = xn_row_get(vm, XN_VM_blocked_operations);
+	f->upgrading = xn_pool_is_upgrading(db);
 	f->n_current = xn_map_len(f->current);
 	if (self && xn_map_get(f->current, self))
 		f->n_current--;
-	if (f->state == S) {
-		struct xn_row *pool = xn_db_first(db, XN_CLASS_pool);
-
-		f->can_clone_suspended =
-			f->is_snapshot ||
-			(pool && is_yes(xn_row_map_string(pool, XN_pool_other_config,
-							  "allow_clone_suspended_vm")));
-	}
+	pool = xn_db_first(db, XN_CLASS_pool);
+	f->can_clone_suspended =
+		f->is_snapshot || (pool && is_yes(xn_row_map_string(pool, XN_pool_other_config,
+								    "allow_clone_suspended_vm")));
 }
 
 static bool is_number(const char *text)
@@ -210,21 +219,23 @@ static void learn_guest(struct facts *f, const struct xn_row *metrics, const str
 		xn_row_map_string(guest, XN_VM_guest_metrics_other, "data-cant-suspend-reason");
 }
 
-static bool has_reset_disk(struct xn_db *db, const struct xn_row *vm)
+static void learn_disks(struct facts *f)
 {
-	const struct xn_value *vbds = xn_row_get(vm, XN_VM_VBDs);
+	const struct xn_value *vbds = xn_row_get(f->vm, XN_VM_VBDs);
 
 	for (size_t i = 0; i < xn_set_len(vbds); i++) {
 		struct xn_row *vbd =
-			xn_db_get(db, XN_CLASS_VBD, xn_value_string(xn_set_at(vbds, i)));
-		struct xn_row *vdi = vbd ? xn_row_follow(db, vbd, XN_VBD_VDI) : NULL;
+			xn_db_get(f->db, XN_CLASS_VBD, xn_value_string(xn_set_at(vbds, i)));
+		struct xn_row *vdi = vbd ? xn_row_follow(f->db, vbd, XN_VBD_VDI) : NULL;
 		const char *on_boot =
 			vdi ? xn_row_map_string(vdi, XN_VDI_sm_config, "on_boot") : NULL;
 
-		if (on_boot && strcmp(on_boot, "reset") == 0)
-			return true;
+		if (!on_boot || strcmp(on_boot, "reset") != 0)
+			continue;
+		f->disks_reset = true;
+		if (is_yes(xn_row_map_string(vdi, XN_VDI_sm_config, "caching")))
+			f->cached_disks_reset = true;
 	}
-	return false;
 }
 
 /* The facts of other rows, which few checks need. */
@@ -246,7 +257,7 @@ static void learn_details(struct facts *f)
 	}
 	if (f->state & (R | P))
 		learn_guest(f, metrics, guest);
-	f->disks_reset = has_reset_disk(f->db, f->vm);
+	learn_disks(f);
 }
 
 /* ---- the checks, in their order ---- */
@@ -321,11 +332,34 @@ static bool goes_beside(const struct facts *f, enum beside beside)
 	return false;
 }
 
+/* How errors spell the operation. */
+static const char *spelling(const struct rule *rule)
+{
+	return rule->flags & UNNAMED ? "(unknown operation)"
+	       : rule->error_name    ? rule->error_name
+				     : rule->name;
+}
+
+static int refuse_busy(const struct facts *f, struct xn_error *err)
+{
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *spelled = NULL;
+
+	if (!err)
+		return -1;
+	spelled = xn_map_new();
+	for (size_t i = 0; i < xn_map_len(f->current); i++) {
+		const char *name = xn_value_string(xn_map_at(f->current, i));
+		const struct rule *rule = rule_named(name);
+
+		xn_map_put_string(&spelled, xn_map_key_at(f->current, i),
+				  rule ? spelling(rule) : name);
+	}
+	return xn_operation_busy(err, "VM", f->ref, spelled, f->self, ",");
+}
+
 static int check_kind(const struct facts *f, const struct rule *rule, struct xn_error *err)
 {
-	const char *name = rule->flags & UNNAMED ? "(unknown operation)"
-			   : rule->error_name    ? rule->error_name
-						 : rule->name;
+	const char *name = spelling(rule);
 
 	if (f->is_template && !f->is_snapshot && !(rule->flags & TEMPLATE) &&
 	    (!(rule->flags & OWN_TEMPLATE) || f->is_default))
@@ -390,6 +424,59 @@ static int check_guest(struct facts *f, const struct rule *rule, struct xn_error
 	return can ? 0 : xn_error_set(err, XN_ERR_VM_LACKS_FEATURE, f->ref);
 }
 
+static bool is_kind_of(const struct facts *f, const struct xn_row *vgpu, const char *implementation)
+{
+	const struct xn_row *type = xn_row_follow(f->db, vgpu, XN_VGPU_type);
+
+	return type &&
+	       strcmp(xn_row_string(type, XN_VGPU_type_implementation), implementation) == 0;
+}
+
+/* Its driver can save what is in it. */
+static bool is_suspendable(const struct facts *f, const struct xn_row *vgpu)
+{
+	const struct xn_row *pgpu = xn_row_follow(f->db, vgpu, XN_VGPU_resident_on);
+
+	return (is_kind_of(f, vgpu, "nvidia") || is_kind_of(f, vgpu, "nvidia_sriov")) && pgpu &&
+	       xn_row_map_string(pgpu, XN_PGPU_compatibility_metadata, "nvidia");
+}
+
+static const struct xn_row *vgpu_at(const struct facts *f, size_t i)
+{
+	return xn_db_get(f->db, XN_CLASS_VGPU,
+			 xn_value_string(xn_set_at(xn_row_get(f->vm, XN_VM_VGPUs), i)));
+}
+
+static bool has_rigid_vgpu(const struct facts *f)
+{
+	for (size_t i = 0; i < xn_set_len(xn_row_get(f->vm, XN_VM_VGPUs)); i++)
+		if (vgpu_at(f, i) && !is_suspendable(f, vgpu_at(f, i)))
+			return true;
+	return false;
+}
+
+/* A device that is passed through as it is, not as part of a virtual GPU. */
+static bool has_pci(const struct facts *f)
+{
+	const struct xn_value *pcis = xn_row_get(f->vm, XN_VM_attached_PCIs);
+
+	for (size_t i = 0; i < xn_set_len(pcis); i++) {
+		bool is_vgpu = false;
+
+		for (size_t k = 0; k < xn_set_len(xn_row_get(f->vm, XN_VM_VGPUs)); k++) {
+			const struct xn_row *vgpu = vgpu_at(f, k);
+
+			if (vgpu && is_kind_of(f, vgpu, "nvidia_sriov") &&
+			    strcmp(xn_row_string(vgpu, XN_VGPU_PCI),
+				   xn_value_string(xn_set_at(pcis, i))) == 0)
+				is_vgpu = true;
+		}
+		if (!is_vgpu)
+			return true;
+	}
+	return false;
+}
+
 static int check_devices(struct facts *f, const struct rule *rule, struct xn_error *err)
 {
 	bool exempt = (f->state == H && strcmp(rule->name, "migrate_send") == 0) ||
@@ -397,15 +484,15 @@ static int check_devices(struct facts *f, const struct rule *rule, struct xn_err
 
 	if (rule->flags & NO_QUIESCE)
 		return xn_error_set(err, XN_ERR_VM_SNAPSHOT_WITH_QUIESCE_NOT_SUPPORTED, f->ref);
-	if (rule->flags & KEEPS_DISKS) {
+	if (rule->flags & (KEEPS_DISKS | KEEPS_CACHED_DISKS)) {
 		learn_details(f);
-		if (f->disks_reset)
+		if (rule->flags & KEEPS_DISKS ? f->disks_reset : f->cached_disks_reset)
 			return xn_error_set(err,
 					    XN_ERR_VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION);
 	}
-	if (rule->flags & NO_PCI && xn_set_len(xn_row_get(f->vm, XN_VM_attached_PCIs)) > 0)
+	if (rule->flags & NO_PCI && has_pci(f))
 		return xn_error_set(err, XN_ERR_VM_HAS_PCI_ATTACHED, f->ref);
-	if (rule->flags & NO_VGPU && !exempt && xn_set_len(xn_row_get(f->vm, XN_VM_VGPUs)) > 0)
+	if (rule->flags & NO_VGPU && !exempt && has_rigid_vgpu(f))
 		return xn_error_set(err, XN_ERR_VM_HAS_VGPU, f->ref);
 	if (rule->flags & NO_VUSB && xn_set_len(xn_row_get(f->vm, XN_VM_VUSBs)) > 0)
 		return xn_error_set(err, XN_ERR_VM_HAS_VUSBS, f->ref);
@@ -431,6 +518,8 @@ static int check_ties(const struct facts *f, const struct rule *rule, struct xn_
 	if (rule->flags & SYSTEM_DOMAIN &&
 	    !is_yes(xn_row_map_string(f->vm, XN_VM_other_config, "is_system_domain")))
 		return xn_error_set(err, XN_ERR_NOT_SYSTEM_DOMAIN, f->ref);
+	if (rule->flags & NO_UPGRADE && f->upgrading)
+		return xn_error_set(err, XN_ERR_NOT_SUPPORTED_DURING_UPGRADE);
 	if (rule->flags & NO_VTPM && vtpms > 0)
 		return xn_error_setf(err, XN_ERR_VTPM_MAX_AMOUNT_REACHED, "%zu", vtpms);
 	return 0;
@@ -445,7 +534,7 @@ static int check(struct facts *f, const struct rule *rule, struct xn_error *err)
 	if (check_power_state(f, rule, err) < 0)
 		return -1;
 	if (f->n_current > 0 && !goes_beside(f, rule->beside))
-		return xn_operation_busy(err, "VM", f->ref, f->current, f->self, ",");
+		return refuse_busy(f, err);
 	if (check_kind(f, rule, err) < 0 || check_place(f, rule, err) < 0 ||
 	    check_guest(f, rule, err) < 0 || check_devices(f, rule, err) < 0)
 		return -1;
@@ -453,14 +542,6 @@ static int check(struct facts *f, const struct rule *rule, struct xn_error *err)
 }
 
 /* ---- registration ---- */
-
-static const struct rule *rule_named(const char *name)
-{
-	for (unsigned i = 0; i < XN_ARRAY_SIZE(rules); i++)
-		if (strcmp(rules[i].name, name) == 0)
-			return &rules[i];
-	return NULL;
-}
 
 static int refuse(struct xn_db *db, struct xn_row *row, const char *operation, const char *self,
 		  struct xn_error *err)
@@ -492,7 +573,7 @@ static uint64_t allowed(struct xn_db *db, struct xn_row *row)
 	return mask;
 }
 
-/* The devices, and the disks behind them: both look at the VM's state. */
+/* The devices, the disks behind them, and the appliance: all look at the VM's state. */
 static void devices(struct xn_db *db, struct xn_row *vm,
 		    void (*visit)(struct xn_row *row, void *arg), void *arg)
 {
@@ -500,7 +581,10 @@ static void devices(struct xn_db *db, struct xn_row *vm,
 		xn_value_ref(xn_row_get(vm, XN_VM_VBDs));
 	struct xn_value *vifs XN_CLEANUP(xn_value_unref_p) =
 		xn_value_ref(xn_row_get(vm, XN_VM_VIFs));
+	struct xn_row *appliance = xn_row_follow(db, vm, XN_VM_appliance);
 
+	if (appliance)
+		visit(appliance, arg);
 	for (size_t i = 0; i < xn_set_len(vbds); i++) {
 		struct xn_row *vbd =
 			xn_db_get(db, XN_CLASS_VBD, xn_value_string(xn_set_at(vbds, i)));

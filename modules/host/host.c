@@ -97,6 +97,7 @@ static int host_start(void *state, struct xn_error *err)
 	if (host->first_start)
 		xn_templates_make(host);
 	xn_host_register_rules(host->operations);
+	xn_cluster_register_rules(host->operations);
 	xn_operation_refresh(host->operations, xn_db_get(host->db, XN_CLASS_host, host->ref));
 	xn_operation_refresh(host->operations, xn_db_get(host->db, XN_CLASS_pool, host->pool));
 	xn_timer_arm(host->core->loop, &host->refresh, REFRESH_US, on_refresh);

@@ -35,5 +35,6 @@ void xn_templates_make(struct xn_host *host);
 
 /* Rules of allowed_operations for host and pool. */
 void xn_host_register_rules(struct xn_operations *operations);
+void xn_cluster_register_rules(struct xn_operations *operations);
 
 #endif

@@ -11,6 +11,18 @@ static bool is_one_of(const char *name, const char *const *list)
 	return false;
 }
 
+/* How an operation is written in errors, where that is not its name. */
+static const char *spelling(const char *operation)
+{
+	static const char *const odd[][2] = {{"vm_resume", "VM.resume"},
+					     {"vm_migrate", "VM.migrate"}};
+
+	for (unsigned i = 0; i < XN_ARRAY_SIZE(odd); i++)
+		if (strcmp(odd[i][0], operation) == 0)
+			return odd[i][1];
+	return operation;
+}
+
 /* A current operation out of @list by another than @self: busy with it. */
 static int refuse_while(struct xn_row *row, int class_id, int current_field,
 			const char *const *list, const char *self, struct xn_error *err)
@@ -25,7 +37,8 @@ static int refuse_while(struct xn_row *row, int class_id, int current_field,
 		if ((self && strcmp(task, self) == 0) || !is_one_of(operation, list))
 			continue;
 		rc = xn_error_set(err, XN_ERR_OTHER_OPERATION_IN_PROGRESS,
-				  xn_classes[class_id].name, xn_row_ref(row), operation, task);
+				  xn_classes[class_id].name, xn_row_ref(row), spelling(operation),
+				  task);
 	}
 	return rc;
 }
@@ -48,16 +61,18 @@ static const struct host_rule {
 	const char *operation;
 	const char *const *busy[3];
 	bool needs_disabled, needs_dead;
+	bool pauses_in_upgrade; /* not listed while the pool is upgraded, though not refused */
 } host_rules[] = {
-	{"apply_updates", {only_reboot, only_shutdown, nothing}, true, false},
-	{"enable", {only_updates, nothing, nothing}, false, false},
-	{"evacuate", {arriving, nothing, nothing}, false, false},
-	{"power_on", {nothing, nothing, nothing}, false, true},
-	{"provision", {leaving, only_provision, nothing}, false, false},
-	{"reboot", {arriving, only_shutdown, only_updates}, true, false},
-	{"shutdown", {arriving, only_reboot, only_updates}, true, false},
-	{"vm_migrate", {leaving, nothing, nothing}, false, false},
-	{"vm_resume", {leaving, nothing, nothing}, false, false},
+	{"apply_updates", {only_reboot, only_shutdown, nothing}, true, false, true},
+	{"enable", {only_updates, nothing, nothing}, false, false, true},
+	{"evacuate", {arriving, nothing, nothing}, false, false, false},
+	{"power_on", {nothing, nothing, nothing}, false, true, true},
+	{"provision", {leaving, only_provision, nothing}, false, false, false},
+	{"reboot", {arriving, only_shutdown, only_updates}, true, false, true},
+	{"shutdown", {arriving, only_reboot, only_updates}, true, false, true},
+	{"vm_migrate", {leaving, nothing, nothing}, false, false, true},
+	{"vm_resume", {leaving, nothing, nothing}, false, false, true},
+	{"vm_start", {nothing, nothing, nothing}, false, false, true},
 };
 
 static int refuse_power_on(struct xn_db *db, struct xn_row *row, struct xn_error *err)
@@ -69,6 +84,51 @@ static int refuse_power_on(struct xn_db *db, struct xn_row *row, struct xn_error
 	if (xn_row_string(row, XN_host_power_on_mode)[0] == '\0')
 		return xn_error_set(err, XN_ERR_HOST_POWER_ON_MODE_DISABLED);
 	return xn_error_set(err, XN_ERR_XENAPI_MISSING_PLUGIN, "power-on-host");
+}
+
+/* A host that is down, though it takes part in clustering: what is shared waits for it. */
+static bool a_cluster_host_is_down(struct xn_db *db)
+{
+	for (struct xn_row *row = xn_db_first(db, XN_CLASS_Cluster_host); row;
+	     row = xn_db_next(db, row)) {
+		const struct xn_row *host = xn_row_follow(db, row, XN_Cluster_host_host);
+		const struct xn_row *metrics =
+			host ? xn_row_follow(db, host, XN_host_metrics) : NULL;
+
+		if (xn_row_bool(row, XN_Cluster_host_enabled) &&
+		    !(metrics && xn_row_bool(metrics, XN_host_metrics_live)))
+			return true;
+	}
+	return false;
+}
+
+/* A task by which a clustered SR is being made whole again. */
+static bool an_sr_recovers(struct xn_db *db)
+{
+	for (struct xn_row *row = xn_db_first(db, XN_CLASS_task); row; row = xn_db_next(db, row))
+		if (strcmp(xn_row_string(row, XN_task_name_label), "SR Recovering") == 0 &&
+		    strcmp(xn_row_string(row, XN_task_status), "pending") == 0)
+			return true;
+	return false;
+}
+
+/* The host must not leave while a clustered SR that it uses is short of another one. */
+static int refuse_degraded(struct xn_db *db, struct xn_row *row, struct xn_error *err)
+{
+	const struct xn_value *pbds = xn_row_get(row, XN_host_PBDs);
+
+	for (size_t i = 0; i < xn_set_len(pbds); i++) {
+		const struct xn_row *pbd =
+			xn_db_get(db, XN_CLASS_PBD, xn_value_string(xn_set_at(pbds, i)));
+		const struct xn_row *sr = pbd && xn_row_bool(pbd, XN_PBD_currently_attached)
+						  ? xn_row_follow(db, pbd, XN_PBD_SR)
+						  : NULL;
+
+		if (sr && xn_row_bool(sr, XN_SR_clustered) &&
+		    (a_cluster_host_is_down(db) || an_sr_recovers(db)))
+			return xn_error_set(err, XN_ERR_CLUSTERED_SR_DEGRADED, xn_row_ref(sr));
+	}
+	return 0;
 }
 
 static int refuse_on_host(struct xn_db *db, struct xn_row *row, const char *operation,
@@ -85,6 +145,10 @@ static int refuse_on_host(struct xn_db *db, struct xn_row *row, const char *oper
 				return -1;
 		if (rule->needs_disabled && xn_row_bool(row, XN_host_enabled))
 			return xn_error_set(err, XN_ERR_HOST_NOT_DISABLED);
+		if (rule->needs_disabled && refuse_degraded(db, row, err) < 0)
+			return -1;
+		if (!err && rule->pauses_in_upgrade && xn_pool_is_upgrading(db))
+			return -1;
 		return rule->needs_dead ? refuse_power_on(db, row, err) : 0;
 	}
 	return 0;
@@ -156,6 +220,10 @@ static int refuse_pool_state(struct xn_db *db, struct xn_row *row, const char *o
 	if (ha && (strcmp(operation, "ha_enable") == 0 ||
 		   strcmp(operation, "tls_verification_enable") == 0))
 		return xn_error_set(err, XN_ERR_HA_IS_ENABLED);
+	if ((strcmp(operation, "cluster_create") == 0 ||
+	     strcmp(operation, "tls_verification_enable") == 0) &&
+	    xn_pool_is_upgrading(db))
+		return xn_error_set(err, XN_ERR_NOT_SUPPORTED_DURING_UPGRADE);
 	if (strcmp(operation, "cluster_create") != 0)
 		return 0;
 	if (xn_db_count(db, XN_CLASS_Cluster) > 0)

@@ -65,6 +65,9 @@ void xn_operation_refresh_all(struct xn_operations *ops, struct xn_row *row);
 int xn_operation_busy(struct xn_error *err, const char *class_name, const char *ref,
 		      const struct xn_value *current, const char *self, const char *comma);
 
+/* Hosts of different releases are in the pool: what could confuse them is refused meanwhile. */
+bool xn_pool_is_upgrading(struct xn_db *db);
+
 /* ---- claims ---- */
 
 /* A claim on one object for one operation; embedded in the caller's object. All zero: not in use.

@@ -150,3 +150,13 @@ int xn_operation_busy(struct xn_error *err, const char *class_name, const char *
 	return xn_error_set(err, XN_ERR_OTHER_OPERATION_IN_PROGRESS, class_name, ref,
 			    xn_buf_cstr(&names), xn_buf_cstr(&tasks));
 }
+
+bool xn_pool_is_upgrading(struct xn_db *db)
+{
+	const struct xn_row *pool = xn_db_first(db, XN_CLASS_pool);
+	const char *yes =
+		pool ? xn_row_map_string(pool, XN_pool_other_config, "rolling_upgrade_in_progress")
+		     : NULL;
+
+	return yes && strcmp(yes, "true") == 0;
+}

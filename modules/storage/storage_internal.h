@@ -94,6 +94,7 @@ void xn_storage_register_rules(struct xn_operations *operations);
 void xn_storage_make_first_rows(struct xn_storage *st);
 /* SM rows are what the drivers of this build can do. */
 void xn_storage_refresh_sm(struct xn_storage *st);
+struct xn_row *xn_sm_of_type(struct xn_db *db, const char *type); /* or NULL */
 
 /* ---- operations: struct xn_op with what the steps of this module share ---- */
 

@@ -7,7 +7,7 @@
 
 /* ---- SM ---- */
 
-static struct xn_row *sm_of_type(struct xn_db *db, const char *type)
+struct xn_row *xn_sm_of_type(struct xn_db *db, const char *type)
 {
 	for (struct xn_row *row = xn_db_first(db, XN_CLASS_SM); row; row = xn_db_next(db, row))
 		if (strcmp(xn_row_string(row, XN_SM_type), type) == 0)
@@ -25,7 +25,7 @@ static struct xn_row *make_sm(struct xn_db *db, const char *type)
 
 static void refresh_sm(struct xn_db *db, const struct xn_sr_ops *ops)
 {
-	struct xn_row *row = sm_of_type(db, ops->type);
+	struct xn_row *row = xn_sm_of_type(db, ops->type);
 	struct xn_value *features = xn_map_new(), *names = xn_set_new(), *keys = xn_map_new();
 
 	if (!row)

@@ -32,15 +32,27 @@ static const char *ref_of(const struct asked *a)
 
 /* ---- shared by both classes ---- */
 
+static int not_upgrading(const struct asked *a)
+{
+	return xn_pool_is_upgrading(a->db)
+		       ? xn_error_set(a->err, XN_ERR_NOT_SUPPORTED_DURING_UPGRADE)
+		       : 0;
+}
+
+/* The record of the SR's driver, or NULL. */
+static const struct xn_row *driver_of(const struct asked *a)
+{
+	return a->sr ? xn_sm_of_type(a->db, xn_row_string(a->sr, XN_SR_type)) : NULL;
+}
+
 static int has_feature(const struct asked *a)
 {
-	const struct xn_sr_ops *ops =
-		a->sr ? xn_sr_type_find(xn_row_string(a->sr, XN_SR_type)) : NULL;
-	bool tools =
-		a->sr && xn_row_bool(a->sr, XN_SR_is_tools_sr) &&
+	const struct xn_row *driver = driver_of(a);
+	bool tools = /* the SR of the guest tools stays as it is */
+		a->sr == a->row && xn_row_bool(a->sr, XN_SR_is_tools_sr) &&
 		(strcmp(a->feature, "VDI_CREATE") == 0 || strcmp(a->feature, "VDI_DELETE") == 0);
 
-	if (!tools && xn_sr_has_feature(ops, a->feature))
+	if (!tools && driver && xn_map_get(xn_row_get(driver, XN_SM_features), a->feature))
 		return 0;
 	return xn_error_set(a->err, XN_ERR_SR_OPERATION_NOT_SUPPORTED,
 			    a->sr ? xn_row_ref(a->sr) : XN_NULL_REF);
@@ -343,7 +355,7 @@ static const struct rule {
 	{"copy", NULL, {idle, not_written, vbds_idle, has_data, persists, not_of_ha}},
 	{"data_destroy",
 	 "VDI_CONFIG_CBT",
-	 {idle, has_feature, a_snapshot, with_cbt, not_physical, not_of_the_tools,
+	 {not_upgrading, idle, has_feature, a_snapshot, with_cbt, not_physical, not_of_the_tools,
 	  without_statistics, not_wanted_by_ha}},
 	{"destroy",
 	 "VDI_DELETE",
@@ -351,17 +363,21 @@ static const struct rule {
 	  without_statistics, not_wanted_by_ha}},
 	{"disable_cbt",
 	 "VDI_CONFIG_CBT",
-	 {idle, vbds_idle, has_feature, has_data, not_a_snapshot, is_a_disk_type, persists}},
+	 {not_upgrading, idle, vbds_idle, has_feature, has_data, not_a_snapshot, is_a_disk_type,
+	  persists}},
 	{"enable_cbt",
 	 "VDI_CONFIG_CBT",
-	 {idle, vbds_idle, has_feature, has_data, not_a_snapshot, is_a_disk_type, persists}},
+	 {not_upgrading, idle, vbds_idle, has_feature, has_data, not_a_snapshot, is_a_disk_type,
+	  persists}},
 	{"force_unlock", NULL, {idle, unused, vbds_idle}},
 	{"forget", NULL, {idle, unused, vbds_idle, not_needed_by_ha, without_statistics}},
 	{"generate_config", "VDI_GENERATE_CONFIG", {idle, unused, vbds_idle, has_feature}},
 	{"list_changed_blocks",
 	 "VDI_CONFIG_CBT",
-	 {idle, unused_but_by_snapshots, vbds_idle, has_feature}},
-	{"mirror", "VDI_MIRROR", {idle, vbds_idle, has_feature, has_data, without_cbt}},
+	 {not_upgrading, idle, unused_but_by_snapshots, vbds_idle, has_feature}},
+	{"mirror",
+	 "VDI_MIRROR",
+	 {not_upgrading, idle, vbds_idle, has_feature, has_data, without_cbt}},
 	{"resize",
 	 "VDI_RESIZE",
 	 {idle, sr_is_attached, unused, vbds_idle, has_feature, has_data, not_needed_by_ha}},
@@ -370,14 +386,14 @@ static const struct rule {
 	 {idle, vbds_idle, has_feature, has_data, not_needed_by_ha}},
 	{"revert_from",
 	 "VDI_CLONE",
-	 {idle, unused, vbds_idle, has_feature, has_data, not_physical, not_of_the_tools,
-	  without_statistics, not_wanted_by_ha}},
+	 {not_upgrading, idle, unused, vbds_idle, has_feature, has_data, not_physical,
+	  not_of_the_tools, without_statistics, not_wanted_by_ha}},
 	{"revert_to",
 	 "VDI_CLONE",
-	 {idle, vbds_idle, has_feature, has_data, a_snapshot_to_revert_to}},
+	 {not_upgrading, idle, vbds_idle, has_feature, has_data, a_snapshot_to_revert_to}},
 	{"set_on_boot",
 	 "VDI_RESET_ON_BOOT",
-	 {idle, unused, vbds_idle, has_feature, has_data, without_cbt}},
+	 {not_upgrading, idle, unused, vbds_idle, has_feature, has_data, without_cbt}},
 	{"snapshot",
 	 "VDI_SNAPSHOT",
 	 {idle, vbds_idle, has_feature, has_data, not_sharable, persists, not_being_copied}},
@@ -488,12 +504,26 @@ static int sr_idle_or_plugging(const struct asked *a)
 	return sr_idle_but_for(a, "plug");
 }
 
+/* While HA watches the hosts, a driver that needs cluster software needs that which HA runs on. */
 static int fits_ha_stack(const struct asked *a)
 {
-	/* None of our drivers needs a cluster stack. */
-	if (!ha_is_enabled(a) || xn_sr_type_find(xn_row_string(a->row, XN_SR_type)))
+	const struct xn_row *driver = driver_of(a);
+	const struct xn_value *wanted =
+		driver ? xn_row_get(driver, XN_SM_required_cluster_stack) : NULL;
+	struct xn_buf names XN_CLEANUP(xn_buf_clear_p) = {0};
+
+	if (!ha_is_enabled(a))
 		return 0;
-	return xn_error_set(a->err, XN_ERR_INTERNAL_ERROR, "no driver for this SR");
+	if (!driver)
+		return xn_error_set(a->err, XN_ERR_INTERNAL_ERROR, "no driver for this SR");
+	if (xn_set_len(wanted) == 0 ||
+	    xn_set_has_string(wanted, xn_row_string(a->pool, XN_pool_ha_cluster_stack)))
+		return 0;
+	for (size_t i = 0; i < xn_set_len(wanted); i++) {
+		xn_buf_add_string(&names, i ? "," : "");
+		xn_buf_add_string(&names, xn_value_string(xn_set_at(wanted, i)));
+	}
+	return xn_error_set(a->err, XN_ERR_INCOMPATIBLE_CLUSTER_STACK_ACTIVE, xn_buf_cstr(&names));
 }
 
 static const struct rule sr_rules[] = {
@@ -507,16 +537,16 @@ static const struct rule sr_rules[] = {
 	{"update", "SR_UPDATE", {has_feature, sr_idle}},
 	{"vdi_clone", NULL, {sr_idle}},
 	{"vdi_create", "VDI_CREATE", {has_feature, sr_idle}},
-	{"vdi_data_destroy", "VDI_CONFIG_CBT", {has_feature, sr_idle}},
+	{"vdi_data_destroy", "VDI_CONFIG_CBT", {not_upgrading, has_feature, sr_idle}},
 	{"vdi_destroy", "VDI_DELETE", {has_feature, sr_idle}},
-	{"vdi_disable_cbt", "VDI_CONFIG_CBT", {has_feature, sr_idle}},
-	{"vdi_enable_cbt", "VDI_CONFIG_CBT", {has_feature, sr_idle}},
+	{"vdi_disable_cbt", "VDI_CONFIG_CBT", {not_upgrading, has_feature, sr_idle}},
+	{"vdi_enable_cbt", "VDI_CONFIG_CBT", {not_upgrading, has_feature, sr_idle}},
 	{"vdi_introduce", "VDI_INTRODUCE", {has_feature, sr_idle}},
-	{"vdi_list_changed_blocks", "VDI_CONFIG_CBT", {has_feature, sr_idle}},
-	{"vdi_mirror", "VDI_MIRROR", {has_feature, sr_idle}},
+	{"vdi_list_changed_blocks", "VDI_CONFIG_CBT", {not_upgrading, has_feature, sr_idle}},
+	{"vdi_mirror", "VDI_MIRROR", {not_upgrading, has_feature, sr_idle}},
 	{"vdi_resize", "VDI_RESIZE", {has_feature, sr_idle}},
-	{"vdi_revert", "VDI_REVERT", {has_feature, sr_idle}},
-	{"vdi_set_on_boot", "VDI_RESET_ON_BOOT", {has_feature, sr_idle}},
+	{"vdi_revert", "VDI_REVERT", {not_upgrading, has_feature, sr_idle}},
+	{"vdi_set_on_boot", "VDI_RESET_ON_BOOT", {not_upgrading, has_feature, sr_idle}},
 	{"vdi_snapshot", "VDI_SNAPSHOT", {has_feature, sr_idle}},
 };
 
