@@ -14,9 +14,9 @@
  * "percent" (int) when it is progress, and "level" ("warn", "error") when it is a line for the log.
  * A child whose socket ends, ends too, and it is killed when its parent dies.
  *
- * Killing a child kills nothing that it started: device models and hotplug scripts run on, and a
- * script in flight finishes its device in xenstore by itself. What a killed call left half made
- * goes with the domain ("destroy") or with the device ("unplug_*", force).
+ * A child is killed with its process group: hotplug scripts in flight too, which would else write
+ * nodes of devices that are gone. Device models run on: libxl gives them sessions of their own. What
+ * a killed call left half made goes with the domain ("destroy") or the device ("unplug_*", force).
  */
 #ifndef XN_LIBXL_CALLS_H
 #define XN_LIBXL_CALLS_H
