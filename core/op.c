@@ -422,7 +422,9 @@ void xn_op_restart(struct xn_op *op, const char *id, const char *task, int step,
 	/* The journal may be another release's: a step that this table lacks is past the end. */
 	op->step = step < n ? step : n;
 	op->begun = op->step < n;
-	op->undoing = undoing || (op->kind->on_restart == XN_RESTART_UNDO && op->step < n);
+	op->undoing = undoing ||
+		      (op->step < n && (op->kind->on_restart == XN_RESTART_UNDO ||
+					step_of(op)->flags & XN_STEP_UNDO_ON_RESTART));
 	if (op->undoing) {
 		if (!op->begun)
 			op->step--;

@@ -32,6 +32,7 @@ struct xn_op;
 enum xn_step_flags {
 	XN_STEP_NO_CANCEL = 1, /* a cancel waits until this step is over */
 	XN_STEP_SKIP_ON_RESUME = 2, /* interrupted by a restart in this step: go on with the next */
+	XN_STEP_UNDO_ON_RESTART = 4, /* in this step: undo, although the kind is resumed */
 };
 
 struct xn_step {

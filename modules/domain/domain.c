@@ -83,6 +83,9 @@ static const struct {
 	{&xn_vm_hard_reboot_kind, xn_vm_rebooted},
 	{&xn_vm_pause_kind, NULL},
 	{&xn_vm_unpause_kind, NULL},
+	{&xn_vm_reset_kind, NULL},
+	{&xn_vm_suspend_kind, xn_vm_suspended},
+	{&xn_vm_resume_kind, xn_vm_resumed},
 	{&xn_vm_live_kind, NULL},
 	{&xn_vm_balloon_kind, NULL},
 	{&xn_vm_clone_kind, NULL},
@@ -189,6 +192,7 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 	xn_list_init(&d->solos);
 	xn_list_init(&d->reconciles);
 	xn_memory_init(d);
+	xn_images_init(d);
 	d->backend = xn_backend_sim_new(core);
 	xn_operation_register_rules(d->ops, &xn_vm_rules);
 	xn_operation_register_rules(d->ops, &xn_vbd_rules);
@@ -247,6 +251,7 @@ static void domain_stop(void *state)
 	xn_vm_reconcile_stop(d);
 	xn_memory_stop(d);
 	d->backend->ops->close(d->backend);
+	xn_images_stop(d);
 	d->backend->ops->free(d->backend);
 	xn_vm_wait_stop(d);
 	free(d);

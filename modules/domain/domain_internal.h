@@ -43,6 +43,8 @@ struct xn_domains {
 	struct xn_hmap waiters;    /* vm_wait.c: operations that wait for their domain to change */
 	struct xn_list solos;      /* vm_steps.c: operations that wait to be alone on their VM */
 	struct xn_list reconciles; /* vm_reconcile.c: with a snapshot under way */
+	struct xn_list images;     /* vm_image.c: memory images that are open */
+	struct xn_pool *image_workers;
 	struct xn_xs_watch *introduced, *released;
 	struct xn_subscription *on_domain_changed, *on_operation_ended, *on_db_failed;
 	struct xn_job refresh;
@@ -113,6 +115,7 @@ struct xn_value *xn_domain_config(const struct xn_row *vm, const struct xn_vm_pl
 /* ---- an operation on a VM; vm_op.c ---- */
 struct xn_creating;
 struct xn_making;
+struct xn_image;
 struct xn_vm_op {
 	struct xn_op op;
 	struct xn_domains *d;
@@ -134,6 +137,8 @@ struct xn_vm_op {
 	struct xn_creating *creating;
 	struct xn_making **makings; /* vm_disks.c: disks under way, or NULL */
 	unsigned n_makings;
+	struct xn_image *image;    /* vm_image.c: open, or NULL */
+	struct xn_db_wait durable; /* of the step that waits for it */
 	struct xn_hnode waiter; /* in d->waiters while is_waiting */
 	bool is_waiting;
 	void (*poke)(struct xn_vm_op *vmo); /* the domain may have changed */
@@ -188,6 +193,8 @@ void xn_step_reserve_undo(struct xn_op *op);
 void xn_step_activate(struct xn_op *op);
 void xn_step_deactivate(struct xn_op *op);
 void xn_step_create(struct xn_op *op);
+/* The same outside a step's beginning; from the memory image that is open, if one is. */
+void xn_vm_create_domain(struct xn_vm_op *vmo);
 void xn_creating_forget(
 	struct xn_vm_op *vmo); /* the operation goes; the call to the back end stays */
 void xn_step_destroy(struct xn_op *op);
@@ -202,6 +209,29 @@ void xn_step_stop_others(struct xn_op *op);
 void xn_steps_on_operation_ended(const struct xn_ev_operation_ended *ev, void *domains);
 void xn_step_ask_guest(struct xn_op *op);
 void xn_step_await_guest(struct xn_op *op);
+/* Ends when all that was changed so far survives power loss; else fails. */
+void xn_step_when_durable(struct xn_op *op);
+
+/* ---- memory images; vm_image.c ---- */
+void xn_images_init(struct xn_domains *d);
+void xn_images_stop(struct xn_domains *d);
+/* Where the memory of the operation's VM would go: what is to be the first of its "disks". */
+int xn_image_plan(struct xn_vm_op *vmo, struct xn_value **disk_out, struct xn_error *err);
+/* The VDI that the operation's memory image is put in; NULL: it makes none. */
+const char *xn_image_ref(const struct xn_op *op);
+/* Within a step: ends it on failure, else goes on with @opened. */
+void xn_image_open(struct xn_vm_op *vmo, const char *vdi, bool writable,
+		   void (*opened)(struct xn_vm_op *vmo));
+int xn_image_dup(const struct xn_vm_op *vmo); /* a descriptor for the back end, or -errno */
+/* The step's progress is how much of @expected bytes was read or written. */
+void xn_image_watch(struct xn_vm_op *vmo, uint64_t expected);
+void xn_image_close(struct xn_vm_op *vmo); /* none open: nothing */
+void xn_step_make_image(struct xn_op *op);
+void xn_step_save(struct xn_op *op);
+void xn_step_save_undo(struct xn_op *op); /* the guest goes on */
+void xn_step_go_on(struct xn_op *op);
+void xn_step_sync_image(struct xn_op *op);
+void xn_step_restore(struct xn_op *op); /* from the VDI in argument "image" */
 
 /* ---- disks that an operation makes ---- */
 unsigned xn_vm_count_disks(const struct xn_op *op);
@@ -240,6 +270,8 @@ int64_t xn_vm_shadow_memory(const struct xn_row *vm); /* bytes; a part of the ov
 int64_t xn_vm_memory_overhead_at(const struct xn_row *vm, int64_t static_max);
 int xn_vm_check_boot(struct xn_domains *d, const struct xn_row *vm, const struct xn_row *host,
 		     bool memory_too, struct xn_error *err);
+/* Whether @host can reach it. */
+bool xn_sr_is_attached(struct xn_domains *d, const struct xn_row *sr, const struct xn_row *host);
 
 /* ---- the host's memory; memory_share.c ---- */
 enum { XN_MEMORY_WAIT_MS = 60000 }; /* deadline of a step with xn_memory_want(), since progress */
@@ -277,7 +309,8 @@ extern const struct xn_method_impl xn_vm_methods[], xn_vm_setters[], xn_vbd_meth
 void xn_vm_kinds_register(struct xn_domains *d);
 extern const struct xn_op_kind xn_vm_start_kind, xn_vm_shutdown_kind, xn_vm_hard_shutdown_kind,
 	xn_vm_reboot_kind, xn_vm_hard_reboot_kind, xn_vm_pause_kind, xn_vm_unpause_kind,
-	xn_vm_live_kind, xn_vm_balloon_kind, xn_vm_clone_kind, xn_vm_provision_kind, xn_vm_destroy_kind,
+	xn_vm_reset_kind, xn_vm_suspend_kind, xn_vm_resume_kind, xn_vm_live_kind,
+	xn_vm_balloon_kind, xn_vm_clone_kind, xn_vm_provision_kind, xn_vm_destroy_kind,
 	xn_vbd_plug_kind, xn_vbd_unplug_kind, xn_vbd_media_kind, xn_vif_plug_kind,
 	xn_vif_unplug_kind, xn_vif_move_kind;
 
@@ -286,6 +319,8 @@ void xn_vm_also_devices(struct xn_op *op, struct xn_run *run);
 void xn_vm_started(struct xn_op *op, const struct xn_error *err, void *arg);
 void xn_vm_shut_down(struct xn_op *op, const struct xn_error *err, void *arg);
 void xn_vm_rebooted(struct xn_op *op, const struct xn_error *err, void *arg);
+void xn_vm_suspended(struct xn_op *op, const struct xn_error *err, void *arg);
+void xn_vm_resumed(struct xn_op *op, const struct xn_error *err, void *arg);
 
 struct xn_row *
 xn_vm_new_ref(struct xn_core *core, const char *ref, const struct xn_value *fields,
@@ -312,10 +347,14 @@ int xn_vm_start_on_check(struct xn_call *call, struct xn_error *err);
 void xn_vm_clean_shutdown(struct xn_call *call);
 void xn_vm_hard_shutdown(struct xn_call *call);
 void xn_vm_shutdown(struct xn_call *call);
+void xn_vm_power_state_reset(struct xn_call *call);
 void xn_vm_clean_reboot(struct xn_call *call);
 void xn_vm_hard_reboot(struct xn_call *call);
 void xn_vm_pause(struct xn_call *call);
 void xn_vm_unpause(struct xn_call *call);
+void xn_vm_suspend(struct xn_call *call);
+void xn_vm_resume(struct xn_call *call);
+void xn_vm_resume_on(struct xn_call *call);
 void xn_vm_create(struct xn_call *call);
 int xn_vm_create_check(struct xn_call *call, struct xn_error *err);
 int xn_vm_copy_check(struct xn_call *call, struct xn_error *err);

@@ -80,11 +80,30 @@ static void shut_down(struct xn_domains *d, struct xn_row *vm)
 	xn_operation_run_internal(xn_vm_op_new(d, &xn_vm_hard_shutdown_kind, vm, NULL), &spec);
 }
 
+static void on_went_on(int rc, void *arg)
+{
+}
+
+/* It obeyed a save that was given up meanwhile, maybe by a daemon that died: nobody waits for its
+ * memory. Until it goes on it is looked at again with each reconcile. */
+static void let_go_on(struct xn_domains *d, const struct xn_domain_info *info)
+{
+	int rc = d->backend->ops->resume(d->backend, info->domid, on_went_on, NULL);
+
+	if (rc < 0)
+		xn_log_warn(d->core->log, "domain", "domain %u is suspended and cannot go on: %s",
+			    info->domid, strerror(-rc));
+}
+
 void xn_guest_shutdown(struct xn_domains *d, struct xn_row *vm, const struct xn_domain_info *info)
 {
 	enum action action = action_named(xn_row_string(vm, field_for(info->shutdown_code)));
 	bool crashed = info->shutdown_code == XN_SHUTDOWN_CRASH;
 
+	if (info->shutdown_code == XN_SHUTDOWN_SUSPEND) {
+		let_go_on(d, info);
+		return;
+	}
 	xn_log_info(d->core->log, "domain", "domain %u of VM %s ended by itself, code %d",
 		    info->domid, xn_row_uuid(vm), info->shutdown_code);
 	if (crashed && xn_vm_is(vm, "Running"))

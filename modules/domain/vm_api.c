@@ -152,32 +152,6 @@ static void update_allowed_operations(struct xn_call *call)
 	xn_call_reply_void(call);
 }
 
-static int reset_power_state(struct xn_call *call, struct xn_error *err)
-{
-	struct xn_domains *d = call->state;
-	struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), err);
-	const struct xn_domain_info *domain =
-		vm ? d->backend->ops->find(d->backend, xn_row_uuid(vm)) : NULL;
-	char domid[16];
-
-	if (!vm)
-		return -1;
-	if (xn_row_bool(vm, XN_VM_is_control_domain))
-		return xn_error_set(err, XN_ERR_CANNOT_RESET_CONTROL_DOMAIN, xn_row_ref(vm));
-	if (domain) {
-		snprintf(domid, sizeof(domid), "%u", domain->domid);
-		return xn_error_set(err, XN_ERR_DOMAIN_EXISTS, xn_row_ref(vm), domid);
-	}
-	xn_db_set_string(d->db, vm, XN_VM_suspend_VDI, XN_NULL_REF);
-	xn_vm_reconcile_now(d, vm);
-	return 0;
-}
-
-static void power_state_reset(struct xn_call *call)
-{
-	xn_operation_run_short(call, NULL, reset_power_state);
-}
-
 static void get_boot_record(struct xn_call *call)
 {
 	struct xn_domains *d = call->state;
@@ -257,12 +231,15 @@ const struct xn_method_impl xn_vm_methods[] = {
 	{"VM.start_on", xn_vm_start_on, xn_vm_start_on_check, false},
 	{"VM.pause", xn_vm_pause, xn_check_operation, false},
 	{"VM.unpause", xn_vm_unpause, xn_check_operation, false},
+	{"VM.suspend", xn_vm_suspend, xn_check_operation, false},
+	{"VM.resume", xn_vm_resume, xn_vm_start_check, false},
+	{"VM.resume_on", xn_vm_resume_on, xn_vm_start_on_check, false},
 	{"VM.clean_shutdown", xn_vm_clean_shutdown, xn_check_operation, false},
 	{"VM.hard_shutdown", xn_vm_hard_shutdown, xn_check_operation, false},
 	{"VM.shutdown", xn_vm_shutdown, xn_check_operation, false},
 	{"VM.clean_reboot", xn_vm_clean_reboot, xn_check_operation, false},
 	{"VM.hard_reboot", xn_vm_hard_reboot, xn_check_operation, false},
-	{"VM.power_state_reset", power_state_reset, xn_check_operation, false},
+	{"VM.power_state_reset", xn_vm_power_state_reset, xn_check_operation, false},
 	{"VM.set_memory", xn_vm_set_memory, xn_check_operation, false},
 	{"VM.set_memory_limits", xn_vm_set_memory, xn_check_operation, false},
 	{"VM.set_memory_static_min", xn_vm_set_memory, xn_check_operation, false},

@@ -110,7 +110,7 @@ static int check_host(struct xn_domains *d, const struct xn_row *host, struct xn
 	return 0;
 }
 
-static bool sr_is_attached(struct xn_domains *d, const struct xn_row *sr, const struct xn_row *host)
+bool xn_sr_is_attached(struct xn_domains *d, const struct xn_row *sr, const struct xn_row *host)
 {
 	const struct xn_value *pbds = xn_row_get(sr, XN_SR_PBDs);
 
@@ -136,7 +136,7 @@ static int check_disks(struct xn_domains *d, const struct xn_row *vm, const stru
 		struct xn_row *vdi = vbd ? xn_row_follow(d->db, vbd, XN_VBD_VDI) : NULL;
 		struct xn_row *sr = vdi ? xn_row_follow(d->db, vdi, XN_VDI_SR) : NULL;
 
-		if (sr && !xn_row_bool(vbd, XN_VBD_empty) && !sr_is_attached(d, sr, host))
+		if (sr && !xn_row_bool(vbd, XN_VBD_empty) && !xn_sr_is_attached(d, sr, host))
 			return xn_error_set(err, XN_ERR_VM_REQUIRES_SR, xn_row_ref(vm),
 					    xn_row_ref(sr));
 	}

@@ -103,6 +103,8 @@ void xn_vm_op_free(struct xn_op *op)
 	if (vmo->creating)
 		xn_creating_forget(vmo);
 	xn_vm_forget_makings(vmo);
+	xn_image_close(vmo);
+	xn_db_wait_cancel(&vmo->durable);
 	xn_vm_wait_end(vmo);
 	xn_list_remove(&vmo->solo);
 	if (!vmo->d->stopped && vmo->holds)

@@ -3,9 +3,12 @@
  * VM.shutdown (ask, then force). A guest that shuts down by itself ends in the hard one, see
  * guest_shutdown.c.
  */
+#include <stdio.h>
+
 #include "modules/domain/domain_internal.h"
 
 static void drop_suspend_image(struct xn_op *op);
+static void check_reset(struct xn_op *op);
 
 static const struct xn_step shutdown_steps[] = {
 	/* name, run, undo, timeout in ms, weight, flags */
@@ -27,9 +30,18 @@ static const struct xn_step hard_shutdown_steps[] = {
 };
 
 XN_VM_OP_KIND(xn_vm_shutdown_kind, "VM.clean_shutdown", shutdown_steps, XN_RESTART_RESUME)
+static const struct xn_step reset_steps[] = {
+	{"check that there is no domain", check_reset, NULL, 1000},
+	{"delete suspend image", drop_suspend_image, NULL, 120000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{NULL, NULL, NULL, 0},
+};
+
+XN_VM_OP_KIND(xn_vm_reset_kind, "VM.power_state_reset", reset_steps, XN_RESTART_RESUME)
 XN_VM_OP_KIND(xn_vm_hard_shutdown_kind, "VM.hard_shutdown", hard_shutdown_steps, XN_RESTART_RESUME)
 
-/* A suspended VM is an image: without it there is nothing left to resume. */
+/* A suspended VM is an image: without it there is nothing left to resume. The row forgets it with the
+ * disk, so that what was interrupted finds it again. */
 static void drop_suspend_image(struct xn_op *op)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
@@ -39,13 +51,54 @@ static void drop_suspend_image(struct xn_op *op)
 	if (!vm)
 		return;
 	vdi = xn_row_follow(vmo->d->db, vm, XN_VM_suspend_VDI);
-	xn_db_set_string(vmo->d->db, vm, XN_VM_suspend_VDI, XN_NULL_REF);
-	if (!vdi)
-		xn_op_done(op, 0);
-	else
+	if (vdi) {
 		xn_storage_destroy_vdi(vmo->d->storage, xn_row_ref(vdi), xn_pending_storage_done,
 				       xn_pending_new(vmo, NULL, 0));
+		return;
+	}
+	xn_db_set_string(vmo->d->db, vm, XN_VM_suspend_VDI, XN_NULL_REF);
+	xn_op_done(op, 0);
 }
+
+/* ---- VM.power_state_reset: whatever the rows say, it is down ---- */
+
+static void check_reset(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	struct xn_row *vm = xn_vm_op_row(vmo);
+	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
+	struct xn_error err = {0};
+	char domid[16];
+
+	if (!vm)
+		return;
+	if (xn_row_bool(vm, XN_VM_is_control_domain)) {
+		xn_error_set(&err, XN_ERR_CANNOT_RESET_CONTROL_DOMAIN, vmo->vm);
+		xn_op_fail(op, &err);
+	} else if (domain) {
+		snprintf(domid, sizeof(domid), "%u", domain->domid);
+		xn_error_set(&err, XN_ERR_DOMAIN_EXISTS, vmo->vm, domid);
+		xn_op_fail(op, &err);
+	} else {
+		xn_op_done(op, 0);
+	}
+}
+
+/* Holds nothing: it is for VMs that cannot be reached in any other way. */
+void xn_vm_power_state_reset(struct xn_call *call)
+{
+	struct xn_domains *d = call->state;
+	struct xn_run_spec spec = {0};
+	struct xn_error err = {0};
+	struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, xn_call_string(call, 0), &err);
+
+	if (vm)
+		xn_operation_run_spec(call, xn_vm_op_new(d, &xn_vm_reset_kind, vm, NULL), &spec);
+	else
+		xn_call_fail(call, &err);
+}
+
+/* ---- the calls ---- */
 
 void xn_vm_shut_down(struct xn_op *op, const struct xn_error *err, void *arg)
 {

@@ -108,6 +108,9 @@ void xn_step_reserve(struct xn_op *op)
 		return;
 	}
 	xn_vm_memory_range(vm, &least, &most);
+	/* A guest that goes on from an image has what it had. */
+	if (xn_map_get(op->args, "image") && xn_row_int(vm, XN_VM_memory_target) > 0)
+		least = most = within(xn_row_int(vm, XN_VM_memory_target), 0, memory_max);
 	xn_memory_want(vmo, 0, least, most, xn_vm_memory_overhead(vm), on_granted);
 }
 
@@ -296,9 +299,24 @@ static void on_created(int rc, uint32_t domid, void *arg)
 	free(creating);
 }
 
-static void create_now(struct xn_vm_op *vmo)
+/* With a memory image open the guest goes on from there, else it boots. */
+static int build(struct xn_vm_op *vmo, const struct xn_value *config)
 {
 	struct xn_backend *backend = backend_of(vmo);
+	int fd;
+
+	xn_op_waiting(&vmo->op, "the domain builder");
+	if (!vmo->image)
+		return backend->ops->create(backend, config, on_created, vmo->creating);
+	fd = xn_image_dup(vmo);
+	if (fd < 0)
+		return fd;
+	xn_image_watch(vmo, (uint64_t)xn_map_get_int(config, "memory", 0));
+	return backend->ops->restore(backend, config, fd, on_created, vmo->creating);
+}
+
+static void create_now(struct xn_vm_op *vmo)
+{
 	struct xn_row *vm = xn_vm_op_row(vmo);
 	struct xn_value *config;
 	int rc;
@@ -309,8 +327,7 @@ static void create_now(struct xn_vm_op *vmo)
 	*vmo->creating =
 		(struct xn_creating){.d = vmo->d, .vmo = vmo, .step = xn_op_token(&vmo->op)};
 	config = xn_domain_config(vm, &vmo->plan);
-	xn_op_waiting(&vmo->op, "the domain builder");
-	rc = backend->ops->create(backend, config, on_created, vmo->creating);
+	rc = build(vmo, config);
 	xn_value_unref(config);
 	if (rc < 0) {
 		free(vmo->creating);
@@ -333,9 +350,8 @@ static void on_leftover_gone(int rc, void *arg)
 		create_now(vmo);
 }
 
-void xn_step_create(struct xn_op *op)
+void xn_vm_create_domain(struct xn_vm_op *vmo)
 {
-	struct xn_vm_op *vmo = xn_vm_op_of(op);
 	const struct xn_domain_info *leftover = xn_vm_op_domain(vmo);
 	struct xn_pending *pending;
 	int rc;
@@ -350,6 +366,11 @@ void xn_step_create(struct xn_op *op)
 					   pending);
 	if (rc < 0)
 		xn_pending_failed(pending, rc);
+}
+
+void xn_step_create(struct xn_op *op)
+{
+	xn_vm_create_domain(xn_vm_op_of(op));
 }
 
 void xn_step_destroy(struct xn_op *op)
@@ -496,6 +517,31 @@ void xn_step_sync(struct xn_op *op)
 	vmo->at = xn_op_token(op);
 	xn_op_waiting(op, "the database to show the domain's state");
 	xn_updates_barrier(vmo->d->updates, &vmo->barrier, "VM", vmo->uuid, on_synced, vmo);
+}
+
+static void on_durable(struct xn_db_wait *wait, int rc)
+{
+	struct xn_vm_op *vmo = xn_container_of(wait, struct xn_vm_op, durable);
+	struct xn_error err = {0};
+
+	if (!xn_op_find(vmo->d->core, &vmo->at))
+		return;
+	if (rc < 0) {
+		xn_error_from_errno(&err, rc, "the database refuses changes");
+		xn_op_fail(&vmo->op, &err);
+	} else {
+		xn_op_done(&vmo->op, 0);
+	}
+}
+
+void xn_step_when_durable(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+
+	vmo->at = xn_op_token(op);
+	xn_op_waiting(op, "the database to be on disk");
+	xn_db_wait_cancel(&vmo->durable);
+	xn_db_when_durable(vmo->d->db, &vmo->durable, on_durable);
 }
 
 /* ---- others on the VM ---- */

@@ -56,6 +56,10 @@ static const struct scenario scenarios[] = {
 	 NULL},
 	{"VM.pause", "Running", OF_VM, "", &xn_vm_pause_kind, NULL, NULL},
 	{"VM.unpause", "Paused", OF_VM, "", &xn_vm_unpause_kind, "unpause", NULL},
+	{"VM.suspend", "Running", OF_VM, "", &xn_vm_suspend_kind, "destroy domain", NULL},
+	{"VM.resume", "Suspended", OF_VM, ",false,false", &xn_vm_resume_kind, "unpause", NULL},
+	{"VM.hard_shutdown", "Suspended", OF_VM, "", &xn_vm_hard_shutdown_kind,
+	 "delete suspend image", NULL},
 	{"VM.clone", "Halted", OF_VM, ",\"copy\"", &xn_vm_clone_kind, NULL, NULL},
 	{"VM.snapshot", "Running", OF_VM, ",\"snap\",[]", &xn_vm_clone_kind, NULL, NULL},
 	{"VM.provision", "Halted", OF_VM, "", &xn_vm_provision_kind, "attach disks", want_a_disk},
@@ -168,10 +172,18 @@ static void check_truth(struct vm *vm)
 {
 	const struct xn_row *row = xn_db_get(vm->api->db, XN_CLASS_VM, vm->ref);
 	const struct xn_domain_info *domain = vm_domain(vm);
-	const char *wanted = !domain ? "Halted" : domain->paused ? "Paused" : "Running";
+	bool image = row && xn_db_get(vm->api->db, XN_CLASS_VDI,
+				      xn_row_string(row, XN_VM_suspend_VDI));
+	const char *wanted = !domain          ? image ? "Suspended" : "Halted"
+			     : domain->paused ? "Paused"
+					      : "Running";
 
 	if (row && strcmp(xn_row_string(row, XN_VM_power_state), wanted) != 0)
 		say("the power state is not true");
+	if (domain && domain->shut_down)
+		say("the guest does not go on");
+	if (domain && image)
+		say("a guest runs, and has an image that could be resumed");
 	if (!row && domain)
 		say("a domain without a VM is left");
 	if (row && !domain &&
@@ -188,6 +200,8 @@ static void check_use(struct vm *vm)
 	if (!xn_db_get(vm->api->db, XN_CLASS_VM, vm->ref))
 		return;
 	vm_do(vm, "VM.set_is_a_template", ",false");
+	if (strcmp(xn_row_string(vm_row(vm), XN_VM_power_state), "Suspended") == 0)
+		vm_do(vm, "VM.resume", ",false,false"); /* its image is whole */
 	if (vm_domain(vm))
 		vm_do(vm, "VM.hard_shutdown", "");
 	vm_do(vm, "VM.start", ",false,false");

@@ -175,6 +175,8 @@ void given_vm_that_is(struct api *api, struct vm *vm, const char *power_state,
 	api_run(api, 2);
 	if (strcmp(power_state, "Paused") == 0)
 		vm_do(vm, "VM.pause", "");
+	else if (strcmp(power_state, "Suspended") == 0)
+		vm_do(vm, "VM.suspend", "");
 	assert_state(vm, power_state);
 }
 

@@ -25,7 +25,8 @@ int vm_teardown(void **state);
 /* A VM with a 1 MiB disk, an empty CD drive and an interface. @other_config: JSON members ("" or
  * "\"sim-boot-ms\":\"5\""). */
 void given_vm(struct api *api, struct vm *vm, const char *other_config);
-/* The same, brought to "Halted", "Running" (its agent has reported) or "Paused". */
+/* The same, brought to "Halted", "Running" (its agent has reported), "Paused" or
+ * "Suspended". */
 void given_vm_that_is(struct api *api, struct vm *vm, const char *power_state,
 		      const char *other_config);
 

@@ -182,7 +182,8 @@ static void on_built(struct xn_timer *timer)
 {
 	struct xn_sim_domain *domain = xn_container_of(timer, struct xn_sim_domain, timer);
 	struct xn_sim_call *call = domain->creation;
-	int rc = domain->options.build == XN_SIM_FAIL ? -ENOEXEC : xn_sim_keys_built(domain);
+	int failure = domain->guest.phase == XN_SIM_RESUMING ? -EIO : -ENOEXEC;
+	int rc = domain->options.build == XN_SIM_FAIL ? failure : xn_sim_keys_built(domain);
 
 	if (call) {
 		domain->creation = NULL;

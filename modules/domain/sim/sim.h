@@ -35,7 +35,8 @@
 
 /* X(member, key, names, meaning); the first name is the default and has the value 0. */
 #define XN_SIM_CHOICES(X)                                                                          \
-	X(build, "sim-build", "ok|fail|hang", "fail: -ENOEXEC, after sim-build-ms")                \
+	X(build, "sim-build", "ok|fail|hang",                                                      \
+	  "fail: -ENOEXEC, after sim-build-ms; -EIO when it restores")                             \
 	X(boot, "sim-boot", "ok|hang|crash", "what comes of the kernel")                           \
 	X(plug, "sim-plug", "ok|fail|hang", "what the backend of a new device does")               \
 	X(connect, "sim-connect", "ok|never", "whether the kernel has drivers for its devices")    \
