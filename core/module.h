@@ -29,7 +29,7 @@ struct xn_core {
 	struct xn_modules *modules;
 	struct xn_engine *engine; /* core/op.h */
 	/* Tests break steps of operations with these; else NULL. */
-	enum xn_op_fault (*op_fault)(const struct xn_op *op, void *arg);
+	enum xn_op_fault (*op_fault)(const struct xn_op *op, int member, void *arg);
 	void *op_fault_arg;
 	struct xn_buf addresses;  /* what is served, one a word: for the log line that says so */
 };

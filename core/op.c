@@ -333,29 +333,34 @@ void xn_op_saved(struct xn_core *core, const struct xn_op_saving *saving, int rc
 		on_accepted(op);
 }
 
+enum xn_op_fault xn_op_fault_of(const struct xn_op *op, int member)
+{
+	const struct xn_core *core = op->core;
+
+	return core->op_fault ? core->op_fault(op, member, core->op_fault_arg) : XN_FAULT_NONE;
+}
+
 static void run_step(struct xn_op *op, const struct xn_step *step)
 {
-	struct xn_core *core = op->core;
-	enum xn_op_fault fault =
-		core->op_fault ? core->op_fault(op, core->op_fault_arg) : XN_FAULT_NONE;
+	enum xn_op_fault fault = xn_op_fault_of(op, -1);
+	struct xn_op_token at = xn_op_token(op);
 
-	switch (fault) {
-	case XN_FAULT_FAIL:
+	if (fault == XN_FAULT_FAIL) {
 		xn_op_done(op, -EIO);
 		return;
-	case XN_FAULT_HANG:
-		return;
-	case XN_FAULT_FAIL_AFTER:
-		op->fails_after = true;
-		break;
-	case XN_FAULT_CANCEL:
-	case XN_FAULT_NONE:
-		break;
 	}
-	step->run(op);
+	if (fault == XN_FAULT_HANG)
+		return;
+	op->fails_after = fault == XN_FAULT_FAIL_AFTER;
+	if (op->undoing)
+		step->undo(op);
+	else
+		step->run(op);
 	/* An operation is freed from the loop only, so it is still there. */
 	if (fault == XN_FAULT_CANCEL)
 		xn_op_cancel(op);
+	else if (fault == XN_FAULT_LATE && xn_op_find(op->core, &at))
+		xn_timer_arm(op->core->loop, &op->deadline, 0, on_deadline);
 }
 
 static void advance(struct xn_job *job)
@@ -373,10 +378,7 @@ static void advance(struct xn_job *job)
 	op->running = op->begun = true;
 	op->step_started_us = op->waiting_since_us = xn_now_us(op->core->loop);
 	arm_deadline(op);
-	if (op->undoing)
-		step->undo(op);
-	else
-		run_step(op, step);
+	run_step(op, step);
 }
 
 static void join_engine(struct xn_op *op, const char *task,

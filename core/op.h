@@ -189,15 +189,16 @@ void xn_group_done(struct xn_group *group, unsigned index, struct xn_error *err_
 void xn_op_each(struct xn_core *core, void (*visit)(const struct xn_op *op, void *arg), void *arg);
 
 /*
- * For tests: what goes wrong in a step that is about to run (core->op_fault; NULL: nothing). Not asked
- * about undos.
+ * For tests: what goes wrong in a step or an undo that is about to run, or in one member of a group
+ * (core->op_fault; NULL: nothing). It sees op->undoing; @member is -1 for the whole step.
  */
 enum xn_op_fault {
 	XN_FAULT_NONE,
 	XN_FAULT_FAIL,	     /* it fails and has done nothing */
 	XN_FAULT_FAIL_AFTER, /* it has done its work and then fails */
 	XN_FAULT_HANG,	     /* it does nothing, until its deadline */
-	XN_FAULT_CANCEL,     /* it begins and is cancelled at once */
+	XN_FAULT_CANCEL,     /* it begins and is cancelled at once; of steps only */
+	XN_FAULT_LATE,	     /* its deadline passes at once, its work goes on; not of members */
 };
 
 /* The engine itself: one a core; created before modules start. */

@@ -2,6 +2,7 @@
 #include "core/op_internal.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 
 struct xn_group {
@@ -14,6 +15,7 @@ struct xn_group {
 	struct xn_error error;
 	void (*run)(struct xn_group *group, unsigned index, void *arg);
 	void *arg;
+	int broken; /* XN_FAULT_FAIL_AFTER: this member's success becomes a failure; -1 */
 };
 
 static void free_group(struct xn_group *group)
@@ -50,6 +52,25 @@ static void end_group(struct xn_group *group)
 	xn_error_clear(&err);
 }
 
+static void begin_member(struct xn_group *group)
+{
+	unsigned index = group->begun++;
+	struct xn_op *op = xn_op_find(group->core, &group->step);
+	enum xn_op_fault fault = op ? xn_op_fault_of(op, (int)index) : XN_FAULT_NONE;
+	struct xn_error err = {0};
+
+	if (fault == XN_FAULT_HANG)
+		return;
+	if (fault == XN_FAULT_FAIL) {
+		xn_error_from_errno(&err, -EIO, "a test broke it");
+		xn_group_done(group, index, &err);
+		return;
+	}
+	if (fault == XN_FAULT_FAIL_AFTER)
+		group->broken = (int)index;
+	group->run(group, index, group->arg);
+}
+
 /* Begins what may begin. Return false when that was the end of the group. */
 static bool go_on(struct xn_group *group)
 {
@@ -57,7 +78,7 @@ static bool go_on(struct xn_group *group)
 		return true;
 	group->beginning = true;
 	while (may_begin_one(group))
-		group->run(group, group->begun++, group->arg);
+		begin_member(group);
 	group->beginning = false;
 	if (group->begun > group->ended)
 		return true;
@@ -76,6 +97,7 @@ struct xn_group *xn_group_start(struct xn_op *op, unsigned n, unsigned width,
 	group->step = xn_op_token(op);
 	group->n = n;
 	group->width = width;
+	group->broken = -1;
 	group->run = run;
 	group->arg = arg;
 	xn_list_push(&op->core->engine->groups, &group->link);
@@ -85,9 +107,14 @@ struct xn_group *xn_group_start(struct xn_op *op, unsigned n, unsigned width,
 void xn_group_done(struct xn_group *group, unsigned index, struct xn_error *err)
 {
 	struct xn_op *op = xn_op_find(group->core, &group->step);
+	struct xn_error broken = {0};
 
 	assert(index < group->begun);
 	group->ended++;
+	if ((int)index == group->broken && !(err && err->code)) {
+		xn_error_from_errno(&broken, -EIO, "a test broke it");
+		err = &broken;
+	}
 	if (err && err->code && !group->error.code)
 		xn_error_move(&group->error, err);
 	else if (err)

@@ -11,6 +11,8 @@ struct xn_engine {
 	struct xn_list groups; /* struct xn_group with children under way */
 };
 
+/* What a test wants to go wrong now; see enum xn_op_fault. */
+enum xn_op_fault xn_op_fault_of(const struct xn_op *op, int member);
 void xn_groups_free_(struct xn_engine *engine);
 
 #endif

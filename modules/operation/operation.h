@@ -165,5 +165,8 @@ void xn_operation_register_kind(struct xn_operations *ops, const struct xn_op_ki
 				void (*ended)(struct xn_op *op, const struct xn_error *err,
 					      void *arg),
 				struct xn_value *(*result)(struct xn_op *op), void *arg);
+/* Every kind that was made known. */
+void xn_operation_each_kind(const struct xn_operations *ops,
+			    void (*visit)(const struct xn_op_kind *kind, void *arg), void *arg);
 
 #endif

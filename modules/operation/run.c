@@ -356,6 +356,13 @@ void xn_operation_register_kind(struct xn_operations *ops, const struct xn_op_ki
 	xn_task_register_on_end(ops->tasks, op_kind, on_restarted, on_restarted_end, kind);
 }
 
+void xn_operation_each_kind(const struct xn_operations *ops,
+			    void (*visit)(const struct xn_op_kind *kind, void *arg), void *arg)
+{
+	xn_list_each(node, &ops->kinds)
+		visit(xn_list_entry(node, struct kind, link)->kind, arg);
+}
+
 void xn_runs_stop(struct xn_operations *ops)
 {
 	xn_list_each_safe(node, &ops->runs) {

@@ -95,13 +95,14 @@ static void disk_refuses(struct api *api, bool yes)
 	xn_sim_disk_set_faults(api->disk, &faults);
 }
 
-static enum xn_op_fault on_step(const struct xn_op *op, void *arg)
+static enum xn_op_fault on_step(const struct xn_op *op, int member, void *arg)
 {
 	static const enum xn_op_fault faults[] = {XN_FAULT_FAIL, XN_FAULT_FAIL_AFTER, XN_FAULT_HANG,
 						  XN_FAULT_CANCEL, XN_FAULT_HANG, XN_FAULT_NONE,
 						  XN_FAULT_NONE};
 
-	if (plan.reached || op->kind != plan.scenario->kind || op->step != plan.step)
+	if (plan.reached || op->undoing || member >= 0 || op->kind != plan.scenario->kind ||
+	    op->step != plan.step)
 		return XN_FAULT_NONE;
 	plan.reached = true;
 	if (plan.way >= FULL_DISK)

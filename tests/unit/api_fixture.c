@@ -175,6 +175,11 @@ static void on_finish(struct xn_call *call, const struct xn_value *result,
 
 	assert_false(ours->done);
 	ours->done = true;
+	if (ours->is_task && err)
+		xn_task_fail(xn_tasks_of(call->core), call->task, err, NULL, NULL);
+	else if (ours->is_task)
+		xn_task_succeed(xn_tasks_of(call->core), call->task, call->method->result, result,
+				NULL, NULL);
 	if (err) {
 		xn_error_copy(&ours->err, err);
 		return;
@@ -205,14 +210,17 @@ static void take_args(struct xn_call *call, const char *args)
 	xn_value_unref(list);
 }
 
-void api_begin_as(struct api *api, struct api_call *ours, const struct xn_caller *caller,
-		  const char *method, const char *args)
+static void begin_call(struct api *api, struct api_call *ours, const struct xn_caller *caller,
+		  const char *method, const char *args, bool is_task)
 {
 	struct xn_call *call = &ours->call;
 	const struct xn_method_impl *impl;
 	struct xn_error err = {0};
 
 	memset(ours, 0, sizeof(*ours));
+	ours->is_task = is_task;
+	if (is_task)
+		xn_task_create(xn_tasks_of(&api->core), method, "", caller, call->task);
 	call->core = &api->core;
 	call->method = xn_method_find(method);
 	assert_non_null(call->method);
@@ -226,6 +234,17 @@ void api_begin_as(struct api *api, struct api_call *ours, const struct xn_caller
 		xn_call_fail(call, &err);
 	else
 		impl->run(call);
+}
+
+void api_begin_as(struct api *api, struct api_call *ours, const struct xn_caller *caller,
+		  const char *method, const char *args)
+{
+	begin_call(api, ours, caller, method, args, false);
+}
+
+void api_begin_task(struct api *api, struct api_call *ours, const char *method, const char *args)
+{
+	begin_call(api, ours, &api->root, method, args, true);
 }
 
 void api_begin(struct api *api, struct api_call *ours, const char *method, const char *args)

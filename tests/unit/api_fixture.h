@@ -37,7 +37,7 @@ void api_crash(struct api *api, enum xn_sim_crash kind);
 /* One call under way. */
 struct api_call {
 	struct xn_call call;
-	bool done;
+	bool done, is_task;
 	char *json; /* the result's text; NULL on failure */
 	struct xn_error err;
 };
@@ -46,6 +46,9 @@ struct api_call {
 void api_begin(struct api *api, struct api_call *call, const char *method, const char *args);
 void api_begin_as(struct api *api, struct api_call *call, const struct xn_caller *caller,
 		  const char *method, const char *args);
+/* The same as Async.@method does it: the end goes to a new task, whose reference is
+ * @call->call.task. */
+void api_begin_task(struct api *api, struct api_call *call, const char *method, const char *args);
 void api_call_clear(struct api_call *call);
 /* Begins, then runs the loop until the call is done. The result's JSON: the test's to free. */
 char *api_do(struct api *api, const char *method, const char *args);
