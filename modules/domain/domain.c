@@ -170,7 +170,8 @@ static void on_db_failed(const struct xn_ev_db_failed *ev, void *arg)
 static int add_methods(struct xn_domains *d, struct xn_error *err)
 {
 	static const struct xn_method_impl *const tables[] = {xn_vm_setters, xn_vbd_methods,
-							      xn_vif_methods, xn_memory_methods};
+							      xn_vif_methods, xn_memory_methods,
+							      xn_appliance_methods};
 
 	for (size_t t = 0; t < XN_ARRAY_SIZE(tables); t++)
 		for (const struct xn_method_impl *impl = tables[t]; impl->name; impl++)
@@ -193,6 +194,7 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 	xn_list_init(&d->reconciles);
 	xn_memory_init(d);
 	xn_images_init(d);
+	xn_appliances_init(d);
 	d->backend = xn_backend_sim_new(core);
 	xn_operation_register_rules(d->ops, &xn_vm_rules);
 	xn_operation_register_rules(d->ops, &xn_vbd_rules);
@@ -203,6 +205,7 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 	for (size_t i = 0; i < XN_ARRAY_SIZE(kinds); i++)
 		xn_operation_register_kind(d->ops, kinds[i].kind, restarted, kinds[i].ended, NULL,
 					   d);
+	xn_operation_register_kind(d->ops, &xn_appliance_kind, NULL, NULL, NULL, d);
 	xn_updates_register(d->updates, "VM", xn_vm_reconcile, d);
 	d->on_domain_changed =
 		xn_subscribe_domain_changed(core->bus, "domain", on_domain_changed, d);
@@ -250,6 +253,7 @@ static void domain_stop(void *state)
 	xn_domain_watch_stop(d);
 	xn_vm_reconcile_stop(d);
 	xn_memory_stop(d);
+	xn_appliances_stop(d);
 	d->backend->ops->close(d->backend);
 	xn_images_stop(d);
 	d->backend->ops->free(d->backend);

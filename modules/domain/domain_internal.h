@@ -41,6 +41,7 @@ struct xn_domains {
 	struct xn_hmap watched;    /* domain_watch.c: struct watched, by domid */
 	struct xn_hmap held;       /* vm_hold.c: VMs whose rows stay as they are for now */
 	struct xn_hmap waiters;    /* vm_wait.c: operations that wait for their domain to change */
+	struct xn_list members;    /* vm_appliance.c: struct xn_member */
 	struct xn_list solos;      /* vm_steps.c: operations that wait to be alone on their VM */
 	struct xn_list reconciles; /* vm_reconcile.c: with a snapshot under way */
 	struct xn_list images;     /* vm_image.c: memory images that are open */
@@ -232,6 +233,9 @@ void xn_step_save_undo(struct xn_op *op); /* the guest goes on */
 void xn_step_go_on(struct xn_op *op);
 void xn_step_sync_image(struct xn_op *op);
 void xn_step_restore(struct xn_op *op); /* from the VDI in argument "image" */
+/* The last ones; vm_delay.c. Each second is progress. */
+void xn_step_start_delay(struct xn_op *op);
+void xn_step_shutdown_delay(struct xn_op *op);
 
 /* ---- disks that an operation makes ---- */
 unsigned xn_vm_count_disks(const struct xn_op *op);
@@ -305,12 +309,12 @@ void xn_memory_stop(struct xn_domains *d);
 
 /* ---- tables of API calls, and operation kinds ---- */
 extern const struct xn_method_impl xn_vm_methods[], xn_vm_setters[], xn_vbd_methods[],
-	xn_vif_methods[], xn_memory_methods[];
+	xn_vif_methods[], xn_memory_methods[], xn_appliance_methods[];
 void xn_vm_kinds_register(struct xn_domains *d);
 extern const struct xn_op_kind xn_vm_start_kind, xn_vm_shutdown_kind, xn_vm_hard_shutdown_kind,
 	xn_vm_reboot_kind, xn_vm_hard_reboot_kind, xn_vm_pause_kind, xn_vm_unpause_kind,
 	xn_vm_reset_kind, xn_vm_suspend_kind, xn_vm_resume_kind, xn_vm_live_kind,
-	xn_vm_balloon_kind, xn_vm_clone_kind, xn_vm_provision_kind, xn_vm_destroy_kind,
+	xn_vm_balloon_kind, xn_appliance_kind, xn_vm_clone_kind, xn_vm_provision_kind, xn_vm_destroy_kind,
 	xn_vbd_plug_kind, xn_vbd_unplug_kind, xn_vbd_media_kind, xn_vif_plug_kind,
 	xn_vif_unplug_kind, xn_vif_move_kind;
 
@@ -321,6 +325,13 @@ void xn_vm_shut_down(struct xn_op *op, const struct xn_error *err, void *arg);
 void xn_vm_rebooted(struct xn_op *op, const struct xn_error *err, void *arg);
 void xn_vm_suspended(struct xn_op *op, const struct xn_error *err, void *arg);
 void xn_vm_resumed(struct xn_op *op, const struct xn_error *err, void *arg);
+/* Operations for xn_operation_run_internal(); what they need of @spec beside object and operation is
+ * filled in. @spec->operation: "clean_shutdown", "hard_shutdown" or "shutdown". */
+struct xn_op *xn_vm_start_op(struct xn_domains *d, const struct xn_row *vm, bool paused,
+			     struct xn_run_spec *spec);
+struct xn_op *xn_vm_shutdown_op(struct xn_domains *d, struct xn_row *vm, struct xn_run_spec *spec);
+void xn_appliances_init(struct xn_domains *d);
+void xn_appliances_stop(struct xn_domains *d);
 
 struct xn_row *
 xn_vm_new_ref(struct xn_core *core, const char *ref, const struct xn_value *fields,

@@ -20,7 +20,7 @@ static const struct xn_step resume_steps[] = {
 	/* name, run, undo, timeout in ms, weight, flags */
 	{"find the image", find_image, xn_step_sync, 10000},
 	{"hold rows", xn_step_hold, xn_step_hold_undo, 10000},
-	{"reserve memory", xn_step_reserve, xn_step_reserve_undo, 1000},
+	{"reserve memory", xn_step_reserve, xn_step_reserve_undo, XN_MEMORY_WAIT_MS},
 	{"activate disks", xn_step_activate, release_disks, 60000},
 	{"restore domain", xn_step_restore, destroy_domain, 150000, 20},
 	{"plug writable disks", xn_step_plug_writable, NULL, 60000},

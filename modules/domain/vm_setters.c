@@ -214,7 +214,23 @@ static int set_order(struct xn_call *call, struct xn_error *err)
 
 static int set_appliance(struct xn_call *call, struct xn_error *err)
 {
-	return set_link(call, XN_VM_appliance, XN_CLASS_VM_appliance, err);
+	struct xn_domains *d = domains_of(call);
+	struct xn_row *vm = vm_of(call, err), *old, *now;
+
+	if (!vm)
+		return -1;
+	if (xn_row_bool(vm, XN_VM_is_control_domain))
+		return xn_error_set(err, XN_ERR_OPERATION_NOT_ALLOWED,
+				    "A control domain cannot belong to an appliance.");
+	old = xn_row_follow(d->db, vm, XN_VM_appliance);
+	if (set_link(call, XN_VM_appliance, XN_CLASS_VM_appliance, err) < 0)
+		return -1;
+	now = xn_row_follow(d->db, vm, XN_VM_appliance);
+	if (old)
+		xn_operation_refresh(d->ops, old);
+	if (now)
+		xn_operation_refresh(d->ops, now);
+	return 0;
 }
 
 static int set_snapshot_schedule(struct xn_call *call, struct xn_error *err)

@@ -17,6 +17,7 @@ static const struct xn_step shutdown_steps[] = {
 	{"destroy domain", xn_step_destroy, NULL, 120000, 3, XN_STEP_NO_CANCEL},
 	{"release disks", xn_step_deactivate, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"shutdown delay", xn_step_shutdown_delay, NULL, 10000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 
@@ -26,6 +27,7 @@ static const struct xn_step hard_shutdown_steps[] = {
 	{"release disks", xn_step_deactivate, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{"delete suspend image", drop_suspend_image, NULL, 120000, 1, XN_STEP_NO_CANCEL},
 	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"shutdown delay", xn_step_shutdown_delay, NULL, 10000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 
@@ -109,40 +111,62 @@ void xn_vm_shut_down(struct xn_op *op, const struct xn_error *err, void *arg)
 		xn_vm_message(vmo->d, vm, "VM_SHUTDOWN", "shut down");
 }
 
-static void run(struct xn_call *call, const struct xn_op_kind *kind, struct xn_value *args)
+/* A suspended or paused guest cannot be asked. */
+static const struct xn_op_kind *kind_for(const struct xn_row *vm, const char *operation,
+					 struct xn_value **args_out)
+{
+	int64_t delay_s = vm ? xn_row_int(vm, XN_VM_shutdown_delay) : 0;
+
+	*args_out = NULL;
+	if (strcmp(operation, "clean_shutdown") == 0)
+		return &xn_vm_shutdown_kind;
+	if (strcmp(operation, "hard_shutdown") == 0 || (vm && !xn_vm_is(vm, "Running")))
+		return &xn_vm_hard_shutdown_kind;
+	*args_out = xn_map_new();
+	xn_map_put(args_out, "force_after", xn_bool(true));
+	if (delay_s > 0)
+		xn_map_put(args_out, "timeout_s", xn_int(delay_s));
+	return &xn_vm_shutdown_kind;
+}
+
+static void run_no_more(struct xn_domains *d, struct xn_row *vm)
+{
+	if (vm && xn_row_bool(vm, XN_VM_ha_always_run))
+		xn_db_set_bool(d->db, vm, XN_VM_ha_always_run, false);
+}
+
+struct xn_op *xn_vm_shutdown_op(struct xn_domains *d, struct xn_row *vm, struct xn_run_spec *spec)
+{
+	struct xn_value *args;
+	const struct xn_op_kind *kind = kind_for(vm, spec->operation, &args);
+
+	run_no_more(d, vm);
+	spec->ended = xn_vm_shut_down;
+	return xn_vm_op_new(d, kind, vm, args);
+}
+
+static void run(struct xn_call *call, const char *operation)
 {
 	struct xn_domains *d = call->state;
 	struct xn_row *vm = xn_db_get(d->db, XN_CLASS_VM, xn_call_string(call, 0));
+	struct xn_value *args;
+	const struct xn_op_kind *kind = kind_for(vm, operation, &args);
 
-	if (vm && xn_row_bool(vm, XN_VM_ha_always_run))
-		xn_db_set_bool(d->db, vm, XN_VM_ha_always_run, false);
+	run_no_more(d, vm);
 	xn_vm_run(call, kind, args, NULL, xn_vm_shut_down);
 }
 
 void xn_vm_clean_shutdown(struct xn_call *call)
 {
-	run(call, &xn_vm_shutdown_kind, NULL);
+	run(call, "clean_shutdown");
 }
 
 void xn_vm_hard_shutdown(struct xn_call *call)
 {
-	run(call, &xn_vm_hard_shutdown_kind, NULL);
+	run(call, "hard_shutdown");
 }
 
-/* A suspended or paused guest cannot be asked. */
 void xn_vm_shutdown(struct xn_call *call)
 {
-	struct xn_domains *d = call->state;
-	const struct xn_row *vm = xn_db_get(d->db, XN_CLASS_VM, xn_call_string(call, 0));
-	struct xn_value *args;
-
-	if (vm && !xn_vm_is(vm, "Running")) {
-		run(call, &xn_vm_hard_shutdown_kind, NULL);
-		return;
-	}
-	args = xn_map_new();
-	xn_map_put(&args, "force_after", xn_bool(true));
-	if (vm && xn_row_int(vm, XN_VM_shutdown_delay) > 0)
-		xn_map_put(&args, "timeout_s", xn_int(xn_row_int(vm, XN_VM_shutdown_delay)));
-	run(call, &xn_vm_shutdown_kind, args);
+	run(call, "shutdown");
 }

@@ -15,6 +15,7 @@ static const struct xn_step start_steps[] = {
 	{"plug network interfaces", xn_step_plug_nics, NULL, 60000},
 	{"unpause", xn_step_unpause, NULL, 10000},
 	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"start delay", xn_step_start_delay, NULL, 10000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 
@@ -45,6 +46,17 @@ void xn_vm_also_devices(struct xn_op *op, struct xn_run *run)
 	refs = xn_row_get(vm, XN_VM_VIFs);
 	for (size_t i = 0; i < xn_set_len(refs); i++)
 		xn_run_also_take(run, XN_CLASS_VIF, xn_value_string(xn_set_at(refs, i)), "attach");
+}
+
+struct xn_op *xn_vm_start_op(struct xn_domains *d, const struct xn_row *vm, bool paused,
+			     struct xn_run_spec *spec)
+{
+	struct xn_value *args = xn_map_new();
+
+	xn_map_put(&args, "paused", xn_bool(paused));
+	spec->also = xn_vm_also_devices;
+	spec->ended = xn_vm_started;
+	return xn_vm_op_new(d, &xn_vm_start_kind, vm, args);
 }
 
 static void start(struct xn_call *call, bool paused)

@@ -128,6 +128,8 @@ struct xn_run_spec {
 	/* Told once at the end, while the objects are still held; @err NULL: success. May be NULL.
 	 */
 	void (*ended)(struct xn_op *op, const struct xn_error *err, void *arg);
+	/* Told in any case, last: also when the rules refused it before it began. May be NULL. */
+	void (*over)(const struct xn_error *err, void *arg);
 	void *arg;
 };
 enum { XN_OPERATION_WAIT_MS = 7200 * 1000, XN_OPERATION_MAX_WAITING = 100 };
@@ -145,7 +147,14 @@ void xn_operation_run(struct xn_call *call, struct xn_op *op,
 void xn_operation_run_spec(struct xn_call *call, struct xn_op *op, const struct xn_run_spec *spec);
 /* Without a call: what the daemon does by itself (a guest shut down). Holds under a made-up task.
  */
-void xn_operation_run_internal(struct xn_op *op, const struct xn_run_spec *spec);
+struct xn_run *xn_operation_run_internal(struct xn_op *op, const struct xn_run_spec *spec);
+/* As task.cancel would; valid until spec.over() was told. */
+void xn_run_cancel(struct xn_run *run);
+/*
+ * xn_operation_let_go - its objects are free for others though @op goes on
+ * For a last step that only lets time pass. Held again after a restart until it says so again.
+ */
+void xn_operation_let_go(struct xn_op *op);
 
 /*
  * xn_operation_run_short - for a call whose work is over at once, when the rules allow it

@@ -44,15 +44,20 @@ struct kind {
 
 /* ---- the end ---- */
 
-static void free_run(struct xn_run *run)
+static void release_all(struct xn_run *run)
 {
-	xn_job_cancel(&run->abort);
 	while (run->n_claims > 0) {
 		struct xn_claim *claim = run->claims[--run->n_claims];
 
 		xn_operation_release(claim);
 		free(claim);
 	}
+}
+
+static void free_run(struct xn_run *run)
+{
+	xn_job_cancel(&run->abort);
+	release_all(run);
 	free(run->claims);
 	xn_error_clear(&run->error);
 	xn_list_remove(&run->link);
@@ -63,6 +68,8 @@ static void free_run(struct xn_run *run)
 static void answer(struct xn_run *run, struct xn_op *op, const struct xn_error *err)
 {
 	struct xn_call *call = run->call;
+	void (*over)(const struct xn_error *err, void *arg) = run->spec.over;
+	void *over_arg = run->spec.arg;
 	struct xn_error copy = {0};
 	struct xn_value *result = NULL;
 
@@ -79,6 +86,8 @@ static void answer(struct xn_run *run, struct xn_op *op, const struct xn_error *
 	if (run->own_task)
 		xn_task_forget(run->ops->tasks, run->task);
 	free_run(run);
+	if (over)
+		over(err, over_arg);
 	if (!call) {
 		xn_value_unref(result);
 		xn_error_clear(&copy);
@@ -274,12 +283,34 @@ void xn_operation_run(struct xn_call *call, struct xn_op *op,
 	xn_operation_run_spec(call, op, &spec);
 }
 
-void xn_operation_run_internal(struct xn_op *op, const struct xn_run_spec *spec)
+struct xn_run *xn_operation_run_internal(struct xn_op *op, const struct xn_run_spec *spec)
 {
 	struct xn_run *run = new_run(op, spec);
 
 	xn_ref_new(run->ops->core->loop, run->task);
 	start(run);
+	return run;
+}
+
+void xn_run_cancel(struct xn_run *run)
+{
+	cancel(run);
+}
+
+void xn_operation_let_go(struct xn_op *op)
+{
+	struct xn_operations *ops = xn_operations_of(op->core);
+
+	xn_list_each(node, &ops->runs)
+	{
+		struct xn_run *run = xn_list_entry(node, struct xn_run, link);
+
+		if (run->op != op)
+			continue;
+		release_all(run);
+		run->taken = 0;
+		return;
+	}
 }
 
 /* ---- after a restart ---- */
