@@ -198,6 +198,8 @@ static void go_on(struct xn_op *op)
 	op->running = false;
 	op->saved = NULL;
 	op->awaits_journal = false;
+	op->gate = NULL;
+	op->in_line = 0;
 	op->step_progress = 0;
 	op->waiting_for[0] = '\0';
 	if (op->undoing)
@@ -270,6 +272,8 @@ static void end_step(struct xn_op *op, struct xn_error *err)
 	tell_progress(op);
 }
 
+static void arm_deadline(struct xn_op *op);
+
 static void on_deadline(struct xn_timer *timer)
 {
 	struct xn_op *op = xn_container_of(timer, struct xn_op, deadline);
@@ -278,6 +282,10 @@ static void on_deadline(struct xn_timer *timer)
 
 	if (op->awaits_journal && op->undoing) {
 		begin_step(op);
+		return;
+	}
+	if (op->gate && xn_gate_moves(op->gate) != op->gate_moves) {
+		arm_deadline(op);
 		return;
 	}
 	xn_error_setf(&err, XN_ERR_INTERNAL_ERROR,
@@ -289,6 +297,7 @@ static void on_deadline(struct xn_timer *timer)
 
 static void arm_deadline(struct xn_op *op)
 {
+	op->gate_moves = op->gate ? xn_gate_moves(op->gate) : 0;
 	xn_timer_arm(op->core->loop, &op->deadline, step_of(op)->timeout_ms * INT64_C(1000),
 		     on_deadline);
 }
@@ -515,6 +524,25 @@ void xn_op_waiting(struct xn_op *op, const char *fmt, ...)
 	va_end(ap);
 	op->waiting_since_us = xn_now_us(op->core->loop);
 	tell_progress(op);
+}
+
+void xn_op_waits_turn(struct xn_op *op, const struct xn_gate *gate, const char *what)
+{
+	op->in_line++;
+	if (op->gate)
+		return;
+	op->gate = gate;
+	arm_deadline(op);
+	xn_op_waiting(op, "a turn: the host %s %u at a time", what, xn_gate_limit(gate));
+}
+
+void xn_op_has_turn(struct xn_op *op)
+{
+	if (!op->gate || --op->in_line > 0)
+		return;
+	op->gate = NULL;
+	arm_deadline(op);
+	xn_op_waiting(op, "%s", "");
 }
 
 void xn_op_cancel(struct xn_op *op)

@@ -22,6 +22,7 @@
 #define XN_OP_H
 
 #include "core/error.h"
+#include "core/gate.h"
 #include "core/hmap.h"
 #include "core/loop.h"
 #include "core/value.h"
@@ -93,6 +94,10 @@ struct xn_op {
 	void (*saved)(struct xn_op *op); /* what xn_op_save() was given */
 	struct xn_error error; /* why it is being undone */
 	double step_progress;
+	uint64_t caller; /* on whose behalf: who shares limits with whom; set before the start */
+	const struct xn_gate *gate; /* where `in_line` of its members wait */
+	unsigned in_line;
+	uint64_t gate_moves;
 	char waiting_for[160]; /* "guest to acknowledge shutdown": shown by task-explain */
 	int64_t waiting_since_us, step_started_us;
 	struct xn_timer deadline;
@@ -161,6 +166,10 @@ void xn_op_fail_late(struct xn_core *core, const struct xn_op_token *token, stru
 
 void xn_op_progress(struct xn_op *op, double fraction_of_step); /* also restarts the deadline */
 void xn_op_waiting(struct xn_op *op, const char *fmt, ...) XN_PRINTF(2, 3);
+/* One more, or one less, of what the step does waits for its turn at @gate. Its deadline does not run
+ * out meanwhile, as long as others leave the gate. */
+void xn_op_waits_turn(struct xn_op *op, const struct xn_gate *gate, const char *what);
+void xn_op_has_turn(struct xn_op *op);
 /* TASK_CANCELLED [task] and undo, at the next moment allowed. A run that is under way goes on
  * beside its undo unless that stops it. Too late after the last step; never stops an undo. */
 void xn_op_cancel(struct xn_op *op);

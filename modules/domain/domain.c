@@ -190,6 +190,9 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 	d->updates = xn_updates_of(core);
 	d->ops = xn_operations_of(core);
 	d->storage = xn_storage_of(core);
+	d->plug_width = (unsigned)xn_config_int(core->config, "plug-width");
+	d->plugs = xn_gate_new(core->loop, (unsigned)xn_config_int(core->config, "plug-limit"),
+			       d->plug_width);
 	xn_list_init(&d->solos);
 	xn_list_init(&d->reconciles);
 	xn_memory_init(d);
@@ -254,10 +257,12 @@ static void domain_stop(void *state)
 	xn_vm_reconcile_stop(d);
 	xn_memory_stop(d);
 	xn_appliances_stop(d);
+	xn_gate_close(d->plugs);
 	d->backend->ops->close(d->backend);
 	xn_images_stop(d);
 	d->backend->ops->free(d->backend);
 	xn_vm_wait_stop(d);
+	xn_gate_free(d->plugs);
 	free(d);
 }
 

@@ -15,7 +15,7 @@
 #include "modules/xenstore/xenstore.h"
 
 enum {
-	XN_PLUG_WIDTH = 10,        /* devices of one VM plugged at a time */
+	XN_DISK_WIDTH = 10,        /* images of one VM activated or deleted at a time */
 	XN_XENSTORE_MAX = 1 << 18, /* bytes of one domain's snapshot */
 	XN_GUEST_TIMEOUT_S = 1200, /* for a guest to shut down */
 };
@@ -28,6 +28,8 @@ struct xn_domains {
 	struct xn_updates *updates;
 	struct xn_operations *ops;
 	struct xn_storage *storage;
+	unsigned plug_width;       /* devices of one VM plugged at a time */
+	struct xn_gate *plugs;     /* devices of all of them */
 	uint64_t reserved_memory;  /* of domains that are about to be created */
 	struct {                   /* memory_share.c */
 		struct xn_hmap by_uuid;          /* struct xn_sharer */
@@ -178,6 +180,14 @@ const struct xn_domain_info *xn_vm_op_domain(struct xn_vm_op *vmo); /* or NULL *
 struct xn_pending;
 struct xn_pending *xn_pending_new(struct xn_vm_op *vmo, struct xn_group *group, unsigned index);
 struct xn_vm_op *xn_pending_op(const struct xn_pending *pending); /* NULL: its step is over */
+unsigned xn_pending_index(const struct xn_pending *pending);
+/*
+ * Begins when the host may plug one more device; what is pending keeps the place until it is done.
+ * @begin ends in xn_pending_done() or one of its kind; it is not called when the step is over by
+ * then. Not for unplugging: that waits for the guest, and a few bad ones would hold all places.
+ */
+void xn_pending_plug(struct xn_pending *pending,
+		     void (*begin)(struct xn_vm_op *vmo, struct xn_pending *pending));
 void xn_pending_free(struct xn_pending *pending); /* unused: something else will end the step */
 void xn_pending_done(int rc, void *pending);      /* an xn_backend_done; frees it */
 /* For calls that returned < 0 and will not call back. */

@@ -122,20 +122,14 @@ static struct xn_disk_config config_of(const struct xn_vm_disk *disk)
 	};
 }
 
-/* A step that calls the back end with the disk, once it is active. */
-static void with_backend(struct xn_vm_op *vmo,
+/* A step that calls the back end with the disk. */
+static void with_backend(struct xn_vm_op *vmo, struct xn_pending *pending,
 			 int (*call)(struct xn_vm_op *vmo, uint32_t domid,
 				     const struct xn_vm_disk *disk, struct xn_pending *pending))
 {
 	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
-	struct xn_vm_disk *disk = the_disk(vmo);
-	struct xn_pending *pending;
-	int rc;
+	int rc = domain ? call(vmo, domain->domid, vmo->plan.disks, pending) : -ENOENT;
 
-	if (!disk)
-		return;
-	pending = xn_pending_new(vmo, NULL, 0);
-	rc = domain ? call(vmo, domain->domid, disk, pending) : -ENOENT;
 	if (rc < 0)
 		xn_pending_failed(pending, rc);
 }
@@ -164,8 +158,7 @@ static void on_active_then(struct xn_pending *pending, const struct xn_error *er
 	}
 	vmo->plan.disks->path = xn_strdup(path);
 	vmo->plan.disks->format = xn_strdup(format);
-	xn_pending_free(pending);
-	with_backend(vmo, call);
+	with_backend(vmo, pending, call);
 }
 
 static void on_active_then_plug(const struct xn_error *err, const char *path, const char *format,
@@ -174,18 +167,23 @@ static void on_active_then_plug(const struct xn_error *err, const char *path, co
 	on_active_then(arg, err, path, format, plug_call);
 }
 
+static void plug_in_turn(struct xn_vm_op *vmo, struct xn_pending *pending)
+{
+	struct xn_vm_disk *disk = vmo->plan.disks;
+
+	if (disk->vdi[0] && !disk->path)
+		xn_storage_activate(vmo->d->storage, disk->vdi, disk->dp, !disk->read_only,
+				    on_active_then_plug, pending);
+	else
+		with_backend(vmo, pending, plug_call);
+}
+
 static void plug(struct xn_op *op)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
-	struct xn_vm_disk *disk = the_disk(vmo);
 
-	if (!disk)
-		return;
-	if (disk->vdi[0] && !disk->path)
-		xn_storage_activate(vmo->d->storage, disk->vdi, disk->dp, !disk->read_only,
-				    on_active_then_plug, xn_pending_new(vmo, NULL, 0));
-	else
-		with_backend(vmo, plug_call);
+	if (the_disk(vmo))
+		xn_pending_plug(xn_pending_new(vmo, NULL, 0), plug_in_turn);
 }
 
 static int unplug_call(struct xn_vm_op *vmo, uint32_t domid, const struct xn_vm_disk *disk,
@@ -199,14 +197,18 @@ static int unplug_call(struct xn_vm_op *vmo, uint32_t domid, const struct xn_vm_
 
 static void unplug(struct xn_op *op)
 {
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+
+	if (!the_disk(vmo))
+		return;
 	xn_op_waiting(op, "the guest to let the disk go");
-	with_backend(xn_vm_op_of(op), unplug_call);
+	with_backend(vmo, xn_pending_new(vmo, NULL, 0), unplug_call);
 }
 
 static void unplug_undo(struct xn_op *op)
 {
 	if (xn_vm_op_domain(xn_vm_op_of(op)))
-		with_backend(xn_vm_op_of(op), unplug_call);
+		unplug(op);
 	else
 		xn_op_done(op, 0);
 }
@@ -267,7 +269,7 @@ static void change_medium(struct xn_op *op)
 		xn_storage_activate(vmo->d->storage, fresh, disk->dp, false, on_active_then_media,
 				    xn_pending_new(vmo, NULL, 0));
 	else
-		with_backend(vmo, media_call);
+		with_backend(vmo, xn_pending_new(vmo, NULL, 0), media_call);
 }
 
 static void note_medium(struct xn_op *op)

@@ -49,29 +49,33 @@ static bool nic_of(struct xn_vm_op *vmo, struct xn_vm_nic *nic)
 	return false;
 }
 
-static void plug(struct xn_op *op)
+static void plug_in_turn(struct xn_vm_op *vmo, struct xn_pending *pending)
 {
-	struct xn_vm_op *vmo = xn_vm_op_of(op);
 	struct xn_backend *backend = vmo->d->backend;
 	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
 	struct xn_nic_config config;
-	struct xn_pending *pending;
 	struct xn_vm_nic nic;
 	int rc;
 
-	if (!nic_of(vmo, &nic))
+	if (!nic_of(vmo, &nic)) {
+		xn_pending_free(pending);
 		return;
+	}
 	config = (struct xn_nic_config){.devid = nic.devid,
 					.mac = nic.mac,
 					.bridge = nic.bridge,
 					.mtu = nic.mtu,
 					.rate_kbps = nic.rate_kbps};
-	pending = xn_pending_new(vmo, NULL, 0);
 	rc = domain ? backend->ops->plug_nic(backend, domain->domid, &config, xn_pending_done,
 					     pending)
 		    : -ENOENT;
 	if (rc < 0)
 		xn_pending_failed(pending, rc);
+}
+
+static void plug(struct xn_op *op)
+{
+	xn_pending_plug(xn_pending_new(xn_vm_op_of(op), NULL, 0), plug_in_turn);
 }
 
 static void unplug_with(struct xn_vm_op *vmo, bool force)

@@ -108,5 +108,5 @@ static void delete_disk(struct xn_group *group, unsigned index, void *arg)
 
 void xn_step_delete_disks(struct xn_op *op)
 {
-	xn_group_start(op, xn_vm_count_disks(op), XN_PLUG_WIDTH, delete_disk, xn_vm_op_of(op));
+	xn_group_start(op, xn_vm_count_disks(op), XN_DISK_WIDTH, delete_disk, xn_vm_op_of(op));
 }

@@ -137,6 +137,8 @@ struct xn_pending {
 	struct xn_op_token token;
 	struct xn_group *group; /* NULL: the whole step */
 	unsigned index;
+	struct xn_pass pass; /* of the gate for plugs */
+	void (*begin)(struct xn_vm_op *vmo, struct xn_pending *pending);
 };
 
 struct xn_pending *xn_pending_new(struct xn_vm_op *vmo, struct xn_group *group, unsigned index)
@@ -152,7 +154,13 @@ struct xn_pending *xn_pending_new(struct xn_vm_op *vmo, struct xn_group *group, 
 
 void xn_pending_free(struct xn_pending *pending)
 {
+	xn_gate_leave(&pending->pass);
 	free(pending);
+}
+
+unsigned xn_pending_index(const struct xn_pending *pending)
+{
+	return pending->index;
 }
 
 struct xn_vm_op *xn_pending_op(const struct xn_pending *pending)
@@ -193,7 +201,32 @@ static void finish(struct xn_pending *pending, struct xn_error *err)
 	else if (vmo)
 		xn_op_done(&vmo->op, 0);
 	xn_error_clear(err);
-	free(pending);
+	xn_pending_free(pending);
+}
+
+static void on_turn(struct xn_pass *pass)
+{
+	struct xn_pending *pending = xn_container_of(pass, struct xn_pending, pass);
+	struct xn_vm_op *vmo = xn_pending_op(pending);
+	struct xn_error none = {0};
+
+	if (!vmo) {
+		finish(pending, &none);
+		return;
+	}
+	xn_op_has_turn(&vmo->op);
+	pending->begin(vmo, pending);
+}
+
+void xn_pending_plug(struct xn_pending *pending,
+		     void (*begin)(struct xn_vm_op *vmo, struct xn_pending *pending))
+{
+	struct xn_vm_op *vmo = xn_pending_op(pending);
+	struct xn_gate *gate = vmo->d->plugs;
+
+	pending->begin = begin;
+	if (!xn_gate_ask(gate, &pending->pass, vmo->op.caller, xn_hash_string(vmo->uuid), on_turn))
+		xn_op_waits_turn(&vmo->op, gate, "plugs");
 }
 
 void xn_pending_done(int rc, void *arg)

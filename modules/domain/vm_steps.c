@@ -207,7 +207,7 @@ void xn_step_activate(struct xn_op *op)
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
 
 	if (have_plan(vmo))
-		xn_group_start(op, vmo->plan.n_disks, XN_PLUG_WIDTH, activate_one, vmo);
+		xn_group_start(op, vmo->plan.n_disks, XN_DISK_WIDTH, activate_one, vmo);
 }
 
 static void deactivate_one(struct xn_group *group, unsigned index, void *arg)
@@ -230,7 +230,7 @@ void xn_step_deactivate(struct xn_op *op)
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
 
 	if (have_plan(vmo))
-		xn_group_start(op, vmo->plan.n_disks, XN_PLUG_WIDTH, deactivate_one, vmo);
+		xn_group_start(op, vmo->plan.n_disks, XN_DISK_WIDTH, deactivate_one, vmo);
 }
 
 /* ---- the domain ---- */
@@ -417,49 +417,27 @@ static void plug_disk(struct xn_vm_op *vmo, struct xn_vm_disk *disk, struct xn_p
 		xn_pending_failed(pending, rc);
 }
 
-static void plug_writable_one(struct xn_group *group, unsigned index, void *arg)
+static void plug_writable(struct xn_vm_op *vmo, struct xn_pending *pending)
 {
-	struct xn_vm_op *vmo = arg;
-
-	activate(vmo, &vmo->plan.disks[index], xn_pending_new(vmo, group, index), plug_disk);
+	activate(vmo, &vmo->plan.disks[xn_pending_index(pending)], pending, plug_disk);
 }
 
-static void plug_read_only_one(struct xn_group *group, unsigned index, void *arg)
+static void plug_read_only(struct xn_vm_op *vmo, struct xn_pending *pending)
 {
-	struct xn_vm_op *vmo = arg;
-	struct xn_vm_disk *disk = &vmo->plan.disks[vmo->plan.n_writable + index];
+	unsigned index = vmo->plan.n_writable + xn_pending_index(pending);
 
-	activate(vmo, disk, xn_pending_new(vmo, group, index), plug_disk);
+	activate(vmo, &vmo->plan.disks[index], pending, plug_disk);
 }
 
-void xn_step_plug_writable(struct xn_op *op)
+static void plug_nic(struct xn_vm_op *vmo, struct xn_pending *pending)
 {
-	struct xn_vm_op *vmo = xn_vm_op_of(op);
-
-	if (have_plan(vmo))
-		xn_group_start(op, vmo->plan.n_writable, XN_PLUG_WIDTH, plug_writable_one, vmo);
-}
-
-void xn_step_plug_read_only(struct xn_op *op)
-{
-	struct xn_vm_op *vmo = xn_vm_op_of(op);
-
-	if (have_plan(vmo))
-		xn_group_start(op, vmo->plan.n_disks - vmo->plan.n_writable, XN_PLUG_WIDTH,
-			       plug_read_only_one, vmo);
-}
-
-static void plug_nic_one(struct xn_group *group, unsigned index, void *arg)
-{
-	struct xn_vm_op *vmo = arg;
-	const struct xn_vm_nic *nic = &vmo->plan.nics[index];
+	const struct xn_vm_nic *nic = &vmo->plan.nics[xn_pending_index(pending)];
 	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
 	struct xn_nic_config config = {.devid = nic->devid,
 				       .mac = nic->mac,
 				       .bridge = nic->bridge,
 				       .mtu = nic->mtu,
 				       .rate_kbps = nic->rate_kbps};
-	struct xn_pending *pending = xn_pending_new(vmo, group, index);
 	int rc = domain ? backend_of(vmo)->ops->plug_nic(backend_of(vmo), domain->domid, &config,
 							 xn_pending_done, pending)
 			: -ENOENT;
@@ -468,12 +446,47 @@ static void plug_nic_one(struct xn_group *group, unsigned index, void *arg)
 		xn_pending_failed(pending, rc);
 }
 
-void xn_step_plug_nics(struct xn_op *op)
+static void plug_writable_one(struct xn_group *group, unsigned index, void *arg)
+{
+	xn_pending_plug(xn_pending_new(arg, group, index), plug_writable);
+}
+
+static void plug_read_only_one(struct xn_group *group, unsigned index, void *arg)
+{
+	xn_pending_plug(xn_pending_new(arg, group, index), plug_read_only);
+}
+
+static void plug_nic_one(struct xn_group *group, unsigned index, void *arg)
+{
+	xn_pending_plug(xn_pending_new(arg, group, index), plug_nic);
+}
+
+static void plug_all(struct xn_op *op, unsigned n,
+		     void (*plug_one)(struct xn_group *group, unsigned index, void *arg))
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
 
-	if (have_plan(vmo))
-		xn_group_start(op, vmo->plan.n_nics, XN_PLUG_WIDTH, plug_nic_one, vmo);
+	xn_group_start(op, n, vmo->d->plug_width, plug_one, vmo);
+}
+
+void xn_step_plug_writable(struct xn_op *op)
+{
+	if (have_plan(xn_vm_op_of(op)))
+		plug_all(op, xn_vm_op_of(op)->plan.n_writable, plug_writable_one);
+}
+
+void xn_step_plug_read_only(struct xn_op *op)
+{
+	const struct xn_vm_plan *plan = &xn_vm_op_of(op)->plan;
+
+	if (have_plan(xn_vm_op_of(op)))
+		plug_all(op, plan->n_disks - plan->n_writable, plug_read_only_one);
+}
+
+void xn_step_plug_nics(struct xn_op *op)
+{
+	if (have_plan(xn_vm_op_of(op)))
+		plug_all(op, xn_vm_op_of(op)->plan.n_nics, plug_nic_one);
 }
 
 void xn_step_unpause(struct xn_op *op)

@@ -180,6 +180,16 @@ void given_vm_that_is(struct api *api, struct vm *vm, const char *power_state,
 	assert_state(vm, power_state);
 }
 
+void given_disks(struct vm *vm, unsigned n)
+{
+	char vdi[48], vbd[48];
+
+	for (unsigned i = 0; i < n; i++) {
+		make_vdi(vm, vdi);
+		make_vbd(vm, vbd, "Disk", "RW", vdi);
+	}
+}
+
 /* ---- the whole ---- */
 
 static void put_row(struct xn_buf *out, struct xn_row *row, const char *const *fields)

@@ -30,6 +30,9 @@ void given_vm(struct api *api, struct vm *vm, const char *other_config);
 void given_vm_that_is(struct api *api, struct vm *vm, const char *power_state,
 		      const char *other_config);
 
+/* @n more disks for a halted VM. */
+void given_disks(struct vm *vm, unsigned n);
+
 /* Calls with the VM's reference first; @more: ",false,false" or "". */
 void vm_do(struct vm *vm, const char *method, const char *more);
 void vm_fail(struct vm *vm, const char *method, const char *more, const char *code,

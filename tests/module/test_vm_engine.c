@@ -1,0 +1,122 @@
+/*
+ * What the engine promises about many operations at once: devices are plugged a few at a time, a
+ * task says what it waits for, since when and who is in the way, and what a restart decided.
+ */
+#include "tests/module/vm_fixture.h"
+
+#include "modules/domain/domain_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- plugs ---- */
+
+enum { PLUG_MS = 1000 };
+#define SLOW_PLUGS "\"sim-plug-ms\":\"1000\""
+
+static struct xn_gate *plugs(struct api *api)
+{
+	return xn_domains_of(&api->core)->plugs;
+}
+
+static int64_t now_ms(struct api *api)
+{
+	return xn_now_us(api->core.loop) / 1000;
+}
+
+/* Until @call is done; the most devices that were plugged at a time. */
+static unsigned most_plugged_until(struct api *api, const struct api_call *call)
+{
+	unsigned most = 0;
+
+	for (int i = 0; i < 200000 && !call->done; i++) {
+		xn_loop_turn(api->core.loop, 100000);
+		if (xn_gate_inside(plugs(api)) > most)
+			most = xn_gate_inside(plugs(api));
+	}
+	assert_true(call->done);
+	assert_null(call->err.code);
+	return most;
+}
+
+static void begin_start(struct vm *vm, struct api_call *call)
+{
+	char *args = xn_asprintf("[\"%s\",false,false]", vm->ref);
+
+	api_begin(vm->api, call, "VM.start", args);
+	free(args);
+}
+
+static void a_vm_plugs_ten_devices_at_a_time(void **state)
+{
+	struct api_call call;
+	struct vm vm;
+	int64_t began;
+
+	given_vm(*state, &vm, SLOW_PLUGS);
+	given_disks(&vm, 24); /* and the one that it has */
+	began = now_ms(vm.api);
+	begin_start(&vm, &call);
+	assert_int_equal(most_plugged_until(vm.api, &call), 10);
+	/* 25 disks are three rounds; the drive and the interface one each. */
+	assert_in_range(now_ms(vm.api) - began, 5 * PLUG_MS, 5 * PLUG_MS + 900);
+	api_call_clear(&call);
+}
+
+static void the_host_plugs_forty_at_a_time_and_nobody_is_left_behind(void **state)
+{
+	enum { VMS = 12, DISKS = 20 };
+	struct api_call calls[VMS];
+	struct vm vms[VMS];
+	int64_t ended[VMS];
+
+	for (int i = 0; i < VMS; i++) {
+		given_vm(*state, &vms[i], SLOW_PLUGS);
+		given_disks(&vms[i], DISKS - 1);
+	}
+	for (int i = 0; i < VMS; i++)
+		begin_start(&vms[i], &calls[i]);
+	assert_true(most_plugged_until(vms[0].api, &calls[0]) <= 40);
+	ended[0] = now_ms(vms[0].api);
+	for (int i = 1; i < VMS; i++) {
+		assert_true(most_plugged_until(vms[i].api, &calls[i]) <= 40);
+		ended[i] = now_ms(vms[i].api);
+	}
+	/* 240 disks at 40 a second: the first VM is no earlier than the others by much. */
+	assert_true(ended[VMS - 1] - ended[0] <= 3 * PLUG_MS);
+	for (int i = 0; i < VMS; i++)
+		api_call_clear(&calls[i]);
+}
+
+/* A queue of minutes in front of a step whose deadline is one minute. */
+static void a_long_queue_is_no_hang(void **state)
+{
+	enum { VMS = 12 };
+	struct api_call calls[VMS];
+	struct vm vms[VMS];
+	struct xn_domains *d;
+
+	for (int i = 0; i < VMS; i++)
+		given_vm(*state, &vms[i], "\"sim-plug-ms\":\"50000\"");
+	d = xn_domains_of(&vms[0].api->core);
+	xn_gate_free(d->plugs);
+	d->plugs = xn_gate_new(d->core->loop, 4, 10);
+	for (int i = 0; i < VMS; i++)
+		begin_start(&vms[i], &calls[i]);
+	for (int i = 0; i < VMS; i++) {
+		most_plugged_until(vms[i].api, &calls[i]);
+		api_call_clear(&calls[i]);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, vm_setup, vm_teardown)
+		TEST(a_vm_plugs_ten_devices_at_a_time),
+		TEST(the_host_plugs_forty_at_a_time_and_nobody_is_left_behind),
+		TEST(a_long_queue_is_no_hang),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
