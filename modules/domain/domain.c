@@ -198,6 +198,7 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 	xn_memory_init(d);
 	xn_images_init(d);
 	xn_appliances_init(d);
+	xn_auto_poweron_init(d);
 	d->backend = xn_backend_sim_new(core);
 	xn_operation_register_rules(d->ops, &xn_vm_rules);
 	xn_operation_register_rules(d->ops, &xn_vbd_rules);
@@ -258,6 +259,7 @@ static void domain_stop(void *state)
 	xn_memory_stop(d);
 	xn_appliances_stop(d);
 	xn_gate_close(d->plugs);
+	xn_auto_poweron_stop(d);
 	d->backend->ops->close(d->backend);
 	xn_images_stop(d);
 	d->backend->ops->free(d->backend);

@@ -43,6 +43,11 @@ struct xn_domains {
 	struct xn_hmap watched;    /* domain_watch.c: struct watched, by domid */
 	struct xn_hmap held;       /* vm_hold.c: VMs whose rows stay as they are for now */
 	struct xn_hmap waiters;    /* vm_wait.c: operations that wait for their domain to change */
+	struct {                   /* auto_poweron.c */
+		struct xn_subscription *on_ready;
+		struct xn_xs_request *reading;
+		struct xn_db_wait journaled;
+	} auto_poweron;
 	struct xn_list members;    /* vm_appliance.c: struct xn_member */
 	struct xn_list solos;      /* vm_steps.c: operations that wait to be alone on their VM */
 	struct xn_list reconciles; /* vm_reconcile.c: with a snapshot under way */
@@ -342,6 +347,8 @@ struct xn_op *xn_vm_start_op(struct xn_domains *d, const struct xn_row *vm, bool
 struct xn_op *xn_vm_shutdown_op(struct xn_domains *d, struct xn_row *vm, struct xn_run_spec *spec);
 void xn_appliances_init(struct xn_domains *d);
 void xn_appliances_stop(struct xn_domains *d);
+void xn_auto_poweron_init(struct xn_domains *d);
+void xn_auto_poweron_stop(struct xn_domains *d);
 
 struct xn_row *
 xn_vm_new_ref(struct xn_core *core, const char *ref, const struct xn_value *fields,
