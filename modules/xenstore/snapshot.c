@@ -176,6 +176,28 @@ static int on_node(const char *name, size_t name_len, unsigned level, const char
 	return 0;
 }
 
+void xn_xs_snapshot_root(struct xn_xs_snapshot *snap, const char *path)
+{
+	snap->root = path;
+	snap->root_len = strlen(path);
+}
+
+bool xn_xs_snapshot_node(struct xn_xs_snapshot *snap, const char *name, size_t name_len,
+			 unsigned level, const char *value, size_t value_len)
+{
+	return on_node(name, name_len, level, value, value_len, snap) == 0;
+}
+
+void xn_xs_snapshot_cut(struct xn_xs_snapshot *snap)
+{
+	snap->is_cut = true;
+}
+
+size_t xn_xs_snapshot_bytes(const struct xn_xs_snapshot *snap)
+{
+	return snap->arena.len;
+}
+
 int xn_xs_snapshot_add(struct xn_xs_snapshot *snap, struct xn_xs_conn *conn, const char *path,
 		       unsigned depth)
 {
@@ -183,8 +205,7 @@ int xn_xs_snapshot_add(struct xn_xs_snapshot *snap, struct xn_xs_conn *conn, con
 
 	if (snap->is_cut)
 		return 0;
-	snap->root = path;
-	snap->root_len = strlen(path);
+	xn_xs_snapshot_root(snap, path);
 	rc = xn_xs_conn_walk(conn, path, depth, on_node, snap);
 	return rc == -EINVAL ? rc : 0;
 }

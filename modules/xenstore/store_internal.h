@@ -2,24 +2,8 @@
 #ifndef XN_XENSTORE_STORE_INTERNAL_H
 #define XN_XENSTORE_STORE_INTERNAL_H
 
+#include "modules/xenstore/path.h"
 #include "modules/xenstore/store.h"
-
-/* ---- path.c ---- */
-bool xn_xs_name_is_valid(const char *name, size_t len); /* one component */
-/* Whether @path is a valid node path as such; *len_out its length. */
-bool xn_xs_path_is_valid(const char *path, size_t *len_out);
-bool xn_xs_path_is_special(const char *path); /* @something */
-/*
- * The absolute path that @path means to @domid: @path itself or built in @room. 0 or -EINVAL.
- */
-struct xn_xs_path {
-	const char *text;
-	size_t len;
-	char room[XN_XS_PATH_MAX + 1];
-};
-int xn_xs_path_resolve(struct xn_xs_path *out, uint32_t domid, const char *path);
-/* The next component at *at, which then points behind it; NULL at the end. */
-const char *xn_xs_path_next(const char **at, const char *end, size_t *len_out);
 
 /* ---- perms.c ---- */
 enum { XN_XS_MAY_READ = 1, XN_XS_MAY_WRITE = 2, XN_XS_OWNS = 4 };

@@ -1,8 +1,9 @@
 /*
  * The xenstore as a client sees it, asynchronously: the same interface for the embedded store (in
- * process) and a foreign xenstored (through libxenstore, in a worker). Requests are answered in
- * order, from the loop, never inside the call. The store itself is store.h, for this folder and
- * for the simulated hypervisor, which plays the domains.
+ * process) and for the xenstored of a Xen host (over its socket, wire_client.c). Requests are
+ * answered from the loop, never inside the call. They may overtake each other: who needs an order
+ * waits for the answer. The store itself is store.h, for this folder and for the simulated
+ * hypervisor, which plays the domains.
  */
 #ifndef XN_XENSTORE_H
 #define XN_XENSTORE_H
@@ -24,8 +25,10 @@ struct xn_xs_store;
 struct xn_xs_store *xn_xenstore_embedded(struct xn_xenstore *xs);
 
 /*
- * A read copy of some subtrees, taken in one transaction: so that a reconciler reads everything it
- * needs at once and then works without waiting. Values are recoded to valid text.
+ * A read copy of some subtrees: so that a reconciler reads everything it needs at once and then
+ * works without waiting. From the embedded store it is one moment's; from a foreign one each node is
+ * its own moment's, so whoever reads what may change watches it, and reads again when told. Values
+ * are recoded to valid text.
  */
 struct xn_xs_snapshot;
 const char *xn_xs_get(const struct xn_xs_snapshot *snap, const char *path); /* or NULL */
@@ -36,7 +39,8 @@ const char *const *xn_xs_list(const struct xn_xs_snapshot *snap, const char *pat
 bool xn_xs_is_cut(const struct xn_xs_snapshot *snap);
 
 struct xn_xs_request;
-/* Return of all requests: a handle for cancel, valid until the callback. */
+/* Return of all requests: a handle for cancel, valid until the callback. rc is -EIO while a foreign
+ * xenstored cannot be reached. */
 
 /* @paths: n roots, each read whole to @depth levels (0: the node only), at most @max_bytes in all.
  * A missing root is simply absent. rc: 0 or -errno. The snapshot is freed after the callback. */
@@ -56,8 +60,10 @@ struct xn_xs_request *xn_xs_write(struct xn_xenstore *xs, const struct xn_xs_cha
 void xn_xs_cancel(struct xn_xs_request *request); /* the callback will not come */
 
 struct xn_xs_watch;
-/* Fires once at once, then for each change at or below @path; bursts may coalesce per path. Also
- * "@introduceDomain" and "@releaseDomain". */
+/* Fires once at once, then for each change at or below @path; bursts may coalesce per path, and
+ * many different paths into one firing for @path itself: something below it has changed. Also
+ * "@introduceDomain" and "@releaseDomain". NULL: not a path. When a foreign xenstored was lost and
+ * is back, every watch fires again as at first. */
 struct xn_xs_watch *xn_xs_watch(struct xn_xenstore *xs, const char *path,
 				void (*fired)(const char *path, void *arg), void *arg);
 void xn_xs_unwatch(struct xn_xs_watch *watch); /* NULL is fine */

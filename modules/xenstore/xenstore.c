@@ -1,0 +1,265 @@
+/*
+ * The module, and the front of both clients: what xenstore.h shows. Copies requests, shares watches
+ * of the same path, and leaves the rest to the client (client.h).
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "modules/xenstore/client.h"
+
+struct xn_xs_watch {
+	struct xn_list link; /* in spot->watches */
+	struct xn_xs_watched *spot;
+	struct xn_job first; /* its own first call, when the path was watched before */
+	void (*fired)(const char *path, void *arg);
+	void *arg;
+};
+
+/* ---- requests ---- */
+
+static void request_free(struct xn_xs_request *request)
+{
+	xn_list_remove(&request->link);
+	for (size_t i = 0; i < request->n; i++) {
+		if (request->is_snapshot) {
+			free(request->paths[i]);
+			continue;
+		}
+		free(request->writes[i].path);
+		free(request->writes[i].value);
+		free(request->writes[i].perms);
+	}
+	free(request->paths);
+	free(request->writes);
+	free(request);
+}
+
+void xn_xs_request_end(struct xn_xs_request *request, int rc, struct xn_xs_snapshot *snap)
+{
+	xn_list_remove(&request->link);
+	if (request->snapped)
+		request->snapped(rc, rc < 0 ? NULL : snap, request->arg);
+	else if (request->written)
+		request->written(rc, request->arg);
+	xn_xs_snapshot_free(snap);
+	request_free(request);
+}
+
+static struct xn_xs_request *request_new(struct xn_xenstore *xs, size_t n, void *arg)
+{
+	struct xn_xs_request *request = xn_calloc(1, sizeof(*request));
+
+	request->xs = xs;
+	request->n = n;
+	request->arg = arg;
+	xn_list_push(&xs->requests, &request->link);
+	return request;
+}
+
+struct xn_xs_request *
+xn_xs_snapshot(struct xn_xenstore *xs, const char *const *paths, size_t n, unsigned depth,
+	       size_t max_bytes, void (*done)(int rc, const struct xn_xs_snapshot *snap, void *arg),
+	       void *arg)
+{
+	struct xn_xs_request *request = request_new(xs, n, arg);
+
+	request->is_snapshot = true;
+	request->depth = depth;
+	request->max_bytes = max_bytes;
+	request->snapped = done;
+	request->paths = xn_calloc(n, sizeof(request->paths[0]));
+	for (size_t i = 0; i < n; i++)
+		request->paths[i] = xn_strdup(paths[i]);
+	xs->ops->begin(request);
+	return request;
+}
+
+static char *copy_or_null(const char *s)
+{
+	return s ? xn_strdup(s) : NULL;
+}
+
+struct xn_xs_request *xn_xs_write(struct xn_xenstore *xs, const struct xn_xs_change *changes,
+				  size_t n, void (*done)(int rc, void *arg), void *arg)
+{
+	struct xn_xs_request *request = request_new(xs, n, arg);
+
+	request->written = done;
+	request->writes = xn_calloc(n, sizeof(request->writes[0]));
+	for (size_t i = 0; i < n; i++)
+		request->writes[i] = (struct xn_xs_write){.path = xn_strdup(changes[i].path),
+							  .value = copy_or_null(changes[i].value),
+							  .perms = copy_or_null(changes[i].perms)};
+	xs->ops->begin(request);
+	return request;
+}
+
+void xn_xs_cancel(struct xn_xs_request *request)
+{
+	request->xs->ops->forget(request);
+	request_free(request);
+}
+
+/* ---- watches ---- */
+
+static struct xn_xs_watched *spot_find(struct xn_xenstore *xs, const char *path)
+{
+	struct xn_hnode *node = xn_hmap_first_same(&xs->spots, xn_hash_string(path));
+
+	for (; node; node = xn_hmap_next_same(node)) {
+		struct xn_xs_watched *spot = xn_container_of(node, struct xn_xs_watched, node);
+
+		if (!strcmp(spot->path, path))
+			return spot;
+	}
+	return NULL;
+}
+
+static struct xn_xs_watched *spot_new(struct xn_xenstore *xs, const char *path)
+{
+	size_t len = strlen(path);
+	struct xn_xs_watched *spot = xn_calloc(1, sizeof(*spot) + len + 1);
+
+	memcpy(spot->path, path, len + 1);
+	spot->xs = xs;
+	xn_list_init(&spot->watches);
+	if (xs->ops->watch(spot) < 0) {
+		free(spot);
+		return NULL;
+	}
+	xn_hmap_insert(&xs->spots, &spot->node, xn_hash_string(path));
+	return spot;
+}
+
+static void spot_free(struct xn_xs_watched *spot)
+{
+	spot->xs->ops->unwatch(spot);
+	xn_hmap_remove(&spot->xs->spots, &spot->node);
+	free(spot);
+}
+
+void xn_xs_watched_fire(struct xn_xs_watched *spot, const char *path)
+{
+	spot->is_told = true;
+	spot->next = spot->watches.next;
+	while (spot->next != &spot->watches) {
+		struct xn_xs_watch *watch = xn_list_entry(spot->next, struct xn_xs_watch, link);
+
+		spot->next = spot->next->next;
+		xn_job_cancel(&watch->first);
+		watch->fired(path, watch->arg);
+	}
+	spot->next = NULL;
+	if (xn_list_empty(&spot->watches))
+		spot_free(spot);
+}
+
+static void on_first(struct xn_job *job)
+{
+	struct xn_xs_watch *watch = xn_container_of(job, struct xn_xs_watch, first);
+
+	watch->fired(watch->spot->path, watch->arg);
+}
+
+struct xn_xs_watch *xn_xs_watch(struct xn_xenstore *xs, const char *path,
+				void (*fired)(const char *path, void *arg), void *arg)
+{
+	struct xn_xs_watched *spot = spot_find(xs, path);
+	struct xn_xs_watch *watch;
+
+	if (!spot)
+		spot = spot_new(xs, path);
+	if (!spot)
+		return NULL;
+	watch = xn_calloc(1, sizeof(*watch));
+	watch->spot = spot;
+	watch->fired = fired;
+	watch->arg = arg;
+	xn_list_push(&spot->watches, &watch->link);
+	if (spot->is_told)
+		xn_loop_defer(xs->core->loop, &watch->first, XN_PRIO_EVENT, on_first);
+	return watch;
+}
+
+void xn_xs_unwatch(struct xn_xs_watch *watch)
+{
+	struct xn_xs_watched *spot;
+
+	if (!watch)
+		return;
+	spot = watch->spot;
+	if (spot->next == &watch->link)
+		spot->next = watch->link.next;
+	xn_list_remove(&watch->link);
+	xn_job_cancel(&watch->first);
+	free(watch);
+	if (xn_list_empty(&spot->watches) && !spot->next)
+		spot_free(spot);
+}
+
+/* ---- the module ---- */
+
+struct xn_xs_store *xn_xenstore_embedded(struct xn_xenstore *xs)
+{
+	return xn_xs_local_store(xs);
+}
+
+/* Guests on Xen talk to the xenstored that the host runs; simulated ones live in ours. */
+static bool is_foreign(const struct xn_config *config)
+{
+	const char *kind = config ? xn_config_string(config, "xenstore") : "embedded";
+
+	if (strcmp(kind, "auto") == 0)
+		return strcmp(xn_config_string(config, "hypervisor"), "xen") == 0;
+	return strcmp(kind, "system") == 0;
+}
+
+static int xenstore_init(struct xn_core *core, void **state_out, struct xn_error *err)
+{
+	struct xn_xenstore *xs = xn_calloc(1, sizeof(*xs));
+
+	xs->core = core;
+	xn_list_init(&xs->requests);
+	if (is_foreign(core->config))
+		xn_xs_wire_new(xs);
+	else
+		xn_xs_local_new(xs);
+	*state_out = xs;
+	return 0;
+}
+
+static int xenstore_start(void *state, struct xn_error *err)
+{
+	struct xn_xenstore *xs = state;
+
+	return xs->ops->start(xs, err);
+}
+
+static void xenstore_stop(void *state)
+{
+	struct xn_xenstore *xs = state;
+	struct xn_hnode *node, *next;
+
+	while (!xn_list_empty(&xs->requests))
+		xn_xs_cancel(xn_list_entry(xs->requests.next, struct xn_xs_request, link));
+	for (node = xn_hmap_first(&xs->spots); node; node = next) {
+		struct xn_xs_watched *spot = xn_container_of(node, struct xn_xs_watched, node);
+
+		next = xn_hmap_next(&xs->spots, node);
+		spot->next = &spot->watches; /* it is freed below, not by its last watch */
+		while (!xn_list_empty(&spot->watches))
+			xn_xs_unwatch(
+				xn_list_entry(spot->watches.next, struct xn_xs_watch, link));
+		spot_free(spot);
+	}
+	xn_hmap_clear(&xs->spots);
+	xs->ops->free(xs);
+	free(xs);
+}
+
+const struct xn_module xn_xenstore_module = {
+	.name = "xenstore",
+	.init = xenstore_init,
+	.start = xenstore_start,
+	.stop = xenstore_stop,
+};
