@@ -73,18 +73,18 @@ static void remember(struct xn_storage *st, const struct use_change *a)
 	path->writable |= a->writable;
 }
 
-static void end_activate(struct use_change *c, const char *path)
+static void end_activate(struct use_change *c, const char *path, enum xn_image_format format)
 {
 	if (xn_error_is_set(&c->error))
 		c->activated(&c->error, NULL, NULL, c->arg);
 	else
-		c->activated(NULL, path, "raw", c->arg);
+		c->activated(NULL, path, xn_image_format_name(format), c->arg);
 	free_change(c);
 }
 
 static void fail_later(struct xn_job *job)
 {
-	end_activate(xn_container_of(job, struct use_change, later), NULL);
+	end_activate(xn_container_of(job, struct use_change, later), NULL, XN_IMAGE_RAW);
 }
 
 static void on_found(struct xn_sr_request *rq, int rc)
@@ -100,7 +100,7 @@ static void on_found(struct xn_sr_request *rq, int rc)
 		remember(a->st, a);
 	if (vdi)
 		xn_db_set_bool(a->st->db, vdi, XN_VDI_missing, rc < 0);
-	end_activate(a, rq->path);
+	end_activate(a, rq->path, rq->info.format);
 }
 
 static int begin(struct use_change *a)

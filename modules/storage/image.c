@@ -1,4 +1,4 @@
-/* Raw disk images and their names; see image.h. */
+/* Disk images and their names; see image.h. */
 #include "modules/storage/image.h"
 
 #include <errno.h>
@@ -10,7 +10,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SUFFIX ".raw"
+#include "modules/storage/qcow2.h"
+
+static const char *const formats[] = {
+	[XN_IMAGE_RAW] = "raw",
+	[XN_IMAGE_QCOW2] = "qcow2",
+};
+enum { N_FORMATS = XN_ARRAY_SIZE(formats) };
 
 static const char *const state_suffix[] = {
 	[XN_IMAGE_READY] = "",
@@ -34,34 +40,104 @@ bool xn_image_uuid_is_valid(const char *uuid)
 	return uuid[36] == '\0';
 }
 
-bool xn_image_parse_name(const char *name, char uuid[37], enum xn_image_state *state)
+const char *xn_image_format_name(enum xn_image_format format)
 {
-	const char *rest = name + 36 + strlen(SUFFIX);
+	return formats[format];
+}
 
-	if (strlen(name) < 36 + strlen(SUFFIX) || memcmp(name + 36, SUFFIX, strlen(SUFFIX)) != 0)
-		return false;
-	memcpy(uuid, name, 36);
-	uuid[36] = '\0';
-	if (!xn_image_uuid_is_valid(uuid))
-		return false;
-	for (unsigned i = 0; i < XN_ARRAY_SIZE(state_suffix); i++)
-		if (strcmp(rest, state_suffix[i]) == 0) {
-			*state = (enum xn_image_state)i;
+bool xn_image_format_find(const char *name, enum xn_image_format *out)
+{
+	for (unsigned i = 0; i < N_FORMATS; i++)
+		if (strcmp(formats[i], name) == 0) {
+			*out = (enum xn_image_format)i;
 			return true;
 		}
 	return false;
 }
 
+/* Behind the uuid: ".raw", ".raw.new" ... */
+static bool parse_rest(const char *rest, enum xn_image_format *format, enum xn_image_state *state)
+{
+	for (unsigned f = 0; f < N_FORMATS; f++) {
+		size_t len = strlen(formats[f]);
+
+		if (rest[0] != '.' || strncmp(rest + 1, formats[f], len) != 0)
+			continue;
+		for (unsigned i = 0; i < XN_ARRAY_SIZE(state_suffix); i++)
+			if (strcmp(rest + 1 + len, state_suffix[i]) == 0) {
+				*format = (enum xn_image_format)f;
+				*state = (enum xn_image_state)i;
+				return true;
+			}
+	}
+	return false;
+}
+
+bool xn_image_parse_name(const char *name, char uuid[37], enum xn_image_state *state)
+{
+	enum xn_image_format format;
+
+	if (strlen(name) < 36)
+		return false;
+	memcpy(uuid, name, 36);
+	uuid[36] = '\0';
+	return xn_image_uuid_is_valid(uuid) && parse_rest(name + 36, &format, state);
+}
+
+enum xn_image_format xn_image_format_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	const char *name = slash ? slash + 1 : path;
+	enum xn_image_format format = XN_IMAGE_RAW;
+	enum xn_image_state state;
+
+	if (strlen(name) >= 36)
+		parse_rest(name + 36, &format, &state);
+	return format;
+}
+
+static char *path_in_state(const char *folder, const char *uuid, enum xn_image_state state)
+{
+	for (unsigned f = N_FORMATS - 1; f > 0; f--) {
+		char *path = xn_asprintf("%s/%s.%s%s", folder, uuid, formats[f],
+					 state_suffix[state]);
+
+		if (access(path, F_OK) == 0)
+			return path;
+		free(path);
+	}
+	return xn_asprintf("%s/%s.%s%s", folder, uuid, formats[0], state_suffix[state]);
+}
+
 char *xn_image_path(const char *folder, const char *uuid)
 {
-	return xn_asprintf("%s/%s" SUFFIX, folder, uuid);
+	return path_in_state(folder, uuid, XN_IMAGE_READY);
+}
+
+char *xn_image_new_path(const char *folder, const char *uuid)
+{
+	return path_in_state(folder, uuid, XN_IMAGE_NEW);
 }
 
 /* ---- the folder ---- */
 
-static void file_name(char out[NAME_SIZE], const char *uuid, enum xn_image_state state)
+static void file_name(char out[NAME_SIZE], const char *uuid, unsigned format,
+		      enum xn_image_state state)
 {
-	snprintf(out, NAME_SIZE, "%s" SUFFIX "%s", uuid, state_suffix[state]);
+	snprintf(out, NAME_SIZE, "%s.%s%s", uuid, formats[format], state_suffix[state]);
+}
+
+/* Whether it has this name, in whichever format. */
+static bool is_there(int dir, const char *uuid, enum xn_image_state state)
+{
+	char name[NAME_SIZE];
+
+	for (unsigned f = 0; f < N_FORMATS; f++) {
+		file_name(name, uuid, f, state);
+		if (faccessat(dir, name, F_OK, 0) == 0)
+			return true;
+	}
+	return false;
 }
 
 static int open_folder(const char *folder, const char *uuid)
@@ -83,13 +159,13 @@ static int sync_and_close(int dir, int rc)
 	return rc;
 }
 
-/* 0, or -ENOENT when the image does not have this name. */
-static int rename_state(int dir, const char *uuid, enum xn_image_state from, enum xn_image_state to)
+static int rename_one(int dir, const char *uuid, unsigned format, enum xn_image_state from,
+		      enum xn_image_state to)
 {
 	char old_name[NAME_SIZE], new_name[NAME_SIZE];
 
-	file_name(old_name, uuid, from);
-	file_name(new_name, uuid, to);
+	file_name(old_name, uuid, format, from);
+	file_name(new_name, uuid, format, to);
 	/* Never over another file: that would be somebody's disk. */
 	if (renameat2(dir, old_name, dir, new_name, RENAME_NOREPLACE) == 0)
 		return 0;
@@ -100,31 +176,48 @@ static int rename_state(int dir, const char *uuid, enum xn_image_state from, enu
 	return -errno;
 }
 
+/* 0, or -ENOENT when the image does not have this name. */
+static int rename_state(int dir, const char *uuid, enum xn_image_state from, enum xn_image_state to)
+{
+	int rc = -ENOENT;
+
+	for (unsigned f = 0; rc == -ENOENT && f < N_FORMATS; f++)
+		rc = rename_one(dir, uuid, f, from, to);
+	return rc;
+}
+
 /* ---- making ---- */
 
-static int open_new(int dir, const char *uuid)
+static int open_new(int dir, const char *uuid, enum xn_image_format format)
 {
 	char name[NAME_SIZE];
 	int fd;
 
-	file_name(name, uuid, XN_IMAGE_NEW);
+	file_name(name, uuid, format, XN_IMAGE_NEW);
 	fd = openat(dir, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	return fd < 0 ? -errno : fd;
 }
 
-static void unlink_new(int dir, const char *uuid)
+static void unlink_new(int dir, const char *uuid, enum xn_image_format format)
 {
 	char name[NAME_SIZE];
 
-	file_name(name, uuid, XN_IMAGE_NEW);
+	file_name(name, uuid, format, XN_IMAGE_NEW);
 	unlinkat(dir, name, 0);
 }
 
-/* Data and size of @fd survive power loss from here on. Closes it. */
-static int finish_file(int fd, int64_t size, int rc)
+static int set_size(int fd, enum xn_image_format format, int64_t size)
 {
-	if (rc == 0 && ftruncate(fd, size) < 0)
-		rc = -errno;
+	if (format == XN_IMAGE_QCOW2)
+		return xn_qcow2_grow(fd, size);
+	return ftruncate(fd, size) < 0 ? -errno : 0;
+}
+
+/* Data of @fd, which holds a disk of @size, survive power loss from here on. Closes it. */
+static int finish_file(int fd, enum xn_image_format format, int64_t size, int rc)
+{
+	if (rc == 0)
+		rc = set_size(fd, format, size);
 	if (rc == 0 && fsync(fd) < 0)
 		rc = -errno;
 	if (close(fd) < 0 && rc == 0)
@@ -132,17 +225,21 @@ static int finish_file(int fd, int64_t size, int rc)
 	return rc;
 }
 
-int xn_image_make(const char *folder, const char *uuid, int64_t size)
+int xn_image_make(const char *folder, const char *uuid, enum xn_image_format format, int64_t size)
 {
 	int dir = open_folder(folder, uuid);
 	int fd, rc;
 
 	if (dir < 0)
 		return dir;
-	fd = open_new(dir, uuid);
-	rc = fd < 0 ? fd : finish_file(fd, size, 0);
+	fd = open_new(dir, uuid, format);
+	rc = fd < 0 ? fd : 0;
+	if (rc == 0 && format == XN_IMAGE_QCOW2)
+		rc = xn_qcow2_make(fd, size);
+	if (fd >= 0)
+		rc = finish_file(fd, format, size, rc);
 	if (rc < 0)
-		unlink_new(dir, uuid);
+		unlink_new(dir, uuid, format);
 	return sync_and_close(dir, rc);
 }
 
@@ -287,6 +384,9 @@ static int fill_from(int to, const char *source, bool fresh, struct xn_copy_prog
 	atomic_store(&progress->total, size);
 	if (!fresh || ioctl(to, FICLONE, from) < 0)
 		rc = copy_data(from, to, size, fresh, progress);
+	/* Also where it ends in a hole; what was longer before has nothing behind that. */
+	if (rc == 0 && ftruncate(to, size) < 0)
+		rc = -errno;
 	if (rc == 0)
 		atomic_store(&progress->done, size);
 	close(from);
@@ -296,32 +396,34 @@ static int fill_from(int to, const char *source, bool fresh, struct xn_copy_prog
 int xn_image_copy(const char *folder, const char *uuid, const char *source, int64_t size,
 		  struct xn_copy_progress *progress)
 {
+	enum xn_image_format format = xn_image_format_of(source);
 	int dir = open_folder(folder, uuid);
 	int fd, rc;
 
 	if (dir < 0)
 		return dir;
-	fd = open_new(dir, uuid);
-	rc = fd < 0 ? fd : finish_file(fd, size, fill_from(fd, source, true, progress));
+	fd = open_new(dir, uuid, format);
+	rc = fd < 0 ? fd : finish_file(fd, format, size, fill_from(fd, source, true, progress));
 	if (rc < 0)
-		unlink_new(dir, uuid);
+		unlink_new(dir, uuid, format);
 	return sync_and_close(dir, rc);
 }
 
 int xn_image_overwrite(const char *path, const char *source, struct xn_copy_progress *progress)
 {
-	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	struct stat st;
-	int rc;
+	enum xn_image_format format = xn_image_format_of(path);
+	struct xn_image_info info;
+	int rc = xn_image_stat(path, &info);
+	int fd;
 
+	if (rc < 0)
+		return rc;
+	if (xn_image_format_of(source) != format)
+		return -EOPNOTSUPP;
+	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return -errno;
-	rc = fstat(fd, &st) < 0 ? -errno : fill_from(fd, source, false, progress);
-	if (rc < 0) {
-		close(fd);
-		return rc;
-	}
-	return finish_file(fd, st.st_size, 0);
+	return finish_file(fd, format, info.virtual_size, fill_from(fd, source, false, progress));
 }
 
 /* ---- names ---- */
@@ -330,18 +432,16 @@ int xn_image_overwrite(const char *path, const char *source, struct xn_copy_prog
 int xn_image_settle(const char *folder, const char *uuid)
 {
 	int dir = open_folder(folder, uuid);
-	char name[NAME_SIZE];
 	int rc;
 
 	if (dir < 0)
 		return dir;
-	file_name(name, uuid, XN_IMAGE_READY);
-	rc = faccessat(dir, name, F_OK, 0) == 0 ? 0 : -ENOENT;
+	rc = is_there(dir, uuid, XN_IMAGE_READY) ? 0 : -ENOENT;
 	if (rc < 0)
 		rc = rename_state(dir, uuid, XN_IMAGE_NEW, XN_IMAGE_READY);
 	if (rc == -ENOENT)
 		rc = rename_state(dir, uuid, XN_IMAGE_GONE, XN_IMAGE_READY);
-	if (rc < 0 && faccessat(dir, name, F_OK, 0) == 0)
+	if (rc < 0 && is_there(dir, uuid, XN_IMAGE_READY))
 		rc = 0; /* another worker was faster */
 	close(dir);
 	return rc;
@@ -351,7 +451,6 @@ int xn_image_settle(const char *folder, const char *uuid)
 int xn_image_retire(const char *folder, const char *uuid)
 {
 	int dir = open_folder(folder, uuid);
-	char name[NAME_SIZE];
 	int rc;
 
 	if (dir < 0)
@@ -359,8 +458,7 @@ int xn_image_retire(const char *folder, const char *uuid)
 	rc = rename_state(dir, uuid, XN_IMAGE_READY, XN_IMAGE_GONE);
 	if (rc == -ENOENT)
 		rc = rename_state(dir, uuid, XN_IMAGE_NEW, XN_IMAGE_GONE);
-	file_name(name, uuid, XN_IMAGE_GONE);
-	if (rc == -ENOENT && faccessat(dir, name, F_OK, 0) == 0)
+	if (rc == -ENOENT && is_there(dir, uuid, XN_IMAGE_GONE))
 		rc = 0;
 	return sync_and_close(dir, rc);
 }
@@ -373,10 +471,10 @@ int xn_image_remove(const char *folder, const char *uuid)
 
 	if (dir < 0)
 		return dir;
-	for (unsigned i = 0; i < XN_ARRAY_SIZE(state_suffix); i++) {
+	for (unsigned i = 0; i < N_FORMATS * XN_ARRAY_SIZE(state_suffix); i++) {
 		char name[NAME_SIZE];
 
-		file_name(name, uuid, (enum xn_image_state)i);
+		file_name(name, uuid, i % N_FORMATS, (enum xn_image_state)(i / N_FORMATS));
 		if (unlinkat(dir, name, 0) < 0 && errno != ENOENT && rc == 0)
 			rc = -errno;
 	}
@@ -386,19 +484,31 @@ int xn_image_remove(const char *folder, const char *uuid)
 
 int xn_image_grow(const char *folder, const char *uuid, int64_t size)
 {
-	char *path = xn_image_path(folder, uuid);
-	struct stat st;
 	int fd, rc = xn_image_settle(folder, uuid);
+	struct xn_image_info info;
+	char *path;
 
+	if (rc < 0)
+		return rc;
+	path = xn_image_path(folder, uuid);
+	rc = xn_image_stat(path, &info);
 	fd = rc < 0 ? rc : open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	free(path);
 	if (fd < 0)
 		return rc < 0 ? rc : -errno;
-	if (fstat(fd, &st) < 0 || st.st_size > size) {
-		close(fd);
-		return -EINVAL;
-	}
-	return finish_file(fd, size, 0);
+	return finish_file(fd, info.format, size, info.virtual_size > size ? -EINVAL : 0);
+}
+
+static int read_size(const char *path, int64_t *size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = xn_qcow2_size(fd, size);
+	close(fd);
+	return rc;
 }
 
 int xn_image_stat(const char *path, struct xn_image_info *out)
@@ -409,7 +519,8 @@ int xn_image_stat(const char *path, struct xn_image_info *out)
 		return -errno;
 	if (!S_ISREG(st.st_mode))
 		return -EINVAL;
+	out->format = xn_image_format_of(path);
 	out->virtual_size = st.st_size;
 	out->physical_size = (int64_t)st.st_blocks * 512;
-	return 0;
+	return out->format == XN_IMAGE_QCOW2 ? read_size(path, &out->virtual_size) : 0;
 }

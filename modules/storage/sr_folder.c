@@ -1,5 +1,5 @@
 /*
- * The two kinds of SR that are folders: `file`, sparse raw images of our own (image.c), and `iso`,
+ * The two kinds of SR that are folders: `file`, sparse images of our own (image.c), and `iso`,
  * the .iso files that somebody put there, read-only.
  */
 #include "modules/storage/sr_ops.h"
@@ -181,7 +181,7 @@ static int file_stat(struct xn_sr_request *rq)
 /* A new image is not under its name yet; what it takes is known all the same. */
 static int stat_new(struct xn_sr_request *rq)
 {
-	char *path = xn_asprintf("%s/%s.raw.new", rq->folder, rq->location);
+	char *path = xn_image_new_path(rq->folder, rq->location);
 	int rc = stat_image(rq, path, &rq->info);
 
 	free(path);
@@ -190,7 +190,7 @@ static int stat_new(struct xn_sr_request *rq)
 
 static int file_make(struct xn_sr_request *rq)
 {
-	int rc = xn_image_make(rq->folder, rq->location, rq->size);
+	int rc = xn_image_make(rq->folder, rq->location, rq->format, rq->size);
 
 	return rc < 0 ? rc : stat_new(rq);
 }
@@ -253,8 +253,8 @@ static const struct xn_sr_key folder_keys[] = {
 const struct xn_sr_ops xn_sr_file_ops = {
 	.type = "file",
 	.name = "Local folder",
-	.description = "Disks as sparse raw files in a folder; copies share blocks where the file "
-		       "system can",
+	.description = "Disks as sparse files in a folder, raw or qcow2 (sm_config:image-format); "
+		       "copies share blocks where the file system can",
 	.features = file_features,
 	.configuration = folder_keys,
 	.create = create_folder,

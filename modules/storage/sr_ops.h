@@ -45,7 +45,7 @@ struct xn_sr_ops {
 	int (*destroy)(struct xn_sr_request *rq);   /* the SR's own traces, when it is empty */
 	int (*list)(struct xn_sr_request *rq);      /* found, space */
 	int (*stat)(struct xn_sr_request *rq);      /* location -> path, info, space */
-	int (*make)(struct xn_sr_request *rq);      /* location, size -> info, space */
+	int (*make)(struct xn_sr_request *rq);      /* location, size, format -> info, space */
 	int (*copy)(struct xn_sr_request *rq);      /* location, size, source -> info, space */
 	int (*overwrite)(struct xn_sr_request *rq); /* location, source -> info, space */
 	int (*settle)(struct xn_sr_request *rq);    /* location: the disk exists from now on */
@@ -70,6 +70,7 @@ struct xn_sr_request {
 	/* in, owned */
 	char *folder, *location, *source;
 	int64_t size;
+	enum xn_image_format format;
 	struct xn_copy_progress progress;
 	/* out */
 	char *path; /* owned */

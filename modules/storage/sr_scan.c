@@ -172,7 +172,7 @@ static void apply_row(struct scan *s, struct xn_row *row)
 
 static void adopt(struct scan *s, const struct xn_sr_found *found)
 {
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *v = xn_map_new();
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *v = xn_map_new(), *sm_config = xn_map_new();
 	bool read_only = s->binding.ops->read_only;
 
 	if (!read_only)
@@ -187,6 +187,8 @@ static void adopt(struct scan *s, const struct xn_sr_found *found)
 	xn_map_put(&v, "read_only", xn_bool(read_only));
 	xn_map_put(&v, "managed", xn_bool(true));
 	xn_map_put_string(&v, "parent", XN_NULL_REF);
+	xn_map_put_string(&sm_config, "image-format", xn_image_format_name(found->info.format));
+	xn_map_put(&v, "sm_config", xn_value_ref(sm_config));
 	xn_operation_refresh(s->st->operations, xn_db_create(s->st->db, XN_CLASS_VDI, NULL, v));
 	s->allocation += found->info.virtual_size;
 }

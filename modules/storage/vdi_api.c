@@ -131,7 +131,9 @@ static int check_sr_makes_disks(struct xn_storage *st, const char *ref, struct x
 static int check_create(struct xn_call *call, struct xn_error *err)
 {
 	struct xn_storage *st = state_of(call);
-	const struct xn_value *record = call->args[0];
+	const struct xn_value *record = call->args[0], *sm_config = xn_map_get(record, "sm_config");
+	const char *format = sm_config ? xn_map_get_string(sm_config, "image-format") : NULL;
+	enum xn_image_format ignored;
 	int64_t size;
 	char text[32];
 
@@ -141,6 +143,8 @@ static int check_create(struct xn_call *call, struct xn_error *err)
 	snprintf(text, sizeof(text), "%lld", (long long)size);
 	if (size < 0)
 		return xn_error_set(err, XN_ERR_INVALID_VALUE, "virtual_size", text);
+	if (format && !xn_image_format_find(format, &ignored))
+		return xn_error_set(err, XN_ERR_INVALID_VALUE, "sm_config:image-format", format);
 	return check_sr_makes_disks(st, xn_map_get_string(record, "SR"), err);
 }
 

@@ -20,6 +20,7 @@ struct xn_vdi_make {
 	char ref[XN_REF_LEN], uuid[XN_UUID_LEN], sr[XN_REF_LEN], source[XN_REF_LEN];
 	struct xn_value *fields; /* of the row to be */
 	int64_t size;
+	enum xn_image_format format; /* of a blank one; a copy's is its source's */
 	bool snapshot, has_row;
 	struct xn_sr_binding binding;
 	struct xn_sr_request *request; /* under way, or NULL */
@@ -111,6 +112,7 @@ static void make_image(struct xn_vdi_make *m, char *source_path)
 	struct xn_sr_request *rq = xn_sr_request_new(m->st, m->binding.folder, m->uuid);
 
 	rq->size = m->size;
+	rq->format = m->format;
 	rq->source = source_path;
 	m->request = rq;
 	if (m->progress)
@@ -138,6 +140,15 @@ static void on_made(struct xn_sr_request *rq, int rc)
 		make_row(m, rq);
 }
 
+static void put_format(struct xn_vdi_make *m, enum xn_image_format format)
+{
+	const struct xn_value *given = xn_map_get(m->fields, "sm_config");
+	struct xn_value *sm_config = given ? xn_value_ref(given) : xn_map_new();
+
+	xn_map_put_string(&sm_config, "image-format", xn_image_format_name(format));
+	xn_map_put(&m->fields, "sm_config", sm_config);
+}
+
 static void make_row(struct xn_vdi_make *m, const struct xn_sr_request *rq)
 {
 	struct xn_storage *st = m->st;
@@ -149,6 +160,7 @@ static void make_row(struct xn_vdi_make *m, const struct xn_sr_request *rq)
 		return;
 	}
 	xn_map_put(&m->fields, "physical_utilisation", xn_int(rq->info.physical_size));
+	put_format(m, rq->info.format);
 	if (m->snapshot && xn_db_get(st->db, XN_CLASS_VDI, m->source)) {
 		xn_map_put_string(&m->fields, "snapshot_of", m->source);
 		xn_map_put(&m->fields, "snapshot_time", xn_datetime(xn_wall_s(st->core->loop)));
@@ -231,11 +243,11 @@ static void take_fields(struct xn_vdi_make *m, const struct xn_row *source,
 /* What the storage decides, whatever a client asked for. */
 static void settle_fields(struct xn_vdi_make *m)
 {
-	const struct xn_value *given = xn_map_get(m->fields, "sm_config");
-	struct xn_value *sm_config = given ? xn_value_ref(given) : xn_map_new();
+	const struct xn_value *sm_config = xn_map_get(m->fields, "sm_config");
+	const char *format = sm_config ? xn_map_get_string(sm_config, "image-format") : NULL;
 
-	xn_map_put_string(&sm_config, "image-format", "raw");
-	xn_map_put(&m->fields, "sm_config", sm_config);
+	if (!format || !xn_image_format_find(format, &m->format))
+		m->format = XN_IMAGE_RAW;
 	xn_map_put_string(&m->fields, "uuid", m->uuid);
 	xn_map_put_string(&m->fields, "location", m->uuid);
 	xn_map_put_string(&m->fields, "SR", m->sr);

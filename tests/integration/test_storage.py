@@ -60,6 +60,47 @@ class Disks(StorageCase):
         self.assertEqual(record["location"], record["uuid"])
         self.client("VDI.destroy", vdi)
 
+    def test_a_disk_in_qemus_format(self):
+        vdi = self.disk(10 * GIB, sm_config={"image-format": "qcow2"})
+        record = self.client("VDI.get_record", vdi)
+        self.assertEqual((record["virtual_size"], record["sm_config"]),
+                         (10 * GIB, {"image-format": "qcow2"}))
+        path = os.path.join(self.folder(self.sr), record["uuid"] + ".qcow2")
+        with open(path, "rb") as image:
+            self.assertEqual(image.read(4), b"QFI\xfb")
+        self.client("VDI.resize", vdi, 20 * GIB)
+        clone = self.client("VDI.clone", vdi, {})
+        record = self.client("VDI.get_record", clone)
+        self.assertEqual((record["virtual_size"], record["sm_config"]["image-format"]),
+                         (20 * GIB, "qcow2"))
+        self.client("VDI.destroy", clone)
+        self.client("VDI.destroy", vdi)
+        self.assertFalse(os.path.exists(path))
+        with self.fails("INVALID_VALUE", "sm_config:image-format", "vhd"):
+            self.disk(sm_config={"image-format": "vhd"})
+
+    def test_a_scan_adopts_an_image_in_qemus_format(self):
+        source = self.disk(64 * MIB, sm_config={"image-format": "qcow2"})
+        folder, name = self.folder(self.sr), str(uuid.uuid4())
+        old = self.client("VDI.get_uuid", source)
+        with open(os.path.join(folder, old + ".qcow2"), "rb") as image:
+            content = image.read()
+        with open(os.path.join(folder, name + ".qcow2"), "wb") as image:
+            image.write(content)
+        needs_another = str(uuid.uuid4())
+        with open(os.path.join(folder, needs_another + ".qcow2"), "wb") as image:
+            image.write(content[:8] + bytes([0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0, 11]) + content[20:])
+        self.client("SR.scan", self.sr)
+        vdi = self.client("VDI.get_by_uuid", name)
+        record = self.client("VDI.get_record", vdi)
+        self.assertEqual((record["virtual_size"], record["sm_config"]["image-format"]),
+                         (64 * MIB, "qcow2"))
+        with self.fails("UUID_INVALID"):
+            self.client("VDI.get_by_uuid", needs_another)
+        for ref in (vdi, source):
+            self.client("VDI.destroy", ref)
+        os.unlink(os.path.join(folder, needs_another + ".qcow2"))
+
     def test_a_record_has_what_clients_need(self):
         vdi = self.disk(other_config={"a": "b"}, tags=["t"], sm_config={"c": "d"},
                         xenstore_data={"e": "f"})

@@ -69,7 +69,7 @@ static char *given_disk(const char *folder, const char *uuid)
 {
 	char *path = xn_image_path(folder, uuid);
 
-	assert_int_equal(xn_image_make(folder, uuid, SIZE), 0);
+	assert_int_equal(xn_image_make(folder, uuid, XN_IMAGE_RAW, SIZE), 0);
 	assert_int_equal(xn_image_settle(folder, uuid), 0);
 	write_at(path, 4096, "near the start");
 	write_at(path, SIZE - 8192, "near the end");
@@ -98,6 +98,8 @@ static void a_file_name_tells_disk_and_state(void **state)
 	assert_int_equal(found, XN_IMAGE_NEW);
 	assert_true(xn_image_parse_name(DISK ".raw.gone", uuid, &found));
 	assert_int_equal(found, XN_IMAGE_GONE);
+	assert_true(xn_image_parse_name(DISK ".qcow2.new", uuid, &found));
+	assert_int_equal(found, XN_IMAGE_NEW);
 }
 
 static void other_file_names_are_no_disks(void **state)
@@ -109,6 +111,8 @@ static void other_file_names_are_no_disks(void **state)
 		DISK ".vhd",
 		DISK ".raw.",
 		DISK ".raw.new2",
+		DISK ".qcow2x",
+		DISK "qcow2",
 		"x" DISK ".raw",
 		"00000000-0000-4000-8000-00000000000G.raw",
 		"00000000-0000-4000-8000-00000000000A.raw",
@@ -127,7 +131,7 @@ static void a_name_that_leads_elsewhere_is_refused(void **state)
 					    "../../../../../../../../../../tmp/x"};
 
 	for (unsigned i = 0; i < XN_ARRAY_SIZE(names); i++) {
-		assert_int_equal(xn_image_make(*state, names[i], SIZE), -EINVAL);
+		assert_int_equal(xn_image_make(*state, names[i], XN_IMAGE_RAW, SIZE), -EINVAL);
 		assert_int_equal(xn_image_remove(*state, names[i]), -EINVAL);
 		assert_int_equal(xn_image_settle(*state, names[i]), -EINVAL);
 	}
@@ -139,7 +143,7 @@ static void a_new_disk_is_long_and_takes_no_room(void **state)
 {
 	char *path = xn_image_path(*state, DISK);
 
-	assert_int_equal(xn_image_make(*state, DISK, 1ll << 40), 0);
+	assert_int_equal(xn_image_make(*state, DISK, XN_IMAGE_RAW, 1ll << 40), 0);
 	assert_true(exists(*state, DISK ".raw.new"));
 	assert_false(exists(*state, DISK ".raw"));
 	assert_int_equal(xn_image_settle(*state, DISK), 0);
@@ -177,7 +181,7 @@ static void settling_never_replaces_a_disk(void **state)
 {
 	char *path = given_disk(*state, DISK);
 
-	assert_int_equal(xn_image_make(*state, DISK, 4096), 0); /* a second one beside it */
+	assert_int_equal(xn_image_make(*state, DISK, XN_IMAGE_RAW, 4096), 0); /* a second one beside it */
 	assert_int_equal(xn_image_settle(*state, DISK), 0);
 	assert_text_at(path, 4096, "near the start");
 	free(path);
@@ -262,6 +266,56 @@ static void a_copy_over_a_disk_leaves_nothing_of_the_old_content(void **state)
 	free(target);
 }
 
+/* ---- QEMU's format ---- */
+
+static void a_qcow2_disk_is_made_copied_grown_and_removed_like_any(void **state)
+{
+	struct xn_copy_progress progress = {0};
+	char *source, *copy;
+
+	assert_int_equal(xn_image_make(*state, DISK, XN_IMAGE_QCOW2, SIZE), 0);
+	assert_true(exists(*state, DISK ".qcow2.new"));
+	assert_int_equal(xn_image_settle(*state, DISK), 0);
+	source = xn_image_path(*state, DISK);
+	assert_true(xn_image_format_of(source) == XN_IMAGE_QCOW2);
+	assert_true(info_of(source).virtual_size == SIZE);
+	assert_int_equal(xn_image_grow(*state, DISK, 2 * SIZE), 0);
+	assert_int_equal(xn_image_grow(*state, DISK, SIZE), -EINVAL);
+
+	assert_int_equal(xn_image_copy(*state, ANOTHER, source, 3 * SIZE, &progress), 0);
+	assert_int_equal(xn_image_settle(*state, ANOTHER), 0);
+	copy = xn_image_path(*state, ANOTHER);
+	assert_true(info_of(copy).format == XN_IMAGE_QCOW2);
+	assert_true(info_of(copy).virtual_size == 3 * SIZE);
+	assert_true(info_of(source).virtual_size == 2 * SIZE);
+	/* What it had in its file goes with its tables; how large it is stays. */
+	assert_int_equal(truncate(copy, 8 << 20), 0);
+	assert_int_equal(xn_image_overwrite(copy, source, &progress), 0);
+	assert_true(info_of(copy).virtual_size == 3 * SIZE);
+
+	assert_int_equal(xn_image_retire(*state, DISK), 0);
+	assert_true(exists(*state, DISK ".qcow2.gone"));
+	assert_int_equal(xn_image_remove(*state, DISK), 0);
+	assert_false(exists(*state, DISK ".qcow2.gone"));
+	free(source);
+	free(copy);
+}
+
+static void content_is_not_written_over_a_disk_of_another_format(void **state)
+{
+	struct xn_copy_progress progress = {0};
+	char *raw = given_disk(*state, DISK), *qcow2;
+
+	assert_int_equal(xn_image_make(*state, ANOTHER, XN_IMAGE_QCOW2, SIZE), 0);
+	assert_int_equal(xn_image_settle(*state, ANOTHER), 0);
+	qcow2 = xn_image_path(*state, ANOTHER);
+	assert_int_equal(xn_image_overwrite(raw, qcow2, &progress), -EOPNOTSUPP);
+	assert_int_equal(xn_image_overwrite(qcow2, raw, &progress), -EOPNOTSUPP);
+	assert_text_at(raw, 4096, "near the start");
+	free(raw);
+	free(qcow2);
+}
+
 static void a_missing_source_is_told(void **state)
 {
 	struct xn_copy_progress progress = {0};
@@ -296,6 +350,8 @@ int main(void)
 		ON_FILES(a_copy_may_be_longer_than_its_source),
 		ON_FILES(a_stopped_copy_leaves_nothing),
 		ON_FILES(a_copy_over_a_disk_leaves_nothing_of_the_old_content),
+		ON_FILES(a_qcow2_disk_is_made_copied_grown_and_removed_like_any),
+		ON_FILES(content_is_not_written_over_a_disk_of_another_format),
 		ON_FILES(a_missing_source_is_told),
 		ON_FILES(a_folder_is_no_image),
 	};
