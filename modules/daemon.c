@@ -15,6 +15,7 @@
 #include "core/notify.h"
 #include "core/state_dir.h"
 #include "modules/daemon.h"
+#include "modules/domain/domain.h"
 #include "modules/options.h"
 
 enum { EXIT_USAGE = 2, STOP_LIMIT_US = 900000 };
@@ -260,10 +261,11 @@ static void log_notes(struct daemon *d, struct xn_buf *notes)
 
 static int serve_or_check(struct daemon *d, bool only_check)
 {
+	const struct xn_machine machine = {.root = "", .has_libxl = xn_backend_has_libxl()};
 	struct xn_buf notes XN_CLEANUP(xn_buf_clear_p) = {0};
 	char *why XN_CLEANUP(xn_free_p) = NULL;
 
-	if (xn_options_settle(d->config, &notes, &why) < 0) {
+	if (xn_options_settle(d->config, &machine, &notes, &why) < 0) {
 		fprintf(stderr, "xenolithd: %s\n", why);
 		return EXIT_USAGE;
 	}

@@ -89,45 +89,58 @@ int xn_options_read(struct xn_config *config, int argc, char **argv, enum xn_run
 
 /* ---- what the machine decides ---- */
 
-static bool is_control_domain(void)
+/* The first bytes of a small file below the machine's root; "" when there is none. */
+static void read_text(const struct xn_machine *machine, const char *path, char *out, size_t size)
 {
-	int fd = open("/proc/xen/capabilities", O_RDONLY | O_CLOEXEC);
-	char text[64];
-	ssize_t n;
+	char *whole = xn_asprintf("%s%s", machine->root, path);
+	int fd = open(whole, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, out, size - 1);
 
-	if (fd < 0)
-		return false;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[n > 0 ? n : 0] = '\0';
-	return strstr(text, "control_d") != NULL;
+	out[n > 0 ? n : 0] = '\0';
+	if (fd >= 0)
+		close(fd);
+	free(whole);
 }
 
-#ifdef XN_HAVE_LIBXL
-static const bool has_xen = true;
-#else
-static const bool has_xen = false;
-#endif
+/* The kernel tells in two places, of which the first needs a file system that may not be mounted. */
+static bool is_control_domain(const struct xn_machine *machine)
+{
+	enum { FEATURE_DOM0 = 11 };
+	char text[64];
 
-static int settle_hypervisor(struct xn_config *config, struct xn_buf *notes, char **why)
+	read_text(machine, "/proc/xen/capabilities", text, sizeof(text));
+	if (strstr(text, "control_d"))
+		return true;
+	read_text(machine, "/sys/hypervisor/type", text, sizeof(text));
+	if (strcmp(text, "xen\n") != 0)
+		return false;
+	read_text(machine, "/sys/hypervisor/properties/features", text, sizeof(text));
+	return strtoul(text, NULL, 16) >> FEATURE_DOM0 & 1;
+}
+
+static int settle_hypervisor(struct xn_config *config, const struct xn_machine *machine,
+			     struct xn_buf *notes, char **why)
 {
 	const char *named = xn_config_string(config, "hypervisor");
+	bool may = is_control_domain(machine);
+	bool is_xen = strcmp(named, "xen") == 0;
 
-	if (strcmp(named, "xen") == 0 && !has_xen) {
-		*why = xn_strdup("hypervisor xen: this build has no Xen back end, it comes with a "
-				 "later release; use sim");
+	if (is_xen && !machine->has_libxl)
+		*why = xn_strdup("hypervisor xen: this build has no Xen back end, since Xen's "
+				 "headers were not there; use sim");
+	else if (is_xen && !may)
+		*why = xn_strdup("hypervisor xen: this is no Xen control domain (neither "
+				 "/proc/xen/capabilities nor /sys/hypervisor say so); use sim");
+	if (*why)
 		return -1;
-	}
 	if (strcmp(named, "auto") != 0)
 		return 0;
-	if (has_xen && is_control_domain()) {
-		xn_config_decide(config, "hypervisor", "xen");
-		return 0;
-	}
-	xn_buf_printf(notes, "%s: domains run on the simulated hypervisor\n",
-		      is_control_domain() ? "this build has no Xen back end"
-					  : "this is no Xen control domain");
-	xn_config_decide(config, "hypervisor", "sim");
+	is_xen = may && machine->has_libxl;
+	if (!is_xen)
+		xn_buf_printf(notes, "%s: domains run on the simulated hypervisor\n",
+			      may ? "this build has no Xen back end"
+				  : "this is no Xen control domain");
+	xn_config_decide(config, "hypervisor", is_xen ? "xen" : "sim");
 	return 0;
 }
 
@@ -149,10 +162,11 @@ static int settle_listeners(struct xn_config *config, struct xn_buf *notes, char
 	return 0;
 }
 
-int xn_options_settle(struct xn_config *config, struct xn_buf *notes, char **why)
+int xn_options_settle(struct xn_config *config, const struct xn_machine *machine,
+		      struct xn_buf *notes, char **why)
 {
 	*why = NULL;
-	if (settle_hypervisor(config, notes, why) < 0)
+	if (settle_hypervisor(config, machine, notes, why) < 0)
 		return -1;
 	return settle_listeners(config, notes, why);
 }

@@ -20,13 +20,19 @@ enum xn_run_mode {
 int xn_options_read(struct xn_config *config, int argc, char **argv, enum xn_run_mode *mode_out,
 		    char **why);
 
+struct xn_machine {
+	const char *root; /* put before the paths of the kernel's files; "" but in tests */
+	bool has_libxl;	  /* of this build */
+};
+
 /*
  * xn_options_settle - what depends on this machine: the back end that `auto` means, the listeners
  * @notes: gets a sentence a line about what the user may not expect; may stay empty
  * Return: 0, or -1 with a sentence in *why.
  */
 struct xn_buf;
-int xn_options_settle(struct xn_config *config, struct xn_buf *notes, char **why);
+int xn_options_settle(struct xn_config *config, const struct xn_machine *machine,
+		      struct xn_buf *notes, char **why);
 
 void xn_options_print_help(void);
 

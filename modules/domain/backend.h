@@ -41,6 +41,8 @@ struct xn_domain_info {
 struct xn_host_info {                       /* physinfo */
 	uint64_t memory_total, memory_free; /* bytes; free: that no domain has now */
 	unsigned cpus, sockets, cores_per_socket, threads_per_core, nodes;
+	unsigned cpu_mhz; /* 0: as the kernel says */
+	bool hvm, iommu;  /* could run HVM guests, and give them devices */
 	char xen_version[64], capabilities[256];
 };
 
@@ -153,10 +155,15 @@ struct xn_backend_ops {
 struct xn_backend {
 	const struct xn_backend_ops *ops;
 	struct xn_core *core;
+	/* Set by whoever listens; may be NULL. A call for this VM has begun, goes on, or still waits
+	 * for others: so its deadline may start anew. @fraction of the call's work, < 0: unknown. */
+	void (*progress)(const char *vm_uuid, const char *what, double fraction, void *arg);
+	void *progress_arg;
 };
 
 struct xn_backend *xn_backend_sim_new(struct xn_core *core);
-/* libxl/; NULL when this build has no libxl. */
+/* libxl/. Whose opening fails when this build has no libxl. */
 struct xn_backend *xn_backend_libxl_new(struct xn_core *core);
+bool xn_backend_has_libxl(void);
 
 #endif

@@ -128,6 +128,42 @@ static void adopt(struct xn_domains *d)
 	}
 }
 
+/* ---- the back end ---- */
+
+struct progress {
+	const char *vm_uuid, *what;
+	double fraction;
+};
+
+static bool is_our_kind(const struct xn_op_kind *kind)
+{
+	for (size_t i = 0; i < XN_ARRAY_SIZE(kinds); i++)
+		if (kinds[i].kind == kind)
+			return true;
+	return false;
+}
+
+static void note_progress(const struct xn_op *op, void *arg)
+{
+	const struct progress *progress = arg;
+	struct xn_op *ours = (struct xn_op *)op; /* a note ends and cancels nothing */
+
+	if (!is_our_kind(op->kind) || !op->running ||
+	    strcmp(xn_vm_op_of(ours)->uuid, progress->vm_uuid) != 0)
+		return;
+	xn_op_progress(ours, progress->fraction < 0 ? op->step_progress : progress->fraction);
+	xn_op_waiting(ours, "%s", progress->what);
+}
+
+/* A call to the hypervisor goes on, or waits for others: the step's deadline starts anew. */
+static void on_backend_progress(const char *vm_uuid, const char *what, double fraction, void *arg)
+{
+	struct xn_domains *d = arg;
+	struct progress progress = {.vm_uuid = vm_uuid, .what = what, .fraction = fraction};
+
+	xn_op_each(d->core, note_progress, &progress);
+}
+
 /* ---- the bus ---- */
 
 static void on_domain_changed(const struct xn_ev_domain_changed *ev, void *arg)
@@ -180,6 +216,11 @@ static int add_methods(struct xn_domains *d, struct xn_error *err)
 	return 0;
 }
 
+static bool is_xen(const struct xn_core *core)
+{
+	return core->config && strcmp(xn_config_string(core->config, "hypervisor"), "xen") == 0;
+}
+
 static int domain_init(struct xn_core *core, void **state_out, struct xn_error *err)
 {
 	struct xn_domains *d = xn_calloc(1, sizeof(*d));
@@ -199,7 +240,9 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 	xn_images_init(d);
 	xn_appliances_init(d);
 	xn_auto_poweron_init(d);
-	d->backend = xn_backend_sim_new(core);
+	d->backend = is_xen(core) ? xn_backend_libxl_new(core) : xn_backend_sim_new(core);
+	d->backend->progress = on_backend_progress;
+	d->backend->progress_arg = d;
 	xn_operation_register_rules(d->ops, &xn_vm_rules);
 	xn_operation_register_rules(d->ops, &xn_vbd_rules);
 	xn_operation_register_rules(d->ops, &xn_vif_rules);
@@ -231,6 +274,15 @@ static void tell_host(struct xn_domains *d)
 	facts = (struct xn_hypervisor_facts){.xen_version = info.xen_version,
 					     .capabilities = info.capabilities,
 					     .memory_total = info.memory_total};
+	if (is_xen(d->core)) {
+		facts.cpus = info.cpus;
+		facts.sockets = info.sockets;
+		facts.threads_per_core = info.threads_per_core;
+		facts.nodes = info.nodes;
+		facts.cpu_mhz = info.cpu_mhz;
+		facts.virtualisation = info.hvm;
+		facts.iommu = info.iommu;
+	}
 	xn_host_set_hypervisor(xn_host_of(d->core), &facts);
 }
 

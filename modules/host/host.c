@@ -44,6 +44,22 @@ static struct xn_value *words(const char *text)
 	return set;
 }
 
+static void set_cpus(struct xn_host_facts *f, const struct xn_hypervisor_facts *facts)
+{
+	int mhz = facts->cpu_mhz ? (int)facts->cpu_mhz : f->cpus[0].mhz;
+
+	f->cpus = xn_realloc(f->cpus, facts->cpus * sizeof(*f->cpus));
+	for (unsigned i = 0; i < facts->cpus; i++)
+		if (i >= f->n_cpus || facts->cpu_mhz)
+			f->cpus[i] = (struct xn_cpu_facts){.number = (int)i, .mhz = mhz};
+	f->n_cpus = facts->cpus;
+	f->sockets = facts->sockets ? facts->sockets : 1;
+	f->threads_per_core = facts->threads_per_core ? facts->threads_per_core : 1;
+	f->nodes = facts->nodes ? facts->nodes : 1;
+	f->virtualisation = facts->virtualisation;
+	f->iommu = facts->iommu;
+}
+
 void xn_host_set_hypervisor(struct xn_host *host, const struct xn_hypervisor_facts *facts)
 {
 	struct xn_row *row = xn_db_get(host->db, XN_CLASS_host, host->ref);
@@ -54,6 +70,10 @@ void xn_host_set_hypervisor(struct xn_host *host, const struct xn_hypervisor_fac
 		xn_db_set(host->db, row, XN_host_capabilities, words(facts->capabilities));
 	if (facts->memory_total)
 		host->facts.memory_total = facts->memory_total;
+	if (facts->cpus) {
+		set_cpus(&host->facts, facts);
+		xn_host_rows_tell_cpus(host);
+	}
 	xn_host_rows_refresh(host);
 }
 

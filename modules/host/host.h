@@ -34,6 +34,9 @@ struct xn_hypervisor_facts {
 	const char *xen_version;  /* "4.17.5" */
 	const char *capabilities; /* blank separated: "xen-3.0-x86_64 hvm-3.0-x86_64" */
 	uint64_t memory_total;    /* bytes */
+	/* Processors of the machine: the control domain's kernel sees only its own. Told together. */
+	unsigned cpus, sockets, threads_per_core, nodes, cpu_mhz;
+	bool virtualisation, iommu;
 };
 void xn_host_set_hypervisor(struct xn_host *host, const struct xn_hypervisor_facts *facts);
 

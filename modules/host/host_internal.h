@@ -27,6 +27,8 @@ extern const struct xn_method_impl xn_host_methods[];
 /* Rows of pool, host, host_metrics, host_cpu, control domain: found or made, and made true. Fills
  * the references and first_start of @host. */
 void xn_host_rows_make(struct xn_host *host);
+/* The rows that tell of the machine's processors. */
+void xn_host_rows_tell_cpus(struct xn_host *host);
 /* host_metrics and the control domain's memory; cheap, equal writes vanish. */
 void xn_host_rows_refresh(struct xn_host *host);
 

@@ -200,7 +200,6 @@ static void refresh_host(struct xn_host *host)
 	const struct xn_host_facts *f = &host->facts;
 	struct xn_db *db = host->db;
 	struct xn_row *row = xn_db_get(db, XN_CLASS_host, host->ref);
-	struct xn_value *chipset = xn_map_new();
 	char seconds[32];
 
 	host->rebooted = has_rebooted(host, row);
@@ -209,12 +208,9 @@ static void refresh_host(struct xn_host *host)
 	xn_db_set_string(db, row, XN_host_API_version_vendor, "Xenolith");
 	xn_db_set_string(db, row, XN_host_hostname, f->hostname);
 	xn_db_set(db, row, XN_host_software_version, software_version(host));
-	xn_db_set(db, row, XN_host_cpu_info, cpu_info(f));
 	xn_db_set(db, row, XN_host_license_params, license_params());
 	xn_db_set(db, row, XN_host_bios_strings, bios_strings(f));
 	xn_db_set_string(db, row, XN_host_timezone, f->timezone);
-	xn_map_put_string(&chipset, "iommu", f->iommu ? "true" : "false");
-	xn_db_set(db, row, XN_host_chipset_info, chipset);
 
 	/* Seconds with a point at the end: clients parse it as a float. */
 	snprintf(seconds, sizeof(seconds), "%lld.", (long long)f->boot_time);
@@ -262,8 +258,6 @@ static void refresh_cpus(struct xn_host *host)
 	struct xn_db *db = host->db;
 	struct xn_row *row;
 
-	while ((row = surplus_cpu_row(host)))
-		xn_db_delete(db, row);
 	for (unsigned i = 0; i < f->n_cpus; i++) {
 		row = cpu_row(host, (int)i);
 		xn_db_set_string(db, row, XN_host_cpu_vendor, f->vendor);
@@ -275,6 +269,14 @@ static void refresh_cpus(struct xn_host *host)
 		xn_db_set_int(db, row, XN_host_cpu_model, f->model);
 		xn_db_set_int(db, row, XN_host_cpu_speed, f->cpus[i].mhz);
 	}
+}
+
+static void drop_surplus_cpus(struct xn_host *host)
+{
+	struct xn_row *row;
+
+	while ((row = surplus_cpu_row(host)))
+		xn_db_delete(host->db, row);
 }
 
 /* ---- control domain ---- */
@@ -379,6 +381,19 @@ static void refresh_pool(struct xn_host *host)
 
 /* ---- all of it ---- */
 
+static void tell_cpus(struct xn_host *host)
+{
+	const struct xn_host_facts *f = &host->facts;
+	struct xn_row *row = xn_db_get(host->db, XN_CLASS_host, host->ref);
+	struct xn_value *chipset = xn_map_new();
+
+	xn_map_put_string(&chipset, "iommu", f->iommu ? "true" : "false");
+	xn_db_set(host->db, row, XN_host_chipset_info, chipset);
+	xn_db_set(host->db, row, XN_host_cpu_info, cpu_info(f));
+	refresh_cpus(host);
+	refresh_pool(host);
+}
+
 static void find_or_make(struct xn_host *host)
 {
 	struct xn_row *pool = xn_db_first(host->db, XN_CLASS_pool);
@@ -411,12 +426,22 @@ static void find_or_make(struct xn_host *host)
 
 void xn_host_rows_make(struct xn_host *host)
 {
+	const struct xn_config *config = host->core->config;
+
 	find_or_make(host);
 	refresh_host(host);
-	refresh_cpus(host);
+	tell_cpus(host);
+	/* Under Xen the kernel sees fewer processors than there are; rows keep their references. */
+	if (!config || strcmp(xn_config_string(config, "hypervisor"), "xen") != 0)
+		drop_surplus_cpus(host);
 	refresh_control_domain(host);
-	refresh_pool(host);
 	xn_host_rows_refresh(host);
+}
+
+void xn_host_rows_tell_cpus(struct xn_host *host)
+{
+	tell_cpus(host);
+	drop_surplus_cpus(host);
 }
 
 /* What a domain on this host keeps from others. */

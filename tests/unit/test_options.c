@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -13,16 +14,59 @@
 
 struct fixture {
 	struct xn_config *config;
+	struct xn_machine machine;
+	char root[32];
 	struct xn_buf notes;
 	char *why;
 	enum xn_run_mode mode;
 };
+
+static const char *const machine_folders[] = {
+	"/proc", "/proc/xen", "/sys", "/sys/hypervisor", "/sys/hypervisor/properties",
+};
+
+/* Below the machine's root. */
+static void write_file(const struct fixture *f, const char *path, const char *text)
+{
+	char whole[128];
+	FILE *file;
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(machine_folders); i++) {
+		snprintf(whole, sizeof(whole), "%s%s", f->root, machine_folders[i]);
+		(void)mkdir(whole, 0700);
+	}
+	snprintf(whole, sizeof(whole), "%s%s", f->root, path);
+	file = fopen(whole, "w");
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+}
+
+static void remove_tree(const struct fixture *f)
+{
+	static const char *const files[] = {"/proc/xen/capabilities", "/sys/hypervisor/type",
+					    "/sys/hypervisor/properties/features"};
+	char whole[128];
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(files); i++) {
+		snprintf(whole, sizeof(whole), "%s%s", f->root, files[i]);
+		(void)unlink(whole);
+	}
+	for (size_t i = XN_ARRAY_SIZE(machine_folders); i-- > 0;) {
+		snprintf(whole, sizeof(whole), "%s%s", f->root, machine_folders[i]);
+		(void)rmdir(whole);
+	}
+	(void)rmdir(f->root);
+}
 
 static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	f->config = xn_config_new();
+	strcpy(f->root, "/tmp/xn-test-XXXXXX");
+	assert_non_null(mkdtemp(f->root));
+	f->machine = (struct xn_machine){.root = f->root, .has_libxl = true};
 	*state = f;
 	return 0;
 }
@@ -31,6 +75,7 @@ static int tear_down(void **state)
 {
 	struct fixture *f = *state;
 
+	remove_tree(f);
 	xn_config_free(f->config);
 	xn_buf_clear(&f->notes);
 	free(f->why);
@@ -95,10 +140,69 @@ static void what_a_later_release_brings_is_refused_in_words(void **state)
 
 	assert_refused(read_line(f, "--https 127.0.0.1:443"), f, "comes with a later release");
 	assert_refused(read_line(f, "--xenstore-socket /s"), f, "comes with a later release");
-#ifndef XN_HAVE_LIBXL
+}
+
+static int settle(struct fixture *f)
+{
+	return xn_options_settle(f->config, &f->machine, &f->notes, &f->why);
+}
+
+static void xen_needs_a_build_with_libxl(void **state)
+{
+	struct fixture *f = *state;
+
+	f->machine.has_libxl = false;
+	write_file(f, "/proc/xen/capabilities", "control_d\n");
 	assert_int_equal(read_line(f, "--hypervisor xen --http 127.0.0.1:0"), 0);
-	assert_refused(xn_options_settle(f->config, &f->notes, &f->why), f, "no Xen back end");
-#endif
+	assert_refused(settle(f), f, "no Xen back end");
+}
+
+static void xen_needs_a_control_domain(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(read_line(f, "--hypervisor xen --http 127.0.0.1:0"), 0);
+	assert_refused(settle(f), f, "no Xen control domain");
+	write_file(f, "/proc/xen/capabilities", ""); /* a guest with xenfs */
+	assert_refused(settle(f), f, "no Xen control domain");
+	write_file(f, "/proc/xen/capabilities", "control_d\n");
+	assert_int_equal(settle(f), 0);
+	assert_string_equal(xn_config_string(f->config, "hypervisor"), "xen");
+}
+
+static void auto_becomes_xen_on_a_control_domain(void **state)
+{
+	struct fixture *f = *state;
+
+	write_file(f, "/proc/xen/capabilities", "control_d\n");
+	assert_int_equal(read_line(f, "--http 127.0.0.1:0"), 0);
+	assert_int_equal(settle(f), 0);
+	assert_string_equal(xn_config_string(f->config, "hypervisor"), "xen");
+	assert_int_equal(f->notes.len, 0);
+}
+
+static void a_control_domain_is_known_without_xenfs(void **state)
+{
+	struct fixture *f = *state;
+
+	write_file(f, "/sys/hypervisor/type", "xen\n");
+	write_file(f, "/sys/hypervisor/properties/features", "00002705\n"); /* a guest's */
+	assert_int_equal(read_line(f, "--hypervisor xen --http 127.0.0.1:0"), 0);
+	assert_refused(settle(f), f, "no Xen control domain");
+	write_file(f, "/sys/hypervisor/properties/features", "00002f0d\n");
+	assert_int_equal(settle(f), 0);
+}
+
+static void auto_without_libxl_is_the_simulator_and_says_so(void **state)
+{
+	struct fixture *f = *state;
+
+	f->machine.has_libxl = false;
+	write_file(f, "/proc/xen/capabilities", "control_d\n");
+	assert_int_equal(read_line(f, "--http 127.0.0.1:0"), 0);
+	assert_int_equal(settle(f), 0);
+	assert_string_equal(xn_config_string(f->config, "hypervisor"), "sim");
+	assert_non_null(strstr(xn_buf_cstr(&f->notes), "no Xen back end"));
 }
 
 static void auto_becomes_the_simulator_with_a_note(void **state)
@@ -106,11 +210,9 @@ static void auto_becomes_the_simulator_with_a_note(void **state)
 	struct fixture *f = *state;
 
 	assert_int_equal(read_line(f, "--http 127.0.0.1:0"), 0);
-	assert_int_equal(xn_options_settle(f->config, &f->notes, &f->why), 0);
-	if (strcmp(xn_config_string(f->config, "hypervisor"), "xen") != 0) {
-		assert_string_equal(xn_config_string(f->config, "hypervisor"), "sim");
-		assert_non_null(strstr(xn_buf_cstr(&f->notes), "simulated hypervisor"));
-	}
+	assert_int_equal(settle(f), 0);
+	assert_string_equal(xn_config_string(f->config, "hypervisor"), "sim");
+	assert_non_null(strstr(xn_buf_cstr(&f->notes), "no Xen control domain"));
 }
 
 static void a_named_listener_is_the_only_one(void **state)
@@ -118,7 +220,7 @@ static void a_named_listener_is_the_only_one(void **state)
 	struct fixture *f = *state;
 
 	assert_int_equal(read_line(f, "--socket /s --hypervisor sim"), 0);
-	assert_int_equal(xn_options_settle(f->config, &f->notes, &f->why), 0);
+	assert_int_equal(settle(f), 0);
 	assert_false(xn_config_is_set(f->config, "http"));
 	assert_int_equal(f->notes.len, 0);
 }
@@ -129,11 +231,11 @@ static void only_root_has_default_listeners(void **state)
 
 	assert_int_equal(read_line(f, "--hypervisor sim"), 0);
 	if (geteuid() != 0) {
-		assert_refused(xn_options_settle(f->config, &f->notes, &f->why), f,
+		assert_refused(settle(f), f,
 			       "no listener is named");
 		return;
 	}
-	assert_int_equal(xn_options_settle(f->config, &f->notes, &f->why), 0);
+	assert_int_equal(settle(f), 0);
 	assert_string_equal(xn_config_string(f->config, "http"), "127.0.0.1:80");
 	assert_string_equal(xn_config_string(f->config, "socket"), "/var/lib/xcp/xapi");
 	assert_non_null(strstr(xn_buf_cstr(&f->notes), "HTTPS comes with a later release"));
@@ -146,6 +248,11 @@ int main(void)
 		TEST(flags_set_configuration_and_mode),
 		TEST(wrong_command_lines_are_refused_in_words),
 		TEST(what_a_later_release_brings_is_refused_in_words),
+		TEST(xen_needs_a_build_with_libxl),
+		TEST(xen_needs_a_control_domain),
+		TEST(auto_becomes_xen_on_a_control_domain),
+		TEST(a_control_domain_is_known_without_xenfs),
+		TEST(auto_without_libxl_is_the_simulator_and_says_so),
 		TEST(auto_becomes_the_simulator_with_a_note),
 		TEST(a_named_listener_is_the_only_one),
 		TEST(only_root_has_default_listeners),

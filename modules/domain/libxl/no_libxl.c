@@ -3,8 +3,14 @@
 #include <stdlib.h>
 
 #include "modules/domain/domain.h"
+#include "modules/domain/libxl/calls.h"
 
-struct xn_backend *xn_backend_libxl_new(struct xn_core *core)
+bool xn_backend_has_libxl(void)
+{
+	return false;
+}
+
+const struct xn_libxl_call *xn_libxl_call_find(const char *name)
 {
 	return NULL;
 }

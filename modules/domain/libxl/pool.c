@@ -445,6 +445,7 @@ static void begin(struct call *call, struct child *child)
 {
 	struct xn_libxl_pool *pool = call->pool;
 	struct domain *domain = call->domain;
+	char text[64];
 
 	stop_waiting(call);
 	child->call = call;
@@ -460,7 +461,9 @@ static void begin(struct call *call, struct child *child)
 	xn_peer_send(child->peer, call->frame.data, call->frame.len, call->request.fd);
 	call->request.fd = -1;
 	xn_buf_clear(&call->frame);
-	tell_progress(call, "libxl", -1);
+	snprintf(text, sizeof(text), "libxl %s, in process %d", call->request.call,
+		 xn_peer_pid(child->peer));
+	tell_progress(call, text, -1);
 }
 
 static bool may_begin(const struct xn_libxl_pool *pool, enum kind kind)

@@ -15,6 +15,11 @@
 #include "modules/domain/domain.h"
 #include "modules/domain/libxl/child.h"
 
+bool xn_backend_has_libxl(void)
+{
+	return true;
+}
+
 /* ---- frames ---- */
 
 static void send_frame(struct xn_libxl_child *child, struct xn_value *frame)
