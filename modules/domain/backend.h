@@ -140,7 +140,8 @@ struct xn_backend_ops {
 	int (*save)(struct xn_backend *b, uint32_t domid, int fd, bool checkpoint,
 		    xn_backend_done *done, void *arg);
 	/* A domain that has shut down for a suspend goes on, in the state it was in; one that is not
-	 * shut down: success. */
+	 * shut down: success. A save() of it that is under way is given up: that ends with
+	 * -ECANCELED. */
 	int (*resume)(struct xn_backend *b, uint32_t domid, xn_backend_done *done, void *arg);
 	int (*restore)(struct xn_backend *b, const struct xn_value *config, int fd,
 		       void (*done)(int rc, uint32_t domid, void *arg), void *arg);

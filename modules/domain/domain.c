@@ -236,6 +236,8 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 			       d->plug_width);
 	xn_list_init(&d->solos);
 	xn_list_init(&d->reconciles);
+	xn_list_init(&d->stills);
+	xn_list_init(&d->taking_back);
 	xn_memory_init(d);
 	xn_images_init(d);
 	xn_appliances_init(d);
@@ -314,6 +316,7 @@ static void domain_stop(void *state)
 	xn_auto_poweron_stop(d);
 	d->backend->ops->close(d->backend);
 	xn_images_stop(d);
+	xn_vm_disks_stop(d);
 	d->backend->ops->free(d->backend);
 	xn_vm_wait_stop(d);
 	xn_gate_free(d->plugs);

@@ -51,6 +51,8 @@ struct xn_domains {
 	struct xn_list members;    /* vm_appliance.c: struct xn_member */
 	struct xn_list solos;      /* vm_steps.c: operations that wait to be alone on their VM */
 	struct xn_list reconciles; /* vm_reconcile.c: with a snapshot under way */
+	struct xn_list taking_back; /* vm_disks.c: disks that go */
+	struct xn_list stills;     /* vm_wait.c: operations whose guest must not run */
 	struct xn_list images;     /* vm_image.c: memory images that are open */
 	struct xn_pool *image_workers;
 	struct xn_xs_watch *introduced, *released;
@@ -144,14 +146,16 @@ struct xn_vm_op {
 	struct xn_xs_watch *watch;
 	struct xn_creating *creating;
 	struct xn_making **makings; /* vm_disks.c: disks under way, or NULL */
-	unsigned n_makings;
+	unsigned n_makings, n_made;
 	struct xn_image *image;    /* vm_image.c: open, or NULL */
 	struct xn_db_wait durable; /* of the step that waits for it */
 	struct xn_hnode waiter; /* in d->waiters while is_waiting */
 	bool is_waiting;
 	void (*poke)(struct xn_vm_op *vmo); /* the domain may have changed */
 	struct xn_list solo;
-	struct xn_error soft; /* refusal of the guest that does not end the operation */
+	struct xn_list still;  /* in d->stills */
+	int64_t still_us;      /* since when */
+	struct xn_error soft; /* a refusal that does not end the step it comes in */
 };
 static inline struct xn_vm_op *xn_vm_op_of(struct xn_op *op)
 {
@@ -245,26 +249,44 @@ void xn_image_close(struct xn_vm_op *vmo); /* none open: nothing */
 void xn_step_make_image(struct xn_op *op);
 void xn_step_save(struct xn_op *op);
 void xn_step_save_undo(struct xn_op *op); /* the guest goes on */
-void xn_step_go_on(struct xn_op *op);
 void xn_step_sync_image(struct xn_op *op);
 void xn_step_restore(struct xn_op *op); /* from the VDI in argument "image" */
 /* The last ones; vm_delay.c. Each second is progress. */
 void xn_step_start_delay(struct xn_op *op);
 void xn_step_shutdown_delay(struct xn_op *op);
+void xn_step_resume_domain(struct xn_op *op); /* a guest that shut down for a suspend goes on */
+
+/* ---- rows of one VM for another; copied_rows.c ---- */
+/* @vdi: what the new one has; NULL: what it has now, if it is a CD or empty; else none is made. */
+void xn_copy_vbd(struct xn_domains *d, const struct xn_row *vbd, const char *vm, const char *vdi);
+/* @seed: of a new address; NULL: the same address. */
+void xn_copy_vif(struct xn_domains *d, const struct xn_row *vif, const char *vm, const char *seed);
+/* Both kinds of metrics. */
+void xn_copy_metrics(struct xn_domains *d, const struct xn_row *from, struct xn_row *to);
 
 /* ---- disks that an operation makes ---- */
 unsigned xn_vm_count_disks(const struct xn_op *op);
 const struct xn_value *xn_vm_disk_at(const struct xn_op *op, unsigned index);
-/* A member of the step's group; fills .ref and .progress of the plan. */
+/* A member of the step's group; fills .ref and what is told of the plan. */
 void xn_vm_make_disk(struct xn_vm_op *vmo, struct xn_group *group, unsigned index,
 		     struct xn_vdi_plan *plan);
+/* The same for the disk at @disk, which need not be the member's @index. @only_content: the member
+ * ends when the disk's content is there; xn_step_keep_disks() waits for the rest. */
+void xn_vm_make_disk_at(struct xn_vm_op *vmo, struct xn_group *group, unsigned index,
+			unsigned disk, struct xn_vdi_plan *plan, bool only_content);
+void xn_step_keep_disks(struct xn_op *op);
 void xn_vm_forget_makings(struct xn_vm_op *vmo); /* the operation goes; calls to storage stay */
 void xn_step_delete_disks(struct xn_op *op);     /* an undo */
+void xn_vm_disks_stop(struct xn_domains *d);
 
 /* ---- holding rows, waiting ---- */
 void xn_vm_hold(struct xn_domains *d, const char *uuid);
 void xn_vm_unhold(struct xn_domains *d, const char *uuid); /* and signals */
 bool xn_vm_is_held(const struct xn_domains *d, const char *uuid);
+/* The operation wants the guest not to run. Return: whether another does already. */
+bool xn_vm_stand_still(struct xn_vm_op *vmo);
+/* No more. Return: whether another still does. */
+bool xn_vm_move_again(struct xn_vm_op *vmo);
 void xn_vm_wait(struct xn_vm_op *vmo, void (*poke)(struct xn_vm_op *vmo));
 void xn_vm_wait_end(struct xn_vm_op *vmo);
 void xn_vm_wake(struct xn_domains *d, const char *uuid);
@@ -389,6 +411,8 @@ int xn_vm_copy_check(struct xn_call *call, struct xn_error *err);
 void xn_vm_clone(struct xn_call *call);
 void xn_vm_copy(struct xn_call *call);
 void xn_vm_snapshot(struct xn_call *call);
+void xn_vm_checkpoint(struct xn_call *call);
+void xn_vm_csvm(struct xn_call *call);
 void xn_vm_provision(struct xn_call *call);
 void xn_vm_destroy(struct xn_call *call);
 

@@ -1,7 +1,11 @@
 /*
- * VM.clone, VM.copy and VM.snapshot: first the disks, then the rows, all at once. The references of
- * everything new are chosen and journaled before anything is made, so that an operation that failed
- * or died leaves nothing behind.
+ * VM.clone, VM.copy, VM.csvm, VM.snapshot and VM.checkpoint: first the memory and the disks, then the
+ * rows, all at once. The references of everything new are chosen and journaled before anything is
+ * made, so that an operation that failed or died leaves nothing behind.
+ *
+ * What a running guest has on its disks is caught while it stands still, on all of them: it is
+ * paused for a snapshot, and for a checkpoint it stays suspended after its memory was saved. It goes
+ * on once each copy has its content; that the copies get rows and survive power loss comes later.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,12 +13,15 @@
 #include "core/schema/schema.h"
 #include "modules/domain/domain_internal.h"
 
-/* Arguments: "how" is clone, copy or snapshot; "new" the new VM; "sr" for copy or ""; "disks" a set
- * of maps {vbd, vdi, new}. */
+/* Arguments: "how" is clone, copy, snapshot or checkpoint; "new" the new VM; "sr" for copy or "";
+ * "disks" a set of maps {vbd, vdi, new}; without "vbd" it is a suspended VM's memory. */
 static void list_disks(struct xn_op *op);
+static void save_memory(struct xn_op *op);
+static void undo_save(struct xn_op *op);
 static void quiet_guest(struct xn_op *op);
 static void wake_guest(struct xn_op *op);
-static void make_disks(struct xn_op *op);
+static void wake_failed(struct xn_op *op);
+static void copy_disks(struct xn_op *op);
 static void make_rows(struct xn_op *op);
 static void delete_rows(struct xn_op *op);
 
@@ -22,19 +29,28 @@ static const struct xn_step clone_steps[] = {
 	/* name, run, undo, timeout in ms, weight, flags */
 	{"list disks", list_disks, NULL, 1000},
 	{"hold rows", xn_step_hold, xn_step_hold_undo, 10000},
-	{"pause the guest", quiet_guest, wake_guest, 10000},
-	{"copy disks", make_disks, xn_step_delete_disks, 300000, 20},
-	{"let the guest go on", wake_guest, NULL, 10000},
-	{"make the VM's rows", make_rows, delete_rows, 1000},
+	{"make the memory image", xn_step_make_image, xn_step_delete_disks, 120000},
+	{"save memory", save_memory, undo_save, 150000, 10},
+	{"pause the guest", quiet_guest, wake_guest, 120000},
+	{"copy disks", copy_disks, NULL, 300000, 20},
+	{"let the guest go on", wake_guest, wake_failed, 120000},
+	{"keep the copies", xn_step_keep_disks, NULL, 300000, 5},
+	{"sync the memory image", xn_step_sync_image, NULL, 300000},
+	{"make the VM's rows", make_rows, delete_rows, 30000},
 	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 
 XN_VM_OP_KIND(xn_vm_clone_kind, "VM.clone", clone_steps, XN_RESTART_UNDO)
 
+static bool is_how(const struct xn_op *op, const char *how)
+{
+	return strcmp(xn_map_get_string(op->args, "how"), how) == 0;
+}
+
 static bool is_snapshot(const struct xn_op *op)
 {
-	return strcmp(xn_map_get_string(op->args, "how"), "snapshot") == 0;
+	return is_how(op, "snapshot") || is_how(op, "checkpoint");
 }
 
 /* ---- disks ---- */
@@ -46,77 +62,162 @@ static bool is_ignored(const struct xn_op *op, const char *vdi)
 	return ignored && xn_set_has_string(ignored, vdi);
 }
 
+static void list_disk(struct xn_op *op, struct xn_value **disks, const char *vbd, const char *vdi)
+{
+	struct xn_value *disk = xn_map_new();
+	char fresh[48];
+
+	xn_ref_new(op->core->loop, fresh);
+	if (vbd)
+		xn_map_put_string(&disk, "vbd", vbd);
+	xn_map_put_string(&disk, "vdi", vdi);
+	xn_map_put_string(&disk, "new", fresh);
+	xn_set_append(disks, disk);
+}
+
+static void list_vbds(struct xn_op *op, const struct xn_row *vm, struct xn_value **disks)
+{
+	struct xn_db *db = xn_vm_op_of(op)->d->db;
+	const struct xn_value *vbds = xn_row_get(vm, XN_VM_VBDs);
+
+	for (size_t i = 0; i < xn_set_len(vbds); i++) {
+		const char *ref = xn_value_string(xn_set_at(vbds, i));
+		struct xn_row *vbd = xn_db_get(db, XN_CLASS_VBD, ref);
+		struct xn_row *vdi = vbd ? xn_row_follow(db, vbd, XN_VBD_VDI) : NULL;
+
+		if (vdi && strcmp(xn_row_string(vbd, XN_VBD_type), "CD") != 0 &&
+		    !is_ignored(op, xn_row_ref(vdi)))
+			list_disk(op, disks, ref, xn_row_ref(vdi));
+	}
+}
+
 static void list_disks(struct xn_op *op)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
 	struct xn_row *vm = xn_vm_op_row(vmo);
-	struct xn_value *disks;
-	const struct xn_value *vbds;
+	struct xn_value *disks = xn_set_new(), *memory = NULL;
+	const struct xn_row *image;
+	struct xn_error err = {0};
 
+	if (vm && is_how(op, "checkpoint") && xn_vm_is(vm, "Running") &&
+	    xn_image_plan(vmo, &memory, &err) < 0) {
+		xn_value_unref(disks);
+		xn_op_fail(op, &err);
+		return;
+	}
 	if (!vm)
 		return;
-	disks = xn_set_new();
-	vbds = xn_row_get(vm, XN_VM_VBDs);
-	for (size_t i = 0; i < xn_set_len(vbds); i++) {
-		const char *ref = xn_value_string(xn_set_at(vbds, i));
-		struct xn_row *vbd = xn_db_get(vmo->d->db, XN_CLASS_VBD, ref);
-		struct xn_row *vdi = vbd ? xn_row_follow(vmo->d->db, vbd, XN_VBD_VDI) : NULL;
-		struct xn_value *disk;
-		char fresh[48];
-
-		if (!vdi || strcmp(xn_row_string(vbd, XN_VBD_type), "CD") == 0 ||
-		    is_ignored(op, xn_row_ref(vdi)))
-			continue;
-		xn_ref_new(vmo->d->core->loop, fresh);
-		disk = xn_map_new();
-		xn_map_put_string(&disk, "vbd", ref);
-		xn_map_put_string(&disk, "vdi", xn_row_ref(vdi));
-		xn_map_put_string(&disk, "new", fresh);
-		xn_set_append(&disks, disk);
-	}
+	if (memory)
+		xn_set_append(&disks, memory);
+	list_vbds(op, vm, &disks);
+	image = xn_vm_is(vm, "Suspended") ? xn_row_follow(vmo->d->db, vm, XN_VM_suspend_VDI) : NULL;
+	if (image)
+		list_disk(op, &disks, NULL, xn_row_ref(image));
 	xn_op_set_arg(op, "disks", disks);
 	xn_op_done(op, 0);
 }
 
-/* All disks of a running guest are to show the same moment. */
-static void quiet_guest(struct xn_op *op)
-{
-	const struct xn_domain_info *domain = xn_vm_op_domain(xn_vm_op_of(op));
+/* ---- the guest ---- */
 
-	if (!domain || domain->paused || domain->shut_down || xn_vm_count_disks(op) == 0) {
+static void save_memory(struct xn_op *op)
+{
+	if (xn_image_ref(op))
+		xn_vm_stand_still(xn_vm_op_of(op));
+	xn_step_save(op);
+}
+
+static bool is_cancel(const struct xn_error *err)
+{
+	return err->code && strcmp(err->code, XN_ERR_TASK_CANCELLED) == 0;
+}
+
+/* What clients know of a checkpoint that did not come to the disks. */
+static void undo_save(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	bool space = op->error.code &&
+		     strcmp(op->error.code, XN_ERR_SR_SUSPEND_SPACE_INSUFFICIENT) == 0;
+
+	if (!xn_image_ref(op)) {
 		xn_op_done(op, 0);
 		return;
 	}
-	xn_op_set_arg(op, "paused_by_us", xn_bool(true));
-	xn_op_save(op, xn_step_pause);
+	if (!xn_map_get_bool(op->args, "saved", false) && !is_cancel(&op->error) && !space)
+		xn_error_set(&op->error, XN_ERR_VM_CHECKPOINT_SUSPEND_FAILED, vmo->vm);
+	xn_vm_move_again(vmo);
+	xn_step_save_undo(op);
+}
+
+/* All disks of a running guest are to show the same moment. Two operations may want it at the same
+ * time: it goes on when the last of them lets it. */
+static void quiet_guest(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
+	bool still = xn_vm_stand_still(vmo);
+
+	if (xn_image_ref(op))
+		xn_op_set_arg(op, "saved", xn_bool(true));
+	if (!domain || xn_vm_count_disks(op) == 0 ||
+	    (!still && (domain->paused || domain->shut_down))) {
+		xn_op_done(op, 0);
+		return;
+	}
+	xn_op_set_arg(op, "stopped_by_us", xn_bool(true));
+	if (domain->paused || domain->shut_down)
+		xn_op_done(op, 0);
+	else
+		xn_op_save(op, xn_step_pause);
 }
 
 static void wake_guest(struct xn_op *op)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
 
-	if (xn_map_get_bool(op->args, "paused_by_us", false) && xn_vm_op_domain(vmo))
-		xn_step_unpause(op);
-	else
+	if (xn_vm_move_again(vmo) || !domain ||
+	    !xn_map_get_bool(op->args, "stopped_by_us", false))
 		xn_op_done(op, 0);
+	else if (domain->shut_down)
+		xn_step_resume_domain(op);
+	else
+		xn_step_unpause(op);
 }
 
-static void make_disk(struct xn_group *group, unsigned index, void *arg)
+static void wake_failed(struct xn_op *op)
+{
+	const struct xn_domain_info *domain = xn_vm_op_domain(xn_vm_op_of(op));
+
+	if (xn_image_ref(op) && domain && domain->shut_down && !is_cancel(&op->error))
+		xn_error_set(&op->error, XN_ERR_VM_CHECKPOINT_RESUME_FAILED, xn_vm_op_of(op)->vm);
+	xn_op_done(op, 0);
+}
+
+static void copy_disk(struct xn_group *group, unsigned index, void *arg)
 {
 	struct xn_vm_op *vmo = arg;
+	unsigned at = index + (xn_image_ref(&vmo->op) ? 1 : 0);
+	const struct xn_value *disk = xn_vm_disk_at(&vmo->op, at);
 	const char *sr = xn_map_get_string(vmo->op.args, "sr");
 	struct xn_vdi_plan plan = {
-		.source = xn_map_get_string(xn_vm_disk_at(&vmo->op, index), "vdi"),
+		.source = xn_map_get_string(disk, "vdi"),
 		.sr = sr && *sr ? sr : NULL,
-		.snapshot = is_snapshot(&vmo->op),
+		/* The image goes when the VM is resumed: its copy is nobody's snapshot. */
+		.snapshot = is_snapshot(&vmo->op) && xn_map_get(disk, "vbd"),
 	};
 
-	xn_vm_make_disk(vmo, group, index, &plan);
+	xn_vm_make_disk_at(vmo, group, index, at, &plan, true);
 }
 
-static void make_disks(struct xn_op *op)
+/* One after the other, unless a guest waits for it. */
+static void copy_disks(struct xn_op *op)
 {
-	xn_group_start(op, xn_vm_count_disks(op), 1, make_disk, xn_vm_op_of(op));
+	unsigned n = xn_vm_count_disks(op) - (xn_image_ref(op) ? 1 : 0);
+	bool waits = xn_map_get_bool(op->args, "stopped_by_us", false);
+
+	xn_op_waiting(op, "storage to copy the disks%s", waits ? ", while the guest stands still"
+							       : "");
+	xn_group_start(op, n, waits ? XN_DISK_WIDTH : 1, copy_disk, xn_vm_op_of(op));
 }
 
 /* ---- the VM's row ---- */
@@ -197,6 +298,29 @@ static void put_snapshot_fields(struct xn_op *op, const struct xn_row *vm, struc
 	xn_map_put(fields, "parent", xn_value_ref(xn_row_get(vm, XN_VM_parent)));
 }
 
+/* The image of the memory that the new VM gets, or NULL. */
+static const char *memory_of_copy(const struct xn_op *op)
+{
+	for (unsigned i = 0; i < xn_vm_count_disks(op); i++)
+		if (!xn_map_get(xn_vm_disk_at(op, i), "vbd"))
+			return xn_map_get_string(xn_vm_disk_at(op, i), "new");
+	return NULL;
+}
+
+/* What it was when its memory was saved: the source's, unless that is running on. */
+static void put_memory(struct xn_db *db, const struct xn_row *vm, const char *image,
+		       struct xn_value **fields)
+{
+	size_t len;
+	const char *record = xn_row_json(xn_db_get(db, XN_CLASS_VM, xn_row_ref(vm)), &len);
+
+	xn_map_put_string(fields, "power_state", "Suspended");
+	xn_map_put_string(fields, "suspend_VDI", image);
+	xn_map_put(fields, "last_booted_record",
+		   xn_vm_is(vm, "Suspended") ? xn_value_ref(xn_row_get(vm, XN_VM_last_booted_record))
+					     : xn_string_len(record, len));
+}
+
 static struct xn_value *copied_fields(struct xn_op *op, const struct xn_row *vm)
 {
 	struct xn_value *fields = xn_row_to_map(vm);
@@ -209,6 +333,8 @@ static struct xn_value *copied_fields(struct xn_op *op, const struct xn_row *vm)
 		put_snapshot_fields(op, vm, &fields);
 	else if (*xn_row_string(vm, XN_VM_generation_id))
 		xn_map_remove(&fields, "generation_id"); /* a new one: it is another machine */
+	if (memory_of_copy(op))
+		put_memory(xn_vm_op_of(op)->d->db, vm, memory_of_copy(op), &fields);
 	return fields;
 }
 
@@ -216,93 +342,38 @@ static struct xn_value *copied_fields(struct xn_op *op, const struct xn_row *vm)
 
 static const char *copy_of_disk(const struct xn_op *op, const char *vbd)
 {
-	for (unsigned i = 0; i < xn_vm_count_disks(op); i++)
-		if (strcmp(xn_map_get_string(xn_vm_disk_at(op, i), "vbd"), vbd) == 0)
+	for (unsigned i = 0; i < xn_vm_count_disks(op); i++) {
+		const char *of = xn_map_get_string(xn_vm_disk_at(op, i), "vbd");
+
+		if (of && strcmp(of, vbd) == 0)
 			return xn_map_get_string(xn_vm_disk_at(op, i), "new");
+	}
 	return NULL;
-}
-
-static void drop_device_state(struct xn_value **fields, const char *vm)
-{
-	static const char *const state[] = {
-		"uuid",        "allowed_operations", "current_operations", "currently_attached",
-		"status_code", "status_detail",      "runtime_properties", "metrics"};
-
-	for (size_t i = 0; i < XN_ARRAY_SIZE(state); i++)
-		xn_map_remove(fields, state[i]);
-	xn_map_put_string(fields, "VM", vm);
-}
-
-static void copy_vbd(struct xn_op *op, const struct xn_row *vbd, const struct xn_row *copy)
-{
-	struct xn_vm_op *vmo = xn_vm_op_of(op);
-	const char *fresh = copy_of_disk(op, xn_row_ref(vbd));
-	bool is_cd = strcmp(xn_row_string(vbd, XN_VBD_type), "CD") == 0;
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields = NULL;
-
-	if (!fresh && !is_cd && !xn_row_bool(vbd, XN_VBD_empty))
-		return; /* left out by the caller */
-	fields = xn_row_to_map(vbd);
-	drop_device_state(&fields, xn_row_ref(copy));
-	if (fresh) {
-		struct xn_value *config = xn_value_ref(xn_row_get(vbd, XN_VBD_other_config));
-
-		xn_map_put_string(&config, "owner", "");
-		xn_map_put(&fields, "other_config", config);
-		xn_map_put_string(&fields, "VDI", fresh);
-	}
-	xn_operation_refresh_all(vmo->d->ops, xn_db_create(vmo->d->db, XN_CLASS_VBD, NULL, fields));
-}
-
-static void copy_vif(struct xn_op *op, const struct xn_row *vif, const struct xn_row *copy)
-{
-	struct xn_vm_op *vmo = xn_vm_op_of(op);
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields = xn_row_to_map(vif);
-	const char *seed = xn_row_map_string(copy, XN_VM_other_config, "mac_seed");
-	char mac[18];
-
-	drop_device_state(&fields, xn_row_ref(copy));
-	if (!is_snapshot(op)) {
-		xn_mac_from_seed(seed, xn_nic_position(xn_row_string(vif, XN_VIF_device)), mac);
-		xn_map_put_string(&fields, "MAC", mac);
-		xn_map_put(&fields, "MAC_autogenerated", xn_bool(true));
-	}
-	xn_operation_refresh(vmo->d->ops, xn_db_create(vmo->d->db, XN_CLASS_VIF, NULL, fields));
 }
 
 static void copy_devices(struct xn_op *op, const struct xn_row *vm, const struct xn_row *copy)
 {
-	struct xn_db *db = xn_vm_op_of(op)->d->db;
+	struct xn_domains *d = xn_vm_op_of(op)->d;
+	const char *seed = is_snapshot(op)
+				   ? NULL
+				   : xn_row_map_string(copy, XN_VM_other_config, "mac_seed");
 	const struct xn_value *refs = xn_row_get(vm, XN_VM_VBDs);
 
 	for (size_t i = 0; i < xn_set_len(refs); i++) {
-		struct xn_row *vbd =
-			xn_db_get(db, XN_CLASS_VBD, xn_value_string(xn_set_at(refs, i)));
+		const char *ref = xn_value_string(xn_set_at(refs, i));
+		struct xn_row *vbd = xn_db_get(d->db, XN_CLASS_VBD, ref);
 
 		if (vbd)
-			copy_vbd(op, vbd, copy);
+			xn_copy_vbd(d, vbd, xn_row_ref(copy), copy_of_disk(op, ref));
 	}
 	refs = xn_row_get(vm, XN_VM_VIFs);
 	for (size_t i = 0; i < xn_set_len(refs); i++) {
 		struct xn_row *vif =
-			xn_db_get(db, XN_CLASS_VIF, xn_value_string(xn_set_at(refs, i)));
+			xn_db_get(d->db, XN_CLASS_VIF, xn_value_string(xn_set_at(refs, i)));
 
 		if (vif)
-			copy_vif(op, vif, copy);
+			xn_copy_vif(d, vif, xn_row_ref(copy), seed);
 	}
-}
-
-static void copy_guest_metrics(struct xn_domains *d, const struct xn_row *vm, struct xn_row *copy)
-{
-	struct xn_row *guest = xn_row_follow(d->db, vm, XN_VM_guest_metrics);
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields = NULL;
-
-	if (!guest)
-		return;
-	fields = xn_row_to_map(guest);
-	xn_map_remove(&fields, "uuid");
-	xn_db_set_string(d->db, copy, XN_VM_guest_metrics,
-			 xn_row_ref(xn_db_create(d->db, XN_CLASS_VM_guest_metrics, NULL, fields)));
 }
 
 static void make_rows(struct xn_op *op)
@@ -323,11 +394,11 @@ static void make_rows(struct xn_op *op)
 	}
 	if (is_snapshot(op)) {
 		xn_db_set_string(vmo->d->db, vm, XN_VM_parent, xn_row_ref(copy));
-		copy_guest_metrics(vmo->d, vm, copy);
+		xn_copy_metrics(vmo->d, vm, copy);
 	}
 	copy_devices(op, vm, copy);
 	xn_op_set_arg(op, "result", xn_string(xn_row_ref(copy)));
-	xn_op_done(op, 0);
+	xn_step_when_durable(op); /* what the database refuses is gone again */
 }
 
 static void delete_rows(struct xn_op *op)
@@ -348,11 +419,19 @@ static void delete_rows(struct xn_op *op)
 
 static void ended(struct xn_op *op, const struct xn_error *err, void *arg)
 {
+	static const struct {
+		const char *how, *message, *did;
+	} told[] = {
+		{"snapshot", "VM_SNAPSHOTTED", "snapshotted"},
+		{"checkpoint", "VM_CHECKPOINTED", "checkpointed"},
+		{"csvm", "VM_CLONED", "cloned"},
+	};
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
 	struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
 
-	if (!err && vm && is_snapshot(op))
-		xn_vm_message(vmo->d, vm, "VM_SNAPSHOTTED", "snapshotted");
+	for (size_t i = 0; !err && vm && i < XN_ARRAY_SIZE(told); i++)
+		if (is_how(op, told[i].how))
+			xn_vm_message(vmo->d, vm, told[i].message, told[i].did);
 }
 
 /* Each disk is held for the same: nobody deletes or resizes it meanwhile. */
@@ -360,21 +439,20 @@ static void also_disks(struct xn_op *op, struct xn_run *run)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
 	const struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
-	const struct xn_value *vbds = vm ? xn_row_get(vm, XN_VM_VBDs) : NULL;
-	const char *how = xn_map_get_string(op->args, "how");
-	const char *operation = strcmp(how, "snapshot") == 0 ? "snapshot"
-				: strcmp(how, "copy") == 0   ? "copy"
-							     : "clone";
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *disks = xn_set_new();
+	const char *operation = is_snapshot(op)      ? "snapshot"
+				: is_how(op, "copy") ? "copy"
+						     : "clone";
+	const struct xn_row *image =
+		vm ? xn_row_follow(vmo->d->db, vm, XN_VM_suspend_VDI) : NULL;
 
-	for (size_t i = 0; vbds && i < xn_set_len(vbds); i++) {
-		struct xn_row *vbd =
-			xn_db_get(vmo->d->db, XN_CLASS_VBD, xn_value_string(xn_set_at(vbds, i)));
-		struct xn_row *vdi = vbd ? xn_row_follow(vmo->d->db, vbd, XN_VBD_VDI) : NULL;
-
-		if (vdi && strcmp(xn_row_string(vbd, XN_VBD_type), "CD") != 0 &&
-		    !is_ignored(op, xn_row_ref(vdi)))
-			xn_run_also_take(run, XN_CLASS_VDI, xn_row_ref(vdi), operation);
-	}
+	if (vm)
+		list_vbds(op, vm, &disks);
+	for (size_t i = 0; i < xn_set_len(disks); i++)
+		xn_run_also_take(run, XN_CLASS_VDI,
+				 xn_map_get_string(xn_set_at(disks, i), "vdi"), operation);
+	if (image)
+		xn_run_also_take(run, XN_CLASS_VDI, xn_row_ref(image), "copy");
 }
 
 static void run(struct xn_call *call, const char *how, struct xn_value *args)
@@ -384,7 +462,8 @@ static void run(struct xn_call *call, const char *how, struct xn_value *args)
 	xn_ref_new(call->core->loop, fresh);
 	xn_map_put_string(&args, "how", how);
 	xn_map_put_string(&args, "new", fresh);
-	xn_map_put(&args, "name", xn_value_ref(call->args[1]));
+	if (!xn_map_get(args, "name"))
+		xn_map_put(&args, "name", xn_value_ref(call->args[1]));
 	xn_vm_run(call, &xn_vm_clone_kind, args, also_disks, ended);
 }
 
@@ -426,4 +505,21 @@ void xn_vm_snapshot(struct xn_call *call)
 
 	xn_map_put(&args, "ignore", xn_value_ref(call->args[2]));
 	run(call, "snapshot", args);
+}
+
+void xn_vm_checkpoint(struct xn_call *call)
+{
+	run(call, "checkpoint", xn_map_new());
+}
+
+/* A clone of a suspended VM, which goes on from the same moment. */
+void xn_vm_csvm(struct xn_call *call)
+{
+	struct xn_domains *d = call->state;
+	const struct xn_row *vm = xn_db_get(d->db, XN_CLASS_VM, xn_call_string(call, 0));
+	struct xn_value *args = xn_map_new();
+
+	xn_map_put(&args, "name",
+		   xn_stringf("%s-CSVM", vm ? xn_row_string(vm, XN_VM_name_label) : ""));
+	run(call, "csvm", args);
 }

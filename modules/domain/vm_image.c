@@ -446,7 +446,7 @@ void xn_step_save(struct xn_op *op)
 
 /* ---- step: its guest goes on where it stopped ---- */
 
-void xn_step_go_on(struct xn_op *op)
+void xn_step_resume_domain(struct xn_op *op)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
 	struct xn_backend *backend = vmo->d->backend;
@@ -454,7 +454,7 @@ void xn_step_go_on(struct xn_op *op)
 	struct xn_pending *pending;
 	int rc;
 
-	if (!xn_image_ref(op) || !domain || domain->dying) {
+	if (!domain || domain->dying) {
 		xn_op_done(op, 0);
 		return;
 	}
@@ -468,7 +468,10 @@ void xn_step_go_on(struct xn_op *op)
 void xn_step_save_undo(struct xn_op *op)
 {
 	xn_image_close(xn_vm_op_of(op));
-	xn_step_go_on(op);
+	if (xn_image_ref(op))
+		xn_step_resume_domain(op);
+	else
+		xn_op_done(op, 0);
 }
 
 /* ---- step: it survives power loss ---- */

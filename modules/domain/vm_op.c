@@ -28,6 +28,7 @@ struct xn_op *xn_vm_op_make(struct xn_core *core, const struct xn_op_kind *kind,
 	copy_ref(vmo->uuid, sizeof(vmo->uuid), args, "uuid");
 	copy_ref(vmo->device, sizeof(vmo->device), args, "device");
 	xn_list_init(&vmo->solo);
+	xn_list_init(&vmo->still);
 	xn_list_init(&vmo->memory.reserving);
 	xn_list_init(&vmo->memory.wanting);
 	return &vmo->op;
@@ -107,6 +108,7 @@ void xn_vm_op_free(struct xn_op *op)
 	xn_db_wait_cancel(&vmo->durable);
 	xn_vm_wait_end(vmo);
 	xn_list_remove(&vmo->solo);
+	xn_list_remove(&vmo->still);
 	if (!vmo->d->stopped && vmo->holds)
 		xn_vm_unhold(vmo->d, vmo->uuid);
 	xn_memory_release(vmo);

@@ -13,7 +13,7 @@ static void make_rows(struct xn_op *op);
 
 static const struct xn_step provision_steps[] = {
 	{"make disks", make_disks, xn_step_delete_disks, 300000, 10},
-	{"attach disks", make_rows, NULL, 1000, 1, XN_STEP_NO_CANCEL},
+	{"attach disks", make_rows, NULL, 30000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 
@@ -128,7 +128,7 @@ static void make_rows(struct xn_op *op)
 	xn_db_map_remove(vmo->d->db, vm, XN_VM_other_config, "disks");
 	xn_db_map_remove(vmo->d->db, vm, XN_VM_other_config, "postinstall");
 	xn_vm_set_template(vmo->d, vm, false);
-	xn_op_done(op, 0);
+	xn_step_when_durable(op); /* what the database refuses is gone again */
 }
 
 /* ---- the call ---- */

@@ -55,6 +55,41 @@ bool xn_vm_is_held(const struct xn_domains *d, const char *uuid)
 	return find_held(d, uuid) != NULL;
 }
 
+/* ---- guests that must not run ---- */
+
+static bool others_stand_still(const struct xn_vm_op *vmo)
+{
+	xn_list_each(node, &vmo->d->stills) {
+		const struct xn_vm_op *other = xn_list_entry(node, struct xn_vm_op, still);
+
+		if (other != vmo && strcmp(other->uuid, vmo->uuid) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool xn_vm_stand_still(struct xn_vm_op *vmo)
+{
+	xn_list_remove(&vmo->still);
+	xn_list_push(&vmo->d->stills, &vmo->still);
+	if (!vmo->still_us)
+		vmo->still_us = xn_now_us(vmo->d->core->loop);
+	return others_stand_still(vmo);
+}
+
+bool xn_vm_move_again(struct xn_vm_op *vmo)
+{
+	xn_list_remove(&vmo->still);
+	if (others_stand_still(vmo))
+		return true;
+	if (vmo->still_us && xn_map_get_bool(vmo->op.args, "stopped_by_us", false))
+		xn_log_info(vmo->d->core->log, "domain", "VM %s stood still for %.1f ms",
+			    vmo->uuid,
+			    (double)(xn_now_us(vmo->d->core->loop) - vmo->still_us) / 1000);
+	vmo->still_us = 0;
+	return false;
+}
+
 /* ---- waiting for the domain ---- */
 
 void xn_vm_wait(struct xn_vm_op *vmo, void (*poke)(struct xn_vm_op *vmo))

@@ -36,6 +36,9 @@ struct xn_vdi_plan {
 		*record; /* VDI fields (wire names) that win over the source's; NULL */
 	bool snapshot;   /* a snapshot of @source, else a disk of its own */
 	void (*progress)(double fraction, void *arg); /* may be NULL */
+	/* Told once when the new VDI has its content: the source may change from then on. Not when
+	 * it fails before. May be NULL. */
+	void (*content)(void *arg);
 };
 /* Return: a handle for cancel, valid until @done. */
 struct xn_vdi_make;

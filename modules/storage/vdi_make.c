@@ -29,6 +29,7 @@ struct xn_vdi_make {
 	struct xn_job fail_later;
 	struct xn_error error;
 	void (*progress)(double fraction, void *arg);
+	void (*content)(void *arg);
 	xn_storage_made *done;
 	void *arg;
 };
@@ -134,10 +135,13 @@ static void on_made(struct xn_sr_request *rq, int rc)
 	/* The SR may have been taken away meanwhile, with all that is known about it. */
 	if (rc == 0 && !xn_db_need(m->st->db, XN_CLASS_SR, m->sr, &m->error))
 		rc = -1;
-	if (rc < 0)
+	if (rc < 0) {
 		undo(m);
-	else
-		make_row(m, rq);
+		return;
+	}
+	if (m->content)
+		m->content(m->arg);
+	make_row(m, rq);
 }
 
 static void put_format(struct xn_vdi_make *m, enum xn_image_format format)
@@ -362,6 +366,7 @@ struct xn_vdi_make *xn_storage_make_vdi(struct xn_storage *st, const struct xn_v
 	m->st = st;
 	m->fields = xn_map_new();
 	m->progress = plan->progress;
+	m->content = plan->content;
 	m->done = done;
 	m->arg = arg;
 	xn_list_push(&st->makes, &m->link);

@@ -8,6 +8,7 @@
 
 #include "modules/domain/domain_internal.h"
 
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -44,6 +45,13 @@ static void want_a_disk(struct vm *vm)
 	      ",\"disks\",\"<provision><disk device='6' size='1048576' sr=''/></provision>\"");
 }
 
+static void allow_clones_of_suspended(struct vm *vm)
+{
+	xn_db_map_put(vm->api->db, xn_db_first(vm->api->db, XN_CLASS_pool), XN_pool_other_config,
+		      "allow_clone_suspended_vm", "true");
+	vm_do(vm, "VM.update_allowed_operations", "");
+}
+
 static const struct scenario scenarios[] = {
 	{"VM.start", "Halted", OF_VM, ",false,false", &xn_vm_start_kind, NULL, NULL},
 	{"VM.clean_shutdown", "Running", OF_VM, "", &xn_vm_shutdown_kind, "ask the guest", NULL},
@@ -61,6 +69,12 @@ static const struct scenario scenarios[] = {
 	{"VM.hard_shutdown", "Suspended", OF_VM, "", &xn_vm_hard_shutdown_kind,
 	 "delete suspend image", NULL},
 	{"VM.clone", "Halted", OF_VM, ",\"copy\"", &xn_vm_clone_kind, NULL, NULL},
+	{"VM.clone", "Suspended", OF_VM, ",\"copy\"", &xn_vm_clone_kind, NULL,
+	 allow_clones_of_suspended},
+	{"VM.csvm", "Suspended", OF_VM, "", &xn_vm_clone_kind, NULL, NULL},
+	{"VM.checkpoint", "Running", OF_VM, ",\"point\"", &xn_vm_clone_kind, NULL, NULL},
+	{"VM.checkpoint", "Paused", OF_VM, ",\"point\"", &xn_vm_clone_kind, NULL, NULL},
+	{"VM.snapshot", "Suspended", OF_VM, ",\"snap\",[]", &xn_vm_clone_kind, NULL, NULL},
 	{"VM.snapshot", "Running", OF_VM, ",\"snap\",[]", &xn_vm_clone_kind, NULL, NULL},
 	{"VM.provision", "Halted", OF_VM, "", &xn_vm_provision_kind, "attach disks", want_a_disk},
 	{"VM.destroy", "Halted", OF_VM, "", &xn_vm_destroy_kind, "delete rows", NULL},
@@ -85,6 +99,7 @@ static struct {
 	int step;
 	enum way way;
 	bool reached;
+	size_t orphans; /* before */
 	struct api *api;
 } plan;
 
@@ -169,6 +184,65 @@ static void check_rest(struct vm *vm)
 		say("rows stay held back");
 }
 
+static bool is_in_use(struct api *api, const struct xn_row *vdi)
+{
+	if (strcmp(xn_row_string(vdi, XN_VDI_type), "suspend") != 0)
+		return xn_set_len(xn_row_get(vdi, XN_VDI_VBDs)) > 0;
+	for (struct xn_row *vm = xn_db_first(api->db, XN_CLASS_VM); vm;
+	     vm = xn_db_next(api->db, vm))
+		if (strcmp(xn_row_string(vm, XN_VM_suspend_VDI), xn_row_ref(vdi)) == 0)
+			return true;
+	return false;
+}
+
+static size_t count_orphans(struct api *api)
+{
+	size_t n = 0;
+
+	for (struct xn_row *vdi = xn_db_first(api->db, XN_CLASS_VDI); vdi;
+	     vdi = xn_db_next(api->db, vdi))
+		n += !is_in_use(api, vdi);
+	return n;
+}
+
+/* Each image belongs to a disk, under its name, and each disk has one. */
+static void check_files(struct api *api)
+{
+	char *pattern = xn_asprintf("%s/sr/*/*.raw*", api->dir);
+	char uuid[37];
+	glob_t found;
+
+	assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		const char *name = strrchr(found.gl_pathv[i], '/') + 1;
+
+		snprintf(uuid, sizeof(uuid), "%s", name);
+		if (strcmp(name + 36, ".raw") != 0)
+			say("an image without its name is left");
+		if (!xn_db_by_uuid(api->db, XN_CLASS_VDI, uuid))
+			say("an image without a row is left");
+	}
+	if (found.gl_pathc != xn_db_count(api->db, XN_CLASS_VDI))
+		say("a disk has no image");
+	globfree(&found);
+	free(pattern);
+}
+
+static void check_leftovers(struct vm *vm)
+{
+	const struct xn_domain_info *domain = vm_domain(vm);
+	bool may_be_paused = strcmp(plan.scenario->given, "Paused") == 0 ||
+			     plan.scenario->kind == &xn_vm_pause_kind;
+
+	if (domain && domain->paused && !may_be_paused)
+		say("the guest stays paused");
+	if (xn_db_get(vm->api->db, XN_CLASS_VM, vm->ref) &&
+	    count_orphans(vm->api) > plan.orphans)
+		say("a disk that nobody has is left");
+	if (plan.way < FULL_DISK)
+		check_files(vm->api);
+}
+
 static void check_truth(struct vm *vm)
 {
 	const struct xn_row *row = xn_db_get(vm->api->db, XN_CLASS_VM, vm->ref);
@@ -248,6 +322,7 @@ static void kill_and_recover(struct vm *vm, struct api_call *call)
 	api_run(vm->api, 400);
 	check_rest(vm);
 	check_truth(vm);
+	check_leftovers(vm);
 }
 
 static void go_through(struct vm *vm, struct api_call *call, const char *before)
@@ -266,6 +341,7 @@ static void go_through(struct vm *vm, struct api_call *call, const char *before)
 	api_call_clear(call);
 	check_rest(vm);
 	check_truth(vm);
+	check_leftovers(vm);
 	if (failed && !is_past_return(s, plan.step)) {
 		after = world_of(vm);
 		if (strcmp(before, after) != 0) {
@@ -292,6 +368,7 @@ static void run_case(struct api *api)
 		s->prepare(&vm);
 	api_run(api, 1);
 	before = world_of(&vm);
+	plan.orphans = count_orphans(api);
 	plan.reached = false;
 	args = args_of(&vm, s);
 	api_begin(api, &call, s->method, args);
