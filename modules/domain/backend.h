@@ -74,10 +74,12 @@ struct xn_nic_config {
  *   on_poweroff, on_reboot, on_crash   always "preserve": the toolstack reacts itself
  *   pci                   set of strings "0000:03:00.0": passed through from the start
  *   rtc_offset            int, seconds (platform:timeoffset)
- *   security_label        string (XSM); absent: none
+ *   security_label        string (XSM; platform:security-label); absent: none
+ *   has_vendor_device     bool: the PCI device by which Windows finds its drivers
  *   platform, other_config, xenstore_data, vcpu_params, bios_strings   maps of strings
  *   disks, nics           sets of maps of what will be plugged: {vdev, devid, path, format,
- *                         read_only, is_cdrom}, {devid, mac, bridge, mtu}: for a device model that
+ *                         read_only, is_cdrom}, {devid, mac, bridge, mtu, rate_kbps (in fact KiB a
+ *                         second, as in the XenAPI)}: for a device model that
  *                         must know them from the start; a back end may attach them while it builds
  * other_config:sim-* tells the simulated guest how to behave: the tables are in sim/sim.h.
  */

@@ -119,8 +119,14 @@ int xn_vm_disk_of(struct xn_domains *d, const struct xn_row *vm, const struct xn
 		  struct xn_vm_disk *out, struct xn_error *err);
 int xn_vm_nic_of(struct xn_domains *d, const struct xn_row *vif, struct xn_vm_nic *out,
 		 struct xn_error *err);
+
+/* ---- domain_config.c ---- */
+enum { XN_PCI_ADDRESS_SIZE = 13, XN_PCI_MAX = 64 };
 /* The map that backend.h describes; the caller's. */
 struct xn_value *xn_domain_config(const struct xn_row *vm, const struct xn_vm_plan *plan);
+bool xn_pci_address_is_valid(const char *address); /* "0000:03:00.0" */
+/* A new set: what other_config:pci names, in its order. */
+struct xn_value *xn_vm_pci_addresses(const struct xn_row *vm);
 
 /* ---- an operation on a VM; vm_op.c ---- */
 struct xn_creating;

@@ -1,6 +1,6 @@
 /*
  * What a VM's domain will have: its disks and interfaces as the rows say now, in the form that the
- * back end takes, and the configuration map of backend.h.
+ * back end takes.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,95 +158,4 @@ void xn_vm_plan_clear(struct xn_vm_plan *plan)
 	free(plan->disks);
 	free(plan->nics);
 	*plan = (struct xn_vm_plan){0};
-}
-
-/* ---- the configuration map ---- */
-
-static void put_field(struct xn_value **map, const char *key, const struct xn_row *vm, int field)
-{
-	xn_map_put(map, key, xn_value_ref(xn_row_get(vm, field)));
-}
-
-/* Empty strings are left out: none. */
-static void put_text(struct xn_value **map, const char *key, const char *text)
-{
-	if (text && *text)
-		xn_map_put_string(map, key, text);
-}
-
-static struct xn_value *disk_map(const struct xn_vm_disk *disk)
-{
-	struct xn_value *map = xn_map_new();
-
-	xn_map_put_string(&map, "vdev", disk->name.vdev);
-	xn_map_put(&map, "devid", xn_int(disk->name.devid));
-	put_text(&map, "path", disk->path);
-	put_text(&map, "format", disk->format);
-	xn_map_put(&map, "read_only", xn_bool(disk->read_only));
-	xn_map_put(&map, "is_cdrom", xn_bool(disk->is_cdrom));
-	return map;
-}
-
-static struct xn_value *nic_map(const struct xn_vm_nic *nic)
-{
-	struct xn_value *map = xn_map_new();
-
-	xn_map_put(&map, "devid", xn_int(nic->devid));
-	xn_map_put_string(&map, "mac", nic->mac);
-	put_text(&map, "bridge", nic->bridge);
-	xn_map_put(&map, "mtu", xn_int(nic->mtu));
-	xn_map_put(&map, "rate_kbps", xn_int(nic->rate_kbps));
-	return map;
-}
-
-static void put_boot(struct xn_value **map, const struct xn_row *vm)
-{
-	const char *order = xn_row_map_string(vm, XN_VM_HVM_boot_params, "order");
-	const char *firmware = xn_row_map_string(vm, XN_VM_HVM_boot_params, "firmware");
-
-	if (strcmp(xn_vm_type(vm), "hvm") == 0) {
-		xn_map_put_string(map, "boot_order", order && *order ? order : "cd");
-		xn_map_put_string(map, "firmware", firmware && *firmware ? firmware : "bios");
-		return;
-	}
-	put_text(map, "cmdline", xn_row_string(vm, XN_VM_PV_args));
-	if (*xn_row_string(vm, XN_VM_PV_bootloader)) {
-		put_text(map, "bootloader", xn_row_string(vm, XN_VM_PV_bootloader));
-		put_text(map, "bootloader_args", xn_row_string(vm, XN_VM_PV_bootloader_args));
-		return;
-	}
-	put_text(map, "kernel", xn_row_string(vm, XN_VM_PV_kernel));
-	put_text(map, "ramdisk", xn_row_string(vm, XN_VM_PV_ramdisk));
-}
-
-struct xn_value *xn_domain_config(const struct xn_row *vm, const struct xn_vm_plan *plan)
-{
-	struct xn_value *map = xn_map_new();
-	struct xn_value *disks = xn_set_new(), *nics = xn_set_new();
-
-	xn_map_put_string(&map, "uuid", xn_row_uuid(vm));
-	put_field(&map, "name", vm, XN_VM_name_label);
-	xn_map_put_string(&map, "type", xn_vm_type(vm));
-	put_field(&map, "vcpus", vm, XN_VM_VCPUs_at_startup);
-	put_field(&map, "max_vcpus", vm, XN_VM_VCPUs_max);
-	put_field(&map, "memory", vm, XN_VM_memory_target);
-	put_field(&map, "max_memory", vm, XN_VM_memory_static_max);
-	if (strcmp(xn_vm_type(vm), "pv") != 0)
-		xn_map_put(&map, "shadow_memory", xn_int(xn_vm_shadow_memory(vm)));
-	put_boot(&map, vm);
-	xn_map_put_string(&map, "on_poweroff", "preserve");
-	xn_map_put_string(&map, "on_reboot", "preserve");
-	xn_map_put_string(&map, "on_crash", "preserve");
-	put_field(&map, "platform", vm, XN_VM_platform);
-	put_field(&map, "other_config", vm, XN_VM_other_config);
-	put_field(&map, "xenstore_data", vm, XN_VM_xenstore_data);
-	put_field(&map, "vcpu_params", vm, XN_VM_VCPUs_params);
-	put_field(&map, "bios_strings", vm, XN_VM_bios_strings);
-	for (unsigned i = 0; i < plan->n_disks; i++)
-		xn_set_append(&disks, disk_map(&plan->disks[i]));
-	for (unsigned i = 0; i < plan->n_nics; i++)
-		xn_set_append(&nics, nic_map(&plan->nics[i]));
-	xn_map_put(&map, "disks", disks);
-	xn_map_put(&map, "nics", nics);
-	return map;
 }

@@ -12,16 +12,26 @@
 
 enum { BATCH = 256, PAGE_BYTES = 4096 };
 
-static const char *type_of(const xc_domaininfo_t *info)
+static libxl_domain_type type_of(const xc_domaininfo_t *info)
 {
 #if defined(__i386__) || defined(__x86_64__)
 	if (!(info->flags & XEN_DOMINF_hvm_guest))
-		return "pv";
-	/* No device model to speak of: PVH. (An HVM domain has all devices emulated.) */
-	return info->arch_config.emulation_flags & XEN_X86_EMU_PIT ? "hvm" : "pvh";
+		return LIBXL_DOMAIN_TYPE_PV;
+	/* A PVH domain has a local APIC emulated and no more. */
+	return info->arch_config.emulation_flags & XEN_X86_EMU_PIT ? LIBXL_DOMAIN_TYPE_HVM
+								   : LIBXL_DOMAIN_TYPE_PVH;
 #else
-	return "pvh";
+	return LIBXL_DOMAIN_TYPE_PVH;
 #endif
+}
+
+libxl_domain_type xn_libxl_domain_type(struct xn_libxl_child *child, uint32_t domid)
+{
+	xc_domaininfo_t info;
+
+	if (xc_domain_getinfolist(child->xc, domid, 1, &info) != 1 || info.domain != domid)
+		return LIBXL_DOMAIN_TYPE_INVALID;
+	return type_of(&info);
 }
 
 static int shutdown_code(const xc_domaininfo_t *info)
@@ -46,7 +56,7 @@ static struct xn_value *domain_map(const xc_domaininfo_t *info)
 
 	xn_map_put(&map, "domid", xn_int(info->domain));
 	xn_map_put(&map, "uuid", uuid_of(info));
-	xn_map_put_string(&map, "type", type_of(info));
+	xn_map_put_string(&map, "type", libxl_domain_type_to_string(type_of(info)));
 	xn_map_put(&map, "paused", xn_bool(info->flags & XEN_DOMINF_paused));
 	xn_map_put(&map, "dying", xn_bool(info->flags & XEN_DOMINF_dying));
 	xn_map_put(&map, "shut_down", xn_bool(info->flags & XEN_DOMINF_shutdown));

@@ -6,12 +6,14 @@
 #include <libxl.h>
 #include <libxl_utils.h>
 #include <xenctrl.h>
+#include <xenstore.h>
 
 #include "modules/domain/libxl/calls.h"
 
 struct xn_libxl_child {
 	libxl_ctx *ctx;
-	xc_interface *xc; /* for what libxl is slow at */
+	xc_interface *xc;     /* for what libxl is slow at, */
+	struct xs_handle *xs; /* or has no word for */
 	xentoollog_logger logger;
 	int socket;
 	/* Of the running call. */
@@ -22,16 +24,32 @@ struct xn_libxl_child {
 
 /* -errno for what libxl returned: 0 and more is 0. */
 int xn_libxl_rc(const struct xn_libxl_child *child, int rc);
+/* Sets the answer's text; returns @rc. */
+int xn_libxl_fail(struct xn_libxl_child *child, int rc, const char *why);
 /* Tells the daemon; a line of its log. */
 void xn_libxl_say(struct xn_libxl_child *child, const char *level, const char *text);
 
 /* args.domid: 0 or -EINVAL. */
 int xn_libxl_domid(const struct xn_value *args, uint32_t *domid_out) XN_MUST_CHECK;
+/* Asked of the hypervisor: libxl writes an error to the log where there is none. */
+bool xn_libxl_exists(struct xn_libxl_child *child, uint32_t domid);
+int xn_libxl_is_paused(struct xn_libxl_child *child, uint32_t domid, bool *paused_out)
+	XN_MUST_CHECK; /* 0 or -ENOENT */
+libxl_domain_type xn_libxl_domain_type(struct xn_libxl_child *child, uint32_t domid);
 
 typedef int xn_libxl_run(struct xn_libxl_child *child, const struct xn_value *args, int fd,
 			 struct xn_libxl_answer *answer);
-xn_libxl_run xn_libxl_list;							     /* call_list.c */
-xn_libxl_run xn_libxl_host_info;						     /* call_host.c */
-xn_libxl_run xn_libxl_create, xn_libxl_destroy, xn_libxl_pause, xn_libxl_unpause; /* call_domain.c */
+/* call_list.c, call_host.c */
+xn_libxl_run xn_libxl_list, xn_libxl_host_info;
+/* call_domain.c */
+xn_libxl_run xn_libxl_create, xn_libxl_restore, xn_libxl_destroy, xn_libxl_pause, xn_libxl_unpause,
+	xn_libxl_shutdown;
+/* call_image.c */
+xn_libxl_run xn_libxl_save, xn_libxl_resume, xn_libxl_core_dump;
+/* call_device.c */
+xn_libxl_run xn_libxl_plug_disk, xn_libxl_unplug_disk, xn_libxl_change_media, xn_libxl_plug_nic,
+	xn_libxl_unplug_nic, xn_libxl_plug_pci, xn_libxl_unplug_pci;
+/* call_tune.c */
+xn_libxl_run xn_libxl_set_memory, xn_libxl_set_vcpus, xn_libxl_trigger;
 
 #endif

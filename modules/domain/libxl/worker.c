@@ -145,6 +145,12 @@ static void note_error(struct xn_libxl_child *child, const char *text, int errno
 	snprintf(answer->message + len, sizeof(answer->message) - len, "%s%s", len ? "; " : "", text);
 }
 
+int xn_libxl_fail(struct xn_libxl_child *child, int rc, const char *why)
+{
+	note_error(child, why, 0);
+	return rc;
+}
+
 static void on_message(xentoollog_logger *logger, xentoollog_level level, int errnoval,
 		       const char *context, const char *format, va_list args)
 {
@@ -178,12 +184,33 @@ static void on_progress(xentoollog_logger *logger, const char *context, const ch
 
 /* ---- libxl ---- */
 
+/*
+ * Each child of libxl's leads a group of its own: the daemon kills this process with its group when
+ * a call outlives its deadline, and a hotplug script that is killed halfway leaves a loop device
+ * that nobody knows of. Left alone it finishes, and destroying the device undoes it.
+ */
+static pid_t fork_apart(void *user)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		setpgid(0, 0);
+	return pid;
+}
+
+static const libxl_childproc_hooks children = {
+	.chldowner = libxl_sigchld_owner_libxl,
+	.fork_replacement = fork_apart,
+};
+
 static void close_xen(struct xn_libxl_child *child)
 {
 	libxl_ctx_free(child->ctx);
 	xc_interface_close(child->xc);
+	xs_close(child->xs);
 	child->ctx = NULL;
 	child->xc = NULL;
+	child->xs = NULL;
 }
 
 static int open_xen(struct xn_libxl_child *child)
@@ -191,10 +218,14 @@ static int open_xen(struct xn_libxl_child *child)
 	if (child->ctx)
 		return 0;
 	child->xc = xc_interface_open(&child->logger, &child->logger, 0);
-	if (child->xc && libxl_ctx_alloc(&child->ctx, LIBXL_VERSION, 0, &child->logger) == 0)
-		return 0;
-	close_xen(child);
-	return -ENODEV;
+	child->xs = child->xc ? xs_open(0) : NULL;
+	if (!child->xs ||
+	    libxl_ctx_alloc(&child->ctx, LIBXL_VERSION, 0, &child->logger) != 0) {
+		close_xen(child);
+		return -ENODEV;
+	}
+	libxl_childproc_setmode(child->ctx, &children, NULL);
+	return 0;
 }
 
 int xn_libxl_rc(const struct xn_libxl_child *child, int rc)
@@ -266,17 +297,19 @@ static bool serve_one(struct xn_libxl_child *child)
 	return got;
 }
 
-/*
- * A session of its own, so that a terminal's ^C, meant for the daemon, does not end hotplug scripts
- * halfway. No child of ours shall hold the socket.
- */
+/* Bootloaders, where they are allowed, read what guests wrote: never as root. */
+static void restrict_bootloaders(void)
+{
+	setenv("LIBXL_BOOTLOADER_RESTRICT", "1", 1);
+}
+
+/* No child of ours shall hold the socket. */
 static void settle(int socket_fd)
 {
 	sigset_t none;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_NAME, "xenolith-libxl");
-	setsid();
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGCHLD, SIG_DFL);
@@ -292,6 +325,7 @@ int xn_libxl_worker_main(int socket_fd)
 	};
 
 	settle(socket_fd);
+	restrict_bootloaders();
 	while (serve_one(&child))
 		;
 	close_xen(&child);
