@@ -129,6 +129,9 @@ struct xn_backend_ops {
 			  xn_backend_done *done, void *arg);
 	int (*set_memory)(struct xn_backend *b, uint32_t domid, uint64_t bytes,
 			  xn_backend_done *done, void *arg);
+	/* For the hypervisor's page tables of a guest that is not PV. NULL: cannot be changed. */
+	int (*set_shadow)(struct xn_backend *b, uint32_t domid, uint64_t bytes,
+			  xn_backend_done *done, void *arg);
 	int (*set_vcpus)(struct xn_backend *b, uint32_t domid, unsigned vcpus,
 			 xn_backend_done *done, void *arg);
 	int (*trigger)(struct xn_backend *b, uint32_t domid, const char *trigger,

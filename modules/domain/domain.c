@@ -207,7 +207,8 @@ static int add_methods(struct xn_domains *d, struct xn_error *err)
 {
 	static const struct xn_method_impl *const tables[] = {xn_vm_setters, xn_vbd_methods,
 							      xn_vif_methods, xn_memory_methods,
-							      xn_appliance_methods};
+							      xn_appliance_methods,
+							      xn_xenstore_data_methods};
 
 	for (size_t t = 0; t < XN_ARRAY_SIZE(tables); t++)
 		for (const struct xn_method_impl *impl = tables[t]; impl->name; impl++)

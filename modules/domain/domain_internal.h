@@ -305,6 +305,11 @@ void xn_vm_reconcile(struct xn_reconcile *r, const char *uuid, void *domains);
 void xn_vm_reconcile_stop(struct xn_domains *d);
 /* What is certain without reading xenstore, written at once: for the start of the daemon. */
 void xn_vm_reconcile_now(struct xn_domains *d, struct xn_row *vm);
+/* VM.xenstore_data into a new domain's xenstore; vm_xenstore_data.c. */
+void xn_vm_tell_xenstore_data(struct xn_domains *d, const struct xn_row *vm, uint32_t domid);
+/* The part of VM.xenstore_data that the guest shares. */
+bool xn_vm_write_xenstore_data(struct xn_domains *d, struct xn_row *vm, uint32_t domid,
+			       const struct xn_xs_snapshot *snap);
 bool xn_guest_metrics_write(struct xn_domains *d, struct xn_row *vm, uint32_t domid,
 			    const struct xn_xs_snapshot *snap);
 /* A domain has shut down by itself: does what actions_after_* say. */
@@ -313,6 +318,7 @@ void xn_guest_shutdown(struct xn_domains *d, struct xn_row *vm, const struct xn_
 /* ---- boot ---- */
 /* What it may have when it boots, without overhead: its dynamic range, made to fit the static one. */
 void xn_vm_memory_range(const struct xn_row *vm, int64_t *least_out, int64_t *most_out);
+int64_t xn_vm_shadow_memory_at(const struct xn_row *vm, double multiplier);
 int64_t xn_vm_shadow_memory(const struct xn_row *vm); /* bytes; a part of the overhead */
 int64_t xn_vm_memory_overhead_at(const struct xn_row *vm, int64_t static_max);
 int xn_vm_check_boot(struct xn_domains *d, const struct xn_row *vm, const struct xn_row *host,
@@ -352,7 +358,8 @@ void xn_memory_stop(struct xn_domains *d);
 
 /* ---- tables of API calls, and operation kinds ---- */
 extern const struct xn_method_impl xn_vm_methods[], xn_vm_setters[], xn_vbd_methods[],
-	xn_vif_methods[], xn_memory_methods[], xn_appliance_methods[];
+	xn_vif_methods[], xn_memory_methods[], xn_appliance_methods[],
+	xn_xenstore_data_methods[];
 void xn_vm_kinds_register(struct xn_domains *d);
 extern const struct xn_op_kind xn_vm_start_kind, xn_vm_shutdown_kind, xn_vm_hard_shutdown_kind,
 	xn_vm_reboot_kind, xn_vm_hard_reboot_kind, xn_vm_pause_kind, xn_vm_unpause_kind,
@@ -392,6 +399,7 @@ void xn_vm_set_memory(struct xn_call *call);
 void xn_vm_set_memory_dynamic(struct xn_call *call);
 void xn_vm_wait_memory_target_live(struct xn_call *call);
 void xn_vm_set_memory_target_live(struct xn_call *call);
+void xn_vm_set_shadow_multiplier_live(struct xn_call *call);
 void xn_vm_set_VCPUs_number_live(struct xn_call *call);
 void xn_vm_send_trigger(struct xn_call *call);
 void xn_vm_send_sysrq(struct xn_call *call);
@@ -431,6 +439,11 @@ void xn_vbd_eject(struct xn_call *call);
 void xn_vif_plug(struct xn_call *call);
 void xn_vif_unplug(struct xn_call *call);
 void xn_vif_unplug_force(struct xn_call *call);
+bool xn_is_ip_address(int family, const char *text);
+int xn_vif_configure(struct xn_call *call, struct xn_error *err); /* configure_ipv4, _ipv6 */
+/* Says to the guest what its VIF's rows say; *_if_set: only when there is an address. */
+void xn_vif_tell_address(struct xn_domains *d, const struct xn_row *vif, uint32_t domid);
+void xn_vif_tell_address_if_set(struct xn_domains *d, const char *ref, uint32_t domid);
 void xn_vif_move(struct xn_call *call);
 int xn_vif_move_check(struct xn_call *call, struct xn_error *err);
 

@@ -21,6 +21,8 @@ static const char *const watched_paths[] = {
 	"/local/domain/%u/feature",
 	"/local/domain/%u/memory/target",
 	"/local/domain/%u/console/vnc-port",
+	"/local/domain/%u/cpu",
+	"/local/domain/%u/vm-data",
 	"/local/domain/%u/xenserver/attr",
 	"/local/domain/0/backend/vbd/%u",
 	"/local/domain/0/backend/qdisk/%u",

@@ -101,13 +101,6 @@ static int destroy(struct xn_call *call, struct xn_error *err)
 
 /* ---- locking, allowed addresses ---- */
 
-static bool is_address(int family, const char *text)
-{
-	unsigned char binary[16];
-
-	return inet_pton(family, text, binary) == 1;
-}
-
 static int bad_address(struct xn_error *err, const char *field, const char *text)
 {
 	return xn_error_set(err, XN_ERR_INVALID_VALUE, field, text);
@@ -143,7 +136,7 @@ static int set_allowed(struct xn_call *call, struct xn_error *err)
 	for (size_t i = 0; vif && i < xn_set_len(call->args[1]); i++) {
 		const char *text = xn_value_string(xn_set_at(call->args[1], i));
 
-		if (!is_address(family, text))
+		if (!xn_is_ip_address(family, text))
 			return bad_address(err, xn_classes[XN_CLASS_VIF].fields[field].name, text);
 	}
 	if (!vif)
@@ -160,7 +153,7 @@ static int add_allowed(struct xn_call *call, struct xn_error *err)
 
 	if (!vif)
 		return -1;
-	if (!is_address(family, xn_call_string(call, 1)))
+	if (!xn_is_ip_address(family, xn_call_string(call, 1)))
 		return bad_address(err, xn_classes[XN_CLASS_VIF].fields[field].name,
 				   xn_call_string(call, 1));
 	xn_db_set_add(d->db, vif, field, xn_call_string(call, 1));
@@ -175,80 +168,6 @@ static int remove_allowed(struct xn_call *call, struct xn_error *err)
 	if (!vif)
 		return -1;
 	xn_db_set_remove(d->db, vif, allowed_field(family_of(call)), xn_call_string(call, 1));
-	return 0;
-}
-
-/* ---- addresses that the guest is told ---- */
-
-/* "address/prefix" */
-static bool is_cidr(int family, const char *text)
-{
-	char address[64];
-	const char *slash = strchr(text, '/');
-	char *end;
-	long prefix;
-
-	if (!slash || (size_t)(slash - text) >= sizeof(address))
-		return false;
-	memcpy(address, text, (size_t)(slash - text));
-	address[slash - text] = '\0';
-	prefix = strtol(slash + 1, &end, 10);
-	return is_address(family, address) && slash[1] >= '0' && slash[1] <= '9' && !*end &&
-	       prefix >= 0 && prefix <= (family == AF_INET6 ? 128 : 32);
-}
-
-/* Where a guest's agent looks; only while there is a guest. */
-static void tell_guest(struct xn_domains *d, const struct xn_row *vif, int family, const char *mode,
-		       const char *address, const char *gateway)
-{
-	const struct xn_row *vm = xn_row_follow(d->db, vif, XN_VIF_VM);
-	const struct xn_domain_info *domain =
-		vm ? d->backend->ops->find(d->backend, xn_row_uuid(vm)) : NULL;
-	const char *suffix = family == AF_INET6 ? "6" : "";
-	char base[96], paths[3][128];
-	struct xn_xs_change changes[3] = {
-		{.path = paths[0], .value = strcmp(mode, "Static") == 0 ? "1" : "0"},
-		{.path = paths[1], .value = address},
-		{.path = paths[2], .value = gateway},
-	};
-
-	if (!domain)
-		return;
-	snprintf(base, sizeof(base), "/local/domain/%u/xenserver/device/vif/%d/static-ip-setting",
-		 domain->domid, xn_nic_position(xn_row_string(vif, XN_VIF_device)));
-	snprintf(paths[0], sizeof(paths[0]), "%s/enabled%s", base, suffix);
-	snprintf(paths[1], sizeof(paths[1]), "%s/address%s", base, suffix);
-	snprintf(paths[2], sizeof(paths[2]), "%s/gateway%s", base, suffix);
-	xn_xs_write(d->xs, changes, XN_ARRAY_SIZE(changes), NULL, NULL);
-}
-
-static int configure(struct xn_call *call, struct xn_error *err)
-{
-	struct xn_domains *d = call->state;
-	struct xn_row *vif = vif_of(call, err);
-	int family = family_of(call);
-	bool v6 = family == AF_INET6;
-	const char *mode = xn_call_string(call, 1), *address = xn_call_string(call, 2);
-	const char *gateway = xn_call_string(call, 3);
-	bool is_static = strcmp(mode, "Static") == 0;
-	struct xn_value *addresses;
-
-	if (!vif)
-		return -1;
-	if (is_static && !is_cidr(family, address))
-		return xn_error_set(err, XN_ERR_INVALID_CIDR_ADDRESS_SPECIFIED, "address");
-	if (is_static && *gateway && !is_address(family, gateway))
-		return xn_error_set(err, XN_ERR_INVALID_IP_ADDRESS_SPECIFIED, "gateway");
-	addresses = xn_set_new();
-	if (is_static)
-		xn_set_append_string(&addresses, address);
-	xn_db_set(d->db, vif, v6 ? XN_VIF_ipv6_addresses : XN_VIF_ipv4_addresses, addresses);
-	xn_db_set_string(d->db, vif,
-			 v6 ? XN_VIF_ipv6_configuration_mode : XN_VIF_ipv4_configuration_mode,
-			 mode);
-	xn_db_set_string(d->db, vif, v6 ? XN_VIF_ipv6_gateway : XN_VIF_ipv4_gateway,
-			 is_static ? gateway : "");
-	tell_guest(d, vif, family, mode, is_static ? address : "", is_static ? gateway : "");
 	return 0;
 }
 
@@ -328,8 +247,8 @@ static const struct {
 	{"set_ipv6_allowed", set_allowed},
 	{"add_ipv6_allowed", add_allowed},
 	{"remove_ipv6_allowed", remove_allowed},
-	{"configure_ipv4", configure},
-	{"configure_ipv6", configure},
+	{"configure_ipv4", xn_vif_configure},
+	{"configure_ipv6", xn_vif_configure},
 	{"set_trunks", set_trunks},
 	{"add_trunks", change_trunks},
 	{"remove_trunks", change_trunks},

@@ -66,6 +66,8 @@ static void plug_in_turn(struct xn_vm_op *vmo, struct xn_pending *pending)
 					.bridge = nic.bridge,
 					.mtu = nic.mtu,
 					.rate_kbps = nic.rate_kbps};
+	if (domain)
+		xn_vif_tell_address_if_set(vmo->d, nic.vif, domain->domid);
 	rc = domain ? backend->ops->plug_nic(backend, domain->domid, &config, xn_pending_done,
 					     pending)
 		    : -ENOENT;

@@ -220,7 +220,55 @@ static void retrieve_wlb_recommendations(struct xn_call *call)
 	xn_call_fail(call, &err);
 }
 
+/* Plugins are programs in the guest's or the control domain that this server has none of. */
+static int refuse_plugin(struct xn_call *call, struct xn_error *err)
+{
+	return xn_error_set(err, XN_ERR_XENAPI_MISSING_PLUGIN, xn_call_string(call, 1));
+}
+
+static void call_plugin(struct xn_call *call)
+{
+	xn_operation_run_short(call, NULL, refuse_plugin);
+}
+
+/* From the program that keeps a guest's UEFI variables: allowed whatever the VM does. */
+static void set_NVRAM_EFI_variables(struct xn_call *call)
+{
+	struct xn_domains *d = call->state;
+	struct xn_row *vm = vm_or_fail(call);
+
+	if (!vm)
+		return;
+	xn_db_map_put(d->db, vm, XN_VM_NVRAM, "EFI-variables", xn_call_string(call, 1));
+	xn_call_reply_void(call);
+}
+
+static void update_snapshot_metadata(struct xn_call *call)
+{
+	struct xn_domains *d = call->state;
+	struct xn_row *vm = vm_or_fail(call);
+	const char *of = xn_call_string(call, 1);
+	struct xn_error err = {0};
+
+	if (!vm)
+		return;
+	if (*of && strcmp(of, XN_NULL_REF) != 0 && !xn_db_need(d->db, XN_CLASS_VM, of, &err)) {
+		xn_call_fail(call, &err);
+		return;
+	}
+	xn_db_set_bool(d->db, vm, XN_VM_is_a_snapshot, true);
+	xn_db_set_string(d->db, vm, XN_VM_snapshot_of, *of ? of : XN_NULL_REF);
+	xn_db_set(d->db, vm, XN_VM_snapshot_time, xn_value_ref(call->args[2]));
+	xn_db_set(d->db, vm, XN_VM_transportable_snapshot_id, xn_value_ref(call->args[3]));
+	xn_operation_refresh_all(d->ops, vm);
+	xn_call_reply_void(call);
+}
+
 const struct xn_method_impl xn_vm_methods[] = {
+	{"VM.call_plugin", call_plugin, xn_check_operation, false},
+	{"VM.call_host_plugin", call_plugin, xn_check_operation, false},
+	{"VM.set_NVRAM_EFI_variables", set_NVRAM_EFI_variables, NULL, false},
+	{"VM.update_snapshot_metadata", update_snapshot_metadata, NULL, false},
 	{"VM.create", xn_vm_create, xn_vm_create_check, true},
 	{"VM.destroy", xn_vm_destroy, xn_check_operation, false},
 	{"VM.clone", xn_vm_clone, xn_check_operation, true},
@@ -252,6 +300,8 @@ const struct xn_method_impl xn_vm_methods[] = {
 	{"VM.set_memory_dynamic_range", xn_vm_set_memory_dynamic, xn_check_operation, false},
 	{"VM.set_memory_target_live", xn_vm_set_memory_target_live, xn_check_operation, false},
 	{"VM.wait_memory_target_live", xn_vm_wait_memory_target_live, xn_check_operation, false},
+	{"VM.set_shadow_multiplier_live", xn_vm_set_shadow_multiplier_live, xn_check_operation,
+	 false},
 	{"VM.set_VCPUs_number_live", xn_vm_set_VCPUs_number_live, xn_check_operation, false},
 	{"VM.send_trigger", xn_vm_send_trigger, xn_check_operation, false},
 	{"VM.send_sysrq", xn_vm_send_sysrq, xn_check_operation, false},

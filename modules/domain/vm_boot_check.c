@@ -28,10 +28,9 @@ static int64_t pages_to_mib(int64_t pages)
 }
 
 /* The page tables that the hypervisor keeps for it. */
-static int64_t shadow_mib(const struct xn_row *vm, int64_t static_mib)
+static int64_t shadow_mib(const struct xn_row *vm, int64_t static_mib, double multiplier)
 {
 	int64_t vcpus = clamp(xn_row_int(vm, XN_VM_VCPUs_max), vcpus_max);
-	double multiplier = xn_value_float(xn_row_get(vm, XN_VM_HVM_shadow_multiplier));
 	double shadow;
 
 	if (!(multiplier <= multiplier_max)) /* what is not a number too */
@@ -40,10 +39,21 @@ static int64_t shadow_mib(const struct xn_row *vm, int64_t static_mib)
 	return shadow < 1 ? 1 : (int64_t)shadow;
 }
 
+static double multiplier_of(const struct xn_row *vm)
+{
+	return xn_value_float(xn_row_get(vm, XN_VM_HVM_shadow_multiplier));
+}
+
+int64_t xn_vm_shadow_memory_at(const struct xn_row *vm, double multiplier)
+{
+	int64_t static_max = clamp(xn_row_int(vm, XN_VM_memory_static_max), memory_max);
+
+	return shadow_mib(vm, mib_of(static_max), multiplier) * MIB;
+}
+
 int64_t xn_vm_shadow_memory(const struct xn_row *vm)
 {
-	return shadow_mib(vm, mib_of(clamp(xn_row_int(vm, XN_VM_memory_static_max), memory_max))) *
-	       MIB;
+	return xn_vm_shadow_memory_at(vm, multiplier_of(vm));
 }
 
 int64_t xn_vm_memory_overhead_at(const struct xn_row *vm, int64_t static_max)
@@ -53,7 +63,7 @@ int64_t xn_vm_memory_overhead_at(const struct xn_row *vm, int64_t static_max)
 	bool shim = strcmp(xn_row_string(vm, XN_VM_domain_type), "pv_in_pvh") == 0;
 	int64_t total = strcmp(xn_vm_type(vm), "pv") == 0 ? 1 : 2; /* the hypervisor's own parts */
 
-	total += shadow_mib(vm, static_mib) + pages_to_mib(38 * vcpus);
+	total += shadow_mib(vm, static_mib, multiplier_of(vm)) + pages_to_mib(38 * vcpus);
 	if (shim)
 		total += 23 + static_mib / 90;
 	return total * MIB;
@@ -93,6 +103,26 @@ static int check_memory_values(const struct xn_row *vm, struct xn_error *err)
 		return xn_error_set(err, XN_ERR_VALUE_NOT_SUPPORTED, "HVM_shadow_multiplier",
 				    "below 1.0", "at least 1.0 is needed");
 	return 0;
+}
+
+static bool platform_is(const struct xn_row *vm, const char *key, const char *a, const char *b)
+{
+	const char *value = xn_row_map_string(vm, XN_VM_platform, key);
+
+	return value && (strcmp(value, a) == 0 || strcmp(value, b) == 0);
+}
+
+/* What a device model would refuse, or take for something it must not. */
+static int check_platform(const struct xn_row *vm, struct xn_error *err)
+{
+	const char *parallel = xn_row_map_string(vm, XN_VM_platform, "parallel");
+
+	if (parallel && strcmp(parallel, "none") != 0 && strncmp(parallel, "/dev/parport", 12) != 0)
+		return xn_error_set(err, XN_ERR_INVALID_VALUE, "platform:parallel", parallel);
+	if (platform_is(vm, "usb", "false", "0") && platform_is(vm, "usb_tablet", "true", "1"))
+		return xn_error_set(err, XN_ERR_INVALID_VALUE, "platform:usb_tablet", "true");
+	return xn_vm_check_cores(xn_row_get(vm, XN_VM_platform), xn_row_int(vm, XN_VM_VCPUs_max),
+				 err);
 }
 
 /* ---- the host ---- */
@@ -188,8 +218,8 @@ int xn_vm_check_boot(struct xn_domains *d, const struct xn_row *vm, const struct
 		     bool memory_too, struct xn_error *err)
 {
 	if (check_vcpus(vm, err) < 0 || check_memory_values(vm, err) < 0 ||
-	    check_host(d, host, err) < 0 || check_disks(d, vm, host, err) < 0 ||
-	    check_networks(d, vm, err) < 0)
+	    check_platform(vm, err) < 0 || check_host(d, host, err) < 0 ||
+	    check_disks(d, vm, host, err) < 0 || check_networks(d, vm, err) < 0)
 		return -1;
 	return check_room(d, vm, memory_too, err);
 }

@@ -2,6 +2,7 @@
  * Memory and processors of a VM: the setters of its limits, and what changes in a running domain at
  * once (VM.live below: one call to the back end, then the rows follow).
  */
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -152,8 +153,9 @@ XN_VM_OP_KIND(xn_vm_live_kind, "VM.live", live_steps, XN_RESTART_RESUME)
 
 static void on_granted(struct xn_vm_op *vmo, int64_t bytes)
 {
-	xn_op_set_arg(&vmo->op, "memory",
-		      xn_int(xn_map_get_int(vmo->op.args, "had", 0) + bytes));
+	if (!xn_map_get(vmo->op.args, "more_shadow"))
+		xn_op_set_arg(&vmo->op, "memory",
+			      xn_int(xn_map_get_int(vmo->op.args, "had", 0) + bytes));
 	xn_op_done(&vmo->op, 0);
 }
 
@@ -167,6 +169,10 @@ static void get_memory(struct xn_op *op)
 	int64_t had = domain ? (int64_t)domain->memory_bytes : 0, available;
 	struct xn_error err = {0};
 
+	if (xn_map_get(op->args, "more_shadow")) { /* beside what the guest has */
+		target = had + xn_map_get_int(op->args, "more_shadow", 0);
+		least = target;
+	}
 	if (!domain || target <= had) {
 		xn_op_done(op, 0);
 		return;
@@ -188,12 +194,17 @@ static void tell_domain(struct xn_op *op)
 	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
 	int64_t memory = xn_map_get_int(op->args, "memory", 0);
 	int64_t vcpus = xn_map_get_int(op->args, "vcpus", 0);
+	int64_t shadow = xn_map_get_int(op->args, "shadow", 0);
 	const char *trigger = xn_map_get_string(op->args, "trigger");
 	struct xn_pending *pending;
 	int rc = -ENOENT;
 
 	if (!domain) {
 		xn_op_done(op, rc);
+		return;
+	}
+	if (memory <= 0 && vcpus <= 0 && shadow <= 0 && !trigger) { /* only rows */
+		xn_op_done(op, 0);
 		return;
 	}
 	pending = xn_pending_new(vmo, NULL, 0);
@@ -203,6 +214,11 @@ static void tell_domain(struct xn_op *op)
 	else if (vcpus > 0)
 		rc = backend->ops->set_vcpus(backend, domain->domid, (unsigned)vcpus,
 					     xn_pending_done, pending);
+	else if (shadow > 0)
+		rc = backend->ops->set_shadow ? backend->ops->set_shadow(backend, domain->domid,
+									 (uint64_t)shadow,
+									 xn_pending_done, pending)
+					      : -EOPNOTSUPP;
 	else if (trigger)
 		rc = backend->ops->trigger(backend, domain->domid, trigger, xn_pending_done,
 					   pending);
@@ -223,6 +239,15 @@ static void note_values(struct xn_op *op)
 		xn_memory_told(vmo->d, vm, xn_map_get_int(op->args, "memory", 0));
 		xn_memory_release(vmo);
 	}
+	if (xn_map_get(op->args, "multiplier")) {
+		xn_db_set(vmo->d->db, vm, XN_VM_HVM_shadow_multiplier,
+			  xn_value_ref(xn_map_get(op->args, "multiplier")));
+		xn_db_set_int(vmo->d->db, vm, XN_VM_memory_overhead, xn_vm_memory_overhead(vm));
+		xn_memory_release(vmo);
+	}
+	if (xn_map_get(op->args, "vcpus")) /* for the next boot, too */
+		xn_db_set_int(vmo->d->db, vm, XN_VM_VCPUs_at_startup,
+			      xn_map_get_int(op->args, "vcpus", 0));
 	if (xn_map_get(op->args, "dynamic_min")) {
 		xn_db_set_int(vmo->d->db, vm, XN_VM_memory_dynamic_min,
 			      xn_map_get_int(op->args, "dynamic_min", 0));
@@ -374,6 +399,32 @@ void xn_vm_wait_memory_target_live(struct xn_call *call)
 	xn_vm_run(call, &xn_vm_balloon_kind, NULL, NULL, NULL);
 }
 
+/* A PV guest makes its own page tables: for it only the row changes. */
+void xn_vm_set_shadow_multiplier_live(struct xn_call *call)
+{
+	double multiplier = xn_value_float(call->args[1]);
+	int64_t now, wanted;
+	struct xn_value *args;
+	struct xn_row *vm;
+
+	if (!begin(call, &vm))
+		return;
+	if (!(multiplier >= 1.0 && multiplier < 1000.0)) {
+		fail_invalid(call, "multiplier", (int64_t)multiplier);
+		return;
+	}
+	args = xn_map_new();
+	xn_map_put(&args, "multiplier", xn_value_ref(call->args[1]));
+	if (strcmp(xn_vm_type(vm), "pv") != 0) {
+		now = xn_vm_shadow_memory(vm);
+		wanted = xn_vm_shadow_memory_at(vm, multiplier);
+		xn_map_put(&args, "shadow", xn_int(wanted));
+		if (wanted > now)
+			xn_map_put(&args, "more_shadow", xn_int(wanted - now));
+	}
+	run_live(call, vm, args);
+}
+
 void xn_vm_set_VCPUs_number_live(struct xn_call *call)
 {
 	int64_t n = xn_value_int(call->args[1]);
@@ -401,12 +452,32 @@ static void run_trigger(struct xn_call *call, struct xn_value *trigger_taken)
 	run_live(call, vm, args);
 }
 
+static void fail_value(struct xn_call *call, const char *name)
+{
+	struct xn_error err = {0};
+
+	xn_error_set(&err, XN_ERR_INVALID_VALUE, name, xn_call_string(call, 1));
+	xn_call_fail(call, &err);
+}
+
 void xn_vm_send_trigger(struct xn_call *call)
 {
-	run_trigger(call, xn_value_ref(call->args[1]));
+	static const char *const known[] = {"nmi", "reset", "init", "power", "sleep", "s3resume"};
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(known); i++)
+		if (strcmp(known[i], xn_call_string(call, 1)) == 0) {
+			run_trigger(call, xn_value_ref(call->args[1]));
+			return;
+		}
+	fail_value(call, "trigger");
 }
 
 void xn_vm_send_sysrq(struct xn_call *call)
 {
-	run_trigger(call, xn_stringf("sysrq:%s", xn_call_string(call, 1)));
+	const char *key = xn_call_string(call, 1);
+
+	if (strlen(key) == 1 && isalnum((unsigned char)*key))
+		run_trigger(call, xn_stringf("sysrq:%s", key));
+	else
+		fail_value(call, "key");
 }

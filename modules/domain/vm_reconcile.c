@@ -165,7 +165,8 @@ static bool write_metrics(struct xn_domains *d, struct xn_row *vm,
 	changed = xn_db_set_string(d->db, metrics, XN_VM_metrics_current_domain_type, info->type);
 	xn_db_set_bool(d->db, metrics, XN_VM_metrics_hvm, strcmp(info->type, "hvm") == 0);
 	xn_db_set_int(d->db, metrics, XN_VM_metrics_memory_actual, (int64_t)info->memory_bytes);
-	xn_db_set_int(d->db, metrics, XN_VM_metrics_VCPUs_number, info->vcpus);
+	if (is_new)
+		xn_db_set_int(d->db, metrics, XN_VM_metrics_VCPUs_number, info->vcpus);
 	xn_memory_see(d, vm, info);
 	return changed;
 }
@@ -241,6 +242,29 @@ static void write_down(struct xn_domains *d, struct xn_row *vm, const struct xn_
 	xn_guest_shutdown(d, vm, info);
 }
 
+/* As many as the guest was told to use: it follows in its own time, if at all. */
+static void write_vcpus(struct xn_domains *d, struct xn_row *vm, uint32_t domid,
+			const struct xn_xs_snapshot *snap)
+{
+	char path[64];
+	size_t n;
+	int64_t online = 0;
+	const char *const *names;
+
+	snprintf(path, sizeof(path), "/local/domain/%u/cpu", domid);
+	names = xn_xs_list(snap, path, &n);
+	for (size_t i = 0; i < n; i++) {
+		const char *value;
+
+		snprintf(path, sizeof(path), "/local/domain/%u/cpu/%.16s/availability", domid,
+			 names[i]);
+		value = xn_xs_get(snap, path);
+		online += value && strcmp(value, "online") == 0;
+	}
+	if (online > 0)
+		xn_db_set_int(d->db, metrics_of(d, vm), XN_VM_metrics_VCPUs_number, online);
+}
+
 static void write_running(struct xn_domains *d, struct xn_row *vm,
 			  const struct xn_domain_info *info, const struct xn_xs_snapshot *snap)
 {
@@ -248,6 +272,8 @@ static void write_running(struct xn_domains *d, struct xn_row *vm,
 
 	changed |= write_devices(d, vm, strcmp(info->type, "hvm") == 0, info->domid, snap);
 	write_console(d, vm, info->domid, snap);
+	write_vcpus(d, vm, info->domid, snap);
+	xn_vm_write_xenstore_data(d, vm, info->domid, snap);
 	changed |= xn_guest_metrics_write(d, vm, info->domid, snap);
 	if (changed)
 		xn_operation_refresh_all(d->ops, vm);
@@ -293,6 +319,7 @@ static void read_domain(struct xn_domains *d, struct xn_reconcile *r,
 		"/local/domain/%u/memory",        "/local/domain/%u/control",
 		"/local/domain/%u/feature",       "/local/domain/%u/attr",
 		"/local/domain/%u/drivers",       "/local/domain/%u/xenserver/attr",
+		"/local/domain/%u/cpu",           "/local/domain/%u/vm-data",
 		"/local/domain/%u/data",
 	};
 	char text[XN_ARRAY_SIZE(formats)][64];

@@ -265,6 +265,17 @@ static void no_memory(struct xn_vm_op *vmo, struct xn_error *err)
 	xn_no_memory(err, needed, xn_domains_free_memory(vmo->d));
 }
 
+/* What its rows have for it in xenstore, beside what the back end writes. */
+static void tell_guest(struct xn_vm_op *vmo, uint32_t domid)
+{
+	const struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
+
+	if (vm)
+		xn_vm_tell_xenstore_data(vmo->d, vm, domid);
+	for (unsigned i = 0; i < vmo->plan.n_nics; i++)
+		xn_vif_tell_address_if_set(vmo->d, vmo->plan.nics[i].vif, domid);
+}
+
 static void on_created(int rc, uint32_t domid, void *arg)
 {
 	struct xn_creating *creating = arg;
@@ -293,6 +304,7 @@ static void on_created(int rc, uint32_t domid, void *arg)
 		} else if (rc < 0) {
 			xn_pending_failed(xn_pending_new(vmo, NULL, 0), rc);
 		} else {
+			tell_guest(vmo, domid);
 			xn_op_done(op, 0);
 		}
 	}

@@ -464,7 +464,8 @@ static int sim_trigger(struct xn_backend *b, uint32_t domid, const char *trigger
 			xn_sim_domain_stops(domain, known[i].effect);
 		return answer_soon(sim, done, arg, 0);
 	}
-	return -EOPNOTSUPP;
+	/* Most keys only make a kernel print something. */
+	return strncmp(trigger, "sysrq:", 6) == 0 ? answer_soon(sim, done, arg, 0) : -EOPNOTSUPP;
 }
 
 /* ---- memory and processors ---- */
@@ -491,6 +492,26 @@ static int sim_set_memory(struct xn_backend *b, uint32_t domid, uint64_t bytes,
 	snprintf(path, sizeof(path), "/local/domain/%u/memory/target", domid);
 	rc = xn_xs_conn_writef(sim->dom0, 0, path, "%llu", (unsigned long long)bytes / 1024);
 	return rc < 0 ? rc : answer_soon(sim, done, arg, 0);
+}
+
+static int sim_set_shadow(struct xn_backend *b, uint32_t domid, uint64_t bytes,
+			  xn_backend_done *done, void *arg)
+{
+	struct xn_sim *sim = xn_sim_of(b);
+	struct xn_sim_domain *domain = xn_sim_domain(sim, domid);
+	uint64_t held;
+	int rc;
+
+	if (!domain || domain->info.dying)
+		return -ENOENT;
+	held = domain->held_bytes - domain->overhead_bytes + bytes;
+	rc = hold_memory(domain, held);
+	if (rc < 0)
+		return rc;
+	domain->overhead_bytes = bytes;
+	note_promise(domain);
+	xn_sim_changed(domain);
+	return answer_soon(sim, done, arg, 0);
 }
 
 static int sim_set_vcpus(struct xn_backend *b, uint32_t domid, unsigned vcpus,
@@ -708,6 +729,7 @@ static const struct xn_backend_ops sim_ops = {
 	.plug_nic = xn_sim_plug_nic,
 	.unplug_nic = xn_sim_unplug_nic,
 	.set_memory = sim_set_memory,
+	.set_shadow = sim_set_shadow,
 	.set_vcpus = sim_set_vcpus,
 	.trigger = sim_trigger,
 	.save = xn_sim_save,
