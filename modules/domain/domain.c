@@ -257,6 +257,8 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 					   d);
 	xn_operation_register_kind(d->ops, &xn_appliance_kind, NULL, NULL, NULL, d);
 	xn_updates_register(d->updates, "VM", xn_vm_reconcile, d);
+	xn_updates_register(d->updates, "devices", xn_vm_reconcile_devices, d);
+	xn_updates_register(d->updates, "guest", xn_vm_reconcile_guest, d);
 	d->on_domain_changed =
 		xn_subscribe_domain_changed(core->bus, "domain", on_domain_changed, d);
 	d->on_operation_ended =
@@ -310,7 +312,7 @@ static void domain_stop(void *state)
 	xn_bus_unsubscribe(d->on_operation_ended);
 	xn_bus_unsubscribe(d->on_db_failed);
 	xn_domain_watch_stop(d);
-	xn_vm_reconcile_stop(d);
+	xn_domain_read_stop(d);
 	xn_memory_stop(d);
 	xn_appliances_stop(d);
 	xn_gate_close(d->plugs);

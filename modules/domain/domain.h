@@ -22,6 +22,10 @@ static inline struct xn_domains *xn_domains_of(struct xn_core *core)
 
 struct xn_backend *xn_domains_backend(struct xn_domains *domains);
 
+/* For diagnostics: the domains that others made, which are seen and left alone. A new set of maps
+ * {domid, uuid, name}; in no order. */
+struct xn_value *xn_domains_foreign(struct xn_domains *domains);
+
 /* Bytes that a VM needs beside its own memory; its row's current values. */
 int64_t xn_vm_memory_overhead(const struct xn_row *vm);
 

@@ -50,7 +50,7 @@ struct xn_domains {
 	} auto_poweron;
 	struct xn_list members;    /* vm_appliance.c: struct xn_member */
 	struct xn_list solos;      /* vm_steps.c: operations that wait to be alone on their VM */
-	struct xn_list reconciles; /* vm_reconcile.c: with a snapshot under way */
+	struct xn_list reconciles; /* domain_read.c: with a snapshot under way */
 	struct xn_list taking_back; /* vm_disks.c: disks that go */
 	struct xn_list stills;     /* vm_wait.c: operations whose guest must not run */
 	struct xn_list images;     /* vm_image.c: memory images that are open */
@@ -58,6 +58,8 @@ struct xn_domains {
 	struct xn_xs_watch *introduced, *released;
 	struct xn_subscription *on_domain_changed, *on_operation_ended, *on_db_failed;
 	struct xn_job refresh;
+	struct xn_timer settle; /* domain_watch.c: looks at memory that moves */
+	unsigned quiet_looks;
 	bool refreshing, refresh_again, stopped;
 };
 
@@ -298,11 +300,29 @@ void xn_vm_wait_end(struct xn_vm_op *vmo);
 void xn_vm_wake(struct xn_domains *d, const char *uuid);
 void xn_vm_wait_stop(struct xn_domains *d);
 
+/* ---- what is read in xenstore; domain_read.c ---- */
+enum { XN_BACKEND_PATH_MAX = 96 };
+extern const char *const xn_disk_backends[], *const xn_nic_backends[]; /* end with NULL */
+void xn_backend_path(char out[XN_BACKEND_PATH_MAX], const char *backend, uint32_t domid, int devid,
+		     const char *key);
+enum xn_domain_part { XN_PART_DEVICES = 1, XN_PART_GUEST = 2, XN_PART_ALL = 3 };
+/* Each part goes to xn_vm_write_part(); ends in xn_updates_done(). */
+void xn_domain_read(struct xn_domains *d, struct xn_reconcile *r, const struct xn_row *vm,
+		    const struct xn_domain_info *info, unsigned parts);
+void xn_domain_read_stop(struct xn_domains *d);
+/* False: the domain is not what it was when reading began. vm_reconcile.c */
+bool xn_vm_write_part(struct xn_domains *d, const char *uuid, uint32_t domid,
+		      enum xn_domain_part part, const struct xn_xs_snapshot *snap);
+
 /* ---- watcher and reconcile ---- */
 int xn_domain_watch_start(struct xn_domains *d);
 void xn_domain_watch_stop(struct xn_domains *d);
+/* A domain of ours wrote more than is read: said in the log, not too often. */
+void xn_domain_watch_complain(struct xn_domains *d, uint32_t domid);
+/* Signals: "VM" is all, and what operations wait for; "devices" and "guest" are its parts. */
 void xn_vm_reconcile(struct xn_reconcile *r, const char *uuid, void *domains);
-void xn_vm_reconcile_stop(struct xn_domains *d);
+void xn_vm_reconcile_devices(struct xn_reconcile *r, const char *uuid, void *domains);
+void xn_vm_reconcile_guest(struct xn_reconcile *r, const char *uuid, void *domains);
 /* What is certain without reading xenstore, written at once: for the start of the daemon. */
 void xn_vm_reconcile_now(struct xn_domains *d, struct xn_row *vm);
 /* VM.xenstore_data into a new domain's xenstore; vm_xenstore_data.c. */
@@ -310,8 +330,11 @@ void xn_vm_tell_xenstore_data(struct xn_domains *d, const struct xn_row *vm, uin
 /* The part of VM.xenstore_data that the guest shares. */
 bool xn_vm_write_xenstore_data(struct xn_domains *d, struct xn_row *vm, uint32_t domid,
 			       const struct xn_xs_snapshot *snap);
+/* What the guest tells; @is_cut: there was more than its quota. */
 bool xn_guest_metrics_write(struct xn_domains *d, struct xn_row *vm, uint32_t domid,
-			    const struct xn_xs_snapshot *snap);
+			    const struct xn_xs_snapshot *snap, bool is_cut);
+/* Whether a driver of the guest runs one of its devices. */
+bool xn_guest_metrics_write_drivers(struct xn_domains *d, struct xn_row *vm, bool connected);
 /* A domain has shut down by itself: does what actions_after_* say. */
 void xn_guest_shutdown(struct xn_domains *d, struct xn_row *vm, const struct xn_domain_info *info);
 

@@ -15,7 +15,6 @@ struct guest {
 	uint32_t domid;
 	struct xn_value *drivers, *os, *netbios, *networks, *other, *services;
 	const char *hotplug_vbd, *hotplug_vif;
-	bool connected; /* a device's frontend runs */
 };
 
 enum { PATH_MAX_LEN = 256 };
@@ -226,8 +225,10 @@ static void read_other(struct guest *g)
 		const char *whole = path_of(g, path, "control/%s", names[i]);
 		const char *value = whole ? xn_xs_get(g->snap, whole) : NULL;
 
-		/* Our own request is no news about the guest. */
-		if (value && strcmp(names[i], "shutdown") != 0)
+		/* Our own request is no news about the guest, nor is a node that libxl makes for
+		 * the guest to fill. */
+		if (value && strcmp(names[i], "shutdown") != 0 &&
+		    (*value || strncmp(names[i], "feature-", 8) != 0))
 			xn_map_put_string(&g->other, names[i], value);
 	}
 	if (ts)
@@ -270,33 +271,23 @@ static const char *tristate(const struct guest *g, const char *key)
 	return value && strcmp(value, "0") == 0 ? "no" : "unspecified";
 }
 
-static void read_frontends(struct guest *g)
-{
-	static const char *const kinds[] = {"device/vbd", "device/vif"};
-
-	for (size_t k = 0; k < XN_ARRAY_SIZE(kinds); k++) {
-		size_t n;
-		const char *const *ids = children(g, kinds[k], &n);
-
-		for (size_t i = 0; i < n && !g->connected; i++) {
-			char path[PATH_MAX_LEN];
-			const char *whole = path_of(g, path, "%s/%s/state", kinds[k], ids[i]);
-			const char *state = whole ? xn_xs_get(g->snap, whole) : NULL;
-
-			g->connected = state && strcmp(state, "4") == 0;
-		}
-	}
-}
-
 static bool says_something(const struct guest *g)
 {
-	return g->connected || xn_map_len(g->drivers) || xn_map_len(g->os) ||
+	return xn_map_len(g->drivers) || xn_map_len(g->os) ||
 	       xn_map_len(g->netbios) || xn_map_len(g->networks) || xn_map_len(g->other) ||
 	       xn_map_len(g->services) || strcmp(g->hotplug_vbd, "unspecified") != 0 ||
 	       strcmp(g->hotplug_vif, "unspecified") != 0;
 }
 
 /* ---- the row ---- */
+
+static bool note_change(struct xn_domains *d, struct xn_row *row, bool changed)
+{
+	if (changed)
+		xn_db_set(d->db, row, XN_VM_guest_metrics_last_updated,
+			  xn_datetime(xn_wall_s(d->core->loop)));
+	return changed;
+}
 
 /* Takes the maps of @g. */
 static bool write_row(struct xn_domains *d, struct xn_row *row, struct guest *g)
@@ -313,14 +304,7 @@ static bool write_row(struct xn_domains *d, struct xn_row *row, struct guest *g)
 				    g->hotplug_vbd);
 	changed |= xn_db_set_string(d->db, row, XN_VM_guest_metrics_can_use_hotplug_vif,
 				    g->hotplug_vif);
-	changed |=
-		xn_db_set_bool(d->db, row, XN_VM_guest_metrics_PV_drivers_detected, g->connected);
-	changed |=
-		xn_db_set_bool(d->db, row, XN_VM_guest_metrics_PV_drivers_up_to_date, g->connected);
-	if (changed)
-		xn_db_set(d->db, row, XN_VM_guest_metrics_last_updated,
-			  xn_datetime(xn_wall_s(d->core->loop)));
-	return changed;
+	return note_change(d, row, changed);
 }
 
 static struct xn_row *new_row(struct xn_domains *d, struct xn_row *vm)
@@ -334,8 +318,42 @@ static struct xn_row *new_row(struct xn_domains *d, struct xn_row *vm)
 	return row;
 }
 
+/* Platform keys that depend on what runs in the VM. */
+static void write_platform(struct xn_domains *d, struct xn_row *vm, const struct guest *g)
+{
+	const char *id = get(g, "data/device_id"), *os = xn_map_get_string(g->os, "name");
+	const char *had = xn_row_map_string(vm, XN_VM_platform, "device_id");
+	bool new_id = id && *id && strlen(id) <= 16 && (!had || strcmp(had, id) != 0);
+	bool new_viridian = xn_map_get(g->drivers, "build") && os && strstr(os, "Windows") &&
+			    !xn_row_map_string(vm, XN_VM_platform, "viridian");
+	struct xn_value *platform;
+
+	if (!new_id && !new_viridian)
+		return;
+	platform = xn_value_ref(xn_row_get(vm, XN_VM_platform));
+	if (new_id)
+		xn_map_put_string(&platform, "device_id", id);
+	if (new_viridian)
+		xn_map_put_string(&platform, "viridian", "true");
+	xn_db_set(d->db, vm, XN_VM_platform, platform);
+}
+
+bool xn_guest_metrics_write_drivers(struct xn_domains *d, struct xn_row *vm, bool connected)
+{
+	struct xn_row *row = xn_row_follow(d->db, vm, XN_VM_guest_metrics);
+	bool changed;
+
+	if (!row && !connected)
+		return false;
+	if (!row)
+		row = new_row(d, vm);
+	changed = xn_db_set_bool(d->db, row, XN_VM_guest_metrics_PV_drivers_detected, connected);
+	changed |= xn_db_set_bool(d->db, row, XN_VM_guest_metrics_PV_drivers_up_to_date, connected);
+	return note_change(d, row, changed);
+}
+
 bool xn_guest_metrics_write(struct xn_domains *d, struct xn_row *vm, uint32_t domid,
-			    const struct xn_xs_snapshot *snap)
+			    const struct xn_xs_snapshot *snap, bool is_cut)
 {
 	struct xn_row *row = xn_row_follow(d->db, vm, XN_VM_guest_metrics);
 	struct guest g = {
@@ -354,7 +372,8 @@ bool xn_guest_metrics_write(struct xn_domains *d, struct xn_row *vm, uint32_t do
 	read_networks(&g);
 	read_other(&g);
 	read_services(&g);
-	read_frontends(&g);
+	if (is_cut)
+		xn_map_put_string(&g.other, "guest_agent_quota_reached", "t");
 	g.hotplug_vbd = tristate(&g, "feature/hotplug/vbd");
 	g.hotplug_vif = tristate(&g, "feature/hotplug/vif");
 	if (!row && !says_something(&g)) {
@@ -365,5 +384,6 @@ bool xn_guest_metrics_write(struct xn_domains *d, struct xn_row *vm, uint32_t do
 			xn_value_unref(maps[i]);
 		return false;
 	}
+	write_platform(d, vm, &g);
 	return write_row(d, row ? row : new_row(d, vm), &g);
 }

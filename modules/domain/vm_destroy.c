@@ -99,6 +99,8 @@ void xn_vm_delete_rows(struct xn_domains *d, struct xn_row *vm)
 	delete_one(d->db, vm, XN_VM_guest_metrics);
 	pass_children_on(d->db, vm);
 	xn_updates_drop(d->updates, "VM", xn_row_uuid(vm));
+	xn_updates_drop(d->updates, "devices", xn_row_uuid(vm));
+	xn_updates_drop(d->updates, "guest", xn_row_uuid(vm));
 	xn_db_delete(d->db, vm);
 }
 

@@ -1,5 +1,5 @@
 /*
- * Reconciling a VM: reads what its domain is and what xenstore says about it, all at once, and
+ * Reconciling a VM: takes what its domain is and what xenstore says about it (domain_read.c) and
  * writes the rows that differ: the VM, its devices, metrics, consoles. The only way by which a
  * domain's state reaches the database.
  */
@@ -8,56 +8,57 @@
 
 #include "modules/domain/domain_internal.h"
 
-enum { SNAPSHOT_DEPTH = 4 };
-
-/* A reconcile that waits for its snapshot. */
-struct reading {
-	struct xn_list link;
-	struct xn_domains *d;
-	struct xn_reconcile *r;
-	struct xn_xs_request *request;
-	uint32_t domid;
-	char uuid[37];
-};
-
 /* ---- devices ---- */
 
-static bool device_is_there(const struct xn_xs_snapshot *snap, uint32_t domid, const char *kind,
-			    int devid)
+/* The backend's state, from the side of a device that no guest can write. NULL: no such device.
+ * Which backend serves a disk is the hypervisor's choice. */
+static const char *device_state(const struct xn_xs_snapshot *snap, uint32_t domid,
+				const char *const *backends, int devid)
 {
-	char path[96];
+	const char *state = NULL;
+	char path[XN_BACKEND_PATH_MAX];
 
-	snprintf(path, sizeof(path), "/local/domain/%u/device/%s/%d/backend", domid, kind, devid);
-	return xn_xs_get(snap, path) != NULL;
+	for (; *backends && !state; backends++) {
+		xn_backend_path(path, *backends, domid, devid, "state");
+		state = xn_xs_get(snap, path);
+	}
+	return state;
 }
 
 /* A guest can push out its CD by itself: the back end's medium is then gone. */
 static bool medium_is_gone(const struct xn_xs_snapshot *snap, uint32_t domid, int devid)
 {
-	char path[128];
-	const char *backend, *params;
+	const char *params = NULL;
+	char path[XN_BACKEND_PATH_MAX];
 
-	snprintf(path, sizeof(path), "/local/domain/%u/device/vbd/%d/backend", domid, devid);
-	backend = xn_xs_get(snap, path);
-	if (!backend || strlen(backend) > sizeof(path) - 16)
-		return false;
-	snprintf(path, sizeof(path), "%s/params", backend);
-	params = xn_xs_get(snap, path);
+	for (const char *const *kind = xn_disk_backends; *kind && !params; kind++) {
+		xn_backend_path(path, *kind, domid, devid, "params");
+		params = xn_xs_get(snap, path);
+	}
 	return params && !*params;
 }
 
+static bool is_connected(const char *state)
+{
+	return state && strcmp(state, "4") == 0;
+}
+
+/* *connected: becomes true when its guest's driver runs it. */
 static bool write_vbd(struct xn_domains *d, struct xn_row *vbd, bool hvm, uint32_t domid,
-		      const struct xn_xs_snapshot *snap)
+		      const struct xn_xs_snapshot *snap, bool *connected)
 {
 	int position = xn_disk_position(xn_row_string(vbd, XN_VBD_userdevice));
 	bool is_cdrom = strcmp(xn_row_string(vbd, XN_VBD_type), "CD") == 0;
 	struct xn_disk_name name;
+	const char *state;
 	bool attached, changed = false;
 
 	if (position < 0)
 		return false;
 	xn_disk_name(position, hvm, is_cdrom, &name);
-	attached = device_is_there(snap, domid, "vbd", name.devid);
+	state = device_state(snap, domid, xn_disk_backends, name.devid);
+	attached = state != NULL;
+	*connected |= is_connected(state);
 	changed |= xn_db_set_bool(d->db, vbd, XN_VBD_currently_attached, attached);
 	if (attached)
 		changed |= xn_db_set_string(d->db, vbd, XN_VBD_device, name.vdev);
@@ -74,9 +75,10 @@ static bool write_vbd(struct xn_domains *d, struct xn_row *vbd, bool hvm, uint32
 	return changed;
 }
 
-static bool write_devices(struct xn_domains *d, struct xn_row *vm, bool hvm, uint32_t domid,
-			  const struct xn_xs_snapshot *snap)
+static bool write_devices(struct xn_domains *d, struct xn_row *vm,
+			  const struct xn_domain_info *info, const struct xn_xs_snapshot *snap)
 {
+	bool hvm = strcmp(info->type, "hvm") == 0, connected = false;
 	XN_CLEANUP(xn_value_unref_p)
 	struct xn_value *vbds = xn_value_ref(xn_row_get(vm, XN_VM_VBDs));
 	XN_CLEANUP(xn_value_unref_p)
@@ -88,17 +90,21 @@ static bool write_devices(struct xn_domains *d, struct xn_row *vm, bool hvm, uin
 			xn_db_get(d->db, XN_CLASS_VBD, xn_value_string(xn_set_at(vbds, i)));
 
 		if (vbd)
-			changed |= write_vbd(d, vbd, hvm, domid, snap);
+			changed |= write_vbd(d, vbd, hvm, info->domid, snap, &connected);
 	}
 	for (size_t i = 0; i < xn_set_len(vifs); i++) {
 		struct xn_row *vif =
 			xn_db_get(d->db, XN_CLASS_VIF, xn_value_string(xn_set_at(vifs, i)));
 		int devid = vif ? xn_nic_position(xn_row_string(vif, XN_VIF_device)) : -1;
+		const char *state;
 
-		if (devid >= 0)
-			changed |= xn_db_set_bool(d->db, vif, XN_VIF_currently_attached,
-						  device_is_there(snap, domid, "vif", devid));
+		if (devid < 0)
+			continue;
+		state = device_state(snap, info->domid, xn_nic_backends, devid);
+		connected |= is_connected(state);
+		changed |= xn_db_set_bool(d->db, vif, XN_VIF_currently_attached, state != NULL);
 	}
+	changed |= xn_guest_metrics_write_drivers(d, vm, connected);
 	return changed;
 }
 
@@ -191,6 +197,28 @@ static void write_console(struct xn_domains *d, struct xn_row *vm, uint32_t domi
 			vnc ? atoi(vnc) : -1, host ? xn_row_string(host, XN_host_address) : "");
 }
 
+/* ---- the clock ---- */
+
+/* How far its clock is from the host's: the device model writes it when the guest sets its clock.
+ * Zero is what a clock that was never set has. */
+static void write_clock(struct xn_domains *d, struct xn_row *vm, const struct xn_xs_snapshot *snap)
+{
+	const char *had = xn_row_map_string(vm, XN_VM_platform, "timeoffset"), *offset;
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *platform = NULL;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/vm/%s/rtc/timeoffset", xn_row_uuid(vm));
+	offset = xn_xs_get(snap, path);
+	if (!offset || !*offset || strlen(offset) > 12 ||
+	    strspn(offset, "-0123456789") != strlen(offset))
+		return;
+	if (had ? strcmp(had, offset) == 0 : strcmp(offset, "0") == 0)
+		return;
+	platform = xn_value_ref(xn_row_get(vm, XN_VM_platform));
+	xn_map_put_string(&platform, "timeoffset", offset);
+	xn_db_set(d->db, vm, XN_VM_platform, xn_value_ref(platform));
+}
+
 /* ---- the VM ---- */
 
 static bool write_state(struct xn_domains *d, struct xn_row *vm, const char *state, int64_t domid,
@@ -265,21 +293,7 @@ static void write_vcpus(struct xn_domains *d, struct xn_row *vm, uint32_t domid,
 		xn_db_set_int(d->db, metrics_of(d, vm), XN_VM_metrics_VCPUs_number, online);
 }
 
-static void write_running(struct xn_domains *d, struct xn_row *vm,
-			  const struct xn_domain_info *info, const struct xn_xs_snapshot *snap)
-{
-	bool changed = write_domain(d, vm, info);
-
-	changed |= write_devices(d, vm, strcmp(info->type, "hvm") == 0, info->domid, snap);
-	write_console(d, vm, info->domid, snap);
-	write_vcpus(d, vm, info->domid, snap);
-	xn_vm_write_xenstore_data(d, vm, info->domid, snap);
-	changed |= xn_guest_metrics_write(d, vm, info->domid, snap);
-	if (changed)
-		xn_operation_refresh_all(d->ops, vm);
-}
-
-/* ---- reading ---- */
+/* ---- parts ---- */
 
 static struct xn_row *row_to_write(struct xn_domains *d, const char *uuid)
 {
@@ -290,53 +304,41 @@ static struct xn_row *row_to_write(struct xn_domains *d, const char *uuid)
 	return vm;
 }
 
-static void on_read(int rc, const struct xn_xs_snapshot *snap, void *arg)
+static bool is_live(const struct xn_domain_info *info)
 {
-	struct reading *reading = arg;
-	struct xn_domains *d = reading->d;
-	struct xn_row *vm = row_to_write(d, reading->uuid);
-	const struct xn_domain_info *info = d->backend->ops->find(d->backend, reading->uuid);
-
-	if (rc < 0)
-		xn_log_warn(d->core->log, "domain", "cannot read domain %u in xenstore: %s",
-			    reading->domid, strerror(-rc));
-	else if (vm && info && info->domid == reading->domid && !info->shut_down && !info->dying)
-		write_running(d, vm, info, snap);
-	else
-		xn_updates_touch(d->updates, "VM", reading->uuid); /* it changed meanwhile */
-	xn_list_remove(&reading->link);
-	xn_updates_done(reading->r);
-	free(reading);
+	return info && !info->shut_down && !info->dying;
 }
 
-static void read_domain(struct xn_domains *d, struct xn_reconcile *r,
-			const struct xn_domain_info *info)
+static bool write_guest(struct xn_domains *d, struct xn_row *vm, const struct xn_domain_info *info,
+			const struct xn_xs_snapshot *snap)
 {
-	/* Devices first: what a guest writes may use up the limit. */
-	static const char *const formats[] = {
-		"/local/domain/0/backend/vbd/%u", "/local/domain/0/backend/qdisk/%u",
-		"/local/domain/%u/device",        "/local/domain/%u/console",
-		"/local/domain/%u/memory",        "/local/domain/%u/control",
-		"/local/domain/%u/feature",       "/local/domain/%u/attr",
-		"/local/domain/%u/drivers",       "/local/domain/%u/xenserver/attr",
-		"/local/domain/%u/cpu",           "/local/domain/%u/vm-data",
-		"/local/domain/%u/data",
-	};
-	char text[XN_ARRAY_SIZE(formats)][64];
-	const char *paths[XN_ARRAY_SIZE(formats)];
-	struct reading *reading = xn_calloc(1, sizeof(*reading));
+	bool is_cut = xn_xs_is_cut(snap);
 
-	for (size_t i = 0; i < XN_ARRAY_SIZE(formats); i++) {
-		snprintf(text[i], sizeof(text[i]), formats[i], info->domid);
-		paths[i] = text[i];
-	}
-	reading->d = d;
-	reading->r = r;
-	reading->domid = info->domid;
-	memcpy(reading->uuid, info->uuid, sizeof(reading->uuid));
-	xn_list_push(&d->reconciles, &reading->link);
-	reading->request = xn_xs_snapshot(d->xs, paths, XN_ARRAY_SIZE(paths), SNAPSHOT_DEPTH,
-					  XN_XENSTORE_MAX, on_read, reading);
+	if (is_cut)
+		xn_domain_watch_complain(d, info->domid);
+	write_console(d, vm, info->domid, snap);
+	write_clock(d, vm, snap);
+	write_vcpus(d, vm, info->domid, snap);
+	if (!is_cut)
+		xn_vm_write_xenstore_data(d, vm, info->domid, snap);
+	return xn_guest_metrics_write(d, vm, info->domid, snap, is_cut);
+}
+
+bool xn_vm_write_part(struct xn_domains *d, const char *uuid, uint32_t domid,
+		      enum xn_domain_part part, const struct xn_xs_snapshot *snap)
+{
+	struct xn_row *vm = row_to_write(d, uuid);
+	const struct xn_domain_info *info = d->backend->ops->find(d->backend, uuid);
+	bool changed;
+
+	if (!vm || !is_live(info) || info->domid != domid)
+		return false;
+	changed = write_domain(d, vm, info);
+	changed |= part == XN_PART_DEVICES ? write_devices(d, vm, info, snap)
+					   : write_guest(d, vm, info, snap);
+	if (changed)
+		xn_operation_refresh_all(d->ops, vm);
+	return true;
 }
 
 void xn_vm_reconcile(struct xn_reconcile *r, const char *uuid, void *arg)
@@ -347,8 +349,8 @@ void xn_vm_reconcile(struct xn_reconcile *r, const char *uuid, void *arg)
 
 	if (!xn_db_by_uuid(d->db, XN_CLASS_VM, uuid))
 		xn_updates_drop(d->updates, "VM", uuid);
-	if (vm && info && !info->shut_down && !info->dying) {
-		read_domain(d, r, info);
+	if (vm && is_live(info)) {
+		xn_domain_read(d, r, vm, info, XN_PART_ALL);
 		return;
 	}
 	if (vm && !info)
@@ -358,27 +360,46 @@ void xn_vm_reconcile(struct xn_reconcile *r, const char *uuid, void *arg)
 	xn_updates_done(r);
 }
 
+/* One that does not run is seen to by the VM's own signal. */
+static void reconcile_part(struct xn_domains *d, struct xn_reconcile *r, const char *uuid,
+			   const char *kind, enum xn_domain_part part)
+{
+	struct xn_row *vm = row_to_write(d, uuid);
+	const struct xn_domain_info *info = d->backend->ops->find(d->backend, uuid);
+
+	if (vm && is_live(info)) {
+		xn_domain_read(d, r, vm, info, part);
+		return;
+	}
+	if (!info)
+		xn_updates_drop(d->updates, kind, uuid);
+	xn_updates_done(r);
+}
+
+void xn_vm_reconcile_devices(struct xn_reconcile *r, const char *uuid, void *arg)
+{
+	reconcile_part(arg, r, uuid, "devices", XN_PART_DEVICES);
+}
+
+void xn_vm_reconcile_guest(struct xn_reconcile *r, const char *uuid, void *arg)
+{
+	reconcile_part(arg, r, uuid, "guest", XN_PART_GUEST);
+}
+
+/* ---- the start of the daemon ---- */
+
 void xn_vm_reconcile_now(struct xn_domains *d, struct xn_row *vm)
 {
 	const struct xn_domain_info *info = d->backend->ops->find(d->backend, xn_row_uuid(vm));
 
-	if (xn_row_bool(vm, XN_VM_is_control_domain))
+	if (xn_row_bool(vm, XN_VM_is_control_domain) || xn_vm_is_held(d, xn_row_uuid(vm)))
 		return;
 	if (!info) {
 		write_no_domain(d, vm);
 		return;
 	}
-	write_domain(d, vm, info);
+	/* One that is down and kept is not made to run, not even in its row. */
+	if (!info->shut_down || xn_row_int(vm, XN_VM_domid) != info->domid)
+		write_domain(d, vm, info);
 	xn_updates_touch(d->updates, "VM", xn_row_uuid(vm)); /* the rest, from xenstore */
-}
-
-void xn_vm_reconcile_stop(struct xn_domains *d)
-{
-	xn_list_each_safe(node, &d->reconciles) {
-		struct reading *reading = xn_list_entry(node, struct reading, link);
-
-		xn_xs_cancel(reading->request);
-		xn_list_remove(&reading->link);
-		free(reading);
-	}
 }
