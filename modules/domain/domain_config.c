@@ -92,22 +92,6 @@ static bool read_assigned(char *word, struct assigned *out)
 	return true;
 }
 
-bool xn_pci_address_is_valid(const char *address)
-{
-	static const char shape[] = "xxxx:xx:xx.7";
-
-	for (size_t i = 0; i < sizeof(shape); i++) {
-		char c = address[i];
-		bool fits = shape[i] == 'x'   ? c && strchr("0123456789abcdefABCDEF", c)
-			    : shape[i] == '7' ? c >= '0' && c <= '7'
-					      : c == shape[i];
-
-		if (!fits)
-			return false;
-	}
-	return true;
-}
-
 struct xn_value *xn_vm_pci_addresses(const struct xn_row *vm)
 {
 	const char *text = xn_row_map_string(vm, XN_VM_other_config, "pci");

@@ -126,7 +126,6 @@ int xn_vm_nic_of(struct xn_domains *d, const struct xn_row *vif, struct xn_vm_ni
 enum { XN_PCI_ADDRESS_SIZE = 13, XN_PCI_MAX = 64 };
 /* The map that backend.h describes; the caller's. */
 struct xn_value *xn_domain_config(const struct xn_row *vm, const struct xn_vm_plan *plan);
-bool xn_pci_address_is_valid(const char *address); /* "0000:03:00.0" */
 /* A new set: what other_config:pci names, in its order. */
 struct xn_value *xn_vm_pci_addresses(const struct xn_row *vm);
 
@@ -325,6 +324,11 @@ void xn_vm_reconcile_devices(struct xn_reconcile *r, const char *uuid, void *dom
 void xn_vm_reconcile_guest(struct xn_reconcile *r, const char *uuid, void *domains);
 /* What is certain without reading xenstore, written at once: for the start of the daemon. */
 void xn_vm_reconcile_now(struct xn_domains *d, struct xn_row *vm);
+/* ---- PCI devices; vm_pci.c ---- */
+int xn_vm_check_pci(struct xn_domains *d, const struct xn_row *vm, struct xn_error *err);
+bool xn_vm_may_have_pcis(const struct xn_row *vm);
+bool xn_vm_write_pcis(struct xn_domains *d, struct xn_row *vm, uint32_t domid,
+		      const struct xn_xs_snapshot *snap);
 /* VM.xenstore_data into a new domain's xenstore; vm_xenstore_data.c. */
 void xn_vm_tell_xenstore_data(struct xn_domains *d, const struct xn_row *vm, uint32_t domid);
 /* The part of VM.xenstore_data that the guest shares. */
@@ -368,6 +372,8 @@ void xn_memory_want(struct xn_vm_op *vmo, int64_t had, int64_t least, int64_t mo
 /* Without asking: what it had before (a reboot, a restart of the daemon). */
 void xn_memory_reserve(struct xn_vm_op *vmo, int64_t bytes, int64_t overhead);
 void xn_memory_release(struct xn_vm_op *vmo);
+/* Whether a domain for that VM is on its way. */
+bool xn_memory_is_wanted_for(struct xn_domains *d, const char *uuid);
 /* The back end was told a target by somebody else. */
 void xn_memory_told(struct xn_domains *d, const struct xn_row *vm, int64_t target);
 /* Whether the guest has come to its target; @gave_up_out: it does not seem to try. */

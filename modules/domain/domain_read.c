@@ -103,6 +103,12 @@ static void add_devices(struct paths *paths, struct xn_domains *d, const struct 
 		if (devid >= 0)
 			add_device(paths, xn_nic_backends, info->domid, devid, "state");
 	}
+	for (int i = 0; xn_vm_may_have_pcis(vm) && i < XN_PCI_MAX; i++) {
+		char key[16];
+
+		snprintf(key, sizeof(key), "dev-%d", i);
+		xn_backend_path(add_path(paths), "pci", info->domid, 0, key);
+	}
 }
 
 /* What the toolstack writes first: what a guest writes may use up the limit. */

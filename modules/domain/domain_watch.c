@@ -37,7 +37,7 @@ static const struct {
 	{"device", "devices"},
 	{"memory/target", "VM"},
 };
-static const char *const watched_backends[] = {"vbd", "qdisk", "vif"};
+static const char *const watched_backends[] = {"vbd", "qdisk", "vif", "pci"};
 
 enum {
 	N_BELOW = XN_ARRAY_SIZE(watched_paths),

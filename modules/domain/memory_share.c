@@ -285,6 +285,19 @@ void xn_memory_release(struct xn_vm_op *vmo)
 		xn_memory_look(vmo->d);
 }
 
+bool xn_memory_is_wanted_for(struct xn_domains *d, const char *uuid)
+{
+	xn_list_each(node, &d->memory.reservations) {
+		if (strcmp(xn_list_entry(node, struct xn_vm_op, memory.reserving)->uuid, uuid) == 0)
+			return true;
+	}
+	xn_list_each(node, &d->memory.wants) {
+		if (strcmp(xn_list_entry(node, struct xn_vm_op, memory.wanting)->uuid, uuid) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* ---- moving balloons ---- */
 
 static void write_target(struct xn_sharer *s, int64_t target)

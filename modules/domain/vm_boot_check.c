@@ -219,7 +219,8 @@ int xn_vm_check_boot(struct xn_domains *d, const struct xn_row *vm, const struct
 {
 	if (check_vcpus(vm, err) < 0 || check_memory_values(vm, err) < 0 ||
 	    check_platform(vm, err) < 0 || check_host(d, host, err) < 0 ||
-	    check_disks(d, vm, host, err) < 0 || check_networks(d, vm, err) < 0)
+	    check_disks(d, vm, host, err) < 0 || check_networks(d, vm, err) < 0 ||
+	    xn_vm_check_pci(d, vm, err) < 0)
 		return -1;
 	return check_room(d, vm, memory_too, err);
 }

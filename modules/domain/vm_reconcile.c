@@ -104,6 +104,8 @@ static bool write_devices(struct xn_domains *d, struct xn_row *vm,
 		connected |= is_connected(state);
 		changed |= xn_db_set_bool(d->db, vif, XN_VIF_currently_attached, state != NULL);
 	}
+	if (xn_vm_may_have_pcis(vm))
+		changed |= xn_vm_write_pcis(d, vm, info->domid, snap);
 	changed |= xn_guest_metrics_write_drivers(d, vm, connected);
 	return changed;
 }
@@ -240,6 +242,7 @@ static void write_no_domain(struct xn_domains *d, struct xn_row *vm)
 	changed |= detach_all(d, vm, XN_VM_VBDs, XN_CLASS_VBD, XN_VBD_currently_attached);
 	changed |= detach_all(d, vm, XN_VM_VIFs, XN_CLASS_VIF, XN_VIF_currently_attached);
 	xn_memory_gone(d, xn_row_uuid(vm));
+	changed |= xn_db_set(d->db, vm, XN_VM_attached_PCIs, xn_set_new());
 	if (!changed)
 		return;
 	xn_db_set_bool(d->db, vm, XN_VM_requires_reboot, false);

@@ -121,6 +121,7 @@ static int host_start(void *state, struct xn_error *err)
 	xn_operation_refresh(host->operations, xn_db_get(host->db, XN_CLASS_host, host->ref));
 	xn_operation_refresh(host->operations, xn_db_get(host->db, XN_CLASS_pool, host->pool));
 	xn_timer_arm(host->core->loop, &host->refresh, REFRESH_US, on_refresh);
+	xn_host_pci_start(host);
 	return 0;
 }
 
@@ -129,6 +130,7 @@ static void host_stop(void *state)
 	struct xn_host *host = state;
 
 	xn_timer_cancel(&host->refresh);
+	xn_host_pci_stop(host);
 	xn_host_facts_clear(&host->facts);
 	free(host);
 }

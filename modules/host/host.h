@@ -10,6 +10,7 @@
 extern const struct xn_module xn_host_module;
 
 struct xn_host;
+struct xn_row;
 
 static inline struct xn_host *xn_host_of(struct xn_core *core)
 {
@@ -39,6 +40,11 @@ struct xn_hypervisor_facts {
 	bool virtualisation, iommu;
 };
 void xn_host_set_hypervisor(struct xn_host *host, const struct xn_hypervisor_facts *facts);
+
+/* "0000:03:00.0" */
+bool xn_pci_address_is_valid(const char *address);
+/* The row of the host's PCI device at that address, or NULL. */
+struct xn_row *xn_host_pci(struct xn_host *host, const char *address);
 
 /*
  * Bytes that new domains may have: memory_total without the control domain and without what the

@@ -17,6 +17,7 @@ struct xn_host {
 	struct xn_timer refresh; /* host_metrics */
 	void (*ask_memory)(void *arg, int64_t *free_out, int64_t *available_out);
 	void *ask_memory_arg;
+	struct xn_pool *pci_worker;
 };
 
 /* In host.other_config: disabled by hand, and to stay so when the daemon starts again. */
@@ -31,6 +32,10 @@ void xn_host_rows_make(struct xn_host *host);
 void xn_host_rows_tell_cpus(struct xn_host *host);
 /* host_metrics and the control domain's memory; cheap, equal writes vanish. */
 void xn_host_rows_refresh(struct xn_host *host);
+
+/* Rows of class PCI; pci_rows.c. */
+void xn_host_pci_start(struct xn_host *host);
+void xn_host_pci_stop(struct xn_host *host);
 
 /* The templates that come with the product; at the first start only. */
 void xn_templates_make(struct xn_host *host);

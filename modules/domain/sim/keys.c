@@ -231,6 +231,7 @@ void xn_sim_keys_destroy(struct xn_sim_domain *domain)
 	for (int kind = 0; kind < XN_SIM_KINDS; kind++)
 		remove_path(conn, "/local/domain/0/backend/%s/%u",
 			    kind == XN_SIM_VBD ? "vbd" : "vif", domid);
+	remove_path(conn, "/local/domain/0/backend/pci/%u", domid);
 	remove_path(conn, "/local/domain/%u", domid);
 	remove_path(conn, "/libxl/%u", domid);
 	remove_path(conn, "/vm/%s/domains/%u", domain->info.uuid, domid);

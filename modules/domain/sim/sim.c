@@ -255,6 +255,8 @@ int xn_sim_domain_build(struct xn_sim *sim, const struct xn_value *config, int64
 	rc = hold_memory(domain, domain->info.memory_bytes + domain->overhead_bytes);
 	if (!rc)
 		rc = xn_sim_keys_create(domain, config);
+	if (!rc)
+		rc = xn_sim_pci_create(domain, xn_map_get(config, "pci"));
 	if (rc < 0) {
 		take_down(domain);
 		return rc;
@@ -564,6 +566,8 @@ static int sim_host_info(struct xn_backend *b, struct xn_host_info *out)
 		.sockets = 1,
 		.threads_per_core = 1,
 		.nodes = 1,
+		.hvm = true,
+		.iommu = true,
 		.xen_version = "4.17.0-sim",
 		.capabilities = "xen-3.0-x86_64 hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64",
 	};
@@ -728,6 +732,8 @@ static const struct xn_backend_ops sim_ops = {
 	.change_media = xn_sim_change_media,
 	.plug_nic = xn_sim_plug_nic,
 	.unplug_nic = xn_sim_unplug_nic,
+	.plug_pci = xn_sim_plug_pci,
+	.unplug_pci = xn_sim_unplug_pci,
 	.set_memory = sim_set_memory,
 	.set_shadow = sim_set_shadow,
 	.set_vcpus = sim_set_vcpus,

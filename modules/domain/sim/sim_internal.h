@@ -207,6 +207,14 @@ int xn_sim_plug_nic(struct xn_backend *b, uint32_t domid, const struct xn_nic_co
 int xn_sim_unplug_nic(struct xn_backend *b, uint32_t domid, int devid, bool force,
 		      xn_backend_done *done, void *arg);
 
+/* ---- pci.c ---- */
+/* What a new domain has from the start; @set: addresses, or NULL. */
+int xn_sim_pci_create(struct xn_sim_domain *domain, const struct xn_value *set);
+int xn_sim_plug_pci(struct xn_backend *b, uint32_t domid, const char *address,
+		    xn_backend_done *done, void *arg);
+int xn_sim_unplug_pci(struct xn_backend *b, uint32_t domid, const char *address, bool force,
+		      xn_backend_done *done, void *arg);
+
 /* ---- guest.c ---- */
 void xn_sim_guest_init(struct xn_sim_domain *domain);
 void xn_sim_guest_run(struct xn_sim_domain *domain);    /* its clock goes on */
