@@ -175,8 +175,8 @@ void xn_op_has_turn(struct xn_op *op);
 void xn_op_cancel(struct xn_op *op);
 void xn_op_set_arg(struct xn_op *op, const char *key, struct xn_value *taken); /* journaled at the
 										next boundary */
-/* Inside a step: journals now, and goes on with @saved once that is accepted. Refused: waits for the
- * disk, until the step's deadline. */
+/* Inside a step: journals now, and goes on with @saved (may be NULL) once that is accepted. Refused:
+ * waits for the disk, until the step's deadline. */
 void xn_op_save(struct xn_op *op, void (*saved)(struct xn_op *op));
 
 /*

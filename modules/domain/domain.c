@@ -86,6 +86,7 @@ static const struct {
 	{&xn_vm_reset_kind, NULL},
 	{&xn_vm_suspend_kind, xn_vm_suspended},
 	{&xn_vm_resume_kind, xn_vm_resumed},
+	{&xn_vm_revert_kind, xn_vm_reverted},
 	{&xn_vm_live_kind, NULL},
 	{&xn_vm_balloon_kind, NULL},
 	{&xn_vm_clone_kind, NULL},

@@ -284,6 +284,9 @@ void xn_vm_make_disk_at(struct xn_vm_op *vmo, struct xn_group *group, unsigned i
 void xn_step_keep_disks(struct xn_op *op);
 void xn_vm_forget_makings(struct xn_vm_op *vmo); /* the operation goes; calls to storage stay */
 void xn_step_delete_disks(struct xn_op *op);     /* an undo */
+/* A member of the step's group: the disk goes, or stays if it must. */
+void xn_vm_drop_disk(struct xn_vm_op *vmo, struct xn_group *group, unsigned index,
+		     const char *vdi);
 void xn_vm_disks_stop(struct xn_domains *d);
 
 /* ---- holding rows, waiting ---- */
@@ -392,7 +395,7 @@ extern const struct xn_method_impl xn_vm_methods[], xn_vm_setters[], xn_vbd_meth
 void xn_vm_kinds_register(struct xn_domains *d);
 extern const struct xn_op_kind xn_vm_start_kind, xn_vm_shutdown_kind, xn_vm_hard_shutdown_kind,
 	xn_vm_reboot_kind, xn_vm_hard_reboot_kind, xn_vm_pause_kind, xn_vm_unpause_kind,
-	xn_vm_reset_kind, xn_vm_suspend_kind, xn_vm_resume_kind, xn_vm_live_kind,
+	xn_vm_reset_kind, xn_vm_suspend_kind, xn_vm_resume_kind, xn_vm_revert_kind, xn_vm_live_kind,
 	xn_vm_balloon_kind, xn_appliance_kind, xn_vm_clone_kind, xn_vm_provision_kind, xn_vm_destroy_kind,
 	xn_vbd_plug_kind, xn_vbd_unplug_kind, xn_vbd_media_kind, xn_vif_plug_kind,
 	xn_vif_unplug_kind, xn_vif_move_kind;
@@ -404,6 +407,7 @@ void xn_vm_shut_down(struct xn_op *op, const struct xn_error *err, void *arg);
 void xn_vm_rebooted(struct xn_op *op, const struct xn_error *err, void *arg);
 void xn_vm_suspended(struct xn_op *op, const struct xn_error *err, void *arg);
 void xn_vm_resumed(struct xn_op *op, const struct xn_error *err, void *arg);
+void xn_vm_reverted(struct xn_op *op, const struct xn_error *err, void *arg);
 /* Operations for xn_operation_run_internal(); what they need of @spec beside object and operation is
  * filled in. @spec->operation: "clean_shutdown", "hard_shutdown" or "shutdown". */
 struct xn_op *xn_vm_start_op(struct xn_domains *d, const struct xn_row *vm, bool paused,
@@ -456,6 +460,7 @@ void xn_vm_copy(struct xn_call *call);
 void xn_vm_snapshot(struct xn_call *call);
 void xn_vm_checkpoint(struct xn_call *call);
 void xn_vm_csvm(struct xn_call *call);
+void xn_vm_revert(struct xn_call *call);
 void xn_vm_provision(struct xn_call *call);
 void xn_vm_destroy(struct xn_call *call);
 

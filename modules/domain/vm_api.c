@@ -275,6 +275,7 @@ const struct xn_method_impl xn_vm_methods[] = {
 	{"VM.copy", xn_vm_copy, xn_vm_copy_check, true},
 	{"VM.snapshot", xn_vm_snapshot, xn_check_operation, true},
 	{"VM.checkpoint", xn_vm_checkpoint, xn_check_operation, true},
+	{"VM.revert", xn_vm_revert, xn_check_operation, false},
 	{"VM.csvm", xn_vm_csvm, xn_check_operation, true},
 	{"VM.provision", xn_vm_provision, xn_vm_provision_check, false},
 	{"VM.start", xn_vm_start, xn_vm_start_check, false},

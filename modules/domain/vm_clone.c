@@ -1,11 +1,12 @@
 /*
- * VM.clone, VM.copy, VM.csvm, VM.snapshot and VM.checkpoint: first the memory and the disks, then the
- * rows, all at once. The references of everything new are chosen and journaled before anything is
- * made, so that an operation that failed or died leaves nothing behind.
+ * VM.clone, VM.copy, VM.csvm, VM.snapshot and VM.checkpoint: first the memory and the disks, then
+ * the rows, all at once. The references of everything new are chosen and journaled before anything
+ * is made, so that an operation that failed or died leaves nothing behind.
  *
  * What a running guest has on its disks is caught while it stands still, on all of them: it is
- * paused for a snapshot, and for a checkpoint it stays suspended after its memory was saved. It goes
- * on once each copy has its content; that the copies get rows and survive power loss comes later.
+ * paused for a snapshot, and for a checkpoint it stays suspended after its memory was saved. It
+ * goes on once each copy has its content; that the copies get rows and survive power loss comes
+ * later.
  */
 #include <stdio.h>
 #include <stdlib.h>

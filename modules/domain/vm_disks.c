@@ -41,6 +41,7 @@ struct xn_taking_back {
 	struct xn_domains *d;
 	char vdi[48];
 	struct xn_pending *pending;
+	bool anyway; /* the operation does not fail for it */
 	struct xn_timer again;
 };
 
@@ -68,19 +69,28 @@ static void on_deleted(const struct xn_error *err, void *arg)
 		xn_timer_arm(back->d->core->loop, &back->again, AGAIN_US, delete_again);
 		return;
 	}
-	xn_pending_storage_done(err, back->pending);
+	if (err && back->anyway)
+		xn_log_warn(back->d->core->log, "domain", "disk %s stays: %s", back->vdi,
+			    err->code);
+	xn_pending_storage_done(back->anyway ? NULL : err, back->pending);
 	free_taking_back(back);
 }
 
-static void destroy(struct xn_domains *d, const char *ref, struct xn_pending *pending)
+static void destroy(struct xn_domains *d, const char *ref, struct xn_pending *pending, bool anyway)
 {
 	struct xn_taking_back *back = xn_calloc(1, sizeof(*back));
 
 	back->d = d;
 	back->pending = pending;
+	back->anyway = anyway;
 	memcpy(back->vdi, ref, strnlen(ref, sizeof(back->vdi) - 1));
 	xn_list_push(&d->taking_back, &back->link);
 	xn_storage_destroy_vdi(d->storage, ref, on_deleted, back);
+}
+
+void xn_vm_drop_disk(struct xn_vm_op *vmo, struct xn_group *group, unsigned index, const char *vdi)
+{
+	destroy(vmo->d, vdi, xn_pending_new(vmo, group, index), true);
 }
 
 void xn_vm_disks_stop(struct xn_domains *d)
@@ -124,7 +134,7 @@ static void on_made(const struct xn_error *err, const char *new_vdi, void *arg)
 	if (undo && err)
 		xn_pending_storage_done(NULL, undo); /* nothing of it is left */
 	else if (undo)
-		destroy(d, fresh, undo);
+		destroy(d, fresh, undo, false);
 }
 
 static void on_content(void *arg)
@@ -218,7 +228,8 @@ static void delete_disk(struct xn_group *group, unsigned index, void *arg)
 		making->undo = pending;
 		xn_storage_cancel_make(making->make);
 	} else {
-		destroy(vmo->d, xn_map_get_string(xn_vm_disk_at(&vmo->op, index), "new"), pending);
+		destroy(vmo->d, xn_map_get_string(xn_vm_disk_at(&vmo->op, index), "new"), pending,
+			false);
 	}
 }
 

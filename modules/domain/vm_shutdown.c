@@ -42,8 +42,8 @@ static const struct xn_step reset_steps[] = {
 XN_VM_OP_KIND(xn_vm_reset_kind, "VM.power_state_reset", reset_steps, XN_RESTART_RESUME)
 XN_VM_OP_KIND(xn_vm_hard_shutdown_kind, "VM.hard_shutdown", hard_shutdown_steps, XN_RESTART_RESUME)
 
-/* A suspended VM is an image: without it there is nothing left to resume. The row forgets it with the
- * disk, so that what was interrupted finds it again. */
+/* A suspended VM is an image: without it there is nothing left to resume. The row forgets it with
+ * the disk, so that what was interrupted finds it again. */
 static void drop_suspend_image(struct xn_op *op)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);

@@ -14,7 +14,7 @@
 
 struct scenario {
 	const char *method, *given;
-	enum { OF_VM, OF_DISK, OF_CD, OF_VIF } object;
+	enum { OF_VM, OF_DISK, OF_CD, OF_VIF, OF_SNAPSHOT } object;
 	const char *more;
 	const struct xn_op_kind *kind;
 	/* From this step on a failure cannot bring the old world back. NULL: it always can. */
@@ -43,6 +43,16 @@ static void want_a_disk(struct vm *vm)
 	vm_do(vm, "VM.set_is_a_template", ",true");
 	vm_do(vm, "VM.add_to_other_config",
 	      ",\"disks\",\"<provision><disk device='6' size='1048576' sr=''/></provision>\"");
+}
+
+static void snapshot(struct vm *vm)
+{
+	vm_do_ref(vm, "VM.snapshot", ",\"before\",[]", vm->snapshot);
+}
+
+static void checkpoint(struct vm *vm)
+{
+	vm_do_ref(vm, "VM.checkpoint", ",\"before\"", vm->snapshot);
 }
 
 static void allow_clones_of_suspended(struct vm *vm)
@@ -76,6 +86,12 @@ static const struct scenario scenarios[] = {
 	{"VM.checkpoint", "Paused", OF_VM, ",\"point\"", &xn_vm_clone_kind, NULL, NULL},
 	{"VM.snapshot", "Suspended", OF_VM, ",\"snap\",[]", &xn_vm_clone_kind, NULL, NULL},
 	{"VM.snapshot", "Running", OF_VM, ",\"snap\",[]", &xn_vm_clone_kind, NULL, NULL},
+	{"VM.revert", "Halted", OF_SNAPSHOT, "", &xn_vm_revert_kind, "destroy domain", snapshot},
+	{"VM.revert", "Running", OF_SNAPSHOT, "", &xn_vm_revert_kind, "destroy domain", snapshot},
+	{"VM.revert", "Running", OF_SNAPSHOT, "", &xn_vm_revert_kind, "destroy domain",
+	 checkpoint},
+	{"VM.revert", "Suspended", OF_SNAPSHOT, "", &xn_vm_revert_kind, "destroy domain",
+	 snapshot},
 	{"VM.provision", "Halted", OF_VM, "", &xn_vm_provision_kind, "attach disks", want_a_disk},
 	{"VM.destroy", "Halted", OF_VM, "", &xn_vm_destroy_kind, "delete rows", NULL},
 	{"VM.set_memory_target_live", "Running", OF_VM, ",33554432", &xn_vm_live_kind,
@@ -173,6 +189,8 @@ static void check_rest(struct vm *vm)
 		say("the journal has an operation left");
 	if (!xn_db_get(api->db, XN_CLASS_VM, vm->ref))
 		return;
+	if (plan.scenario->kind == &xn_vm_revert_kind)
+		vm_find_devices(vm);
 	check_row(api, XN_CLASS_VM, vm->ref);
 	check_row(api, XN_CLASS_VBD, vm->disk);
 	check_row(api, XN_CLASS_VBD, vm->cd);
@@ -297,7 +315,7 @@ static bool is_past_return(const struct scenario *s, int step)
 
 static char *args_of(struct vm *vm, const struct scenario *s)
 {
-	const char *refs[] = {vm->ref, vm->disk, vm->cd, vm->vif};
+	const char *refs[] = {vm->ref, vm->disk, vm->cd, vm->vif, vm->snapshot};
 
 	if (!s->more)
 		return xn_asprintf("[\"%s\",\"%s\"]", vm->cd, vm->medium);

@@ -45,6 +45,14 @@ void vm_do(struct vm *vm, const char *method, const char *more)
 	free(args);
 }
 
+void vm_do_ref(struct vm *vm, const char *method, const char *more, char out[48])
+{
+	char *args = xn_asprintf("[\"%s\"%s]", vm->ref, more);
+
+	take_ref(vm->api, out, method, args);
+	free(args);
+}
+
 void vm_fail(struct vm *vm, const char *method, const char *more, const char *code,
 	     struct xn_error *err)
 {
@@ -67,6 +75,26 @@ struct xn_row *row_of(struct api *api, int class_id, const char *ref)
 struct xn_row *vm_row(const struct vm *vm)
 {
 	return row_of(vm->api, XN_CLASS_VM, vm->ref);
+}
+
+void vm_find_devices(struct vm *vm)
+{
+	const struct xn_value *vbds = xn_row_get(vm_row(vm), XN_VM_VBDs);
+	const struct xn_value *vifs = xn_row_get(vm_row(vm), XN_VM_VIFs);
+
+	for (size_t i = 0; i < xn_set_len(vbds); i++) {
+		const char *ref = xn_value_string(xn_set_at(vbds, i));
+		const struct xn_row *vbd = row_of(vm->api, XN_CLASS_VBD, ref);
+
+		if (strcmp(xn_row_string(vbd, XN_VBD_type), "CD") == 0) {
+			snprintf(vm->cd, sizeof(vm->cd), "%s", ref);
+		} else {
+			snprintf(vm->disk, sizeof(vm->disk), "%s", ref);
+			snprintf(vm->vdi, sizeof(vm->vdi), "%s", xn_row_string(vbd, XN_VBD_VDI));
+		}
+	}
+	if (xn_set_len(vifs))
+		snprintf(vm->vif, sizeof(vm->vif), "%s", xn_value_string(xn_set_at(vifs, 0)));
 }
 
 void assert_state(const struct vm *vm, const char *power_state)

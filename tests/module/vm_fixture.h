@@ -17,6 +17,7 @@ struct vm {
 	char ref[48], uuid[37];
 	char disk[48], cd[48], vif[48]; /* VBDs, VIF */
 	char vdi[48], medium[48];       /* the disk's VDI, and one that is in no drive */
+	char snapshot[48];              /* if a test took one */
 };
 
 int vm_setup(void **state); /* state: struct api */
@@ -37,8 +38,12 @@ void given_disks(struct vm *vm, unsigned n);
 void vm_do(struct vm *vm, const char *method, const char *more);
 void vm_fail(struct vm *vm, const char *method, const char *more, const char *code,
 	     struct xn_error *err);
+/* The reference that a call returned. */
+void vm_do_ref(struct vm *vm, const char *method, const char *more, char out[48]);
 struct xn_row *vm_row(const struct vm *vm);
 struct xn_row *row_of(struct api *api, int class_id, const char *ref);
+/* What a revert has put in the place of the VM's devices. */
+void vm_find_devices(struct vm *vm);
 void assert_state(const struct vm *vm, const char *power_state);
 const struct xn_domain_info *vm_domain(const struct vm *vm); /* or NULL */
 bool is_allowed(const struct xn_row *row, int field, const char *operation);
