@@ -134,6 +134,9 @@ struct xn_backend_ops {
 			  xn_backend_done *done, void *arg);
 	int (*set_vcpus)(struct xn_backend *b, uint32_t domid, unsigned vcpus,
 			 xn_backend_done *done, void *arg);
+	/* @params: map of strings with some of weight, cap, mask (as VM.VCPUs_params). */
+	int (*set_vcpu_params)(struct xn_backend *b, uint32_t domid, const struct xn_value *params,
+			       xn_backend_done *done, void *arg);
 	int (*trigger)(struct xn_backend *b, uint32_t domid, const char *trigger,
 		       xn_backend_done *done,
 		       void *arg); /* "power", "sleep", "nmi", "sysrq:b" ... */

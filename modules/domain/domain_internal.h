@@ -432,6 +432,7 @@ void xn_vm_set_memory(struct xn_call *call);
 void xn_vm_set_memory_dynamic(struct xn_call *call);
 void xn_vm_wait_memory_target_live(struct xn_call *call);
 void xn_vm_set_memory_target_live(struct xn_call *call);
+void xn_vm_add_to_VCPUs_params_live(struct xn_call *call);
 void xn_vm_set_shadow_multiplier_live(struct xn_call *call);
 void xn_vm_set_VCPUs_number_live(struct xn_call *call);
 void xn_vm_send_trigger(struct xn_call *call);

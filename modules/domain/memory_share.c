@@ -25,6 +25,7 @@
 enum {
 	MIB = 1 << 20,
 	LOOK_US = 100 * 1000,           /* while a balloon moves */
+	RAISE_US = 200 * 1000,          /* memory may have come free: no hurry */
 	SLOW_LOOK_US = 5 * 1000 * 1000, /* while there are balloons that may move by themselves */
 	PATIENCE_US = 10 * 1000 * 1000, /* for a guest that does not move */
 	NEARLY = 4 * MIB,               /* so close to its target a guest may stop */
@@ -675,8 +676,12 @@ static void look_later(struct xn_domains *d, int64_t delay_us)
 
 void xn_memory_look(struct xn_domains *d)
 {
-	if (!d->stopped && (!xn_list_empty(&d->memory.wants) || d->memory.may_raise))
+	if (d->stopped)
+		return;
+	if (!xn_list_empty(&d->memory.wants))
 		xn_loop_defer(d->core->loop, &d->memory.look, XN_PRIO_OPERATION, look_now);
+	else if (d->memory.may_raise)
+		look_later(d, RAISE_US);
 }
 
 /* ---- what the reconcilers see ---- */

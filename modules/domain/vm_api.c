@@ -303,6 +303,7 @@ const struct xn_method_impl xn_vm_methods[] = {
 	{"VM.wait_memory_target_live", xn_vm_wait_memory_target_live, xn_check_operation, false},
 	{"VM.set_shadow_multiplier_live", xn_vm_set_shadow_multiplier_live, xn_check_operation,
 	 false},
+	{"VM.add_to_VCPUs_params_live", xn_vm_add_to_VCPUs_params_live, xn_check_operation, false},
 	{"VM.set_VCPUs_number_live", xn_vm_set_VCPUs_number_live, xn_check_operation, false},
 	{"VM.send_trigger", xn_vm_send_trigger, xn_check_operation, false},
 	{"VM.send_sysrq", xn_vm_send_sysrq, xn_check_operation, false},

@@ -195,6 +195,7 @@ static void tell_domain(struct xn_op *op)
 	int64_t memory = xn_map_get_int(op->args, "memory", 0);
 	int64_t vcpus = xn_map_get_int(op->args, "vcpus", 0);
 	int64_t shadow = xn_map_get_int(op->args, "shadow", 0);
+	const struct xn_value *params = xn_map_get(op->args, "vcpu_params");
 	const char *trigger = xn_map_get_string(op->args, "trigger");
 	struct xn_pending *pending;
 	int rc = -ENOENT;
@@ -203,7 +204,7 @@ static void tell_domain(struct xn_op *op)
 		xn_op_done(op, rc);
 		return;
 	}
-	if (memory <= 0 && vcpus <= 0 && shadow <= 0 && !trigger) { /* only rows */
+	if (memory <= 0 && vcpus <= 0 && shadow <= 0 && !params && !trigger) { /* only rows */
 		xn_op_done(op, 0);
 		return;
 	}
@@ -219,6 +220,9 @@ static void tell_domain(struct xn_op *op)
 									 (uint64_t)shadow,
 									 xn_pending_done, pending)
 					      : -EOPNOTSUPP;
+	else if (params)
+		rc = backend->ops->set_vcpu_params(backend, domain->domid, params, xn_pending_done,
+						   pending);
 	else if (trigger)
 		rc = backend->ops->trigger(backend, domain->domid, trigger, xn_pending_done,
 					   pending);
@@ -245,6 +249,10 @@ static void note_values(struct xn_op *op)
 		xn_db_set_int(vmo->d->db, vm, XN_VM_memory_overhead, xn_vm_memory_overhead(vm));
 		xn_memory_release(vmo);
 	}
+	if (xn_map_get(op->args, "vcpu_params"))
+		xn_db_map_put(vmo->d->db, vm, XN_VM_VCPUs_params,
+			      xn_map_key_at(xn_map_get(op->args, "vcpu_params"), 0),
+			      xn_value_string(xn_map_at(xn_map_get(op->args, "vcpu_params"), 0)));
 	if (xn_map_get(op->args, "vcpus")) /* for the next boot, too */
 		xn_db_set_int(vmo->d->db, vm, XN_VM_VCPUs_at_startup,
 			      xn_map_get_int(op->args, "vcpus", 0));
@@ -436,6 +444,46 @@ void xn_vm_set_VCPUs_number_live(struct xn_call *call)
 		fail_invalid(call, "nvcpu", n);
 	else
 		run_live_int(call, vm, "vcpus", n);
+}
+
+static bool is_number_within(const char *text, long least, long most)
+{
+	char *end;
+	long n = strtol(text, &end, 10);
+
+	return *text >= '0' && *text <= '9' && !*end && n >= least && n <= most;
+}
+
+static bool is_vcpu_param(const struct xn_row *vm, const char *key, const char *value)
+{
+	if (strcmp(key, "weight") == 0)
+		return is_number_within(value, 1, 65535);
+	if (strcmp(key, "cap") == 0)
+		return is_number_within(value, 0, 100 * (long)xn_row_int(vm, XN_VM_VCPUs_max));
+	return strcmp(key, "mask") == 0 && *value &&
+	       strspn(value, "0123456789,;-") == strlen(value);
+}
+
+/* Unlike the other add_to_ calls it takes the place of an old value: that is what it is for. */
+void xn_vm_add_to_VCPUs_params_live(struct xn_call *call)
+{
+	const char *key = xn_call_string(call, 1), *value = xn_call_string(call, 2);
+	struct xn_value *args, *params;
+	struct xn_error err = {0};
+	struct xn_row *vm;
+
+	if (!begin(call, &vm))
+		return;
+	if (!is_vcpu_param(vm, key, value)) {
+		xn_error_set(&err, XN_ERR_INVALID_VALUE, key, value);
+		xn_call_fail(call, &err);
+		return;
+	}
+	params = xn_map_new();
+	xn_map_put_string(&params, key, value);
+	args = xn_map_new();
+	xn_map_put(&args, "vcpu_params", params);
+	run_live(call, vm, args);
 }
 
 static void run_trigger(struct xn_call *call, struct xn_value *trigger_taken)

@@ -222,6 +222,20 @@ static void shadow_memory_changes_while_it_runs(void **state)
 	vm_fail(&vm, "VM.set_shadow_multiplier_live", ",2.0", XN_ERR_VM_BAD_POWER_STATE, NULL);
 }
 
+static void the_scheduler_is_told_while_it_runs(void **state)
+{
+	struct vm vm;
+
+	given_vm_that_is(*state, &vm, "Running", "");
+	vm_do(&vm, "VM.add_to_VCPUs_params_live", ",\"weight\",\"512\"");
+	vm_do(&vm, "VM.add_to_VCPUs_params_live", ",\"weight\",\"300\"");
+	assert_string_equal(xn_row_map_string(vm_row(&vm), XN_VM_VCPUs_params, "weight"), "300");
+	vm_fail(&vm, "VM.add_to_VCPUs_params_live", ",\"weight\",\"0\"", XN_ERR_INVALID_VALUE,
+		NULL);
+	vm_fail(&vm, "VM.add_to_VCPUs_params_live", ",\"colour\",\"1\"", XN_ERR_INVALID_VALUE,
+		NULL);
+}
+
 static void triggers_and_keys_are_known_ones(void **state)
 {
 	struct vm vm;
@@ -292,6 +306,7 @@ int main(void)
 		TEST(addresses_are_checked),
 		TEST(processors_change_while_it_runs),
 		TEST(shadow_memory_changes_while_it_runs),
+		TEST(the_scheduler_is_told_while_it_runs),
 		TEST(triggers_and_keys_are_known_ones),
 		TEST(there_are_no_plugins),
 		TEST(a_platform_that_no_domain_can_have_is_refused_at_the_start),

@@ -453,6 +453,26 @@ static int libxl_set_memory(struct xn_backend *b, uint32_t domid, uint64_t bytes
 	return ask(asked_new(libxl_of(b), &kind, domid, done, arg), args, -1);
 }
 
+static int libxl_set_shadow(struct xn_backend *b, uint32_t domid, uint64_t bytes,
+			    xn_backend_done *done, void *arg)
+{
+	static const struct kind kind = {"set_shadow", 0, wants_reading};
+	struct xn_value *args = domid_args(domid);
+
+	xn_map_put(&args, "bytes", xn_int((int64_t)bytes));
+	return ask(asked_new(libxl_of(b), &kind, domid, done, arg), args, -1);
+}
+
+static int libxl_set_vcpu_params(struct xn_backend *b, uint32_t domid,
+				 const struct xn_value *params, xn_backend_done *done, void *arg)
+{
+	static const struct kind kind = {"set_vcpu_params", 0, NULL};
+	struct xn_value *args = domid_args(domid);
+
+	xn_map_put(&args, "params", xn_value_ref(params));
+	return ask(asked_new(libxl_of(b), &kind, domid, done, arg), args, -1);
+}
+
 static int libxl_set_vcpus(struct xn_backend *b, uint32_t domid, unsigned vcpus,
 			   xn_backend_done *done, void *arg)
 {
@@ -720,7 +740,9 @@ static const struct xn_backend_ops libxl_ops = {
 	.plug_pci = libxl_plug_pci,
 	.unplug_pci = libxl_unplug_pci,
 	.set_memory = libxl_set_memory,
+	.set_shadow = libxl_set_shadow,
 	.set_vcpus = libxl_set_vcpus,
+	.set_vcpu_params = libxl_set_vcpu_params,
 	.trigger = libxl_trigger,
 	.save = libxl_save,
 	.resume = libxl_resume,

@@ -23,7 +23,9 @@ const struct xn_libxl_call xn_libxl_calls[] = {
 	{"plug_pci", xn_libxl_plug_pci, 120 * SECONDS},
 	{"unplug_pci", xn_libxl_unplug_pci, 120 * SECONDS},
 	{"set_memory", xn_libxl_set_memory, 60 * SECONDS},
+	{"set_shadow", xn_libxl_set_shadow, 60 * SECONDS},
 	{"set_vcpus", xn_libxl_set_vcpus, 60 * SECONDS},
+	{"set_vcpu_params", xn_libxl_set_vcpu_params, 60 * SECONDS},
 	{"trigger", xn_libxl_trigger, 60 * SECONDS},
 	{NULL},
 };

@@ -67,7 +67,9 @@ struct xn_libxl_call {
  *	plug_pci      {domid, address}
  *	unplug_pci    {domid, address, force}
  *	set_memory    {domid, bytes}
+ *	set_shadow    {domid, bytes}
  *	set_vcpus     {domid, vcpus}
+ *	set_vcpu_params {domid, params}
  *	trigger       {domid, trigger}
  */
 extern const struct xn_libxl_call xn_libxl_calls[];

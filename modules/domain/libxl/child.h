@@ -50,6 +50,7 @@ xn_libxl_run xn_libxl_save, xn_libxl_resume, xn_libxl_core_dump;
 xn_libxl_run xn_libxl_plug_disk, xn_libxl_unplug_disk, xn_libxl_change_media, xn_libxl_plug_nic,
 	xn_libxl_unplug_nic, xn_libxl_plug_pci, xn_libxl_unplug_pci;
 /* call_tune.c */
-xn_libxl_run xn_libxl_set_memory, xn_libxl_set_vcpus, xn_libxl_trigger;
+xn_libxl_run xn_libxl_set_memory, xn_libxl_set_shadow, xn_libxl_set_vcpus, xn_libxl_set_vcpu_params,
+	xn_libxl_trigger;
 
 #endif

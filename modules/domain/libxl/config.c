@@ -177,8 +177,8 @@ static bool read_mask(const char *text, size_t len, libxl_bitmap *out)
  * VCPUs_params:mask has a mask for each VCPU, with semicolons between: "1,2;3,4". VCPUs beyond the
  * last one run where that one does, so a single mask is for all.
  */
-static int fill_affinity(struct xn_libxl_child *child, const char *masks,
-			 libxl_domain_build_info *b)
+int xn_libxl_affinity_fill(struct xn_libxl_child *child, const char *masks,
+			   libxl_domain_build_info *b)
 {
 	libxl_bitmap *maps = xn_calloc(b->max_vcpus, sizeof(*maps));
 
@@ -214,7 +214,7 @@ static int fill_scheduling(struct xn_libxl_child *child, const struct xn_value *
 		b->sched_params.weight = atoi(weight);
 	if (cap && atoi(cap) >= 0)
 		b->sched_params.cap = atoi(cap);
-	return mask && *mask ? fill_affinity(child, mask, b) : 0;
+	return mask && *mask ? xn_libxl_affinity_fill(child, mask, b) : 0;
 }
 
 /* ---- memory ---- */

@@ -14,6 +14,10 @@
 int xn_libxl_config_fill(struct xn_libxl_child *child, const struct xn_value *map, bool pygrub,
 			 libxl_domain_config *out) XN_MUST_CHECK;
 
+/* VCPUs_params:mask for b->max_vcpus VCPUs into @b's hard affinities; the caller disposes. */
+int xn_libxl_affinity_fill(struct xn_libxl_child *child, const char *masks,
+			   libxl_domain_build_info *b) XN_MUST_CHECK;
+
 /* One device each, initialised and filled; the caller disposes, after a failure (-EINVAL) too. */
 int xn_libxl_disk_fill(const struct xn_value *map, libxl_device_disk *out) XN_MUST_CHECK;
 int xn_libxl_nic_fill(const struct xn_value *map, libxl_device_nic *out) XN_MUST_CHECK;

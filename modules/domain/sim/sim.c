@@ -545,6 +545,16 @@ static int sim_set_vcpus(struct xn_backend *b, uint32_t domid, unsigned vcpus,
 	return answer_soon(sim, done, arg, 0);
 }
 
+/* Simulated guests use no CPU that could be shared out. */
+static int sim_set_vcpu_params(struct xn_backend *b, uint32_t domid, const struct xn_value *params,
+			       xn_backend_done *done, void *arg)
+{
+	struct xn_sim *sim = xn_sim_of(b);
+	struct xn_sim_domain *domain = xn_sim_domain(sim, domid);
+
+	return domain && !domain->info.dying ? answer_soon(sim, done, arg, 0) : -ENOENT;
+}
+
 void xn_sim_memory_reached(struct xn_sim_domain *domain)
 {
 	domain->info.memory_bytes = domain->target_bytes;
@@ -736,6 +746,7 @@ static const struct xn_backend_ops sim_ops = {
 	.unplug_pci = xn_sim_unplug_pci,
 	.set_memory = sim_set_memory,
 	.set_shadow = sim_set_shadow,
+	.set_vcpu_params = sim_set_vcpu_params,
 	.set_vcpus = sim_set_vcpus,
 	.trigger = sim_trigger,
 	.save = xn_sim_save,
