@@ -4,6 +4,7 @@
  * asking libxl is either the list of all or an error in the log.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -12,7 +13,7 @@
 
 enum presence { ABSENT, PRESENT, CLOSING, CLOSED };
 
-enum { STATE_CLOSING = 5, STATE_CLOSED = 6 };
+enum { STATE_INIT_WAIT = 2, STATE_CLOSING = 5, STATE_CLOSED = 6, TAKE_MS = 30000 };
 
 static char *read_node(struct xn_libxl_child *child, const char *path)
 {
@@ -21,21 +22,109 @@ static char *read_node(struct xn_libxl_child *child, const char *path)
 	return xs_read(child->xs, XBT_NULL, path, &len);
 }
 
+/* Where the back end keeps its half of the device; NULL: there is no such device. */
+static char *backend_of(struct xn_libxl_child *child, uint32_t domid, const char *kind, int devid)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "/libxl/%u/device/%s/%d/backend", domid, kind, devid);
+	return read_node(child, path);
+}
+
+static int state_of(struct xn_libxl_child *child, const char *backend)
+{
+	char path[256], *state XN_CLEANUP(xn_free_p) = NULL;
+
+	snprintf(path, sizeof(path), "%s/state", backend);
+	state = read_node(child, path);
+	return state ? atoi(state) : STATE_CLOSED;
+}
+
 static enum presence presence_of(struct xn_libxl_child *child, uint32_t domid, const char *kind,
 				 int devid)
 {
-	char *backend XN_CLEANUP(xn_free_p) = NULL, *state XN_CLEANUP(xn_free_p) = NULL;
-	char path[256];
+	char *backend XN_CLEANUP(xn_free_p) = backend_of(child, domid, kind, devid);
+	int state = backend ? state_of(child, backend) : 0;
 
-	snprintf(path, sizeof(path), "/libxl/%u/device/%s/%d/backend", domid, kind, devid);
-	backend = read_node(child, path);
 	if (!backend)
 		return ABSENT;
+	return state == STATE_CLOSED ? CLOSED : state == STATE_CLOSING ? CLOSING : PRESENT;
+}
+
+/* ---- what the device model makes of a disk ---- */
+
+static bool next_change(struct xn_libxl_child *child, int64_t until_ms)
+{
+	struct pollfd fd = {.fd = xs_fileno(child->xs), .events = POLLIN};
+	int64_t left = until_ms - xn_libxl_now_ms();
+	unsigned n;
+
+	if (left <= 0 || poll(&fd, 1, left) <= 0)
+		return false;
+	free(xs_read_watch(child->xs, &n));
+	return true;
+}
+
+/*
+ * libxl does not wait for a device model to open a disk's image, which may fail (another holds its
+ * lock, it is no such image): only that the back end's state never moves tells.
+ */
+static int await_taken(struct xn_libxl_child *child, const char *backend)
+{
+	int64_t until_ms = xn_libxl_now_ms() + TAKE_MS;
+	char path[256], *type XN_CLEANUP(xn_free_p) = NULL;
+	bool goes_on = true;
+
+	if (!strstr(backend, "/qdisk/"))
+		return 0; /* the kernel's back end: libxl has waited for its script */
+	snprintf(path, sizeof(path), "%s/device-type", backend);
+	type = read_node(child, path);
+	if (type && strcmp(type, "cdrom") == 0)
+		return 0; /* an emulated drive, which may be empty */
 	snprintf(path, sizeof(path), "%s/state", backend);
-	state = read_node(child, path);
-	if (!state || atoi(state) == STATE_CLOSED)
-		return CLOSED;
-	return atoi(state) == STATE_CLOSING ? CLOSING : PRESENT;
+	if (!xs_watch(child->xs, path, "state"))
+		return -errno;
+	while (goes_on && state_of(child, backend) < STATE_INIT_WAIT)
+		goes_on = next_change(child, until_ms);
+	xs_unwatch(child->xs, path, "state");
+	return goes_on ? 0 : xn_libxl_fail(child, -EIO, "the device model does not open the disk");
+}
+
+int xn_libxl_await_disks(struct xn_libxl_child *child, uint32_t domid)
+{
+	char path[64], **list;
+	unsigned n = 0;
+	int rc = 0;
+
+	snprintf(path, sizeof(path), "/libxl/%u/device/vbd", domid);
+	list = xs_directory(child->xs, XBT_NULL, path, &n);
+	for (unsigned i = 0; rc == 0 && i < n; i++) {
+		char *backend XN_CLEANUP(xn_free_p) = backend_of(child, domid, "vbd", atoi(list[i]));
+
+		rc = backend ? await_taken(child, backend) : 0;
+	}
+	free(list);
+	return rc;
+}
+
+/* ---- any device ---- */
+
+/*
+ * After libxl gave up on a back end that does not answer: by force means that it is gone for us and
+ * for the guest.
+ */
+static void erase_device(struct xn_libxl_child *child, uint32_t domid, const char *kind, int devid)
+{
+	char *backend XN_CLEANUP(xn_free_p) = backend_of(child, domid, kind, devid);
+	char path[96];
+
+	if (!backend)
+		return;
+	xs_rm(child->xs, XBT_NULL, backend);
+	snprintf(path, sizeof(path), "/local/domain/%u/device/%s/%d", domid, kind, devid);
+	xs_rm(child->xs, XBT_NULL, path);
+	snprintf(path, sizeof(path), "/libxl/%u/device/%s/%d", domid, kind, devid);
+	xs_rm(child->xs, XBT_NULL, path); /* last: by this one it is found */
 }
 
 /* Where a device is plugged: args.domid, and whether the domain is there. */
@@ -59,6 +148,26 @@ static int unplug_rc(struct xn_libxl_child *child, int rc)
 {
 	rc = xn_libxl_rc(child, rc);
 	return rc == -ETIMEDOUT ? -EBUSY : rc;
+}
+
+typedef int remove_device(struct xn_libxl_child *child, uint32_t domid, int devid, bool force);
+
+static int unplug(struct xn_libxl_child *child, const struct xn_value *args, const char *kind,
+		  remove_device *remove_it)
+{
+	int devid = xn_map_get_int(args, "devid", -1);
+	bool force = xn_map_get_bool(args, "force", false);
+	uint32_t domid;
+	int rc = xn_libxl_domid(args, &domid);
+
+	if (rc < 0 || presence_of(child, domid, kind, devid) == ABSENT)
+		return rc;
+	rc = unplug_rc(child, remove_it(child, domid, devid, force));
+	if (rc < 0 && force) {
+		erase_device(child, domid, kind, devid);
+		rc = 0;
+	}
+	return rc;
 }
 
 /* ---- disks ---- */
@@ -86,12 +195,31 @@ static int remove_disk(struct xn_libxl_child *child, uint32_t domid, int devid, 
 	return rc;
 }
 
+static int add_disk(struct xn_libxl_child *child, uint32_t domid, const struct xn_value *map)
+{
+	libxl_device_disk disk;
+	int rc = xn_libxl_disk_fill(map, &disk), devid = xn_map_get_int(map, "devid", -1);
+
+	if (rc == 0)
+		rc = xn_libxl_rc(child, libxl_device_disk_add(child->ctx, domid, &disk, NULL));
+	libxl_device_disk_dispose(&disk);
+	if (rc == 0) {
+		char *backend XN_CLEANUP(xn_free_p) = backend_of(child, domid, "vbd", devid);
+
+		rc = backend ? await_taken(child, backend) : -EIO;
+	}
+	if (rc < 0 && presence_of(child, domid, "vbd", devid) != ABSENT) {
+		(void)remove_disk(child, domid, devid, true);
+		erase_device(child, domid, "vbd", devid);
+	}
+	return rc;
+}
+
 /* plug_disk {domid, disk}; -EBUSY: a guest has not let it go yet since an unplug. */
 int xn_libxl_plug_disk(struct xn_libxl_child *child, const struct xn_value *args, int fd,
 		       struct xn_libxl_answer *answer)
 {
 	const struct xn_value *map = map_of(args, "disk");
-	libxl_device_disk disk;
 	uint32_t domid;
 	int rc = map ? find_domain(child, args, &domid) : -EINVAL, devid;
 
@@ -104,32 +232,19 @@ int xn_libxl_plug_disk(struct xn_libxl_child *child, const struct xn_value *args
 	case CLOSING:
 		return -EBUSY;
 	case CLOSED:
-		rc = remove_disk(child, domid, devid, true);
+		rc = unplug_rc(child, remove_disk(child, domid, devid, true));
 		break;
 	case ABSENT:
 		break;
 	}
-	if (rc)
-		return xn_libxl_rc(child, rc);
-	rc = xn_libxl_disk_fill(map, &disk);
-	if (rc == 0)
-		rc = xn_libxl_rc(child, libxl_device_disk_add(child->ctx, domid, &disk, NULL));
-	libxl_device_disk_dispose(&disk);
-	return rc;
+	return rc < 0 ? rc : add_disk(child, domid, map);
 }
 
 /* unplug_disk {domid, devid, force} */
 int xn_libxl_unplug_disk(struct xn_libxl_child *child, const struct xn_value *args, int fd,
 			 struct xn_libxl_answer *answer)
 {
-	int devid = xn_map_get_int(args, "devid", -1);
-	uint32_t domid;
-	int rc = xn_libxl_domid(args, &domid);
-
-	if (rc < 0 || presence_of(child, domid, "vbd", devid) == ABSENT)
-		return rc;
-	return unplug_rc(child, remove_disk(child, domid, devid,
-					    xn_map_get_bool(args, "force", false)));
+	return unplug(child, args, "vbd", remove_disk);
 }
 
 /* change_media {domid, disk}: without a path, what is in comes out. */
@@ -201,14 +316,7 @@ int xn_libxl_plug_nic(struct xn_libxl_child *child, const struct xn_value *args,
 int xn_libxl_unplug_nic(struct xn_libxl_child *child, const struct xn_value *args, int fd,
 			struct xn_libxl_answer *answer)
 {
-	int devid = xn_map_get_int(args, "devid", -1);
-	uint32_t domid;
-	int rc = xn_libxl_domid(args, &domid);
-
-	if (rc < 0 || presence_of(child, domid, "vif", devid) == ABSENT)
-		return rc;
-	return unplug_rc(child, remove_nic(child, domid, devid,
-					   xn_map_get_bool(args, "force", false)));
+	return unplug(child, args, "vif", remove_nic);
 }
 
 /* ---- PCI devices ---- */

@@ -110,6 +110,8 @@ static int build_whole(struct xn_libxl_child *child, libxl_domain_config *config
 	int rc = xn_libxl_rc(child, build(child, config, fd, domid_out));
 
 	if (rc == 0)
+		rc = xn_libxl_await_disks(child, *domid_out);
+	if (rc == 0)
 		rc = make_guest_folders(child, *domid_out);
 	if (rc < 0 && *domid_out != (uint32_t)INVALID_DOMID && xn_libxl_exists(child, *domid_out))
 		(void)libxl_domain_destroy(child->ctx, *domid_out, NULL);

@@ -35,6 +35,9 @@ int xn_libxl_domid(const struct xn_value *args, uint32_t *domid_out) XN_MUST_CHE
 bool xn_libxl_exists(struct xn_libxl_child *child, uint32_t domid);
 int xn_libxl_is_paused(struct xn_libxl_child *child, uint32_t domid, bool *paused_out)
 	XN_MUST_CHECK; /* 0 or -ENOENT */
+/* Until the device model has opened every disk that it serves; 0 or -EIO. */
+int xn_libxl_await_disks(struct xn_libxl_child *child, uint32_t domid) XN_MUST_CHECK;
+int64_t xn_libxl_now_ms(void); /* of a clock that only goes forward */
 libxl_domain_type xn_libxl_domain_type(struct xn_libxl_child *child, uint32_t domid);
 
 typedef int xn_libxl_run(struct xn_libxl_child *child, const struct xn_value *args, int fd,

@@ -98,15 +98,19 @@ static void fill_clocks(const struct xn_value *map, libxl_domain_build_info *b)
 static int fill_cores(const struct xn_value *map, libxl_domain_build_info *b)
 {
 	int64_t cores = xn_libxl_platform_int(map, "cores-per-socket", 1);
-	char policy[48];
+	char proccount[24], procpkg[24];
+	const char *const policies[] = {"htt=1", proccount, procpkg};
 
 	if (cores < 1 || cores > 127)
 		return -EINVAL;
 	if (cores == 1 || b->type == LIBXL_DOMAIN_TYPE_PV)
 		return 0; /* one core a socket is what API clients write when they mean nothing */
-	snprintf(policy, sizeof(policy), "htt=1,proccount=%d,procpkg=%d", (int)cores * 2,
-		 (int)cores * 2 - 1);
-	return libxl_cpuid_parse_config(&b->cpuid, policy) == 0 ? 0 : -EINVAL;
+	snprintf(proccount, sizeof(proccount), "proccount=%d", (int)cores * 2);
+	snprintf(procpkg, sizeof(procpkg), "procpkg=%d", (int)cores * 2 - 1);
+	for (size_t i = 0; i < XN_ARRAY_SIZE(policies); i++)
+		if (libxl_cpuid_parse_config(&b->cpuid, policies[i]) != 0)
+			return -EINVAL;
+	return 0;
 }
 
 /* ---- HVM ---- */

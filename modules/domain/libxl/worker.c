@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "modules/domain/domain.h"
@@ -126,6 +127,7 @@ static const struct {
 	{"xc_dom_parse_image failed", -ENOEXEC},
 	{"bootloader failed", -ENOEXEC},
 	{"Cannot allocate memory", -ENOMEM},
+	{"No space left on device", -ENOSPC},
 };
 
 /* The first lines say most; later ones say only who passed the failure on. */
@@ -180,6 +182,14 @@ static void on_progress(xentoollog_logger *logger, const char *context, const ch
 	xn_map_put_string(&frame, "says", doing);
 	xn_map_put(&frame, "percent", xn_int(percent));
 	send_frame(child, frame);
+}
+
+int64_t xn_libxl_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
 }
 
 /* ---- libxl ---- */
