@@ -50,8 +50,8 @@ struct xn_libxl_call {
  *	                                            shutdown_code (-1: none), memory_bytes,
  *	                                            max_memory_bytes, vcpus, cpu_ns}; not domain 0
  *	host_info     {}                            see call_host.c
- *	create        {config}                      domid
- *	restore       {config} + fd                 domid
+ *	create        {config, pygrub}              domid; pygrub (a bool): it may be a bootloader
+ *	restore       {config, pygrub} + fd         domid
  *	destroy       {domid}
  *	pause         {domid}
  *	unpause       {domid}
