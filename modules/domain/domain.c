@@ -88,6 +88,7 @@ static const struct {
 	{&xn_vm_resume_kind, xn_vm_resumed},
 	{&xn_vm_revert_kind, xn_vm_reverted},
 	{&xn_vm_live_kind, NULL},
+	{&xn_vm_leftover_kind, NULL},
 	{&xn_vm_balloon_kind, NULL},
 	{&xn_vm_clone_kind, NULL},
 	{&xn_vm_provision_kind, NULL},
@@ -118,8 +119,10 @@ static void adopt(struct xn_domains *d)
 	size_t n;
 	struct xn_row **rows = rows_of(d->db, XN_CLASS_VM, &n);
 
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		xn_leftovers_look(d, rows[i]);
 		xn_vm_reconcile_now(d, rows[i]);
+	}
 	free(rows);
 	for (size_t c = 0; c < XN_ARRAY_SIZE(classes); c++) {
 		rows = rows_of(d->db, classes[c], &n);
@@ -240,6 +243,7 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 	xn_list_init(&d->reconciles);
 	xn_list_init(&d->stills);
 	xn_list_init(&d->taking_back);
+	xn_leftovers_init(d);
 	xn_memory_init(d);
 	xn_images_init(d);
 	xn_appliances_init(d);
@@ -314,6 +318,7 @@ static void domain_stop(void *state)
 	xn_bus_unsubscribe(d->on_db_failed);
 	xn_domain_watch_stop(d);
 	xn_domain_read_stop(d);
+	xn_leftovers_stop(d);
 	xn_memory_stop(d);
 	xn_appliances_stop(d);
 	xn_gate_close(d->plugs);

@@ -50,6 +50,9 @@ struct xn_domains {
 	} auto_poweron;
 	struct xn_list members;    /* vm_appliance.c: struct xn_member */
 	struct xn_list solos;      /* vm_steps.c: operations that wait to be alone on their VM */
+	struct xn_list leftovers;  /* leftover.c */
+	struct xn_job leftovers_job;
+	struct xn_subscription *leftovers_on_ready;
 	struct xn_list reconciles; /* domain_read.c: with a snapshot under way */
 	struct xn_list taking_back; /* vm_disks.c: disks that go */
 	struct xn_list stills;     /* vm_wait.c: operations whose guest must not run */
@@ -234,6 +237,9 @@ void xn_step_find_domain(struct xn_op *op);
 void xn_step_sync(struct xn_op *op); /* lets the rows go, waits until they tell the truth */
 void xn_step_stop_others(struct xn_op *op);
 void xn_steps_on_operation_ended(const struct xn_ev_operation_ended *ev, void *domains);
+enum { XN_CORE_DUMP_MS = 1200 * 1000 };
+/* Only where the argument "core_dump" asks for it; never fails. guest_shutdown.c */
+void xn_step_core_dump(struct xn_op *op);
 void xn_step_ask_guest(struct xn_op *op);
 void xn_step_await_guest(struct xn_op *op);
 /* Ends when all that was changed so far survives power loss; else fails. */
@@ -342,6 +348,10 @@ bool xn_guest_metrics_write(struct xn_domains *d, struct xn_row *vm, uint32_t do
 			    const struct xn_xs_snapshot *snap, bool is_cut);
 /* Whether a driver of the guest runs one of its devices. */
 bool xn_guest_metrics_write_drivers(struct xn_domains *d, struct xn_row *vm, bool connected);
+/* Half-made domains of a dead daemon; leftover.c. look: at the start, before the row is written. */
+void xn_leftovers_init(struct xn_domains *d);
+void xn_leftovers_look(struct xn_domains *d, const struct xn_row *vm);
+void xn_leftovers_stop(struct xn_domains *d);
 /* A domain has shut down by itself: does what actions_after_* say. */
 void xn_guest_shutdown(struct xn_domains *d, struct xn_row *vm, const struct xn_domain_info *info);
 
@@ -393,7 +403,7 @@ extern const struct xn_method_impl xn_vm_methods[], xn_vm_setters[], xn_vbd_meth
 	xn_vif_methods[], xn_memory_methods[], xn_appliance_methods[],
 	xn_xenstore_data_methods[];
 void xn_vm_kinds_register(struct xn_domains *d);
-extern const struct xn_op_kind xn_vm_start_kind, xn_vm_shutdown_kind, xn_vm_hard_shutdown_kind,
+extern const struct xn_op_kind xn_vm_leftover_kind, xn_vm_start_kind, xn_vm_shutdown_kind, xn_vm_hard_shutdown_kind,
 	xn_vm_reboot_kind, xn_vm_hard_reboot_kind, xn_vm_pause_kind, xn_vm_unpause_kind,
 	xn_vm_reset_kind, xn_vm_suspend_kind, xn_vm_resume_kind, xn_vm_revert_kind, xn_vm_live_kind,
 	xn_vm_balloon_kind, xn_appliance_kind, xn_vm_clone_kind, xn_vm_provision_kind, xn_vm_destroy_kind,

@@ -32,6 +32,7 @@ static const struct xn_step reboot_steps[] = {
 
 static const struct xn_step hard_reboot_steps[] = {
 	{"stop the VM's other operations", xn_step_stop_others, xn_step_sync, 180000},
+	{"keep a core dump", xn_step_core_dump, NULL, XN_CORE_DUMP_MS},
 	BOOT_STEPS
 };
 /* clang-format on */

@@ -23,6 +23,7 @@ static const struct xn_step shutdown_steps[] = {
 
 static const struct xn_step hard_shutdown_steps[] = {
 	{"stop the VM's other operations", xn_step_stop_others, xn_step_sync, 180000},
+	{"keep a core dump", xn_step_core_dump, NULL, XN_CORE_DUMP_MS},
 	{"destroy domain", xn_step_destroy, NULL, 120000, 3, XN_STEP_NO_CANCEL},
 	{"release disks", xn_step_deactivate, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{"delete suspend image", drop_suspend_image, NULL, 120000, 1, XN_STEP_NO_CANCEL},
