@@ -45,6 +45,7 @@ struct asked {
 	unsigned parts;		       /* what has to end before the answer */
 	struct xn_job answer;
 	int rc;
+	bool again; /* it was asked for a second time */
 };
 
 /* What to do for an answer from a child, before the caller gets it. */
@@ -198,6 +199,14 @@ static int ask(struct asked *a, struct xn_value *args, int fd)
 	return rc;
 }
 
+static struct xn_value *domid_args(uint32_t domid)
+{
+	struct xn_value *args = xn_map_new();
+
+	xn_map_put(&args, "domid", xn_int(domid));
+	return args;
+}
+
 /* ---- what calls that have ended tell of their domain ---- */
 
 static void patch(struct asked *a, void (*change)(struct xn_domain_info *info))
@@ -245,9 +254,26 @@ static void wants_reading(struct asked *a, const struct xn_libxl_end *end)
 
 /* ---- create, restore ---- */
 
+/* libxl does this too, as far as it knew of the domain when its process was killed. */
+static void remove_keys(struct asked *a)
+{
+	struct xn_libxl *x = a->x;
+	bool was_last = a->uuid[0] && !xn_domain_table_find(&x->facts.domains, a->uuid);
+
+	a->parts++;
+	a->writing = xn_libxl_keys_remove(xn_xenstore_of(x->backend.core), a->domid,
+					  was_last ? a->uuid : NULL, on_written, a);
+}
+
 static void on_leftover_destroyed(const struct xn_libxl_end *end, void *arg)
 {
-	read_again(arg);
+	struct asked *a = arg;
+
+	if (end->rc == 0) {
+		xn_domain_table_remove(&a->x->facts.domains, a->domid);
+		remove_keys(a);
+	}
+	read_again(a);
 }
 
 /* A worker that was killed or crashed has left half a domain. */
@@ -255,18 +281,16 @@ static void on_read_for_leftover(int rc, void *arg)
 {
 	struct asked *a = arg;
 	const struct xn_domain_info *left = xn_domain_table_find(&a->x->facts.domains, a->uuid);
-	struct xn_value *args;
 
 	if (!left) {
 		answer_soon(a, a->rc);
 		return;
 	}
-	args = xn_map_new();
-	xn_map_put(&args, "domid", xn_int(left->domid));
+	a->domid = left->domid;
 	xn_log_info(a->x->backend.core->log, "domain",
-		    "domain %u is what a failed %s of %s has left: it is destroyed", left->domid,
+		    "domain %u is what a failed %s of %s has left: it is destroyed", a->domid,
 		    a->kind->call, a->uuid);
-	if (send_call(a, "destroy", 0, args, -1, on_leftover_destroyed) < 0)
+	if (send_call(a, "destroy", 0, domid_args(a->domid), -1, on_leftover_destroyed) < 0)
 		answer_soon(a, a->rc);
 }
 
@@ -343,27 +367,19 @@ static int libxl_restore(struct xn_backend *b, const struct xn_value *config, in
 
 static void destroyed(struct asked *a, const struct xn_libxl_end *end)
 {
-	struct xn_libxl *x = a->x;
-
+	/* Another process may do what one could not; a domain that stays costs its memory. */
+	if ((end->rc == -ETIMEDOUT || end->rc == -EIO) && !a->again) {
+		a->again = true;
+		if (send_call(a, a->kind->call, a->kind->flags, domid_args(a->domid), -1, on_end) ==
+		    0)
+			return;
+	}
 	a->rc = end->rc;
 	if (end->rc == 0) {
-		xn_domain_table_remove(&x->facts.domains, a->domid);
-		a->parts++;
-		a->writing = xn_libxl_keys_remove(
-			xn_xenstore_of(x->backend.core), a->domid,
-			a->uuid[0] && !xn_domain_table_find(&x->facts.domains, a->uuid) ? a->uuid
-											: NULL,
-			on_written, a);
+		xn_domain_table_remove(&a->x->facts.domains, a->domid);
+		remove_keys(a);
 	}
 	read_again(a);
-}
-
-static struct xn_value *domid_args(uint32_t domid)
-{
-	struct xn_value *args = xn_map_new();
-
-	xn_map_put(&args, "domid", xn_int(domid));
-	return args;
 }
 
 static int libxl_destroy(struct xn_backend *b, uint32_t domid, xn_backend_done *done, void *arg)

@@ -319,6 +319,10 @@ static void handle_answer(struct child *child, const struct xn_value *frame)
 	const char *message = xn_map_get_string(frame, "message");
 	struct call *call = child->call;
 
+	xn_log_debug(child->pool->spec.log, "domain", "libxl %s of %s: %s, %" PRIi64 " ms",
+		     call->request.call, child->domain->name,
+		     strerror(-(int)xn_map_get_int(frame, "rc", -EIO)),
+		     (now_us(child->pool) - call->since_us) / 1000);
 	child->call = NULL;
 	child->served++;
 	child->pool->n_slow -= child->is_slow;
