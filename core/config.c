@@ -18,6 +18,8 @@ const struct xn_config_key xn_config_keys[] = {
 	 .doc = "what runs the domains; auto: Xen on a control domain, else the simulator"},
 	{"libxl-workers", XN_CONFIG_INT, "4", .min = 2, .max = 64, .argument = "N",
 	 .doc = "processes that make libxl calls at a time"},
+	{"pygrub", XN_CONFIG_BOOL, "false", .argument = "BOOL",
+	 .doc = "let PV guests boot through pygrub, which reads their disks on the host"},
 	{"sim-memory", XN_CONFIG_SIZE, .min = 1 << 30, .max = INT64_C(1) << 50, .argument = "SIZE",
 	 .doc = "memory of the simulated host; otherwise as much as this machine has"},
 	{"xenstore", XN_CONFIG_CHOICE, "auto", .choices = "auto|embedded|system",

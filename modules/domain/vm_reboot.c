@@ -20,7 +20,7 @@ static void wait_before_boot(struct xn_op *op);
 	{"plug writable disks", xn_step_plug_writable, NULL, 60000},                   \
 	{"plug read-only disks", xn_step_plug_read_only, NULL, 60000},                 \
 	{"plug network interfaces", xn_step_plug_nics, NULL, 60000},                   \
-	{"unpause", xn_step_unpause, NULL, 10000},                                     \
+	{"unpause", xn_step_unpause, NULL, 30000},                                     \
 	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},   \
 	{NULL, NULL, NULL, 0},
 

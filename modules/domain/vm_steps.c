@@ -385,6 +385,34 @@ void xn_step_create(struct xn_op *op)
 	xn_vm_create_domain(xn_vm_op_of(op));
 }
 
+static void destroy_domain(struct xn_vm_op *vmo, const struct xn_domain_info *domain)
+{
+	struct xn_pending *pending = xn_pending_new(vmo, NULL, 0);
+	int rc = backend_of(vmo)->ops->destroy(backend_of(vmo), domain->domid, xn_pending_done,
+					       pending);
+
+	if (rc < 0)
+		xn_pending_failed(pending, rc);
+}
+
+/* Once more, now that the lists are read: the builder may have begun its domain meanwhile. */
+static void on_lists_read(int rc, void *arg)
+{
+	struct xn_pending *pending = arg;
+	struct xn_vm_op *vmo = xn_pending_op(pending);
+	const struct xn_domain_info *domain = vmo ? xn_vm_op_domain(vmo) : NULL;
+
+	if (vmo && domain) {
+		xn_pending_free(pending);
+		destroy_domain(vmo, domain);
+	} else if (vmo && vmo->creating) {
+		xn_op_waiting(&vmo->op, "the domain builder, to undo what it makes");
+		vmo->creating->undo = pending;
+	} else {
+		xn_pending_done(0, pending);
+	}
+}
+
 void xn_step_destroy(struct xn_op *op)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
@@ -392,20 +420,16 @@ void xn_step_destroy(struct xn_op *op)
 	struct xn_pending *pending;
 	int rc;
 
-	if (vmo->creating && !domain) { /* nothing yet that could be destroyed */
-		xn_op_waiting(op, "the domain builder, to undo what it makes");
-		vmo->creating->undo = xn_pending_new(vmo, NULL, 0);
-		return;
-	}
-	if (!domain) {
+	if (domain) {
+		destroy_domain(vmo, domain);
+	} else if (vmo->creating) {
+		pending = xn_pending_new(vmo, NULL, 0);
+		rc = backend_of(vmo)->ops->refresh(backend_of(vmo), on_lists_read, pending);
+		if (rc < 0)
+			on_lists_read(rc, pending);
+	} else {
 		xn_op_done(op, 0);
-		return;
 	}
-	pending = xn_pending_new(vmo, NULL, 0);
-	rc = backend_of(vmo)->ops->destroy(backend_of(vmo), domain->domid, xn_pending_done,
-					   pending);
-	if (rc < 0)
-		xn_pending_failed(pending, rc);
 }
 
 /* ---- devices ---- */

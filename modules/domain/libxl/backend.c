@@ -2,7 +2,7 @@
  * The real hypervisor behind struct xn_backend_ops. Everything that libxl does happens in worker
  * children (pool.h); what is known of domains and host is read by other children (facts.h) and kept
  * here, so that find() costs nothing. Two exceptions, both in xenstore, through the daemon's own
- * client: asking a guest to shut down, and keys that libxl does not write (keys.h).
+ * client: asking a guest to shut down, and what a destroyed domain may have left (keys.h).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -314,20 +314,16 @@ static void put_new(struct asked *a)
 
 static void created(struct asked *a, const struct xn_libxl_end *end)
 {
-	struct xn_libxl *x = a->x;
 	int64_t domid = end->result && end->result->kind == XN_INT ? xn_value_int(end->result) : -1;
 
 	a->rc = end->rc == 0 && (domid <= 0 || domid > UINT16_MAX) ? -EPROTO : end->rc;
 	if (a->rc == -ECANCELED) { /* by a destroy, which comes next */
 		answer_soon(a, a->rc);
 	} else if (a->rc < 0) {
-		xn_libxl_facts_refresh(&x->facts, on_read_for_leftover, a);
+		xn_libxl_facts_refresh(&a->x->facts, on_read_for_leftover, a);
 	} else {
 		a->domid = (uint32_t)domid;
 		put_new(a);
-		a->parts++;
-		a->writing = xn_libxl_keys_add(xn_xenstore_of(x->backend.core), a->domid, a->config,
-					       xn_now_us(loop_of(x)), on_written, a);
 		read_again(a);
 	}
 }
@@ -336,6 +332,7 @@ static int make_domain(struct xn_backend *b, const struct kind *kind, const stru
 		       int fd, void (*done)(int rc, uint32_t domid, void *arg), void *arg)
 {
 	const char *uuid = xn_map_get_string(config, "uuid");
+	const struct xn_core *core = b->core;
 	struct xn_value *args = xn_map_new();
 	struct asked *a = asked_new(libxl_of(b), kind, 0, NULL, arg);
 
@@ -343,6 +340,7 @@ static int make_domain(struct xn_backend *b, const struct kind *kind, const stru
 	a->config = xn_value_ref(config);
 	snprintf(a->uuid, sizeof(a->uuid), "%s", uuid ? uuid : "");
 	xn_map_put(&args, "config", xn_value_ref(config));
+	xn_map_put(&args, "pygrub", xn_bool(core->config && xn_config_bool(core->config, "pygrub")));
 	return ask(a, args, fd);
 }
 
