@@ -75,7 +75,7 @@ struct xn_nic_config {
  *   pci                   set of strings "0000:03:00.0": passed through from the start
  *   rtc_offset            int, seconds (platform:timeoffset)
  *   security_label        string (XSM; platform:security-label); absent: none
- *   has_vendor_device     bool: the PCI device by which Windows finds its drivers
+ *   has_vendor_device     bool (hvm): the PCI device by which Windows finds its drivers
  *   platform, other_config, xenstore_data, vcpu_params, bios_strings   maps of strings
  *   disks, nics           sets of maps of what will be plugged: {vdev, devid, path, format,
  *                         read_only, is_cdrom}, {devid, mac, bridge, mtu, rate_kbps (in fact KiB a

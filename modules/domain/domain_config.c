@@ -120,7 +120,8 @@ static void put_machine(struct xn_value **map, const struct xn_row *vm)
 	if (offset)
 		xn_map_put(map, "rtc_offset", xn_int(strtol(offset, NULL, 10)));
 	put_text(map, "security_label", xn_row_map_string(vm, XN_VM_platform, "security-label"));
-	put_field(map, "has_vendor_device", vm, XN_VM_has_vendor_device);
+	if (strcmp(xn_vm_type(vm), "hvm") == 0)
+		put_field(map, "has_vendor_device", vm, XN_VM_has_vendor_device);
 }
 
 struct xn_value *xn_domain_config(const struct xn_row *vm, const struct xn_vm_plan *plan)
