@@ -330,7 +330,7 @@ void xn_memory_told(struct xn_domains *d, const struct xn_row *vm, int64_t targe
 static void on_told(int rc, void *arg)
 {
 	struct telling *telling = arg;
-	struct xn_sharer *s = find(telling->d, telling->uuid);
+	struct xn_sharer *s = telling->d->stopped ? NULL : find(telling->d, telling->uuid);
 
 	if (rc < 0 && s) {
 		xn_log_warn(s->d->core->log, "domain", "VM %s: memory target: %s", s->uuid,

@@ -143,6 +143,7 @@ static const struct {
 	{"09", "Input device controller"},  {"0b", "Processor"},
 	{"0c", "Serial bus controller"},    {"0d", "Wireless controller"},
 	{"10", "Encryption controller"},    {"12", "Processing accelerator"},
+	{"ff", "Unassigned class"},
 };
 
 static void copy_name(char out[96], const char *line, size_t len)
@@ -213,7 +214,7 @@ static void read_names(struct xn_pci_list *list, const char *ids)
 	struct place at = {0};
 	char *line = NULL;
 	size_t size = 0, total = 0;
-	FILE *file = list->n > 0 ? fopen(ids, "re") : NULL;
+	FILE *file = ids && list->n > 0 ? fopen(ids, "re") : NULL;
 	ssize_t len;
 
 	while (file && total < MAX_IDS && (len = getline(&line, &size, file)) > 0) {

@@ -18,7 +18,8 @@ struct xn_pci_list {
 };
 
 /*
- * Reads @root ("/sys/bus/pci/devices") and, where it is there, the list of names @ids ("pci.ids").
+ * Reads @root ("/sys/bus/pci/devices") and, where it is there, the list of names @ids ("pci.ids";
+ * NULL: no names).
  * Bridges are left out: nobody gives them to a VM. Blocks; may be called on any thread.
  */
 void xn_pci_read(const char *root, const char *ids, struct xn_pci_list *out);

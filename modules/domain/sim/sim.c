@@ -700,13 +700,13 @@ static void sim_close(struct xn_backend *b)
 		xn_sim_answer_all(&domain->calls, -ECANCELED);
 		xn_sim_domain_free(domain);
 	}
-	while (!xn_list_empty(&sim->answers)) { /* nobody is there to hear them */
+	while (!xn_list_empty(&sim->answers)) { /* what waits for them can be freed */
 		struct xn_sim_call *call =
 			xn_list_entry(sim->answers.next, struct xn_sim_call, link);
 
 		xn_job_cancel(&call->job);
-		xn_list_remove(&call->link);
-		free(call);
+		call->rc = -ECANCELED;
+		on_answer(&call->job);
 	}
 	xn_xs_conn_free(sim->dom0);
 	sim->dom0 = NULL;
