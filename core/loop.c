@@ -24,6 +24,53 @@ static const char *const priority_names[XN_PRIO_COUNT] = {
 	[XN_PRIO_REFRESH] = "refresh", [XN_PRIO_IDLE] = "idle",
 };
 
+/* ---- queues of deferred calls ---- */
+
+static void queue_init(struct xn_queue *queue)
+{
+	xn_list_init(&queue->ring);
+	for (int i = 0; i < XN_LANES; i++) {
+		xn_list_init(&queue->lanes[i].ring);
+		xn_list_init(&queue->lanes[i].jobs);
+	}
+}
+
+static void queue_push(struct xn_queue *queue, struct xn_job *job)
+{
+	struct xn_lane *lane = &queue->lanes[job->caller % XN_LANES];
+
+	xn_list_push(&lane->jobs, &job->link);
+	if (xn_list_empty(&lane->ring))
+		xn_list_push(&queue->ring, &lane->ring);
+}
+
+/* The lane whose turn it is, or NULL. */
+static struct xn_lane *queue_first(struct xn_queue *queue)
+{
+	while (!xn_list_empty(&queue->ring)) {
+		struct xn_lane *lane = xn_list_entry(queue->ring.next, struct xn_lane, ring);
+
+		if (!xn_list_empty(&lane->jobs))
+			return lane;
+		xn_list_remove(&lane->ring);
+	}
+	return NULL;
+}
+
+static struct xn_job *queue_pop(struct xn_queue *queue)
+{
+	struct xn_lane *lane = queue_first(queue);
+	struct xn_list *link;
+
+	if (!lane)
+		return NULL;
+	link = xn_list_pop(&lane->jobs);
+	xn_list_remove(&lane->ring);
+	if (!xn_list_empty(&lane->jobs))
+		xn_list_push(&queue->ring, &lane->ring);
+	return xn_list_entry(link, struct xn_job, link);
+}
+
 void xn_loop_init_(struct xn_loop *loop, const struct xn_loop_ops *ops)
 {
 	loop->ops = ops;
@@ -32,7 +79,7 @@ void xn_loop_init_(struct xn_loop *loop, const struct xn_loop_ops *ops)
 	loop->woke_us = INT64_MIN / 2;
 	xn_list_init(&loop->hooks);
 	for (int i = 0; i < XN_PRIO_COUNT; i++)
-		xn_list_init(&loop->queues[i]);
+		queue_init(&loop->queues[i]);
 }
 
 void xn_loop_free(struct xn_loop *loop)
@@ -41,7 +88,7 @@ void xn_loop_free(struct xn_loop *loop)
 		return;
 	/* What is still queued must not point here: its owner may cancel it later. */
 	for (int i = 0; i < XN_PRIO_COUNT; i++)
-		while (xn_list_pop(&loop->queues[i]))
+		while (queue_pop(&loop->queues[i]))
 			;
 	while (loop->n_timers)
 		xn_timer_cancel(loop->heap[loop->n_timers]);
@@ -78,6 +125,7 @@ void xn_loop_enter_(struct xn_loop *loop, const char *name)
 {
 	wake_up(loop);
 	loop->running = name;
+	loop->caller = 0;
 	loop->ran = true;
 	if (loop->now_us - loop->cpu_read_at_us > CPU_SAMPLE_US) {
 		loop->cpu_read_at_us = loop->now_us;
@@ -188,14 +236,31 @@ void xn_ref_new(struct xn_loop *loop, char out[48])
 
 /* ---- deferred calls ---- */
 
-void xn_loop_defer(struct xn_loop *loop, struct xn_job *job, enum xn_priority priority,
-		   void (*run)(struct xn_job *job))
+void xn_loop_defer_as(struct xn_loop *loop, struct xn_job *job, enum xn_priority priority,
+		      void (*run)(struct xn_job *job), uint64_t caller)
 {
 	if (xn_job_is_pending(job))
 		return;
 	job->run = run;
+	job->caller = caller;
 	job->priority = priority;
-	xn_list_push(&loop->queues[priority], &job->link);
+	queue_push(&loop->queues[priority], job);
+}
+
+void xn_loop_defer(struct xn_loop *loop, struct xn_job *job, enum xn_priority priority,
+		   void (*run)(struct xn_job *job))
+{
+	xn_loop_defer_as(loop, job, priority, run, loop->caller);
+}
+
+uint64_t xn_loop_caller(const struct xn_loop *loop)
+{
+	return loop->caller;
+}
+
+void xn_loop_set_caller(struct xn_loop *loop, uint64_t caller)
+{
+	loop->caller = caller;
 }
 
 void xn_job_cancel(struct xn_job *job)
@@ -206,35 +271,59 @@ void xn_job_cancel(struct xn_job *job)
 
 static bool run_one_job(struct xn_loop *loop, int priority)
 {
-	struct xn_list *link = xn_list_pop(&loop->queues[priority]);
-	struct xn_job *job;
+	struct xn_job *job = queue_pop(&loop->queues[priority]);
 
-	if (!link)
+	if (!job)
 		return false;
-	job = xn_list_entry(link, struct xn_job, link);
 	xn_loop_enter_(loop, priority_names[priority]);
+	loop->caller = job->caller;
 	job->run(job); /* may free the job */
 	xn_loop_leave_(loop);
 	return true;
 }
 
-static int first_waiting_priority(const struct xn_loop *loop)
+static int first_waiting_priority(struct xn_loop *loop)
 {
 	int i = 0;
 
-	while (i < XN_PRIO_COUNT && xn_list_empty(&loop->queues[i]))
+	while (i < XN_PRIO_COUNT && !queue_first(&loop->queues[i]))
 		i++;
 	return i;
 }
 
+static void run_hooks(struct xn_loop *loop)
+{
+	xn_list_each_safe(node, &loop->hooks) {
+		struct xn_turn_hook *hook = xn_list_entry(node, struct xn_turn_hook, link);
+
+		xn_loop_enter_(loop, "turn hook");
+		hook->run(hook);
+		xn_loop_leave_(loop);
+	}
+}
+
+/*
+ * The hooks run also before calls below XN_PRIO_OPERATION, when there was something above: what that
+ * did is committed, so the next step of an operation is due again before a long list is written for
+ * somebody else.
+ */
 static void run_jobs(struct xn_loop *loop)
 {
 	int64_t end_us = loop->now_us + XN_TURN_BUDGET_US;
 	int left = xn_loop_is_virtual(loop) ? VIRTUAL_TURN_BUDGET : -1;
+	bool ran_above = false;
 	int priority;
 
 	while ((priority = first_waiting_priority(loop)) < XN_PRIO_COUNT) {
+		bool is_above = priority <= XN_PRIO_OPERATION;
+
+		if (!is_above && ran_above) {
+			run_hooks(loop);
+			ran_above = false;
+			continue;
+		}
 		run_one_job(loop, priority);
+		ran_above |= is_above;
 		if (loop->now_us >= end_us || --left == 0)
 			break;
 	}
@@ -378,18 +467,7 @@ void xn_loop_remove_turn_hook(struct xn_turn_hook *hook)
 		xn_list_remove(&hook->link);
 }
 
-static void run_hooks(struct xn_loop *loop)
-{
-	xn_list_each_safe(node, &loop->hooks) {
-		struct xn_turn_hook *hook = xn_list_entry(node, struct xn_turn_hook, link);
-
-		xn_loop_enter_(loop, "turn hook");
-		hook->run(hook);
-		xn_loop_leave_(loop);
-	}
-}
-
-static int64_t time_to_wait(const struct xn_loop *loop, int64_t wait_us)
+static int64_t time_to_wait(struct xn_loop *loop, int64_t wait_us)
 {
 	int64_t until_timer_us;
 
@@ -407,7 +485,7 @@ static int64_t time_to_wait(const struct xn_loop *loop, int64_t wait_us)
  * Replies, steps and events that are due go on without a look at the descriptors, up to the budget:
  * an operation of many short steps does not queue behind every client's calls at each of them.
  */
-static bool is_in_a_hurry(const struct xn_loop *loop)
+static bool is_in_a_hurry(struct xn_loop *loop)
 {
 	bool has_work = first_waiting_priority(loop) < XN_PRIO_REFRESH ||
 			(loop->n_timers && loop->heap[1]->due_us <= loop->now_us);

@@ -4,9 +4,14 @@
  * so the two back ends (loop_event.c on libevent, loop_virtual.c in virtual time from a seed)
  * differ only in how they wait and in what the clock says. One thread owns the loop and all state.
  *
+ * Deferred calls belong to a caller: whoever the callback that deferred them ran for (0: the daemon
+ * itself). Within a priority the callers take turns, so one that queues much does not keep the
+ * others waiting; one caller's are in order.
+ *
  * A turn: ready descriptors and worker results, expired timers, then deferred calls by
  * priority until none is left (both bounded, see XN_TURN_BUDGET_US), then the turn-end hooks
- * (the database commits there), which may defer more; then it waits.
+ * (the database commits there), which may defer more; then it waits. The hooks also run in between,
+ * when only calls below XN_PRIO_OPERATION are left: what follows from a commit overtakes those.
  */
 #ifndef XN_LOOP_H
 #define XN_LOOP_H
@@ -53,8 +58,8 @@ void xn_ref_new(struct xn_loop *loop, char out[48]);   /* "OpaqueRef:" + uuid */
 /* ---- deferred calls ---- */
 enum xn_priority {
 	XN_PRIO_REPLY,	   /* barriers, replies, operations' completions */
-	XN_PRIO_OPERATION, /* steps of operations, calls of clients */
-	XN_PRIO_EVENT,	   /* bus delivery */
+	XN_PRIO_OPERATION, /* steps of operations */
+	XN_PRIO_EVENT,	   /* bus delivery, calls of clients */
 	XN_PRIO_REFRESH,   /* refresh signals, reconciling */
 	XN_PRIO_IDLE,	   /* garbage collection, checkpoints */
 	XN_PRIO_COUNT,
@@ -62,11 +67,19 @@ enum xn_priority {
 struct xn_job { /* embedded in the caller's object; all zero bytes = not pending */
 	struct xn_list link;
 	void (*run)(struct xn_job *job);
+	uint64_t caller;
 	enum xn_priority priority;
 };
 /* Runs job->run once, later, from the loop. Deferring a pending job changes nothing. */
 void xn_loop_defer(struct xn_loop *loop, struct xn_job *job, enum xn_priority priority,
 		   void (*run)(struct xn_job *job));
+/* The same on behalf of @caller, not of who runs now. */
+void xn_loop_defer_as(struct xn_loop *loop, struct xn_job *job, enum xn_priority priority,
+		      void (*run)(struct xn_job *job), uint64_t caller);
+/* On whose behalf the callback under way runs: a number that stands for a session, or an address
+ * without one. Deferred calls bring theirs; all else begins as the daemon's own. */
+uint64_t xn_loop_caller(const struct xn_loop *loop);
+void xn_loop_set_caller(struct xn_loop *loop, uint64_t caller);
 void xn_job_cancel(struct xn_job *job); /* not pending: nothing */
 static inline bool xn_job_is_pending(const struct xn_job *job)
 {

@@ -29,13 +29,28 @@ struct xn_io {
 	struct xn_loop *loop;
 };
 
+/*
+ * Deferred calls of one priority. Callers share XN_LANES lanes by their numbers; lanes with calls in
+ * them stand in the ring and take turns. A lane that ran empty by cancels leaves it when seen.
+ */
+enum { XN_LANES = 64 };
+struct xn_lane {
+	struct xn_list ring;
+	struct xn_list jobs;
+};
+struct xn_queue {
+	struct xn_list ring;
+	struct xn_lane lanes[XN_LANES];
+};
+
 struct xn_loop {
 	const struct xn_loop_ops *ops;
 	int64_t now_us; /* as of the last callback's end */
 	int64_t woke_us; /* when the last wait ended */
 	bool asleep;	/* waited since the clock was read */
 	bool stopped, ran;
-	struct xn_list queues[XN_PRIO_COUNT];
+	struct xn_queue queues[XN_PRIO_COUNT];
+	uint64_t caller; /* for whom the callback under way runs */
 	struct xn_timer **heap; /* binary, 1-based, by (due_us, order) */
 	size_t n_timers, heap_cap;
 	uint64_t last_order;

@@ -189,7 +189,7 @@ static void begin_step(struct xn_op *op)
 {
 	op->awaits_journal = false;
 	xn_timer_cancel(&op->deadline);
-	xn_loop_defer(op->core->loop, &op->advance, XN_PRIO_OPERATION, advance);
+	xn_loop_defer_as(op->core->loop, &op->advance, XN_PRIO_OPERATION, advance, op->caller);
 }
 
 /* The position in @op is new: before a step does anything, the journal knows that it may have. */
@@ -208,7 +208,7 @@ static void go_on(struct xn_op *op)
 	op->finished = op->undoing ? op->step < 0 : is_past_last_step(op);
 	if (op->finished) {
 		xn_timer_cancel(&op->deadline);
-		xn_loop_defer(op->core->loop, &op->advance, XN_PRIO_REPLY, advance);
+		xn_loop_defer_as(op->core->loop, &op->advance, XN_PRIO_REPLY, advance, op->caller);
 		return;
 	}
 	if (op->core->op_store) {
@@ -399,6 +399,7 @@ static void join_engine(struct xn_op *op, const char *task,
 	for (const struct xn_step *step = op->kind->steps; step->name; step++)
 		assert(step->timeout_ms > 0 && step->run);
 	snprintf(op->task, sizeof(op->task), "%s", task ? task : "");
+	op->caller = xn_loop_caller(op->core->loop);
 	op->on_end = on_end;
 	op->on_end_arg = arg;
 	xn_list_push(&engine->live, &op->link);

@@ -94,7 +94,7 @@ struct xn_op {
 	void (*saved)(struct xn_op *op); /* what xn_op_save() was given */
 	struct xn_error error; /* why it is being undone */
 	double step_progress;
-	uint64_t caller; /* on whose behalf: who shares limits with whom; set before the start */
+	uint64_t caller; /* xn_loop_caller() when it was started */
 	const struct xn_gate *gate; /* where `in_line` of its members wait */
 	unsigned in_line;
 	uint64_t gate_moves;

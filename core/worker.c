@@ -36,7 +36,8 @@ struct xn_pool {
 
 	pthread_mutex_t mutex; /* guards what follows, and n_queued, n_running */
 	pthread_cond_t more;
-	struct xn_list todo, finished;
+	struct xn_fair todo;
+	struct xn_list finished;
 	unsigned n_threads, n_idle;
 	bool ending;
 	int event_fd;
@@ -48,10 +49,17 @@ static void deliver_one(struct xn_job *job);
 
 /* ---- threads ---- */
 
+static struct xn_work *take_next(struct xn_pool *pool)
+{
+	struct xn_fair_item *turn = xn_fair_take(&pool->todo, NULL, NULL);
+
+	return turn ? xn_container_of(turn, struct xn_work, turn) : NULL;
+}
+
 /* Called and left with the mutex held. */
 static void run_one(struct xn_pool *pool)
 {
-	struct xn_work *work = xn_list_entry(xn_list_pop(&pool->todo), struct xn_work, link);
+	struct xn_work *work = take_next(pool);
 	uint64_t one = 1;
 	bool ring;
 
@@ -74,7 +82,7 @@ static void *worker_main(void *arg)
 
 	pthread_mutex_lock(&pool->mutex);
 	while (!pool->ending) {
-		if (!xn_list_empty(&pool->todo)) {
+		if (pool->todo.count > 0) {
 			run_one(pool);
 			continue;
 		}
@@ -112,7 +120,7 @@ static void start_thread(struct xn_pool *pool)
 static void submit_to_threads(struct xn_pool *pool, struct xn_work *work)
 {
 	pthread_mutex_lock(&pool->mutex);
-	xn_list_push(&pool->todo, &work->link);
+	xn_fair_put(&pool->todo, &work->turn, work->caller, 0);
 	pool->n_queued++;
 	if (pool->n_idle < pool->n_queued && pool->n_threads < pool->width)
 		start_thread(pool);
@@ -145,6 +153,7 @@ static void deliver_one(struct xn_job *job)
 	if (!xn_list_empty(&pool->landed))
 		xn_loop_defer(pool->loop, job, XN_PRIO_REPLY, deliver_one);
 	xn_loop_name_callback(pool->loop, "worker result");
+	xn_loop_set_caller(pool->loop, work->caller);
 	work->done(work, work->rc);
 }
 
@@ -191,11 +200,10 @@ static void on_virtual_end(struct xn_timer *timer)
 static void start_virtual(struct slot *slot)
 {
 	struct xn_pool *pool = slot->pool;
-	struct xn_list *link = xn_list_pop(&pool->todo);
 
-	if (!link)
+	slot->work = take_next(pool);
+	if (!slot->work)
 		return;
-	slot->work = xn_list_entry(link, struct xn_work, link);
 	slot->work->queued = false;
 	pool->n_queued--;
 	pool->n_running++;
@@ -205,7 +213,7 @@ static void start_virtual(struct slot *slot)
 
 static void submit_virtual(struct xn_pool *pool, struct xn_work *work)
 {
-	xn_list_push(&pool->todo, &work->link);
+	xn_fair_put(&pool->todo, &work->turn, work->caller, 0);
 	pool->n_queued++;
 	for (unsigned i = 0; i < pool->width; i++) {
 		if (!pool->slots[i].work) {
@@ -234,7 +242,7 @@ struct xn_pool *xn_pool_new(struct xn_loop *loop, const char *name, unsigned wid
 	pool->loop = loop;
 	pool->width = width;
 	snprintf(pool->name, sizeof(pool->name), "%s", name);
-	xn_list_init(&pool->todo);
+	xn_fair_init(&pool->todo);
 	xn_list_init(&pool->finished);
 	xn_list_init(&pool->landed);
 	pthread_mutex_init(&pool->mutex, NULL);
@@ -254,6 +262,7 @@ struct xn_pool *xn_pool_new(struct xn_loop *loop, const char *name, unsigned wid
 
 void xn_pool_stop(struct xn_pool *pool)
 {
+	struct xn_work *dropped;
 	struct xn_list *link;
 
 	if (pool->slots)
@@ -266,11 +275,9 @@ void xn_pool_stop(struct xn_pool *pool)
 
 		work->done(work, work->rc);
 	}
-	while ((link = xn_list_pop(&pool->todo))) {
-		struct xn_work *work = xn_list_entry(link, struct xn_work, link);
-
-		work->queued = false;
-		work->done(work, -ECANCELED);
+	while ((dropped = take_next(pool))) {
+		dropped->queued = false;
+		dropped->done(dropped, -ECANCELED);
 	}
 	pool->n_queued = 0;
 }
@@ -285,6 +292,7 @@ void xn_pool_free(struct xn_pool *pool)
 		close(pool->event_fd);
 	}
 	free(pool->slots);
+	xn_fair_clear(&pool->todo);
 	pthread_cond_destroy(&pool->more);
 	pthread_mutex_destroy(&pool->mutex);
 	free(pool);
@@ -293,8 +301,9 @@ void xn_pool_free(struct xn_pool *pool)
 void xn_pool_submit(struct xn_pool *pool, struct xn_work *work)
 {
 	work->queued = true;
+	work->caller = xn_loop_caller(pool->loop);
 	if (pool->ending) /* dropped like the others */
-		xn_list_push(&pool->todo, &work->link);
+		xn_fair_put(&pool->todo, &work->turn, work->caller, 0);
 	else if (pool->slots)
 		submit_virtual(pool, work);
 	else
@@ -308,7 +317,7 @@ bool xn_pool_withdraw(struct xn_pool *pool, struct xn_work *work)
 	pthread_mutex_lock(&pool->mutex);
 	was_queued = work->queued;
 	if (was_queued) {
-		xn_list_remove(&work->link);
+		xn_fair_remove(&pool->todo, &work->turn);
 		work->queued = false;
 		pool->n_queued--;
 	}

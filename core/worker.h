@@ -1,15 +1,19 @@
 /*
  * Blocking work off the loop: a bounded pool of threads, copied inputs in, one result back on the
- * loop. On a virtual loop the job runs inline at a completion time drawn from the seed.
+ * loop. Jobs queue in turns between the callers they were submitted for (xn_loop_caller), so that
+ * one with many does not keep the others waiting. On a virtual loop the job runs inline at a completion time drawn from the seed.
  */
 #ifndef XN_WORKER_H
 #define XN_WORKER_H
 
+#include "core/fair.h"
 #include "core/loop.h"
 
-struct xn_pool; /* threads started when first needed, at most `width`; more jobs queue in order */
+struct xn_pool; /* threads started when first needed, at most `width`; more jobs queue */
 struct xn_work {
-	struct xn_list link;
+	struct xn_list link; /* finished */
+	struct xn_fair_item turn;
+	uint64_t caller; /* the pool's */
 	/* On a worker thread: touches only what hangs off this work. Returns 0 or -errno. */
 	int (*run)(struct xn_work *work);
 	/* On the loop, once. May free the work. */

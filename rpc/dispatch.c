@@ -15,6 +15,7 @@ static void drop(struct xn_rpc_call *rc)
 		return;
 	xn_list_remove(&rc->link);
 	xn_timer_cancel(&rc->patience);
+	xn_job_cancel(&rc->begin);
 	xn_db_wait_cancel(&rc->wait);
 	xn_request_clear(&rc->request);
 	xn_buf_clear(&rc->body);
@@ -187,8 +188,12 @@ void xn_rpc_abandon(struct xn_rpc_call *rc)
 	rc->rpc = NULL;
 	rc->conn = NULL;
 	rc->reply = NULL;
-	if (rc->answered && waits)
+	if (rc->answered && waits) {
 		drop(rc);
+	} else if (xn_job_is_pending(&rc->begin)) { /* neither handler nor reply will be */
+		rc->holders = 1;
+		drop(rc);
+	}
 }
 
 static const struct xn_call_sink sink = {.finish = on_finish, .released = on_released};
@@ -434,17 +439,13 @@ static void run_method(struct xn_rpc_call *rc, bool async, struct xn_error *err)
 	drop(rc);
 }
 
-void xn_rpc_dispatch(struct xn_rpc_call *rc)
+static void dispatch(struct xn_job *job)
 {
+	struct xn_rpc_call *rc = xn_container_of(job, struct xn_rpc_call, begin);
 	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
 	const char *name = xn_value_string(rc->request.method);
 	bool async;
 
-	rc->holders = 2; /* the reply, the handler */
-	rc->began_us = xn_now_us(rc->rpc->core->loop);
-	rc->call.core = rc->rpc->core;
-	rc->call.sink = &sink;
-	rc->call.sink_data = rc;
 	if (strcmp(name, "system.listMethods") == 0) {
 		list_methods(rc);
 		return;
@@ -461,4 +462,33 @@ void xn_rpc_dispatch(struct xn_rpc_call *rc)
 	} else {
 		run_method(rc, async, &err);
 	}
+}
+
+/* Who takes turns with whom: sessions; without one, addresses. */
+static uint64_t caller_of(const struct xn_rpc_call *rc)
+{
+	const struct xn_value *params = rc->request.params;
+	const char *origin = rc->call.caller.origin;
+	const char *port = strrchr(origin, ':');
+	const struct xn_value *first = params && xn_set_len(params) ? xn_set_at(params, 0) : NULL;
+	const char *session =
+		first && first->kind == XN_STRING
+			? xn_auth_session_ref(rc->rpc->auth, xn_value_string(first))
+			: NULL;
+
+	if (session)
+		return xn_hash_string(session);
+	return xn_hash_bytes(origin, port ? (size_t)(port - origin) : strlen(origin));
+}
+
+void xn_rpc_dispatch(struct xn_rpc_call *rc)
+{
+	struct xn_loop *loop = rc->rpc->core->loop;
+
+	rc->holders = 2; /* the reply, the handler */
+	rc->began_us = xn_now_us(loop);
+	rc->call.core = rc->rpc->core;
+	rc->call.sink = &sink;
+	rc->call.sink_data = rc;
+	xn_loop_defer_as(loop, &rc->begin, XN_PRIO_EVENT, dispatch, caller_of(rc));
 }

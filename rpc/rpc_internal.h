@@ -30,6 +30,7 @@ struct xn_rpc_call {
 	struct xn_list link;
 	struct xn_request request;
 	unsigned holders;
+	struct xn_job begin; /* its caller's turn */
 	bool async;
 	bool answered;
 	bool waited; /* white space was sent meanwhile */

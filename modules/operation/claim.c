@@ -100,7 +100,8 @@ static void tell(struct xn_job *job)
 
 static void tell_later(struct xn_claim *claim)
 {
-	xn_loop_defer(claim->ops->core->loop, &claim->wake, XN_PRIO_OPERATION, tell);
+	xn_loop_defer_as(claim->ops->core->loop, &claim->wake, XN_PRIO_OPERATION, tell,
+			 claim->caller);
 }
 
 static void leave_queue(struct xn_claim *claim)
@@ -164,7 +165,10 @@ static void wait_at(struct xn_claim *claim, const char *ref)
 static void init(struct xn_operations *ops, struct xn_claim *claim, int class_id, const char *ref,
 		 const char *operation, const char *holder)
 {
-	*claim = (struct xn_claim){.ops = ops, .class_id = class_id, .operation = operation};
+	*claim = (struct xn_claim){.ops = ops,
+				   .class_id = class_id,
+				   .operation = operation,
+				   .caller = xn_loop_caller(ops->core->loop)};
 	xn_list_init(&claim->link);
 	memcpy(claim->object, ref, strnlen(ref, sizeof(claim->object) - 1));
 	memcpy(claim->holder, holder, strnlen(holder, sizeof(claim->holder) - 1));

@@ -80,6 +80,7 @@ struct xn_claim {
 	int class_id;
 	const char *operation; /* static or interned: the schema's */
 	bool held;
+	uint64_t caller; /* for whom; see core/loop.h */
 	struct xn_error refused;
 	struct xn_timer deadline;
 	struct xn_job wake;

@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "core/hmap.h"
+#include "core/fair.h"
 
 enum {
 	MAX_KINDS = 8,
@@ -34,7 +34,8 @@ struct xn_reconcile {
 	uint64_t asked, begun, done;
 	bool running, dropped;
 	bool inside;         /* its reconcile function is on the stack */
-	struct xn_list link; /* in refreshes or urgent; an empty list elsewhere */
+	struct xn_list link;	  /* in refreshes; an empty list elsewhere */
+	struct xn_fair_item turn; /* in urgent */
 	struct xn_list barriers;
 	unsigned credit; /* of BURST */
 	int64_t credited_us;
@@ -46,7 +47,8 @@ struct xn_updates {
 	struct kind kinds[MAX_KINDS];
 	unsigned n_kinds;
 	struct xn_hmap objects;
-	struct xn_list refreshes, urgent;
+	struct xn_list refreshes;
+	struct xn_fair urgent; /* whose barriers wait take turns by caller */
 	struct xn_job run_refreshes, run_urgent;
 	unsigned running;
 };
@@ -105,6 +107,7 @@ static void forget(struct xn_reconcile *r)
 {
 	xn_timer_cancel(&r->slow);
 	xn_list_remove(&r->link);
+	xn_fair_remove(&r->updates->urgent, &r->turn);
 	xn_hmap_remove(&r->updates->objects, &r->node);
 	free(r);
 }
@@ -138,7 +141,8 @@ static void queue_refresh(struct xn_reconcile *r)
 {
 	struct xn_updates *updates = r->updates;
 
-	if (!xn_list_empty(&r->link) || xn_timer_is_armed(&r->slow) || r->running)
+	if (!xn_list_empty(&r->link) || xn_fair_is_queued(&r->turn) ||
+	    xn_timer_is_armed(&r->slow) || r->running)
 		return;
 	if (!take_credit(r))
 		return;
@@ -154,13 +158,15 @@ static void on_credit(struct xn_timer *timer)
 static void queue_urgent(struct xn_reconcile *r)
 {
 	struct xn_updates *updates = r->updates;
+	const struct xn_barrier *first =
+		xn_list_entry(r->barriers.next, struct xn_barrier, link);
 
-	if (r->running)
+	if (r->running || xn_fair_is_queued(&r->turn))
 		return; /* goes on when this one is over */
 	xn_timer_cancel(&r->slow);
 	xn_list_remove(&r->link);
-	xn_list_push(&updates->urgent, &r->link);
-	xn_loop_defer(updates->core->loop, &updates->run_urgent, XN_PRIO_REPLY, run_urgent);
+	xn_fair_put(&updates->urgent, &r->turn, first->caller, 0);
+	xn_loop_defer_as(updates->core->loop, &updates->run_urgent, XN_PRIO_REPLY, run_urgent, 0);
 }
 
 void xn_updates_touch(struct xn_updates *updates, const char *kind_name, const char *object)
@@ -208,13 +214,13 @@ static void run_refreshes(struct xn_job *job)
 static void run_urgent(struct xn_job *job)
 {
 	struct xn_updates *updates = xn_container_of(job, struct xn_updates, run_urgent);
-	struct xn_list *link = xn_list_pop(&updates->urgent);
+	struct xn_fair_item *turn = xn_fair_take(&updates->urgent, NULL, NULL);
 
-	if (!link)
+	if (!turn)
 		return;
-	begin(xn_list_entry(link, struct xn_reconcile, link));
-	if (!xn_list_empty(&updates->urgent))
-		xn_loop_defer(updates->core->loop, job, XN_PRIO_REPLY, run_urgent);
+	begin(xn_container_of(turn, struct xn_reconcile, turn));
+	if (updates->urgent.count > 0)
+		xn_loop_defer_as(updates->core->loop, job, XN_PRIO_REPLY, run_urgent, 0);
 }
 
 static void pass_job(struct xn_job *job)
@@ -227,7 +233,8 @@ static void pass_job(struct xn_job *job)
 static void pass(struct xn_updates *updates, struct xn_barrier *barrier)
 {
 	xn_list_remove(&barrier->link);
-	xn_loop_defer(updates->core->loop, &barrier->job, XN_PRIO_REPLY, pass_job);
+	xn_loop_defer_as(updates->core->loop, &barrier->job, XN_PRIO_REPLY, pass_job,
+			 barrier->caller);
 }
 
 static void pass_barriers(struct xn_reconcile *r)
@@ -278,6 +285,7 @@ void xn_updates_barrier(struct xn_updates *updates, struct xn_barrier *barrier,
 		return;
 	}
 	barrier->needs = r->asked;
+	barrier->caller = xn_loop_caller(updates->core->loop);
 	xn_list_push(&r->barriers, &barrier->link);
 	queue_urgent(r);
 }
@@ -301,6 +309,7 @@ void xn_updates_drop(struct xn_updates *updates, const char *kind_name, const ch
 	pass_barriers(r);
 	xn_timer_cancel(&r->slow);
 	xn_list_remove(&r->link);
+	xn_fair_remove(&updates->urgent, &r->turn);
 	if (!r->running && !r->inside)
 		forget(r);
 }
@@ -341,7 +350,7 @@ static int updates_init(struct xn_core *core, void **state_out, struct xn_error 
 
 	updates->core = core;
 	xn_list_init(&updates->refreshes);
-	xn_list_init(&updates->urgent);
+	xn_fair_init(&updates->urgent);
 	*state_out = updates;
 	return 0;
 }
@@ -358,6 +367,7 @@ static void updates_stop(void *state)
 		forget(xn_container_of(node, struct xn_reconcile, node));
 	}
 	xn_hmap_clear(&updates->objects);
+	xn_fair_clear(&updates->urgent);
 	free(updates);
 }
 

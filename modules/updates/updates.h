@@ -39,7 +39,8 @@ struct xn_barrier { /* embedded in the caller's object; all zero bytes = not wai
 	struct xn_list link;
 	void (*passed)(struct xn_barrier *barrier);
 	void *arg;
-	uint64_t needs; /* the object's signals up to this one */
+	uint64_t needs;	 /* the object's signals up to this one */
+	uint64_t caller; /* for whom it was placed: barriers of several callers take turns */
 	struct xn_job job;
 };
 /* passed() from the loop when signals of @object made before now are reconciled. The object's

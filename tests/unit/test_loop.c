@@ -116,6 +116,77 @@ static void a_higher_priority_call_overtakes_in_the_same_turn(void **state)
 	assert_trace(f, "acb");
 }
 
+static void callers_take_turns_within_a_priority(void **state)
+{
+	struct fixture *f = *state;
+	struct thing a[4], b, d, own;
+
+	for (int i = 0; i < 4; i++) {
+		a[i] = make(f, 'a');
+		xn_loop_defer_as(f->loop, &a[i].job, XN_PRIO_EVENT, on_job, 1);
+	}
+	b = make(f, 'b');
+	d = make(f, 'd');
+	own = make(f, '-');
+	xn_loop_defer_as(f->loop, &b.job, XN_PRIO_EVENT, on_job, 2);
+	xn_loop_defer_as(f->loop, &d.job, XN_PRIO_EVENT, on_job, 3);
+	xn_loop_defer(f->loop, &own.job, XN_PRIO_EVENT, on_job);
+	xn_job_cancel(&d.job);
+	xn_loop_turn(f->loop, 0);
+	assert_trace(f, "ab-aaa");
+}
+
+static void on_job_for_somebody(struct xn_job *job)
+{
+	struct thing *t = xn_container_of(job, struct thing, job);
+
+	note(t);
+	assert_int_equal(xn_loop_caller(t->f->loop), t->letter);
+	if (t->then)
+		xn_loop_defer(t->f->loop, &t->then->job, XN_PRIO_EVENT, on_job_for_somebody);
+}
+
+static void what_a_call_defers_is_for_the_same_caller(void **state)
+{
+	struct fixture *f = *state;
+	struct thing a = make(f, 'a'), b = make(f, 'b'), more = make(f, 'a');
+
+	a.then = &more;
+	xn_loop_defer_as(f->loop, &a.job, XN_PRIO_EVENT, on_job_for_somebody, 'a');
+	xn_loop_defer_as(f->loop, &b.job, XN_PRIO_EVENT, on_job_for_somebody, 'b');
+	xn_loop_turn(f->loop, 0);
+	assert_trace(f, "aba");
+	assert_int_equal(xn_loop_caller(f->loop), 'a'); /* of the last callback */
+}
+
+struct step_hook {
+	struct xn_turn_hook hook;
+	struct thing *next; /* deferred once, as a commit lets a step begin */
+};
+
+static void on_step_hook(struct xn_turn_hook *hook)
+{
+	struct step_hook *h = xn_container_of(hook, struct step_hook, hook);
+
+	if (h->next)
+		xn_loop_defer(h->next->f->loop, &h->next->job, XN_PRIO_OPERATION, on_job);
+	h->next = NULL;
+}
+
+static void what_follows_from_a_commit_overtakes_lower_calls(void **state)
+{
+	struct fixture *f = *state;
+	struct thing step = make(f, '1'), next = make(f, '2'), call = make(f, 'c');
+	struct step_hook h = {.hook = {.run = on_step_hook}, .next = &next};
+
+	xn_loop_add_turn_hook(f->loop, &h.hook);
+	xn_loop_defer(f->loop, &call.job, XN_PRIO_EVENT, on_job);
+	xn_loop_defer(f->loop, &step.job, XN_PRIO_OPERATION, on_job);
+	xn_loop_turn(f->loop, 0);
+	xn_loop_remove_turn_hook(&h.hook);
+	assert_trace(f, "12c");
+}
+
 static void deferring_a_pending_call_changes_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -612,6 +683,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		VIRTUAL(deferred_calls_run_by_priority_then_in_order),
 		VIRTUAL(a_higher_priority_call_overtakes_in_the_same_turn),
+		VIRTUAL(callers_take_turns_within_a_priority),
+		VIRTUAL(what_a_call_defers_is_for_the_same_caller),
+		VIRTUAL(what_follows_from_a_commit_overtakes_lower_calls),
 		VIRTUAL(deferring_a_pending_call_changes_nothing),
 		VIRTUAL(a_cancelled_call_does_not_run),
 		VIRTUAL(an_endless_high_priority_does_not_starve_the_others),

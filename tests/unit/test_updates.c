@@ -92,6 +92,24 @@ static void objects_are_reconciled_in_the_order_of_their_signals(void **state)
 	assert_string_equal(f->order, "abc");
 }
 
+static void barriers_overtake_refreshes_and_their_callers_take_turns(void **state)
+{
+	static const char *const objects[] = {"a", "b", "c", "d"};
+	static const uint64_t callers[] = {1, 1, 1, 2};
+	struct fixture *f = *state;
+	struct xn_barrier barriers[4] = {{{0}}};
+
+	xn_updates_touch(f->updates, "VM", "refresh");
+	for (int i = 0; i < 4; i++) {
+		xn_updates_touch(f->updates, "VM", objects[i]);
+		xn_loop_set_caller(f->core.loop, callers[i]);
+		xn_updates_barrier(f->updates, &barriers[i], "VM", objects[i], on_passed, f);
+	}
+	settle(f);
+	assert_string_equal(f->order, "adbcr");
+	assert_int_equal(f->passed, 4);
+}
+
 static void a_signal_during_a_reconcile_brings_another_one_after_it(void **state)
 {
 	struct fixture *f = *state;
@@ -250,6 +268,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		TEST(many_signals_of_an_object_are_one_reconcile),
 		TEST(objects_are_reconciled_in_the_order_of_their_signals),
+		TEST(barriers_overtake_refreshes_and_their_callers_take_turns),
 		TEST(a_signal_during_a_reconcile_brings_another_one_after_it),
 		TEST(a_barrier_on_a_quiet_object_passes_from_the_loop),
 		TEST(a_barrier_waits_for_a_signal_made_during_the_reconcile),

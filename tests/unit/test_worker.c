@@ -136,6 +136,22 @@ static void no_more_than_width_run_at_once_and_a_queued_job_can_be_withdrawn(voi
 	assert_int_equal(jobs[2].position, 0);
 }
 
+static void callers_take_turns_in_the_queue(void **state)
+{
+	enum { MANY = 8 };
+	struct fixture *f = new_fixture(xn_loop_new_virtual(1), 1);
+	struct job many[MANY] = {{{{0}}}}, one = {{{0}}};
+
+	xn_loop_set_caller(f->loop, 1);
+	for (int i = 0; i < MANY; i++)
+		submit(f, &many[i], 1);
+	xn_loop_set_caller(f->loop, 2);
+	submit(f, &one, 1);
+	turn_until_done(f, MANY + 1);
+	assert_in_range(one.position, 2, 3); /* behind what ran, and one of the other's */
+	tear_down((void **)&f);
+}
+
 static void freeing_the_pool_finishes_what_runs_and_cancels_what_waits(void **state)
 {
 	struct fixture *f = *state;
@@ -215,6 +231,7 @@ int main(void)
 		VIRTUAL(every_job_runs_and_its_result_lands_on_the_loop),
 		REAL(no_more_than_width_run_at_once_and_a_queued_job_can_be_withdrawn),
 		VIRTUAL(no_more_than_width_run_at_once_and_a_queued_job_can_be_withdrawn),
+		cmocka_unit_test(callers_take_turns_in_the_queue),
 		REAL(freeing_the_pool_finishes_what_runs_and_cancels_what_waits),
 		VIRTUAL(freeing_the_pool_finishes_what_runs_and_cancels_what_waits),
 		REAL(what_is_submitted_to_a_stopped_pool_is_dropped),
