@@ -266,7 +266,7 @@ static void an_unpaused_guest_boots_connects_and_reports(void **state)
 	given_running(f, NULL);
 	assert_string_equal(key(f, "/local/domain/%u/device/vbd/51712/state", f->domid), "4");
 	assert_string_equal(key(f, "/local/domain/0/backend/vbd/%u/51712/state", f->domid), "4");
-	assert_string_equal(key(f, "/local/domain/0/backend/vbd/%u/51760/device-type", f->domid),
+	assert_string_equal(key(f, "/local/domain/0/backend/qdisk/%u/51760/device-type", f->domid),
 			    "cdrom");
 	assert_string_equal(key(f, "/local/domain/%u/device/vif/0/state", f->domid), "4");
 	assert_string_equal(key(f, "/local/domain/%u/attr/PVAddons/MajorVersion", f->domid), "8");
@@ -556,11 +556,11 @@ static void media_are_changed(void **state)
 
 	given_running(f, NULL);
 	assert_int_equal(f->b->ops->change_media(f->b, f->domid, &cd, on_done, f), 0);
-	assert_string_equal(key(f, "/local/domain/0/backend/vbd/%u/51760/params", f->domid),
-			    "/iso");
+	assert_string_equal(key(f, "/local/domain/0/backend/qdisk/%u/51760/params", f->domid),
+			    "aio:/iso");
 	cd.path = NULL;
 	assert_int_equal(f->b->ops->change_media(f->b, f->domid, &cd, on_done, f), 0);
-	assert_string_equal(key(f, "/local/domain/0/backend/vbd/%u/51760/params", f->domid), "");
+	assert_string_equal(key(f, "/local/domain/0/backend/qdisk/%u/51760/params", f->domid), "");
 	cd.devid = 1;
 	assert_int_equal(f->b->ops->change_media(f->b, f->domid, &cd, on_done, f), -ENOENT);
 }

@@ -9,6 +9,7 @@
 
 #include "modules/domain/sim/sim_internal.h"
 
+static const char backend_qdisk[] = "qdisk";
 static const char *const kind_names[XN_SIM_KINDS] = {[XN_SIM_VBD] = "vbd", [XN_SIM_VIF] = "vif"};
 
 /* XenbusState of the protocol between frontends and backends. */
@@ -35,6 +36,7 @@ struct xn_sim_device *xn_sim_device_new(struct xn_sim_domain *domain, enum xn_si
 	device->domain = domain;
 	device->kind = kind;
 	device->devid = devid;
+	device->backend = kind_names[kind];
 	xn_list_init(&device->calls);
 	xn_list_push(&domain->devices, &device->link);
 	return device;
@@ -51,8 +53,15 @@ void xn_sim_device_free(struct xn_sim_device *device)
 
 static void base_backend(struct xn_sim_keys *keys, const struct xn_sim_device *device)
 {
-	xn_sim_keys_base(keys, "/local/domain/0/backend/%s/%u/%d", kind_names[device->kind],
+	xn_sim_keys_base(keys, "/local/domain/0/backend/%s/%u/%d", device->backend,
 			 device->domain->info.domid, device->devid);
+}
+
+/* libxl's own notes, where no guest can write. */
+static void base_notes(struct xn_sim_keys *keys, const struct xn_sim_device *device)
+{
+	xn_sim_keys_base(keys, "/libxl/%u/device/%s/%d", device->domain->info.domid,
+			 kind_names[device->kind], device->devid);
 }
 
 static void base_frontend(struct xn_sim_keys *keys, const struct xn_sim_device *device)
@@ -76,14 +85,26 @@ static void set_backend(struct xn_sim_device *device, int state, const char *als
 
 /* ---- plug ---- */
 
+static void put_pointers(struct xn_sim_keys *keys, const struct xn_sim_device *device)
+{
+	uint32_t domid = device->domain->info.domid;
+
+	xn_sim_putf(keys, "frontend", "/local/domain/%u/device/%s/%d", domid,
+		    kind_names[device->kind], device->devid);
+	xn_sim_putf(keys, "backend", "/local/domain/0/backend/%s/%u/%d", device->backend, domid,
+		    device->devid);
+}
+
 static void put_both_ends(struct xn_sim_keys *keys, const struct xn_sim_device *device)
 {
 	const char *kind = kind_names[device->kind];
 	uint32_t domid = device->domain->info.domid;
 
+	base_notes(keys, device);
+	put_pointers(keys, device);
 	base_frontend(keys, device);
 	xn_sim_allow(keys, "", "n%u r0", domid);
-	xn_sim_putf(keys, "backend", "/local/domain/0/backend/%s/%u/%d", kind, domid,
+	xn_sim_putf(keys, "backend", "/local/domain/0/backend/%s/%u/%d", device->backend, domid,
 		    device->devid);
 	xn_sim_put(keys, "backend-id", "0");
 	xn_sim_putf(keys, "state", "%d", INITIALISING);
@@ -95,17 +116,30 @@ static void put_both_ends(struct xn_sim_keys *keys, const struct xn_sim_device *
 	xn_sim_putf(keys, "state", "%d", INITIALISING);
 }
 
-static void put_medium(struct xn_sim_keys *keys, const struct xn_disk_config *disk)
+/* The kernel serves what it can read itself; QEMU the rest, and drives that are empty. */
+static bool is_raw(const struct xn_disk_config *disk)
 {
-	xn_sim_put(keys, "params", disk->path ? disk->path : "");
-	xn_sim_put(keys, "type", disk->format && !strcmp(disk->format, "raw") ? "phy" : "qdisk");
+	return disk->path && disk->format && !strcmp(disk->format, "raw");
+}
+
+static void put_medium(struct xn_sim_keys *keys, const struct xn_sim_device *device,
+		       const struct xn_disk_config *disk)
+{
+	bool by_qemu = !strcmp(device->backend, backend_qdisk);
+
+	if (by_qemu && disk->path)
+		xn_sim_putf(keys, "params", "%s:%s", is_raw(disk) ? "aio" : disk->format,
+			    disk->path);
+	else
+		xn_sim_put(keys, "params", disk->path ? disk->path : "");
+	xn_sim_put(keys, "type", by_qemu ? "qdisk" : "phy");
 }
 
 static void put_disk(struct xn_sim_keys *keys, const struct xn_sim_device *device,
 		     const struct xn_disk_config *disk)
 {
 	put_both_ends(keys, device);
-	put_medium(keys, disk);
+	put_medium(keys, device, disk);
 	xn_sim_put(keys, "dev", disk->vdev);
 	xn_sim_put(keys, "mode", disk->read_only ? "r" : "w");
 	xn_sim_put(keys, "removable", disk->is_cdrom ? "1" : "0");
@@ -136,13 +170,16 @@ static void put_nic(struct xn_sim_keys *keys, const struct xn_sim_device *device
 
 static void remove_keys(struct xn_sim_device *device)
 {
+	static void (*const bases[])(struct xn_sim_keys * keys,
+				     const struct xn_sim_device *device) = {
+		base_frontend, base_backend, base_notes};
 	struct xn_sim_keys keys;
 
 	xn_sim_keys_begin(&keys, device->domain->sim->dom0);
-	base_frontend(&keys, device);
-	(void)xn_xs_conn_rm(keys.conn, keys.tx, keys.base);
-	base_backend(&keys, device);
-	(void)xn_xs_conn_rm(keys.conn, keys.tx, keys.base);
+	for (size_t i = 0; i < XN_ARRAY_SIZE(bases); i++) {
+		bases[i](&keys, device);
+		(void)xn_xs_conn_rm(keys.conn, keys.tx, keys.base);
+	}
 	(void)xn_sim_keys_end(&keys);
 }
 
@@ -199,6 +236,8 @@ static int plug(struct xn_backend *b, uint32_t domid, const struct xn_disk_confi
 		return 0;
 	}
 	device = xn_sim_device_new(domain, kind, devid);
+	if (disk && !is_raw(disk))
+		device->backend = backend_qdisk;
 	xn_sim_keys_begin(&keys, sim->dom0);
 	if (disk)
 		put_disk(&keys, device, disk);
@@ -398,7 +437,7 @@ int xn_sim_change_media(struct xn_backend *b, uint32_t domid, const struct xn_di
 		return -ENOENT;
 	xn_sim_keys_begin(&keys, sim->dom0);
 	base_backend(&keys, device);
-	put_medium(&keys, disk);
+	put_medium(&keys, device, disk);
 	rc = xn_sim_keys_end(&keys);
 	if (rc < 0)
 		return rc;
@@ -408,8 +447,24 @@ int xn_sim_change_media(struct xn_backend *b, uint32_t domid, const struct xn_di
 
 /* ---- after a restart of the daemon ---- */
 
+/* Which backend serves it only xenstore tells. */
+static void find_backend(struct xn_sim_device *device)
+{
+	char path[96];
+	const char *value;
+	size_t len;
+
+	if (device->kind != XN_SIM_VBD)
+		return;
+	snprintf(path, sizeof(path), "/local/domain/0/backend/%s/%u/%d", backend_qdisk,
+		 device->domain->info.domid, device->devid);
+	if (xn_xs_conn_read(device->domain->sim->dom0, 0, path, &value, &len) == 0)
+		device->backend = backend_qdisk;
+}
+
 void xn_sim_device_reopened(struct xn_sim_device *device)
 {
+	find_backend(device);
 	if (device->phase == XN_SIM_ATTACHING)
 		start_attaching(device);
 	else if (device->phase == XN_SIM_CLOSING && device->domain->guest.phase != XN_SIM_UP)

@@ -146,7 +146,8 @@ int xn_sim_keys_create(struct xn_sim_domain *domain, const struct xn_value *conf
 	xn_sim_keys_base(&keys, "/vm/%s", uuid);
 	xn_sim_put(&keys, "uuid", uuid);
 	xn_sim_put(&keys, "name", text_of(config, "name", ""));
-	xn_sim_put(&keys, "rtc/timeoffset", "");
+	xn_sim_putf(&keys, "rtc/timeoffset", "%lld",
+		    (long long)xn_map_get_int(config, "rtc_offset", 0));
 	xn_sim_putf(&keys, "start_time", "%lld", (long long)xn_wall_s(xn_sim_loop(domain->sim)));
 	xn_sim_keys_base(&keys, "/vm/%s/domains/%u", uuid, domid);
 	xn_sim_putf(&keys, "", "/local/domain/%u", domid);
@@ -173,6 +174,8 @@ int xn_sim_keys_create(struct xn_sim_domain *domain, const struct xn_value *conf
 
 static void put_console(struct xn_sim_keys *keys, const struct xn_sim_domain *domain)
 {
+	xn_sim_putf(keys, "console/backend", "/local/domain/0/backend/console/%u/0",
+		    domain->info.domid);
 	xn_sim_put(keys, "console/backend-id", "0");
 	xn_sim_put(keys, "console/limit", "65536");
 	xn_sim_put(keys, "console/type", "xenconsoled");
@@ -182,6 +185,21 @@ static void put_console(struct xn_sim_keys *keys, const struct xn_sim_domain *do
 	xn_sim_put(keys, "console/tty", "");
 	if (!strcmp(domain->info.type, "hvm"))
 		xn_sim_putf(keys, "console/vnc-port", "%u", 5900 + domain->info.domid);
+}
+
+/* The other end of the console, in the control domain. */
+static void put_console_backend(struct xn_sim_keys *keys, uint32_t domid)
+{
+	xn_sim_keys_base(keys, "/local/domain/0/backend/console/%u/0", domid);
+	xn_sim_allow(keys, "", "n0 r%u", domid);
+	xn_sim_putf(keys, "frontend", "/local/domain/%u/console", domid);
+	xn_sim_putf(keys, "frontend-id", "%u", domid);
+	xn_sim_put(keys, "online", "1");
+	xn_sim_put(keys, "state", "1");
+	xn_sim_put(keys, "protocol", "vt100");
+	xn_sim_keys_base(keys, "/libxl/%u/device/console/0", domid);
+	xn_sim_putf(keys, "frontend", "/local/domain/%u/console", domid);
+	xn_sim_putf(keys, "backend", "/local/domain/0/backend/console/%u/0", domid);
 }
 
 int xn_sim_keys_built(struct xn_sim_domain *domain)
@@ -205,6 +223,7 @@ int xn_sim_keys_built(struct xn_sim_domain *domain)
 	}
 	snprintf(path, sizeof(path), "/local/domain/%u/action-request", domain->info.domid);
 	note(&keys, xn_xs_conn_rm(keys.conn, keys.tx, path));
+	put_console_backend(&keys, domain->info.domid);
 	return xn_sim_keys_end(&keys);
 }
 
@@ -223,15 +242,14 @@ static void remove_path(struct xn_xs_conn *conn, const char *fmt, ...)
 
 void xn_sim_keys_destroy(struct xn_sim_domain *domain)
 {
+	static const char *const backends[] = {"vbd", "qdisk", "vif", "pci", "console"};
 	struct xn_xs_conn *conn = domain->sim->dom0;
 	struct xn_buf others = {0};
 	uint32_t domid = domain->info.domid;
 	char path[MAX_PATH];
 
-	for (int kind = 0; kind < XN_SIM_KINDS; kind++)
-		remove_path(conn, "/local/domain/0/backend/%s/%u",
-			    kind == XN_SIM_VBD ? "vbd" : "vif", domid);
-	remove_path(conn, "/local/domain/0/backend/pci/%u", domid);
+	for (size_t i = 0; i < XN_ARRAY_SIZE(backends); i++)
+		remove_path(conn, "/local/domain/0/backend/%s/%u", backends[i], domid);
 	remove_path(conn, "/local/domain/%u", domid);
 	remove_path(conn, "/libxl/%u", domid);
 	remove_path(conn, "/vm/%s/domains/%u", domain->info.uuid, domid);

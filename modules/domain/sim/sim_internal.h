@@ -53,6 +53,7 @@ struct xn_sim_device {
 	struct xn_sim_domain *domain;
 	enum xn_sim_kind kind;
 	int devid;
+	const char *backend; /* its name in xenstore: "vbd", "qdisk", "vif" ... */
 	enum xn_sim_device_phase phase;
 	struct xn_timer timer; /* the backend's */
 	struct xn_list calls;  /* plug or unplug that wait for it */
