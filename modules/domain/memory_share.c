@@ -28,6 +28,7 @@ enum {
 	RAISE_US = 200 * 1000,          /* memory may have come free: no hurry */
 	SLOW_LOOK_US = 5 * 1000 * 1000, /* while there are balloons that may move by themselves */
 	PATIENCE_US = 10 * 1000 * 1000, /* for a guest that does not move */
+	A_TURN = 32,                    /* guests told, or wishes granted, at once */
 	NEARLY = 4 * MIB,               /* so close to its target a guest may stop */
 	NEARLY_US = 1000 * 1000,
 };
@@ -455,8 +456,10 @@ static int64_t share(int64_t min, int64_t max, double f)
 	return largest(min, bytes / MIB * MIB);
 }
 
-static void lower_targets(struct xn_domains *d, double f)
+/* False: there are more than one turn should take. */
+static bool lower_targets(struct xn_domains *d, double f)
 {
+	unsigned told = 0;
 	struct view v;
 
 	xn_list_each_safe(node, &d->memory.sharers) {
@@ -466,11 +469,14 @@ static void lower_targets(struct xn_domains *d, double f)
 		if (!view(s, &v) || !v.follows || s->gave_up)
 			continue;
 		target = share(v.min, v.max, f);
-		if (target < held_by(s, &v) && target != s->target) {
-			d->memory.may_raise = true;
-			tell(s, &v, target);
-		}
+		if (target >= held_by(s, &v) || target == s->target)
+			continue;
+		if (told++ == A_TURN)
+			return false;
+		d->memory.may_raise = true;
+		tell(s, &v, target);
 	}
+	return true;
 }
 
 static void raise_targets(struct xn_domains *d)
@@ -478,6 +484,7 @@ static void raise_targets(struct xn_domains *d)
 	double f = fraction(d, false);
 	int64_t left = xn_domains_free_memory(d);
 	bool all = f >= 1;
+	unsigned told = 0;
 	struct view v;
 
 	xn_list_each_safe(node, &d->memory.sharers) {
@@ -494,11 +501,12 @@ static void raise_targets(struct xn_domains *d)
 		more = largest(0, target - held_by(s, &v));
 		if (target <= s->target)
 			continue;
-		if (more > left || (target < v.max && target - s->target < MIB)) {
+		if (told == A_TURN || more > left || (target < v.max && target - s->target < MIB)) {
 			all = false;
 			continue;
 		}
 		left -= more;
+		told++;
 		tell(s, &v, target);
 	}
 	d->memory.may_raise = !all;
@@ -506,38 +514,42 @@ static void raise_targets(struct xn_domains *d)
 
 /* ---- who waits ---- */
 
-static void describe_wait(struct xn_domains *d, struct xn_vm_op *vmo)
+/* Who is on the way down. */
+struct giving {
+	const struct xn_sharer *first;
+	unsigned n;
+	bool may_be_more; /* not all were told yet */
+};
+
+static struct giving look_who_gives(struct xn_domains *d)
 {
-	const struct xn_sharer *first = NULL;
-	unsigned n = 0;
+	struct giving giving = {0};
 
 	xn_list_each(node, &d->memory.moving) {
 		const struct xn_sharer *s = xn_list_entry(node, struct xn_sharer, moving);
 
 		if (s->target >= s->seen)
 			continue;
-		n++;
-		if (!first)
-			first = s;
+		giving.n++;
+		if (!giving.first)
+			giving.first = s;
 	}
-	if (first)
-		xn_op_waiting(&vmo->op,
-			      "%u VMs to give back memory: %s has %lld MiB of %lld left to go", n,
-			      first->uuid, (long long)(first->seen - first->target) / MIB,
-			      (long long)(vmo->memory.least + vmo->memory.overhead) / MIB);
-	else
-		xn_op_waiting(&vmo->op, "memory that others wait for, too");
+	return giving;
 }
 
-static bool is_somebody_giving(struct xn_domains *d)
+/* Said anew only when it is something new: since when an operation waits is told, too. */
+static void describe_wait(struct xn_vm_op *vmo, const struct giving *giving)
 {
-	xn_list_each(node, &d->memory.moving) {
-		const struct xn_sharer *s = xn_list_entry(node, struct xn_sharer, moving);
+	const struct xn_sharer *first = giving->first;
+	char words[sizeof(vmo->op.waiting_for)] = "memory that others wait for, too";
 
-		if (s->target < s->seen)
-			return true;
-	}
-	return false;
+	if (first)
+		snprintf(words, sizeof(words),
+			 "%u VMs to give back memory: %s has %lld MiB left to go, %lld are wanted",
+			 giving->n, first->uuid, (long long)(first->seen - first->target) / MIB,
+			 (long long)(vmo->memory.least + vmo->memory.overhead) / MIB);
+	if (strcmp(words, vmo->op.waiting_for) != 0)
+		xn_op_waiting(&vmo->op, "%s", words);
 }
 
 static void grant(struct xn_vm_op *vmo, int64_t bytes)
@@ -550,7 +562,7 @@ static void grant(struct xn_vm_op *vmo, int64_t bytes)
 }
 
 /* The first in the queue; false: it goes on waiting. */
-static bool serve(struct xn_domains *d, struct xn_vm_op *vmo, double f)
+static bool serve(struct xn_domains *d, struct xn_vm_op *vmo, double f, const struct giving *giving)
 {
 	int64_t left = xn_domains_free_memory(d) - vmo->memory.overhead;
 	int64_t wanted = share(vmo->memory.least, vmo->memory.most, f);
@@ -564,7 +576,7 @@ static bool serve(struct xn_domains *d, struct xn_vm_op *vmo, double f)
 		grant(vmo, wanted);
 		return true;
 	}
-	if (is_somebody_giving(d))
+	if (giving->n > 0 || giving->may_be_more)
 		return false;
 	if (left >= vmo->memory.least) {
 		grant(vmo, left / MIB * MIB >= vmo->memory.least ? left / MIB * MIB : left);
@@ -580,24 +592,30 @@ static bool serve(struct xn_domains *d, struct xn_vm_op *vmo, double f)
 static void serve_all(struct xn_domains *d, bool progress)
 {
 	double f = fraction(d, true);
+	bool all_told = lower_targets(d, f);
+	struct giving giving = look_who_gives(d);
+	unsigned served = 0;
 
-	lower_targets(d, f);
-	while (!xn_list_empty(&d->memory.wants)) {
+	giving.may_be_more = !all_told;
+	while (!xn_list_empty(&d->memory.wants) && served < A_TURN) {
 		struct xn_vm_op *vmo =
 			xn_list_entry(d->memory.wants.next, struct xn_vm_op, memory.wanting);
 
-		if (!serve(d, vmo, f))
+		if (!serve(d, vmo, f, &giving))
 			break;
+		served++;
 	}
 	xn_list_each(node, &d->memory.wants) {
 		struct xn_vm_op *vmo = xn_list_entry(node, struct xn_vm_op, memory.wanting);
 
 		if (!xn_op_find(d->core, &vmo->memory.at))
 			continue;
-		describe_wait(d, vmo);
-		if (progress)
+		describe_wait(vmo, &giving);
+		if (progress || served > 0)
 			xn_op_progress(&vmo->op, 0);
 	}
+	if (!all_told || served == A_TURN)
+		xn_memory_look(d); /* the rest in the next turn */
 }
 
 void xn_memory_want(struct xn_vm_op *vmo, int64_t had, int64_t least, int64_t most,
