@@ -364,6 +364,98 @@ static void a_kill_in_a_delay_does_not_begin_it_anew(void **state)
 	assert_idle(&g);
 }
 
+/* ---- every step goes wrong in every way ---- */
+
+enum way { FAILS, FAILS_AFTER, HANGS, IS_LATE, IS_CANCELLED, KILLED, WAYS };
+
+static struct {
+	int step;
+	enum way way;
+	bool reached;
+} plan;
+
+static enum xn_op_fault on_step(const struct xn_op *op, int member, void *arg)
+{
+	static const enum xn_op_fault faults[WAYS] = {
+		[FAILS] = XN_FAULT_FAIL,          [FAILS_AFTER] = XN_FAULT_FAIL_AFTER,
+		[HANGS] = XN_FAULT_HANG,          [IS_LATE] = XN_FAULT_LATE,
+		[IS_CANCELLED] = XN_FAULT_CANCEL, [KILLED] = XN_FAULT_HANG,
+	};
+
+	if (plan.reached || member >= 0 || op->undoing || op->kind != &xn_appliance_kind ||
+	    op->step != plan.step)
+		return XN_FAULT_NONE;
+	plan.reached = true;
+	return faults[plan.way];
+}
+
+static void run_broken(struct group *g, const char *method)
+{
+	struct api_call call;
+
+	plan.reached = false;
+	begin(g, &call, method);
+	for (int i = 0; i < 1000 && !plan.reached && !call.done; i++)
+		xn_loop_turn(g->api->core.loop, 100000);
+	assert_true(plan.reached);
+	if (plan.way == KILLED) {
+		kill(g->api, &call);
+	} else {
+		api_wait(g->api, &call.done);
+		assert_true(plan.way >= IS_LATE || call.err.code); /* or it was over before */
+		api_call_clear(&call);
+	}
+	api_run(g->api, 60);
+}
+
+static void assert_true_states(const struct group *g)
+{
+	for (int i = 0; i < MEMBERS; i++)
+		assert_state(&g->vms[i], vm_domain(&g->vms[i]) ? "Running" : "Halted");
+	for (struct xn_row *row = xn_db_first(g->api->db, XN_CLASS_task); row;
+	     row = xn_db_next(g->api->db, row))
+		assert_string_not_equal(xn_row_string(row, XN_task_status), "pending");
+}
+
+static void break_steps(struct api *api)
+{
+	api->core.op_fault = on_step;
+}
+
+static void break_one(struct api *api, const char *method)
+{
+	bool starts = strcmp(method, "VM_appliance.start") == 0;
+	struct group g;
+
+	plan.reached = true;
+	given_group(api, &g, (const int[]){0, 1, 1}, "");
+	if (!starts)
+		run(&g, "VM_appliance.start");
+	api_run(api, 1);
+	run_broken(&g, method);
+	assert_idle(&g);
+	assert_true_states(&g);
+	if (plan.way == KILLED && plan.step > 0)
+		assert_states(&g, starts ? "Running" : "Halted");
+	if (may(&g, "hard_shutdown"))
+		run(&g, "VM_appliance.hard_shutdown");
+	for (int i = 0; i < MEMBERS; i++)
+		vm_do(&g.vms[i], "VM.destroy", "");
+}
+
+static void every_step_goes_wrong_in_every_way(void **state)
+{
+	struct api *api = *state;
+
+	api->on_start = break_steps;
+	break_steps(api);
+	for (plan.way = FAILS; plan.way < WAYS; plan.way++)
+		for (plan.step = 0; xn_appliance_kind.steps[plan.step].name; plan.step++) {
+			break_one(api, "VM_appliance.start");
+			break_one(api, "VM_appliance.hard_shutdown");
+		}
+}
+
 /* ---- delays ---- */
 
 static void a_vm_is_free_for_others_while_its_start_delay_passes(void **state)
@@ -409,6 +501,7 @@ int main(void)
 		TEST(a_cancel_ends_what_is_at_work_and_begins_nothing_more),
 		TEST(a_killed_daemon_goes_on_where_it_was),
 		TEST(a_kill_in_a_delay_does_not_begin_it_anew),
+		TEST(every_step_goes_wrong_in_every_way),
 		TEST(a_vm_is_free_for_others_while_its_start_delay_passes),
 	};
 
