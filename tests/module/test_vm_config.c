@@ -1,7 +1,7 @@
 /*
- * What a back end is told about a VM: the files of tests/unit/libxl_config that have a "record" hold
- * a VM's fields and the configuration map that they must become. (That the map becomes the right
- * libxl JSON is tested there, where the Xen headers are.)
+ * What a back end is told about a VM: the files of tests/unit/libxl_config that have a "record"
+ * hold a VM's fields and the configuration map that they must become. (That the map becomes the
+ * right libxl JSON is tested there, where the Xen headers are.)
  */
 #include <dirent.h>
 #include <stdio.h>

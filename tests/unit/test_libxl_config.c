@@ -1,8 +1,8 @@
 /*
- * What libxl is told about a domain: each file of libxl_config/ holds a configuration map (backend.h)
- * and the libxl JSON that it must become. XN_WRITE=1 writes what it becomes now into the files, for
- * a reviewer's eyes. No hypervisor is asked: the two doors through which libxl would reach one are
- * shut below.
+ * What libxl is told about a domain: each file of libxl_config/ holds a configuration map
+ * (backend.h) and the libxl JSON that it must become, and libxl's own checks must pass it.
+ * XN_WRITE=1 writes what it becomes now into the files, for a reviewer's eyes. No hypervisor is
+ * needed: what libxl would ask one is answered here.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -38,6 +38,47 @@ int xc_get_max_cpus(xc_interface *xch)
 	return 4;
 }
 
+/* It can do all that a guest may want. */
+int xc_physinfo(xc_interface *xch, xc_physinfo_t *info)
+{
+	*info = (xc_physinfo_t){
+		.nr_cpus = 4,
+		.total_pages = 1 << 20,
+		.capabilities = XEN_SYSCTL_PHYSCAP_hvm | XEN_SYSCTL_PHYSCAP_pv |
+				XEN_SYSCTL_PHYSCAP_directio | XEN_SYSCTL_PHYSCAP_hap |
+				XEN_SYSCTL_PHYSCAP_shadow,
+	};
+	return 0;
+}
+
+long xc_sharing_freed_pages(xc_interface *xch)
+{
+	return 0;
+}
+
+long xc_sharing_used_frames(xc_interface *xch)
+{
+	return 0;
+}
+
+int xc_maximum_ram_page(xc_interface *xch, unsigned long *max_mfn)
+{
+	*max_mfn = 1 << 20;
+	return 0;
+}
+
+int xc_flask_context_to_sid(xc_interface *xch, char *buf, uint32_t size, uint32_t *sid)
+{
+	*sid = 42;
+	return 0;
+}
+
+/* Nothing but the name of its only pool of CPUs. */
+void *xs_read(struct xs_handle *xs, xs_transaction_t t, const char *path, unsigned int *len)
+{
+	return strcmp(path, "/local/pool/0/name") == 0 ? strdup("Pool-0") : NULL;
+}
+
 struct xs_handle *xs_open(unsigned long flags)
 {
 	static char handle;
@@ -57,16 +98,21 @@ struct fixture {
 	libxl_domain_config config;
 };
 
-static void quiet(xentoollog_logger *logger, xentoollog_level level, int errnoval,
-		  const char *context, const char *format, va_list args)
+/* libxl's errors become the answer's text, as in the worker. */
+static void hear(xentoollog_logger *logger, xentoollog_level level, int errnoval,
+		 const char *context, const char *format, va_list args)
 {
+	struct xn_libxl_child *child = xn_container_of(logger, struct xn_libxl_child, logger);
+
+	if (level >= XTL_ERROR)
+		vsnprintf(child->answer->message, sizeof(child->answer->message), format, args);
 }
 
 static int set_up(void **state)
 {
 	struct fixture *f = xn_calloc(1, sizeof(*f));
 
-	f->child.logger.vmessage = quiet;
+	f->child.logger.vmessage = hear;
 	f->child.answer = &f->answer;
 	libxl_domain_config_init(&f->config);
 	*state = f;
@@ -127,6 +173,15 @@ static json_t *becomes(struct fixture *f, const json_t *file)
 	return config;
 }
 
+/* libxl fills in what was left alone, and finds then what does not go together. */
+static void check_takes(struct fixture *f, const char *path)
+{
+	uint64_t need_kib;
+
+	if (libxl_domain_need_memory(f->child.ctx, &f->config, INVALID_DOMID, &need_kib) != 0)
+		fail_msg("%s: %s", path, f->answer.message);
+}
+
 static void check_file(const char *path)
 {
 	struct fixture *f;
@@ -134,6 +189,7 @@ static void check_file(const char *path)
 
 	assert_int_equal(set_up((void **)&f), 0);
 	config = becomes(f, file);
+	check_takes(f, path);
 	if (getenv("XN_WRITE")) {
 		json_object_set(file, "libxl", config);
 		assert_int_equal(json_dump_file(file, path, JSON_INDENT(2)), 0);
@@ -167,8 +223,12 @@ static void each_map_becomes_what_its_file_says(void **state)
 
 /* ---- refusals ---- */
 
-#define PV "\"uuid\": \"11111111-2222-3333-4444-555555555555\", \"type\": \"pv\", \"memory\": 1048576"
-#define HVM "\"uuid\": \"11111111-2222-3333-4444-555555555555\", \"type\": \"hvm\", \"memory\": 1048576"
+#define PV                                                                                         \
+	"\"uuid\": \"11111111-2222-3333-4444-555555555555\", \"type\": \"pv\", \"memory\": "       \
+	"1048576"
+#define HVM                                                                                        \
+	"\"uuid\": \"11111111-2222-3333-4444-555555555555\", \"type\": \"hvm\", \"memory\": "      \
+	"1048576"
 
 static void what_makes_no_domain_is_refused_and_told(void **state)
 {
@@ -183,20 +243,28 @@ static void what_makes_no_domain_is_refused_and_told(void **state)
 		{"{" PV ", \"kernel\": \"k\", \"max_vcpus\": 0}", -EINVAL, "VCPUs"},
 		{"{" PV ", \"kernel\": \"k\", \"max_vcpus\": 2, \"vcpus\": 3}", -EINVAL, "VCPUs"},
 		{"{" PV ", \"kernel\": \"k\", \"max_memory\": 4096}", -EINVAL, "memory"},
-		{"{" PV ", \"kernel\": \"k\", \"vcpu_params\": {\"mask\": \"1-x\"}}", -EINVAL, "mask"},
-		{"{" PV ", \"kernel\": \"k\", \"vcpu_params\": {\"mask\": \"4000\"}}", -EINVAL, "mask"},
+		{"{" PV ", \"kernel\": \"k\", \"vcpu_params\": {\"mask\": \"1-x\"}}", -EINVAL,
+		 "mask"},
+		{"{" PV ", \"kernel\": \"k\", \"vcpu_params\": {\"mask\": \"4000\"}}", -EINVAL,
+		 "mask"},
 		{"{" PV ", \"kernel\": \"k\", \"pci\": [\"0000:00:20.0\"]}", -EINVAL, "PCI"},
-		{"{" PV ", \"kernel\": \"k\", \"nics\": [{\"devid\": 0, \"mac\": \"x\"}]}", -EINVAL, "interface"},
+		{"{" PV ", \"kernel\": \"k\", \"nics\": [{\"devid\": 0, \"mac\": \"x\"}]}", -EINVAL,
+		 "interface"},
 		{"{" PV ", \"kernel\": \"k\", \"disks\": [{\"vdev\": \"xvda\"}]}", -EINVAL, "disk"},
 		{"{" PV ", \"kernel\": \"k\", \"disks\": [{\"vdev\": \"xvda\", \"path\": \"/x\", "
-		 "\"format\": \"zip\"}]}", -EINVAL, "disk"},
+		 "\"format\": \"zip\"}]}",
+		 -EINVAL, "disk"},
 		{"{" HVM ", \"boot_order\": \"cdx\"}", -EINVAL, "boot order"},
 		{"{" HVM ", \"firmware\": \"coreboot\"}", -EINVAL, "firmware"},
-		{"{" HVM ", \"platform\": {\"hvm_serial\": \"file:/etc/passwd\"}}", -EINVAL, "port"},
-		{"{" HVM ", \"platform\": {\"parallel\": \"/dev/parport0/../mem\"}}", -EINVAL, "port"},
-		{"{" HVM ", \"platform\": {\"cores-per-socket\": \"0\"}}", -EINVAL, "cores-per-socket"},
+		{"{" HVM ", \"platform\": {\"hvm_serial\": \"file:/etc/passwd\"}}", -EINVAL,
+		 "port"},
+		{"{" HVM ", \"platform\": {\"parallel\": \"/dev/parport0/../mem\"}}", -EINVAL,
+		 "port"},
+		{"{" HVM ", \"platform\": {\"cores-per-socket\": \"0\"}}", -EINVAL,
+		 "cores-per-socket"},
 		{"{\"type\": \"pv\"}", -EINVAL, "UUID"},
-		{"{\"uuid\": \"11111111-2222-3333-4444-555555555555\", \"type\": \"vax\"}", -EINVAL, "type"},
+		{"{\"uuid\": \"11111111-2222-3333-4444-555555555555\", \"type\": \"vax\"}", -EINVAL,
+		 "type"},
 	};
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(cases); i++) {
@@ -214,8 +282,10 @@ static void a_name_becomes_no_path(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_int_equal(fill(f, "{" PV ", \"kernel\": \"k\", \"name\": \"../../etc/pass wd\\u00e4\"}",
-			      false), 0);
+	assert_int_equal(fill(f,
+			      "{" PV ", \"kernel\": \"k\", \"name\": \"../../etc/pass wd\\u00e4\"}",
+			      false),
+			 0);
 	assert_string_equal(f->config.c_info.name, "_._.._etc_pass_wd__");
 }
 
@@ -223,9 +293,12 @@ static void xenstore_data_reaches_only_its_own_folders(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_int_equal(fill(f, "{" PV ", \"kernel\": \"k\", \"xenstore_data\": {"
-			      "\"device/vbd/1\": \"x\", \"vm-data/a\": \"1\", \"vm-data//b\": \"2\"}}",
-			      false), 0);
+	assert_int_equal(
+		fill(f,
+		     "{" PV ", \"kernel\": \"k\", \"xenstore_data\": {"
+		     "\"device/vbd/1\": \"x\", \"vm-data/a\": \"1\", \"vm-data//b\": \"2\"}}",
+		     false),
+		0);
 	assert_int_equal(libxl_key_value_list_length(&f->config.c_info.xsdata), 1);
 	assert_string_equal(f->config.c_info.xsdata[0], "vm-data/a");
 }

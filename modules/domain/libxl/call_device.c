@@ -99,7 +99,8 @@ int xn_libxl_await_disks(struct xn_libxl_child *child, uint32_t domid)
 	snprintf(path, sizeof(path), "/libxl/%u/device/vbd", domid);
 	list = xs_directory(child->xs, XBT_NULL, path, &n);
 	for (unsigned i = 0; rc == 0 && i < n; i++) {
-		char *backend XN_CLEANUP(xn_free_p) = backend_of(child, domid, "vbd", atoi(list[i]));
+		char *backend XN_CLEANUP(xn_free_p) =
+			backend_of(child, domid, "vbd", atoi(list[i]));
 
 		rc = backend ? await_taken(child, backend) : 0;
 	}

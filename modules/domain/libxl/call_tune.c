@@ -1,4 +1,5 @@
-/* A running domain gets more or less: memory, VCPUs; and what one may press on a machine's front. */
+/* A running domain gets more or less: memory, VCPUs; and what one may press on a machine's front.
+ */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -45,7 +46,8 @@ int xn_libxl_set_vcpus(struct xn_libxl_child *child, const struct xn_value *args
 	return rc;
 }
 
-/* set_shadow {domid, bytes}: for the page tables that the hypervisor keeps; libxl has no word for it. */
+/* set_shadow {domid, bytes}: for the page tables that the hypervisor keeps; libxl has no word for
+ * it. */
 int xn_libxl_set_shadow(struct xn_libxl_child *child, const struct xn_value *args, int fd,
 			struct xn_libxl_answer *answer)
 {
@@ -59,7 +61,8 @@ int xn_libxl_set_shadow(struct xn_libxl_child *child, const struct xn_value *arg
 	if (!xn_libxl_exists(child, domid))
 		return -ENOENT;
 	if (xc_shadow_control(child->xc, domid, XEN_DOMCTL_SHADOW_OP_SET_ALLOCATION, &mib, 0) < 0)
-		return xn_libxl_fail(child, -errno, "the hypervisor does not change its page tables");
+		return xn_libxl_fail(child, -errno,
+				     "the hypervisor does not change its page tables");
 	return 0;
 }
 

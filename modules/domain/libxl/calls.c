@@ -1,8 +1,8 @@
 /*
- * The table of calls; see calls.h. Time-outs are without progress: what tells of some, goes on. Each is
- * somewhat less than the deadline of the operations' steps that make the call (vm_start.c and its
- * neighbours), so that a step fails with what became of its call, and not before it; a destroy is
- * tried twice.
+ * The table of calls; see calls.h. Time-outs are without progress: what tells of some, goes on.
+ * Each is somewhat less than the deadline of the operations' steps that make the call (vm_start.c
+ * and its neighbours), so that a step fails with what became of its call, and not before it; a
+ * destroy is tried twice.
  */
 #include "modules/domain/libxl/child.h"
 

@@ -1,4 +1,5 @@
-/* Of the worker child only: what each call needs. Apart from calls.h, which the loop's side reads. */
+/* Of the worker child only: what each call needs. Apart from calls.h, which the loop's side reads.
+ */
 #ifndef XN_LIBXL_CHILD_H
 #define XN_LIBXL_CHILD_H
 
@@ -18,7 +19,7 @@ struct xn_libxl_child {
 	int socket;
 	/* Of the running call. */
 	struct xn_libxl_answer *answer;
-	int why;     /* -errno that a line of libxl's log told better than its return code; 0: none */
+	int why; /* -errno that a line of libxl's log told better than its return code; 0: none */
 	int percent; /* last told */
 };
 
@@ -33,8 +34,8 @@ void xn_libxl_say(struct xn_libxl_child *child, const char *level, const char *t
 int xn_libxl_domid(const struct xn_value *args, uint32_t *domid_out) XN_MUST_CHECK;
 /* Asked of the hypervisor: libxl writes an error to the log where there is none. */
 bool xn_libxl_exists(struct xn_libxl_child *child, uint32_t domid);
-int xn_libxl_is_paused(struct xn_libxl_child *child, uint32_t domid, bool *paused_out)
-	XN_MUST_CHECK; /* 0 or -ENOENT */
+int xn_libxl_is_paused(struct xn_libxl_child *child, uint32_t domid,
+		       bool *paused_out) XN_MUST_CHECK; /* 0 or -ENOENT */
 /* Until the device model has opened every disk that it serves; 0 or -EIO. */
 int xn_libxl_await_disks(struct xn_libxl_child *child, uint32_t domid) XN_MUST_CHECK;
 int64_t xn_libxl_now_ms(void); /* of a clock that only goes forward */

@@ -14,7 +14,7 @@ enum {
 	GRANT_FRAMES_MAX = 65536,
 	NAME_MAX_BYTES = 100,
 	VALUE_MAX_BYTES = 2048, /* in xenstore, with room for its path in one request */
-	VCPUS_MAX = 4096,	/* the hypervisor's own limit is lower */
+	VCPUS_MAX = 4096,       /* the hypervisor's own limit is lower */
 };
 
 /* GRUB as the kernel of the guest's own domain: the guest's disks are read by nobody else. */
@@ -232,8 +232,8 @@ static int fill_memory(struct xn_libxl_child *child, const struct xn_value *map,
 	b->max_memkb = max / 1024;
 	if (shadow > 0 && b->type != LIBXL_DOMAIN_TYPE_PV)
 		b->shadow_memkb = shadow / 1024;
-	/* The hypervisor sets the memory aside first: who comes too late fails at once, and not when
-	 * half of it is filled. */
+	/* The hypervisor sets the memory aside first: who comes too late fails at once, and not
+	 * when half of it is filled. */
 	libxl_defbool_set(&b->claim_mode, true);
 	return 0;
 }
@@ -272,8 +272,8 @@ static char **words_of(const char *text)
 }
 
 /*
- * A bootloader that runs in dom0 reads disks that a guest wrote. Only pygrub is let do it, where the
- * administrator allows it, and as an unprivileged user: worker.c tells libxl so.
+ * A bootloader that runs in dom0 reads disks that a guest wrote. Only pygrub is let do it, where
+ * the administrator allows it, and as an unprivileged user: worker.c tells libxl so.
  */
 static int fill_bootloader(struct xn_libxl_child *child, const struct xn_value *map, bool pygrub,
 			   libxl_domain_build_info *b)
@@ -285,7 +285,8 @@ static int fill_bootloader(struct xn_libxl_child *child, const struct xn_value *
 		return 0;
 	}
 	if (strcmp(name, "pygrub") != 0)
-		return xn_libxl_fail(child, -ENOEXEC, "there is no such bootloader: pvgrub, pygrub");
+		return xn_libxl_fail(child, -ENOEXEC,
+				     "there is no such bootloader: pvgrub, pygrub");
 	if (!pygrub)
 		return xn_libxl_fail(child, -ENOEXEC, "pygrub is not enabled on this host");
 	b->bootloader = xn_strdup(name);
@@ -364,7 +365,8 @@ static int fill_pci(const struct xn_value *map, libxl_domain_config *out)
 		rc = xn_libxl_pci_fill(xn_value_string(at), pci);
 		pci->msitranslate = translate && strcmp(translate, "1") == 0;
 	}
-	/* A PV guest maps the device where the machine has it, so its memory map must leave room. */
+	/* A PV guest maps the device where the machine has it, so its memory map must leave room.
+	 */
 	if (n && out->c_info.type == LIBXL_DOMAIN_TYPE_PV)
 		libxl_defbool_set(&out->b_info.u.pv.e820_host, true);
 	return rc;
@@ -433,7 +435,7 @@ int xn_libxl_config_fill(struct xn_libxl_child *child, const struct xn_value *ma
 		rc = xn_libxl_platform_fill(child, map, out);
 	fill_grants(map, out);
 	/* The back end's caller reacts to a guest that stops: libxl has no process that would. */
-	out->on_poweroff = out->on_reboot = out->on_crash = out->on_watchdog =
-		out->on_soft_reset = LIBXL_ACTION_ON_SHUTDOWN_PRESERVE;
+	out->on_poweroff = out->on_reboot = out->on_crash = out->on_watchdog = out->on_soft_reset =
+		LIBXL_ACTION_ON_SHUTDOWN_PRESERVE;
 	return rc;
 }

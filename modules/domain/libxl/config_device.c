@@ -62,9 +62,9 @@ int xn_libxl_nic_fill(const struct xn_value *map, libxl_device_nic *out)
 		out->rate_interval_usecs = RATE_SLICE_US;
 		out->rate_bytes_per_interval = (uint64_t)rate * 1024 * RATE_SLICE_US / 1000000;
 	}
-	return out->devid >= 0 && mtu <= UINT16_MAX ? read_mac(xn_map_get_string(map, "mac"),
-							       out->mac)
-						    : -EINVAL;
+	return out->devid >= 0 && mtu <= UINT16_MAX
+		       ? read_mac(xn_map_get_string(map, "mac"), out->mac)
+		       : -EINVAL;
 }
 
 /* libxl takes the device from its driver in dom0 when it is not free yet. */

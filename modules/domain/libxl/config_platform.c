@@ -1,7 +1,7 @@
 /*
  * VM.platform's keys for libxl, and what an HVM domain has beside a processor: firmware, a screen,
- * serial and parallel ports, a tablet. Keys that libxl has no word for reach the guest all the same,
- * as all do, in its xenstore (platform/).
+ * serial and parallel ports, a tablet. Keys that libxl has no word for reach the guest all the
+ * same, as all do, in its xenstore (platform/).
  */
 #include <ctype.h>
 #include <errno.h>
@@ -10,6 +10,9 @@
 #include <strings.h>
 
 #include "modules/domain/libxl/config.h"
+
+/* The device model's screens have no less; records made for an older one ask for half of it. */
+enum { CIRRUS_MIB = 8, STD_VGA_MIB = 16 };
 
 /* ---- values ---- */
 
@@ -137,14 +140,15 @@ static void fill_screen(const struct xn_value *map, libxl_domain_build_info *b)
 {
 	const char *vga = platform_text(map, "vga");
 	int64_t mib = xn_libxl_platform_int(map, "videoram", 0);
-	bool none = strcmp(vga, "none") == 0;
+	bool none = strcmp(vga, "none") == 0, cirrus = strcmp(vga, "cirrus") == 0;
+	int least_mib = cirrus ? CIRRUS_MIB : STD_VGA_MIB;
 	bool vnc = !none && xn_libxl_platform_bool(map, "vnc", true);
 
-	b->u.hvm.vga.kind = none			  ? LIBXL_VGA_INTERFACE_TYPE_NONE
-			    : strcmp(vga, "cirrus") == 0 ? LIBXL_VGA_INTERFACE_TYPE_CIRRUS
-							  : LIBXL_VGA_INTERFACE_TYPE_STD;
+	b->u.hvm.vga.kind = none     ? LIBXL_VGA_INTERFACE_TYPE_NONE
+			    : cirrus ? LIBXL_VGA_INTERFACE_TYPE_CIRRUS
+				     : LIBXL_VGA_INTERFACE_TYPE_STD;
 	if (mib > 0 && mib <= 256 && !none)
-		b->video_memkb = mib * 1024;
+		b->video_memkb = (mib < least_mib ? least_mib : mib) * 1024;
 	libxl_defbool_set(&b->u.hvm.sdl.enable, false);
 	libxl_defbool_set(&b->u.hvm.nographic, none);
 	libxl_defbool_set(&b->u.hvm.vnc.enable, vnc);
@@ -220,7 +224,8 @@ static int fill_hvm(const struct xn_value *map, libxl_domain_build_info *b)
 		b->u.hvm.mmio_hole_memkb = hole_mib * 1024;
 	if (xn_map_get_bool(map, "has_vendor_device", false))
 		b->u.hvm.vendor_device = LIBXL_VENDOR_DEVICE_XENSERVER;
-	/* qemu-trad is gone, and the other names of the API are variants of the one that is left. */
+	/* qemu-trad is gone, and the other names of the API are variants of the one that is left.
+	 */
 	b->device_model_version = LIBXL_DEVICE_MODEL_VERSION_QEMU_XEN;
 	return 0;
 }
@@ -240,7 +245,8 @@ int xn_libxl_platform_fill(struct xn_libxl_child *child, const struct xn_value *
 		return 0;
 	rc = fill_hvm(map, b);
 	if (rc < 0)
-		xn_libxl_fail(child, rc, "boot order, firmware or a port of the VM is none that "
-					 "there is");
+		xn_libxl_fail(child, rc,
+			      "boot order, firmware or a port of the VM is none that "
+			      "there is");
 	return rc;
 }

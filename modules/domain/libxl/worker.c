@@ -121,12 +121,9 @@ static const struct {
 	const char *words;
 	int rc;
 } meanings[] = {
-	{"xc_dom_kernel_file failed", -ENOEXEC},
-	{"xc_dom_kernel_mem failed", -ENOEXEC},
-	{"xc_dom_module_file failed", -ENOEXEC},
-	{"xc_dom_parse_image failed", -ENOEXEC},
-	{"bootloader failed", -ENOEXEC},
-	{"Cannot allocate memory", -ENOMEM},
+	{"xc_dom_kernel_file failed", -ENOEXEC}, {"xc_dom_kernel_mem failed", -ENOEXEC},
+	{"xc_dom_module_file failed", -ENOEXEC}, {"xc_dom_parse_image failed", -ENOEXEC},
+	{"bootloader failed", -ENOEXEC},         {"Cannot allocate memory", -ENOMEM},
 	{"No space left on device", -ENOSPC},
 };
 
@@ -144,7 +141,8 @@ static void note_error(struct xn_libxl_child *child, const char *text, int errno
 	if (!answer)
 		return;
 	len = strlen(answer->message);
-	snprintf(answer->message + len, sizeof(answer->message) - len, "%s%s", len ? "; " : "", text);
+	snprintf(answer->message + len, sizeof(answer->message) - len, "%s%s", len ? "; " : "",
+		 text);
 }
 
 int xn_libxl_fail(struct xn_libxl_child *child, int rc, const char *why)
@@ -162,8 +160,8 @@ static void on_message(xentoollog_logger *logger, xentoollog_level level, int er
 	if (level < XTL_WARN)
 		return;
 	vsnprintf(text, sizeof(text), format, args);
-	snprintf(line, sizeof(line), "%s%s%s%s%s", context ? context : "", context ? ": " : "", text,
-		 errnoval > 0 ? ": " : "", errnoval > 0 ? strerror(errnoval) : "");
+	snprintf(line, sizeof(line), "%s%s%s%s%s", context ? context : "", context ? ": " : "",
+		 text, errnoval > 0 ? ": " : "", errnoval > 0 ? strerror(errnoval) : "");
 	if (level >= XTL_ERROR)
 		note_error(child, line, errnoval);
 	xn_libxl_say(child, level >= XTL_ERROR ? "error" : "warn", line);
@@ -229,8 +227,7 @@ static int open_xen(struct xn_libxl_child *child)
 		return 0;
 	child->xc = xc_interface_open(&child->logger, &child->logger, 0);
 	child->xs = child->xc ? xs_open(0) : NULL;
-	if (!child->xs ||
-	    libxl_ctx_alloc(&child->ctx, LIBXL_VERSION, 0, &child->logger) != 0) {
+	if (!child->xs || libxl_ctx_alloc(&child->ctx, LIBXL_VERSION, 0, &child->logger) != 0) {
 		close_xen(child);
 		return -ENODEV;
 	}
@@ -243,16 +240,11 @@ int xn_libxl_rc(const struct xn_libxl_child *child, int rc)
 	static const struct {
 		int rc, error;
 	} codes[] = {
-		{ERROR_NOMEM, -ENOMEM},
-		{ERROR_INVAL, -EINVAL},
-		{ERROR_TIMEDOUT, -ETIMEDOUT},
-		{ERROR_GUEST_TIMEDOUT, -ETIMEDOUT},
-		{ERROR_DOMAIN_NOTFOUND, -ENOENT},
-		{ERROR_DOMAIN_DESTROYED, -ENOENT},
-		{ERROR_DEVICE_EXISTS, -EEXIST},
-		{ERROR_NOPARAVIRT, -EOPNOTSUPP},
-		{ERROR_NI, -EOPNOTSUPP},
-		{ERROR_FEATURE_REMOVED, -EOPNOTSUPP},
+		{ERROR_NOMEM, -ENOMEM},           {ERROR_INVAL, -EINVAL},
+		{ERROR_TIMEDOUT, -ETIMEDOUT},     {ERROR_GUEST_TIMEDOUT, -ETIMEDOUT},
+		{ERROR_DOMAIN_NOTFOUND, -ENOENT}, {ERROR_DOMAIN_DESTROYED, -ENOENT},
+		{ERROR_DEVICE_EXISTS, -EEXIST},   {ERROR_NOPARAVIRT, -EOPNOTSUPP},
+		{ERROR_NI, -EOPNOTSUPP},          {ERROR_FEATURE_REMOVED, -EOPNOTSUPP},
 		{ERROR_ABORTED, -ECANCELED},
 	};
 
