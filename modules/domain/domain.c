@@ -244,6 +244,7 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 	xn_list_init(&d->stills);
 	xn_list_init(&d->taking_back);
 	xn_leftovers_init(d);
+	xn_list_init(&d->makings);
 	xn_memory_init(d);
 	xn_images_init(d);
 	xn_appliances_init(d);

@@ -55,6 +55,7 @@ struct xn_domains {
 	struct xn_subscription *leftovers_on_ready;
 	struct xn_list reconciles; /* domain_read.c: with a snapshot under way */
 	struct xn_list taking_back; /* vm_disks.c: disks that go */
+	struct xn_list makings;    /* vm_disks.c: disks under way */
 	struct xn_list stills;     /* vm_wait.c: operations whose guest must not run */
 	struct xn_list images;     /* vm_image.c: memory images that are open */
 	struct xn_pool *image_workers;

@@ -11,6 +11,7 @@ enum { AGAIN_US = 500 * 1000 };
 
 /* Owned by the call to storage; the operation points to it while both live. */
 struct xn_making {
+	struct xn_list link; /* d->makings */
 	struct xn_domains *d;
 	struct xn_vm_op *vmo; /* NULL: the operation is gone */
 	unsigned index; /* in the argument "disks" */
@@ -101,6 +102,16 @@ void xn_vm_disks_stop(struct xn_domains *d)
 		xn_pending_free(back->pending);
 		free_taking_back(back);
 	}
+	xn_list_each_safe(node, &d->makings) {
+		struct xn_making *making = xn_list_entry(node, struct xn_making, link);
+
+		if (making->run)
+			xn_pending_free(making->run);
+		if (making->undo)
+			xn_pending_free(making->undo);
+		xn_list_remove(&making->link);
+		free(making);
+	}
 }
 
 /* ---- making ---- */
@@ -130,6 +141,7 @@ static void on_made(const struct xn_error *err, const char *new_vdi, void *arg)
 	if (making->vmo && !making->run && err && !xn_error_is_set(&making->vmo->soft))
 		xn_error_copy(&making->vmo->soft, err);
 	end_run(making, err);
+	xn_list_remove(&making->link);
 	free(making);
 	if (undo && err)
 		xn_pending_storage_done(NULL, undo); /* nothing of it is left */
@@ -166,6 +178,7 @@ void xn_vm_make_disk_at(struct xn_vm_op *vmo, struct xn_group *group, unsigned i
 {
 	struct xn_making *making = xn_calloc(1, sizeof(*making));
 
+	xn_list_push(&vmo->d->makings, &making->link);
 	making->d = vmo->d;
 	making->vmo = vmo;
 	making->index = disk;
