@@ -1,8 +1,8 @@
 /*
  * The table of calls; see calls.h. Time-outs are without progress: what tells of some, goes on.
  * Each is somewhat less than the deadline of the operations' steps that make the call (vm_start.c
- * and its neighbours), so that a step fails with what became of its call, and not before it; a
- * destroy is tried twice.
+ * and its neighbours), so that a step fails with what became of its call, and not before it. (That a
+ * call begins is progress for its step: a second try has its time, too.)
  */
 #include "modules/domain/libxl/child.h"
 
@@ -13,7 +13,7 @@ const struct xn_libxl_call xn_libxl_calls[] = {
 	{"host_info", xn_libxl_host_info, 10 * SECONDS},
 	{"create", xn_libxl_create, 110 * SECONDS},
 	{"restore", xn_libxl_restore, 140 * SECONDS},
-	{"destroy", xn_libxl_destroy, 50 * SECONDS},
+	{"destroy", xn_libxl_destroy, 110 * SECONDS},
 	{"pause", xn_libxl_pause, 25 * SECONDS},
 	{"unpause", xn_libxl_unpause, 25 * SECONDS},
 	{"shutdown", xn_libxl_shutdown, 25 * SECONDS},
