@@ -92,6 +92,8 @@ void xn_vm_delete_rows(struct xn_domains *d, struct xn_row *vm)
 		{XN_VM_VGPUs, XN_CLASS_VGPU}, {XN_VM_crash_dumps, XN_CLASS_crashdump},
 	};
 
+	struct xn_row *appliance = xn_row_follow(d->db, vm, XN_VM_appliance);
+
 	delete_vbds(d, vm);
 	for (size_t i = 0; i < XN_ARRAY_SIZE(sets); i++)
 		delete_set(d->db, vm, sets[i].field, sets[i].class_id);
@@ -102,6 +104,8 @@ void xn_vm_delete_rows(struct xn_domains *d, struct xn_row *vm)
 	xn_updates_drop(d->updates, "devices", xn_row_uuid(vm));
 	xn_updates_drop(d->updates, "guest", xn_row_uuid(vm));
 	xn_db_delete(d->db, vm);
+	if (appliance)
+		xn_operation_refresh(d->ops, appliance);
 }
 
 static void delete_rows(struct xn_op *op)

@@ -441,6 +441,7 @@ static void break_one(struct api *api, const char *method)
 		run(&g, "VM_appliance.hard_shutdown");
 	for (int i = 0; i < MEMBERS; i++)
 		vm_do(&g.vms[i], "VM.destroy", "");
+	assert_false(may(&g, "start"));
 }
 
 static void every_step_goes_wrong_in_every_way(void **state)
