@@ -654,6 +654,30 @@ static void slow_calls_leave_a_child_for_short_ones(void **state)
 	forget(&quick);
 }
 
+static void quick_calls_wait_for_each_other_only(void **state)
+{
+	static const char *const names[] = {"1", "2", "3", "4"};
+	struct ask busy[XN_ARRAY_SIZE(names)], quick, second;
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(names); i++)
+		ask_wait(f, &busy[i], names[i], i % 2 ? XN_LIBXL_SLOW : 0);
+	ask_wait(f, &quick, "another", XN_LIBXL_QUICK);
+	ask(f, &second, "echo", "and another", XN_LIBXL_QUICK);
+	RUN_UNTIL(f, !xn_loop_turn(f->loop, 200000));
+	assert_int_equal(described(f, "children"), WIDTH + 1);
+	let_go(&quick);
+	RUN_UNTIL(f, quick.order && second.order);
+	assert_int_equal(f->ended, 2);
+	for (size_t i = 0; i < XN_ARRAY_SIZE(names); i++)
+		let_go(&busy[i]);
+	RUN_UNTIL(f, f->ended == 2 + XN_ARRAY_SIZE(names));
+	for (size_t i = 0; i < XN_ARRAY_SIZE(names); i++)
+		forget(&busy[i]);
+	forget(&quick);
+	forget(&second);
+}
+
 static void a_busy_domain_does_not_starve_another(void **state)
 {
 	struct ask busy[20], other;
@@ -904,6 +928,7 @@ int main(int argc, char **argv)
 		TEST(calls_for_one_domain_run_in_order),
 		TEST(calls_for_different_domains_run_side_by_side),
 		TEST(slow_calls_leave_a_child_for_short_ones),
+		TEST(quick_calls_wait_for_each_other_only),
 		TEST(a_busy_domain_does_not_starve_another),
 		TEST(a_destroy_gives_up_the_creation_that_runs),
 		TEST(a_destroy_overtakes_what_waits_and_gives_up_what_yields),

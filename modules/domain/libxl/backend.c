@@ -18,7 +18,7 @@ enum {
 	READERS = 2, /* the lists of domains, and the host */
 	DEFAULT_WORKERS = 4,
 	DEFAULT_MS = 60000,
-	FIRST_READING_MS = 60000, /* a control domain that has just booted is slow */
+	FIRST_READING_MS = 30000, /* a control domain that has just booted is slow */
 };
 
 struct xn_libxl {
@@ -391,14 +391,14 @@ static int libxl_destroy(struct xn_backend *b, uint32_t domid, xn_backend_done *
 
 static int libxl_pause(struct xn_backend *b, uint32_t domid, xn_backend_done *done, void *arg)
 {
-	static const struct kind kind = {"pause", 0, paused};
+	static const struct kind kind = {"pause", XN_LIBXL_QUICK, paused};
 
 	return ask(asked_new(libxl_of(b), &kind, domid, done, arg), domid_args(domid), -1);
 }
 
 static int libxl_unpause(struct xn_backend *b, uint32_t domid, xn_backend_done *done, void *arg)
 {
-	static const struct kind kind = {"unpause", 0, unpaused};
+	static const struct kind kind = {"unpause", XN_LIBXL_QUICK, unpaused};
 
 	return ask(asked_new(libxl_of(b), &kind, domid, done, arg), domid_args(domid), -1);
 }
@@ -422,7 +422,7 @@ static void on_asked_guest(int rc, void *arg)
 static int libxl_shutdown(struct xn_backend *b, uint32_t domid, enum xn_domain_shutdown reason,
 			  xn_backend_done *done, void *arg)
 {
-	static const struct kind kind = {"shutdown", 0, NULL};
+	static const struct kind kind = {"shutdown", XN_LIBXL_QUICK, NULL};
 	struct xn_libxl *x = libxl_of(b);
 	const struct xn_domain_info *info = xn_domain_table_get(&x->facts.domains, domid);
 	struct xn_xs_change change = {0};
@@ -450,7 +450,7 @@ static int libxl_shutdown(struct xn_backend *b, uint32_t domid, enum xn_domain_s
 static int libxl_trigger(struct xn_backend *b, uint32_t domid, const char *trigger,
 			 xn_backend_done *done, void *arg)
 {
-	static const struct kind kind = {"trigger", 0, NULL};
+	static const struct kind kind = {"trigger", XN_LIBXL_QUICK, NULL};
 	struct xn_value *args = domid_args(domid);
 
 	xn_map_put_string(&args, "trigger", trigger);
@@ -460,7 +460,7 @@ static int libxl_trigger(struct xn_backend *b, uint32_t domid, const char *trigg
 static int libxl_set_memory(struct xn_backend *b, uint32_t domid, uint64_t bytes,
 			    xn_backend_done *done, void *arg)
 {
-	static const struct kind kind = {"set_memory", 0, wants_reading};
+	static const struct kind kind = {"set_memory", XN_LIBXL_QUICK, wants_reading};
 	struct xn_value *args = domid_args(domid);
 
 	xn_map_put(&args, "bytes", xn_int((int64_t)bytes));
@@ -470,7 +470,7 @@ static int libxl_set_memory(struct xn_backend *b, uint32_t domid, uint64_t bytes
 static int libxl_set_shadow(struct xn_backend *b, uint32_t domid, uint64_t bytes,
 			    xn_backend_done *done, void *arg)
 {
-	static const struct kind kind = {"set_shadow", 0, wants_reading};
+	static const struct kind kind = {"set_shadow", XN_LIBXL_QUICK, wants_reading};
 	struct xn_value *args = domid_args(domid);
 
 	xn_map_put(&args, "bytes", xn_int((int64_t)bytes));
@@ -480,7 +480,7 @@ static int libxl_set_shadow(struct xn_backend *b, uint32_t domid, uint64_t bytes
 static int libxl_set_vcpu_params(struct xn_backend *b, uint32_t domid,
 				 const struct xn_value *params, xn_backend_done *done, void *arg)
 {
-	static const struct kind kind = {"set_vcpu_params", 0, NULL};
+	static const struct kind kind = {"set_vcpu_params", XN_LIBXL_QUICK, NULL};
 	struct xn_value *args = domid_args(domid);
 
 	xn_map_put(&args, "params", xn_value_ref(params));
@@ -490,7 +490,7 @@ static int libxl_set_vcpu_params(struct xn_backend *b, uint32_t domid,
 static int libxl_set_vcpus(struct xn_backend *b, uint32_t domid, unsigned vcpus,
 			   xn_backend_done *done, void *arg)
 {
-	static const struct kind kind = {"set_vcpus", 0, NULL};
+	static const struct kind kind = {"set_vcpus", XN_LIBXL_QUICK, NULL};
 	struct xn_value *args = domid_args(domid);
 
 	xn_map_put(&args, "vcpus", xn_int(vcpus));
@@ -708,6 +708,7 @@ static int libxl_open(struct xn_backend *b, struct xn_error *err)
 				     "the hypervisor's list of domains cannot be read: %s (are "
 				     "xenstored and the Xen modules there?)",
 				     strerror(-rc));
+	xn_libxl_facts_keep_fresh(&x->facts);
 	xn_libxl_pool_warm(x->readers);
 	xn_libxl_pool_warm(x->calls);
 	return 0;

@@ -8,7 +8,7 @@
 
 #include "modules/domain/libxl/calls.h"
 
-enum { READING_MS = 10000 };
+enum { READING_MS = 10000, REGULARLY_US = 10 * 1000 * 1000 };
 
 struct waiter {
 	struct xn_list link;
@@ -150,6 +150,20 @@ void xn_libxl_facts_refresh(struct xn_libxl_facts *facts, xn_backend_done *done,
 		start_reading(facts);
 }
 
+static void read_regularly(struct xn_timer *timer)
+{
+	struct xn_libxl_facts *facts = xn_container_of(timer, struct xn_libxl_facts, regularly);
+
+	if (!facts->under_way)
+		start_reading(facts);
+	xn_timer_arm(facts->loop, timer, REGULARLY_US, read_regularly);
+}
+
+void xn_libxl_facts_keep_fresh(struct xn_libxl_facts *facts)
+{
+	xn_timer_arm(facts->loop, &facts->regularly, REGULARLY_US, read_regularly);
+}
+
 /* ---- the first reading ---- */
 
 static void on_first(int rc, void *arg)
@@ -200,6 +214,7 @@ void xn_libxl_facts_clear(struct xn_libxl_facts *facts)
 	for (size_t i = 0; i < XN_ARRAY_SIZE(lists); i++)
 		while (!xn_list_empty(lists[i]))
 			free(xn_list_entry(xn_list_pop(lists[i]), struct waiter, link));
+	xn_timer_cancel(&facts->regularly);
 	xn_domain_table_clear(&facts->domains);
 	facts->under_way = 0;
 }

@@ -18,11 +18,17 @@ struct xn_libxl_facts {
 	unsigned under_way; /* calls of the reading */
 	int rc;
 	bool again;
+	struct xn_timer regularly;
 };
 
-/* @pool stays the caller's; freed before the facts are cleared. */
+/*
+ * Nobody tells how much memory guests give back or take, so the lists are also read now and then once
+ * xn_libxl_facts_keep_fresh() was called. @pool stays the caller's; freed before the facts are
+ * cleared.
+ */
 void xn_libxl_facts_init(struct xn_libxl_facts *facts, struct xn_loop *loop,
 			 struct xn_libxl_pool *pool);
+void xn_libxl_facts_keep_fresh(struct xn_libxl_facts *facts);
 void xn_libxl_facts_clear(struct xn_libxl_facts *facts);
 /* A reading that begins now or, when one is under way, after that one; @done may be NULL. */
 void xn_libxl_facts_refresh(struct xn_libxl_facts *facts, xn_backend_done *done, void *arg);

@@ -28,7 +28,7 @@ enum {
 	DESCRIBED_WAITING = 100,
 };
 
-enum kind { QUICK, SLOW, KINDS };
+enum kind { QUICK, NORMAL, SLOW, KINDS }; /* in the order in which they are served */
 
 /* What no two calls may touch at a time. Lives while it has calls or a child. */
 struct domain {
@@ -59,7 +59,8 @@ struct child {
 	struct xn_peer *peer;
 	struct call *call;     /* NULL: idle, or killed */
 	struct domain *domain; /* busy until this child is done with it, or gone */
-	bool is_slow, killed;
+	enum kind kind;	       /* of its call */
+	bool killed;
 	uint64_t served;
 };
 
@@ -71,7 +72,8 @@ struct xn_libxl_pool {
 	struct xn_job answer;
 	int64_t moved_us; /* when a call last ended */
 	uint64_t sequence;
-	unsigned n_children, n_killed, n_slow; /* n_children: without killed ones */
+	unsigned n_children, n_killed; /* n_children: without killed ones */
+	unsigned n_running[KINDS];
 	unsigned n_waiting;
 	size_t waiting_bytes;
 };
@@ -136,7 +138,7 @@ static void settle_domain(struct xn_libxl_pool *pool, struct domain *domain)
 		return;
 	}
 	flags = first_call(domain)->request.flags;
-	kind = flags & XN_LIBXL_SLOW ? SLOW : QUICK;
+	kind = flags & XN_LIBXL_SLOW ? SLOW : flags & XN_LIBXL_QUICK ? QUICK : NORMAL;
 	if (!xn_list_empty(&domain->ready) && domain->kind == kind &&
 	    !(flags & XN_LIBXL_OVERTAKES))
 		return; /* keeps its place */
@@ -202,6 +204,17 @@ static void stop_waiting(struct call *call)
 
 /* ---- children ---- */
 
+/* The call that it is at, or NULL: it is no more. */
+static struct call *take_call(struct child *child)
+{
+	struct call *call = child->call;
+
+	if (call)
+		child->pool->n_running[child->kind]--;
+	child->call = NULL;
+	return call;
+}
+
 /* Its call ends now; its domain when the process has gone. */
 static void kill_child(struct child *child, int rc, const char *message)
 {
@@ -216,10 +229,7 @@ static void kill_child(struct child *child, int rc, const char *message)
 	child->killed = true;
 	pool->n_children--;
 	pool->n_killed++;
-	if (child->is_slow)
-		pool->n_slow--;
-	child->is_slow = false;
-	child->call = NULL;
+	take_call(child);
 	xn_peer_kill(child->peer);
 	if (call)
 		end_call(call, rc, NULL, message);
@@ -249,11 +259,12 @@ static void on_gone(struct xn_peer *peer, int exit_status, int signal, void *arg
 	if (child->killed) {
 		pool->n_killed--;
 	} else {
+		struct call *call = take_call(child);
+
 		xn_log_warn(pool->spec.log, "domain", "pid %d: %s", xn_peer_pid(peer), why);
 		pool->n_children--;
-		pool->n_slow -= child->is_slow;
-		if (child->call)
-			end_call(child->call, -EIO, NULL, why);
+		if (call)
+			end_call(call, -EIO, NULL, why);
 	}
 	release_domain(child);
 	xn_list_remove(&child->link);
@@ -301,7 +312,9 @@ static void handle_says(struct child *child, const struct xn_value *frame)
 	const char *level = xn_map_get_string(frame, "level");
 	struct xn_log *log = child->pool->spec.log;
 
-	if (!level) {
+	if (!call) { /* while it gets ready for the first one */
+		xn_log_warn(log, "domain", "libxl: %s", text);
+	} else if (!level) {
 		arm_run_deadline(call);
 		tell_progress(call, text, (int)xn_map_get_int(frame, "percent", -1));
 	} else if (strcmp(level, "error") == 0 || strcmp(level, "warn") == 0) {
@@ -317,16 +330,13 @@ static void handle_answer(struct child *child, const struct xn_value *frame)
 {
 	const struct xn_value *result = xn_map_get(frame, "result");
 	const char *message = xn_map_get_string(frame, "message");
-	struct call *call = child->call;
+	struct call *call = take_call(child);
 
 	xn_log_debug(child->pool->spec.log, "domain", "libxl %s of %s: %s, %" PRIi64 " ms",
 		     call->request.call, child->domain->name,
 		     strerror(-(int)xn_map_get_int(frame, "rc", -EIO)),
 		     (now_us(child->pool) - call->since_us) / 1000);
-	child->call = NULL;
 	child->served++;
-	child->pool->n_slow -= child->is_slow;
-	child->is_slow = false;
 	end_call(call, (int)xn_map_get_int(frame, "rc", -EIO), result, message);
 	release_domain(child);
 }
@@ -361,11 +371,11 @@ static bool is_answer_frame(const struct xn_value *frame)
 /* What a child says is believed no more than what a guest says: libxl may have scribbled over it. */
 static int handle_frame(struct child *child, const struct xn_value *frame)
 {
-	if (frame->kind != XN_MAP || !child->call)
+	if (frame->kind != XN_MAP)
 		return -EPROTO;
 	if (is_progress_frame(frame))
 		handle_says(child, frame);
-	else if (is_answer_frame(frame))
+	else if (child->call && is_answer_frame(frame))
 		handle_answer(child, frame);
 	else
 		return -EPROTO;
@@ -429,17 +439,16 @@ static struct child *idle_child(const struct xn_libxl_pool *pool)
 	return NULL;
 }
 
-static bool has_room(const struct xn_libxl_pool *pool)
+static bool has_room(const struct xn_libxl_pool *pool, unsigned width)
 {
-	return pool->n_children < pool->spec.width &&
-	       pool->n_killed < pool->spec.width * KILLED_TIMES;
+	return pool->n_children < width && pool->n_killed < width * KILLED_TIMES;
 }
 
 void xn_libxl_pool_warm(struct xn_libxl_pool *pool)
 {
 	struct child *child;
 
-	if (!idle_child(pool) && has_room(pool))
+	if (!idle_child(pool) && has_room(pool, pool->spec.width))
 		(void)!start_child(pool, &child); /* the call that needs it will tell */
 }
 
@@ -456,8 +465,8 @@ static void begin(struct call *call, struct child *child)
 	child->domain = domain;
 	domain->child = child;
 	settle_domain(pool, domain);
-	child->is_slow = call->request.flags & XN_LIBXL_SLOW;
-	pool->n_slow += child->is_slow;
+	child->kind = domain->kind;
+	pool->n_running[child->kind]++;
 	call->since_us = now_us(pool);
 	call->last_us = call->since_us +
 			(int64_t)call->request.timeout_ms * 1000 * PROGRESS_TIMES;
@@ -472,20 +481,32 @@ static void begin(struct call *call, struct child *child)
 
 static bool may_begin(const struct xn_libxl_pool *pool, enum kind kind)
 {
-	unsigned most = pool->spec.width > 1 ? pool->spec.width - 1 : 1;
+	unsigned width = pool->spec.width, slow = pool->n_running[SLOW];
+	unsigned others = slow + pool->n_running[NORMAL];
 
-	return !xn_list_empty(&pool->ready[kind]) && (kind == QUICK || pool->n_slow < most);
+	if (xn_list_empty(&pool->ready[kind]))
+		return false;
+	switch (kind) {
+	case SLOW:
+		return others < width && (slow < width - 1 || width == 1);
+	case NORMAL:
+		return others < width;
+	default:
+		return true;
+	}
 }
 
 /* False: nothing may begin now; an answer or an end comes back here. */
 static bool begin_one(struct xn_libxl_pool *pool)
 {
-	enum kind kind = may_begin(pool, QUICK) ? QUICK : SLOW;
 	struct child *child = idle_child(pool);
+	enum kind kind = QUICK;
 	struct call *call;
 	int rc = 0;
 
-	if (!may_begin(pool, kind) || (!child && !has_room(pool)))
+	while (kind < KINDS && !may_begin(pool, kind))
+		kind++;
+	if (kind == KINDS || (!child && !has_room(pool, pool->spec.width + (kind == QUICK))))
 		return false;
 	call = first_call(xn_list_entry(pool->ready[kind].next, struct domain, ready));
 	if (!child)

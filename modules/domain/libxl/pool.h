@@ -5,8 +5,9 @@
  * is killed with what it runs itself (hotplug scripts; device models have sessions of their own),
  * the call fails alone, and another child takes its place. Knows nothing of libxl.
  *
- * Slow calls (building a domain, hot plug) never take the last child: pausing or destroying one
- * domain does not wait for other domains to be built.
+ * Slow calls (building a domain, hot plug) never take the last child: destroying one domain does not
+ * wait for other domains to be built. And quick ones (pausing) may have a child more than there are
+ * else: they wait for each other only.
  */
 #ifndef XN_LIBXL_POOL_H
 #define XN_LIBXL_POOL_H
@@ -23,7 +24,7 @@ struct xn_libxl_pool_spec {
 	struct xn_loop *loop;
 	struct xn_log *log;
 	const char *const *argv; /* of a child; ends with NULL; lives as long as the pool */
-	unsigned width;		 /* children, at least 1 */
+	unsigned width;		 /* children, at least 1; quick calls may have one more */
 };
 
 struct xn_libxl_pool *xn_libxl_pool_new(const struct xn_libxl_pool_spec *spec);
@@ -36,6 +37,7 @@ enum xn_libxl_flag {
 	XN_LIBXL_SLOW = 1,	/* leaves a child for others */
 	XN_LIBXL_YIELDS = 2,	/* ends with -ECANCELED when an overtaking call for its domain comes */
 	XN_LIBXL_OVERTAKES = 4, /* goes before what waits for its domain; see YIELDS */
+	XN_LIBXL_QUICK = 8,	/* no more than a few hypercalls */
 };
 
 struct xn_libxl_end {

@@ -328,6 +328,7 @@ int xn_libxl_worker_main(int socket_fd)
 
 	settle(socket_fd);
 	restrict_bootloaders();
+	(void)open_xen(&child); /* ahead of the first call, which tries again */
 	while (serve_one(&child))
 		;
 	close_xen(&child);
