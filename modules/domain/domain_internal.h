@@ -62,6 +62,7 @@ struct xn_domains {
 	struct xn_xs_watch *introduced, *released;
 	struct xn_subscription *on_domain_changed, *on_operation_ended, *on_db_failed;
 	struct xn_job refresh;
+	struct xn_timer refresh_retry;
 	struct xn_timer settle; /* domain_watch.c: looks at memory that moves */
 	unsigned quiet_looks;
 	bool refreshing, refresh_again, stopped;

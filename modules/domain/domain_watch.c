@@ -12,6 +12,7 @@
 
 enum {
 	COMPLAIN_EVERY_US = 3600 * 1000000ll,
+	RETRY_US = 1000 * 1000,  /* after a list that could not be read */
 	SETTLE_US = 1000 * 1000, /* between looks at memory that may move */
 	SETTLE_QUIET = 5,        /* so often unmoved: it has arrived, or never will */
 	NAME_MAX_BYTES = 1024,
@@ -247,6 +248,11 @@ static void refresh_later(struct xn_domains *d)
 		xn_loop_defer(d->core->loop, &d->refresh, XN_PRIO_REFRESH, refresh);
 }
 
+static void on_retry(struct xn_timer *timer)
+{
+	refresh_later(xn_container_of(timer, struct xn_domains, refresh_retry));
+}
+
 static void on_refreshed(int rc, void *arg)
 {
 	struct xn_domains *d = arg;
@@ -254,10 +260,13 @@ static void on_refreshed(int rc, void *arg)
 	d->refreshing = false;
 	if (d->stopped)
 		return;
-	if (rc < 0)
-		xn_log_warn(d->core->log, "domain", "cannot list domains: %s", strerror(-rc));
-	else
+	if (rc < 0) {
+		xn_log_warn(d->core->log, "domain", "cannot list domains, trying again: %s",
+			    strerror(-rc));
+		xn_timer_arm(d->core->loop, &d->refresh_retry, RETRY_US, on_retry);
+	} else {
 		compare_all(d);
+	}
 	if (d->refresh_again)
 		refresh_later(d);
 	d->refresh_again = false;
@@ -329,6 +338,7 @@ void xn_domain_watch_stop(struct xn_domains *d)
 	xn_xs_unwatch(d->introduced);
 	xn_xs_unwatch(d->released);
 	xn_job_cancel(&d->refresh);
+	xn_timer_cancel(&d->refresh_retry);
 	xn_timer_cancel(&d->settle);
 	for (node = xn_hmap_first(&d->watched); node; node = next) {
 		next = xn_hmap_next(&d->watched, node);

@@ -2,6 +2,7 @@
  * What the watcher and the reconcilers make of what they see: who is whose, what a guest says and how
  * much of it, what a dead daemon left, what is done when a guest ends by itself.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -86,6 +87,37 @@ static void domains_of_others_are_known_by_name_until_they_go(void **state)
 	foreign = xn_domains_foreign(d);
 	assert_int_equal(xn_set_len(foreign), 0);
 	xn_value_unref(foreign);
+}
+
+static unsigned failures_left;
+
+static int refresh_that_fails_at_first(struct xn_backend *b, xn_backend_done *done, void *arg)
+{
+	if (failures_left) {
+		failures_left--;
+		return -ETIMEDOUT;
+	}
+	done(0, arg);
+	return 0;
+}
+
+static void a_list_that_could_not_be_read_is_read_again(void **state)
+{
+	struct api *api = *state;
+	struct xn_backend *b = backend_of(api);
+	const struct xn_backend_ops *ops = b->ops;
+	struct xn_backend_ops failing = *ops;
+	struct vm vm;
+
+	given_vm_that_is(api, &vm, "Running", "");
+	failing.refresh = refresh_that_fails_at_first;
+	failures_left = 3;
+	b->ops = &failing;
+	assert_int_equal(xn_sim_guest_stops(b, vm_domain(&vm)->domid, XN_SHUTDOWN_POWEROFF), 0);
+	api_run(api, 10);
+	b->ops = ops;
+	assert_int_equal(failures_left, 0);
+	assert_state(&vm, "Halted");
 }
 
 /* ---- what a dead daemon left ---- */
@@ -330,6 +362,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, vm_setup, vm_teardown)
 		TEST(domains_of_others_are_known_by_name_until_they_go),
+		TEST(a_list_that_could_not_be_read_is_read_again),
 		TEST(a_domain_that_was_never_finished_is_destroyed_after_a_restart),
 		TEST(a_domain_that_was_made_to_wait_paused_still_waits_after_a_restart),
 		TEST(a_vm_whose_domain_went_meanwhile_is_halted_from_the_first_moment),
