@@ -332,7 +332,7 @@ static struct xn_value *copied_fields(struct xn_op *op, const struct xn_row *vm)
 	xn_map_put(&fields, "other_config", copied_other_config(op, vm));
 	if (is_snapshot(op))
 		put_snapshot_fields(op, vm, &fields);
-	else if (*xn_row_string(vm, XN_VM_generation_id))
+	if (*xn_row_string(vm, XN_VM_generation_id))
 		xn_map_remove(&fields, "generation_id"); /* a new one: it is another machine */
 	if (memory_of_copy(op))
 		put_memory(xn_vm_op_of(op)->d->db, vm, memory_of_copy(op), &fields);

@@ -383,6 +383,55 @@ static void copy(struct xn_call *call)
 	xn_operation_run_spec(call, op, &spec);
 }
 
+/* ---- VDI.revert ---- */
+
+/* The snapshot stays as it is, so that what a restart interrupted begins anew. */
+static const struct xn_step revert_steps[] = {
+	{"copy the snapshot over the disk", overwrite_disk, NULL, 3600 * SECOND, 1,
+	 XN_STEP_NO_CANCEL},
+	{NULL, NULL, NULL, 0, 0, 0},
+};
+XN_STORAGE_OP_KIND(revert_kind, "VDI.revert", revert_steps, XN_RESTART_RESUME)
+
+static void also_take_reverted(struct xn_op *op, struct xn_run *run)
+{
+	xn_run_also_take(run, XN_CLASS_VDI, xn_storage_op_arg(xn_storage_op_of(op), "vdi"),
+			 "revert_from");
+}
+
+static int check_revert(struct xn_call *call, struct xn_error *err)
+{
+	struct xn_storage *st = state_of(call);
+	const char *ref = xn_call_string(call, 0);
+	const struct xn_row *snapshot = xn_db_need(st->db, XN_CLASS_VDI, ref, err);
+
+	if (!snapshot)
+		return -1;
+	if (!xn_row_bool(snapshot, XN_VDI_is_a_snapshot))
+		return xn_error_set(err, XN_ERR_REVERT_ONLY_ALLOWED_ON_SNAPSHOT);
+	if (!xn_db_need(st->db, XN_CLASS_VDI, xn_row_string(snapshot, XN_VDI_snapshot_of), err))
+		return -1;
+	return call->dry_run ? xn_operation_check(st->operations, XN_CLASS_VDI, ref, "revert_to",
+						  err)
+			     : 0;
+}
+
+static void revert(struct xn_call *call)
+{
+	const char *snapshot = xn_call_string(call, 0);
+	struct xn_value *args = xn_map_new();
+	const struct xn_run_spec spec = {.class_id = XN_CLASS_VDI,
+					 .ref = snapshot,
+					 .operation = "revert_to",
+					 .also = also_take_reverted};
+
+	xn_map_put_string(&args, "source", snapshot);
+	xn_operation_run_spec(call,
+			      vdi_op(state_of(call), &revert_kind,
+				     xn_row_string(self_row(call), XN_VDI_snapshot_of), args),
+			      &spec);
+}
+
 /* ---- VDI.destroy, forget ---- */
 
 static void destroy_disk(struct xn_op *op)
@@ -726,6 +775,7 @@ const struct xn_method_impl xn_vdi_methods[] = {
 	{"VDI.clone", clone, check_operation},
 	{"VDI.snapshot", snapshot, check_operation},
 	{"VDI.copy", copy, check_copy},
+	{"VDI.revert", revert, check_revert},
 	{"VDI.resize", resize, check_resize},
 	{"VDI.update", update, check_operation},
 	{"VDI.forget", forget, check_operation},
@@ -758,5 +808,5 @@ const struct xn_method_impl xn_vdi_methods[] = {
 const struct xn_op_kind *const xn_vdi_op_kinds[] = {
 	&create_kind,    &clone_kind,     &snapshot_kind, &copy_kind,
 	&overwrite_kind, &destroy_kind,   &forget_kind,   &resize_kind,
-	&update_kind,    &introduce_kind, NULL,
+	&update_kind,    &introduce_kind, &revert_kind,   NULL,
 };

@@ -404,6 +404,37 @@ static void only_snapshots_can_be_gone_back_to(void **state)
 	xn_error_clear(&err);
 }
 
+static void a_disk_alone_can_be_set_back_to_its_snapshot(void **state)
+{
+	struct api *api = *state;
+	struct xn_error err = {0};
+	struct vm vm;
+	char *args, *json, snapshot[48];
+
+	given_vm(api, &vm, "");
+	write_disk(&vm, "then");
+	args = xn_asprintf("[\"%s\"]", vm.vdi);
+	json = api_do(api, "VDI.snapshot", args);
+	snprintf(snapshot, sizeof(snapshot), "%.46s", json + 1);
+	free(json);
+	write_disk(&vm, "now!");
+	api_fail(api, "VDI.revert", args, "REVERT_ONLY_ALLOWED_ON_SNAPSHOT", &err);
+	xn_error_clear(&err);
+	free(args);
+	args = xn_asprintf("[\"%s\"]", snapshot);
+	vm_do(&vm, "VM.start", ",false,false");
+	api_fail(api, "VDI.revert", args, "VDI_IN_USE", &err);
+	xn_error_clear(&err);
+	vm_do(&vm, "VM.hard_shutdown", "");
+	free(api_do(api, "VDI.revert", args));
+	free(args);
+	assert_disk(api, vm.vdi, "then");
+	assert_disk(api, snapshot, "then");
+	assert_int_equal(xn_map_len(xn_row_get(row_of(api, XN_CLASS_VDI, vm.vdi),
+					       XN_VDI_current_operations)),
+			 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -421,6 +452,7 @@ int main(void)
 		TEST(a_revert_that_cannot_copy_the_disks_changes_nothing),
 		TEST(a_vm_that_is_gone_comes_back_from_its_snapshot),
 		TEST(only_snapshots_can_be_gone_back_to),
+		TEST(a_disk_alone_can_be_set_back_to_its_snapshot),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -660,6 +660,104 @@ static void saving_a_guest_that_refuses_times_out(void **state)
 	close(image_file(f, O_RDONLY));
 }
 
+static void a_saved_guest_can_go_on_instead(void **state)
+{
+	struct fixture *f = *state;
+	int64_t counter;
+
+	given_running(f, NULL);
+	run_ms(f, 1000);
+	assert_int_equal(f->b->ops->save(f->b, f->domid, image_file(f, O_WRONLY | O_CREAT), false,
+					 on_done, f),
+			 0);
+	run_ms(f, 1000);
+	assert_true(info(f)->shut_down);
+	counter = xn_sim_guest_counter(f->b, f->domid);
+	f->rc = 1;
+	assert_int_equal(f->b->ops->resume(f->b, f->domid, on_done, f), 0);
+	run_ms(f, 1000);
+	assert_int_equal(f->rc, 0);
+	assert_false(info(f)->shut_down);
+	assert_true(xn_sim_guest_counter(f->b, f->domid) > counter + 900);
+	assert_int_equal(f->b->ops->resume(f->b, f->domid, on_done, f), 0); /* it runs: fine */
+	run_ms(f, 10);
+	assert_int_equal(f->rc, 0);
+	close(image_file(f, O_RDONLY));
+}
+
+static void what_goes_on_gives_up_its_save(struct fixture *f, const char *const *options,
+					   int64_t after_ms)
+{
+	given_running(f, options);
+	f->rc = 1;
+	assert_int_equal(f->b->ops->save(f->b, f->domid, image_file(f, O_WRONLY | O_CREAT), false,
+					 on_done, f),
+			 0);
+	run_ms(f, after_ms);
+	assert_int_equal(f->rc, 1);
+	assert_int_equal(f->b->ops->resume(f->b, f->domid, NULL, NULL), 0);
+	run_ms(f, 100000);
+	assert_int_equal(f->rc, -ECANCELED);
+	assert_false(info(f)->shut_down);
+	close(image_file(f, O_RDONLY));
+	destroy(f);
+}
+
+static void a_save_is_given_up_at_any_moment(void **state)
+{
+	const char *const slow[] = {"sim-save-ms", "1000", NULL};
+	const char *const hung[] = {"sim-save", "hang", NULL};
+	const char *const deaf[] = {"sim-suspend-ms", "100", NULL};
+
+	for (int64_t ms = 10; ms < 1000; ms += 90)
+		what_goes_on_gives_up_its_save(*state, slow, ms);
+	what_goes_on_gives_up_its_save(*state, hung, 50000);
+	what_goes_on_gives_up_its_save(*state, deaf, 50); /* asked, and about to obey */
+}
+
+static void a_save_that_fails_leaves_the_guest_suspended(void **state)
+{
+	const char *const options[] = {"sim-save", "fail", "sim-save-ms", "100", NULL};
+	struct fixture *f = *state;
+	struct xn_value *config = config_of(UUID "1", NULL);
+
+	given_running(f, options);
+	assert_int_equal(f->b->ops->save(f->b, f->domid, image_file(f, O_WRONLY | O_CREAT), false,
+					 on_done, f),
+			 0);
+	run_ms(f, 1000);
+	assert_int_equal(f->rc, -EIO);
+	assert_true(info(f)->shut_down);
+	destroy(f);
+	f->rc = 1; /* and what it wrote is no image */
+	assert_int_equal(f->b->ops->restore(f->b, config, image_file(f, O_RDONLY), on_created, f),
+			 0);
+	xn_value_unref(config);
+	run_ms(f, 1000);
+	assert_int_equal(f->rc, -EINVAL);
+}
+
+static void a_core_dump_leaves_the_guest_as_it_was(void **state)
+{
+	struct fixture *f = *state;
+	int64_t counter;
+	char magic[8] = "";
+	int fd;
+
+	given_running(f, NULL);
+	counter = xn_sim_guest_counter(f->b, f->domid);
+	assert_int_equal(f->b->ops->core_dump(f->b, f->domid,
+					      image_file(f, O_WRONLY | O_CREAT), on_done, f),
+			 0);
+	run_ms(f, 1000);
+	assert_int_equal(f->rc, 0);
+	assert_true(xn_sim_guest_counter(f->b, f->domid) > counter + 800);
+	fd = image_file(f, O_RDONLY);
+	assert_int_equal(read(fd, magic, 7), 7);
+	assert_string_equal(magic, "XNSIMC1");
+	close(fd);
+}
+
 /* ---- the world outlives the daemon ---- */
 
 static void restart(struct fixture *f)
@@ -1006,6 +1104,10 @@ int main(void)
 		T(media_are_changed),
 		T(a_writing_guest_writes_at_its_rate),
 		TF(memory_survives_save_and_restore),
+		TF(a_saved_guest_can_go_on_instead),
+		TF(a_save_is_given_up_at_any_moment),
+		TF(a_save_that_fails_leaves_the_guest_suspended),
+		TF(a_core_dump_leaves_the_guest_as_it_was),
 		TF(a_checkpoint_goes_on),
 		TF(saving_a_guest_that_refuses_times_out),
 		TF(a_running_guest_runs_on_after_a_restart),
