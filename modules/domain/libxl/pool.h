@@ -2,8 +2,8 @@
  * Worker children, seen from the loop: a few processes that make one libxl call at a time each
  * (calls.h). Calls for one domain run one after the other, in order; those of different domains
  * side by side. A call that outlives its deadline costs its child, and so does a crash: the child
- * is killed with what it runs itself (hotplug scripts; device models have sessions of their own),
- * the call fails alone, and another child takes its place. Knows nothing of libxl.
+ * is killed, the call fails alone, and another child takes its place. What libxl had started runs
+ * on: device models, and hotplug scripts, which finish what they do. Knows nothing of libxl.
  *
  * Slow calls (building a domain, hot plug) never take the last child: destroying one domain does not
  * wait for other domains to be built. And quick ones (pausing) may have a child more than there are

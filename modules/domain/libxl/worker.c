@@ -193,16 +193,17 @@ int64_t xn_libxl_now_ms(void)
 /* ---- libxl ---- */
 
 /*
- * Each child of libxl's leads a group of its own: the daemon kills this process with its group when
- * a call outlives its deadline, and a hotplug script that is killed halfway leaves a loop device
- * that nobody knows of. Left alone it finishes, and destroying the device undoes it.
+ * Each child of libxl's leads a session of its own. The daemon kills this process with its group
+ * when a call outlives its deadline, and a hotplug script that is killed halfway leaves a loop
+ * device that nobody knows of: left alone it finishes, and destroying the device undoes it. (A
+ * group of its own would not do: it could not take the terminal that libxl gives a bootloader.)
  */
 static pid_t fork_apart(void *user)
 {
 	pid_t pid = fork();
 
 	if (pid == 0)
-		setpgid(0, 0);
+		setsid();
 	return pid;
 }
 
