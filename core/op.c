@@ -80,6 +80,11 @@ static const struct xn_step *step_of(const struct xn_op *op)
 	return &op->kind->steps[op->step];
 }
 
+const char *xn_op_step_name(const struct xn_op *op)
+{
+	return op->step >= 0 && step_of(op)->name ? step_of(op)->name : "";
+}
+
 static bool is_past_last_step(const struct xn_op *op)
 {
 	return !step_of(op)->name;
@@ -127,7 +132,7 @@ static void tell_progress(struct xn_op *op)
 {
 	const struct xn_op_store *store = op->core->op_store;
 
-	if (store && store->progress && !op->undoing)
+	if (store && store->progress && !(op->finished && op->undoing))
 		store->progress(op->core, op, fraction_done(op));
 }
 
@@ -387,6 +392,8 @@ static void advance(struct xn_job *job)
 	op->running = op->begun = true;
 	op->step_started_us = op->waiting_since_us = xn_now_us(op->core->loop);
 	arm_deadline(op);
+	if (op->undoing || op->step == 0)
+		tell_progress(op);
 	run_step(op, step);
 }
 

@@ -121,6 +121,8 @@ struct xn_op_store {
 	 * survives SIGKILL, or was refused. The operation may be gone by then. */
 	void (*save)(struct xn_core *core, const struct xn_op *op);
 	void (*remove)(struct xn_core *core, const struct xn_op *op);
+	/* @fraction of the whole; while it undoes: of what was done before. Also when step or
+	 * waiting_for changed. */
 	void (*progress)(struct xn_core *core, const struct xn_op *op, double fraction);
 };
 /* Which save of which operation; the store keeps it for its answer. */
@@ -194,6 +196,7 @@ struct xn_group *xn_group_start(struct xn_op *op, unsigned n, unsigned width,
 				void *arg);
 void xn_group_done(struct xn_group *group, unsigned index, struct xn_error *err_or_null);
 
+const char *xn_op_step_name(const struct xn_op *op); /* "" past the last one */
 /* For diagnostics. The visitor must not end or cancel an operation. */
 void xn_op_each(struct xn_core *core, void (*visit)(const struct xn_op *op, void *arg), void *arg);
 

@@ -104,15 +104,23 @@ static void tell_later(struct xn_claim *claim)
 			 claim->caller);
 }
 
-static void leave_queue(struct xn_claim *claim)
+/* Out of its queue, whose object is returned and may be unused now. */
+static struct xn_claimed *stop_waiting(struct xn_claim *claim)
 {
 	struct xn_claimed *object = claim->at;
 
-	xn_timer_cancel(&claim->deadline);
 	xn_list_remove(&claim->link);
+	xn_hmap_remove(&claim->ops->waiting, &claim->by_holder);
 	claim->at = NULL;
 	object->n_waiting--;
-	free_if_unused(object);
+	xn_task_waiting(claim->ops->tasks, claim->holder, "", "");
+	return object;
+}
+
+static void leave_queue(struct xn_claim *claim)
+{
+	xn_timer_cancel(&claim->deadline);
+	free_if_unused(stop_waiting(claim));
 }
 
 static void hold(struct xn_claim *claim)
@@ -122,6 +130,7 @@ static void hold(struct xn_claim *claim)
 	struct xn_row *row = xn_db_get(ops->db, claim->class_id, claim->object);
 
 	claim->held = true;
+	claim->since_us = xn_now_us(ops->core->loop);
 	claim->at = get_object(ops, claim->object);
 	xn_list_push(&claim->at->held, &claim->link);
 	if (!row || !rules)
@@ -153,13 +162,75 @@ static void on_deadline(struct xn_timer *timer)
 	tell_later(claim);
 }
 
-static void wait_at(struct xn_claim *claim, const char *ref)
+static const char *operation_of(const struct xn_claimed *object, const char **holder)
+{
+	const struct xn_claim *first = xn_list_entry(object->held.next, struct xn_claim, link);
+
+	if (xn_list_empty(&object->held))
+		return NULL;
+	*holder = first->holder;
+	return first->operation;
+}
+
+/* @busy: the refusal that makes it wait, or empty: it is behind others. */
+static void tell_what_for(struct xn_claim *claim, const struct xn_error *busy)
+{
+	const char *class_name = busy->n_params ? busy->params[0] : xn_classes[claim->class_id].name;
+	const char *holder = busy->n_params >= 4 ? busy->params[3] : "";
+	const char *doing = busy->n_params >= 3 ? busy->params[2] : operation_of(claim->at, &holder);
+	char what[200];
+
+	snprintf(what, sizeof(what), "%s %s: %s is under way%s", class_name, claim->at->ref,
+		 doing ? doing : "another operation",
+		 claim->at->n_waiting > 1 ? ", others wait before it" : "");
+	xn_task_waiting(claim->ops->tasks, claim->holder, what, holder);
+}
+
+static void wait_at(struct xn_claim *claim, const char *ref, const struct xn_error *busy)
 {
 	struct xn_claimed *object = get_object(claim->ops, ref);
 
 	claim->at = object;
 	xn_list_push(&object->waiting, &claim->link);
 	object->n_waiting++;
+	xn_hmap_insert(&claim->ops->waiting, &claim->by_holder, xn_hash_string(claim->holder));
+	tell_what_for(claim, busy);
+}
+
+/* What @holder waits for, or NULL. */
+static const struct xn_claim *waiting_of(const struct xn_operations *ops, const char *holder)
+{
+	struct xn_hnode *node = xn_hmap_first_same(&ops->waiting, xn_hash_string(holder));
+
+	for (; node; node = xn_hmap_next_same(node)) {
+		const struct xn_claim *claim =
+			xn_container_of(node, struct xn_claim, by_holder);
+
+		if (strcmp(claim->holder, holder) == 0)
+			return claim;
+	}
+	return NULL;
+}
+
+/* Whether somebody who holds @object waits, at the end of a chain of holders, for @holder. */
+static bool waits_for(const struct xn_operations *ops, const struct xn_claimed *object,
+		      const char *holder, int depth)
+{
+	enum { MAX_CHAIN = 16 };
+
+	if (!object || depth == MAX_CHAIN)
+		return false;
+	xn_list_each(node, &object->held) {
+		const struct xn_claim *held = xn_list_entry(node, struct xn_claim, link);
+		bool is_own = strcmp(held->holder, holder) == 0;
+		const struct xn_claim *next = is_own ? NULL : waiting_of(ops, held->holder);
+
+		if (is_own && depth > 0)
+			return true;
+		if (next && waits_for(ops, next->at, holder, depth + 1))
+			return true;
+	}
+	return false;
 }
 
 static void init(struct xn_operations *ops, struct xn_claim *claim, int class_id, const char *ref,
@@ -201,13 +272,15 @@ static void enqueue(struct xn_claim *claim, const char *at, unsigned wait_ms, st
 {
 	struct xn_claimed *object = find_object(claim->ops, at);
 
-	if (xn_error_is_set(busy) && !ends_some_day(claim->ops, busy)) {
+	if (xn_error_is_set(busy) && (!ends_some_day(claim->ops, busy) ||
+				      waits_for(claim->ops, object, claim->holder, 0))) {
 		refuse(claim, busy);
 	} else if (object && object->n_waiting >= XN_OPERATION_MAX_WAITING) {
 		xn_error_set(busy, XN_ERR_TOO_MANY_PENDING_TASKS);
 		refuse(claim, busy);
 	} else {
-		wait_at(claim, at);
+		claim->since_us = xn_now_us(claim->ops->core->loop);
+		wait_at(claim, at, busy);
 		xn_timer_arm(claim->ops->core->loop, &claim->deadline, (int64_t)wait_ms * 1000,
 			     on_deadline);
 	}
@@ -274,9 +347,8 @@ static void wake_waiting(struct xn_job *job)
 			if (strcmp(in_the_way(claim, &err), object->ref) == 0)
 				return;
 			/* Something else is in its way now; its deadline goes on. */
-			xn_list_remove(&claim->link);
-			object->n_waiting--;
-			wait_at(claim, in_the_way(claim, &err));
+			stop_waiting(claim);
+			wait_at(claim, in_the_way(claim, &err), &err);
 		} else if (rc < 0) {
 			last = last && xn_list_empty(&object->held);
 			leave_queue(claim);
@@ -285,8 +357,7 @@ static void wake_waiting(struct xn_job *job)
 				return; /* the object is freed */
 		} else {
 			xn_timer_cancel(&claim->deadline);
-			xn_list_remove(&claim->link);
-			object->n_waiting--;
+			stop_waiting(claim);
 			hold(claim);
 			tell_later(claim);
 		}
@@ -439,6 +510,8 @@ void xn_claim_cut(struct xn_claim *claim)
 	xn_job_cancel(&claim->wake);
 	xn_timer_cancel(&claim->deadline);
 	xn_error_clear(&claim->refused);
+	if (claim->at && !claim->held)
+		xn_hmap_remove(&claim->ops->waiting, &claim->by_holder);
 	xn_list_remove(&claim->link);
 	claim->ops = NULL;
 }
@@ -456,10 +529,10 @@ void xn_claims_stop(struct xn_operations *ops)
 		xn_list_each_safe(link, &object->held)
 			xn_list_remove(link);
 		xn_list_each_safe(link, &object->waiting) {
-			xn_timer_cancel(&xn_list_entry(link, struct xn_claim, link)->deadline);
-			xn_list_remove(link);
+			xn_claim_cut(xn_list_entry(link, struct xn_claim, link));
 		}
 		free_object(object);
 	}
 	xn_hmap_clear(&ops->objects);
+	xn_hmap_clear(&ops->waiting);
 }

@@ -80,6 +80,8 @@ struct xn_claim {
 	int class_id;
 	const char *operation; /* static or interned: the schema's */
 	bool held;
+	struct xn_hnode by_holder; /* while it waits */
+	int64_t since_us;	   /* it holds, or waits */
 	uint64_t caller; /* for whom; see core/loop.h */
 	struct xn_error refused;
 	struct xn_timer deadline;
@@ -93,7 +95,8 @@ struct xn_claim {
  * xn_operation_take - wait for the object, then hold it
  * Checks the rules now; a refusal other than "busy" is told at once. Busy: queues in arrival order
  * (at most 100 an object, then TOO_MANY_PENDING_TASKS; at @wait_ms OTHER_OPERATION_IN_PROGRESS with
- * the holder). granted() is always called from the loop, once, unless cancelled before.
+ * the holder; the same at once where waiting could not end, because the holder waits for this one).
+ * What it waits for shows in the task @holder. granted() is always called from the loop, once, unless cancelled before.
  */
 void xn_operation_take(struct xn_operations *ops, struct xn_claim *claim, int class_id,
 		       const char *ref, const char *operation, const char *holder, unsigned wait_ms,

@@ -19,6 +19,7 @@ struct xn_operations {
 	struct xn_tasks *tasks;
 	struct xn_rules_state *rules[XN_CLASS_COUNT];
 	struct xn_hmap objects; /* struct xn_claimed, by reference */
+	struct xn_hmap waiting; /* struct xn_claim, by holder */
 	struct xn_list runs;    /* whole operations, for a clean stop */
 	struct xn_list shorts;  /* short.c: those that wait */
 	struct xn_list kinds;

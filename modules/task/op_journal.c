@@ -103,10 +103,14 @@ static void journal_progress(struct xn_core *core, const struct xn_op *op, doubl
 {
 	struct xn_tasks *tasks = xn_tasks_of(core);
 
+	char step[80];
+
 	if (!*op->task)
 		return;
+	snprintf(step, sizeof(step), "%s%s", op->undoing ? "undo: " : "", xn_op_step_name(op));
 	xn_task_progress(tasks, op->task, fraction);
-	task_waiting(tasks, op->task, op->waiting_for);
+	task_step(tasks, op->task, step);
+	xn_task_waiting(tasks, op->task, op->waiting_for, "");
 }
 
 const struct xn_op_store task_op_store = {
@@ -271,6 +275,26 @@ static void give_up(struct xn_tasks *tasks, struct xn_row *row)
 	xn_db_delete(tasks->db, row);
 }
 
+/* What was decided, where people look for it. */
+static void tell_restart(struct xn_tasks *tasks, const struct xn_op *op)
+{
+	const char *how = op->finished && op->undoing ? "undone before, only its end was missing"
+			  : op->finished	      ? "done before, only its end was missing"
+			  : op->undoing		      ? "undone from step"
+						      : "resumed at step";
+	struct xn_row *task = xn_db_get(tasks->db, XN_CLASS_task, op->task);
+	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
+
+	xn_buf_add_string(&text, how);
+	if (!op->finished)
+		xn_buf_printf(&text, " \"%s\"", xn_op_step_name(op));
+	xn_log_info(tasks->core->log, "task", "after a restart: %s %s (%s): %s", op->kind->name,
+		    op->id, op->task, xn_buf_cstr(&text));
+	if (task)
+		xn_db_map_put(tasks->db, task, XN_task_other_config, TASK_RESTART_KEY,
+			      xn_buf_cstr(&text));
+}
+
 static void restart_op(struct xn_tasks *tasks, struct xn_row *row)
 {
 	const char *task = xn_row_string(row, XN_xn_operation_task);
@@ -304,6 +328,7 @@ static void restart_op(struct xn_tasks *tasks, struct xn_row *row)
 	snprintf(id, sizeof(id), "%s", xn_row_ref(row));
 	xn_op_restart(op, id, restart->task, (int)xn_row_int(row, XN_xn_operation_step), undoing,
 		      on_restarted_end, restart);
+	tell_restart(tasks, op);
 	if (*restart->task)
 		xn_task_on_cancel(tasks, restart->task, cancel_restarted, restart);
 }

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 enum { FLUSH_PERIOD_MS = 100 };
 static const double PROGRESS_STEP = 0.001; /* smaller ones are not worth an event */
@@ -132,10 +133,31 @@ void xn_task_forget(struct xn_tasks *tasks, const char *ref)
 
 /* ---- progress ---- */
 
+static void write_note(struct xn_tasks *tasks, struct xn_row *row, const char *key,
+		       const char *text)
+{
+	if (*text)
+		xn_db_map_put(tasks->db, row, XN_task_other_config, key, text);
+	else
+		xn_db_map_remove(tasks->db, row, XN_task_other_config, key);
+}
+
+/* In the API's own form of a date. */
+static const char *since_text(const struct live *live, char out[24])
+{
+	time_t when = live->since_s;
+	struct tm tm;
+
+	gmtime_r(&when, &tm);
+	strftime(out, 24, "%Y%m%dT%H:%M:%SZ", &tm);
+	return out;
+}
+
 static void flush(struct live *live)
 {
 	struct xn_tasks *tasks = live->tasks;
 	struct xn_row *row = task_pending(tasks, live->ref);
+	char since[24];
 
 	xn_list_remove(&live->dirty);
 	if (!row || live->end)
@@ -144,11 +166,10 @@ static void flush(struct live *live)
 	if (fabs(live->progress - xn_value_float(xn_row_get(row, XN_task_progress))) >=
 	    PROGRESS_STEP)
 		xn_db_set(tasks->db, row, XN_task_progress, xn_float(live->progress));
-	if (*live->waiting_for)
-		xn_db_map_put(tasks->db, row, XN_task_other_config, TASK_WAITING_KEY,
-			      live->waiting_for);
-	else
-		xn_db_map_remove(tasks->db, row, XN_task_other_config, TASK_WAITING_KEY);
+	write_note(tasks, row, TASK_STEP_KEY, live->step);
+	write_note(tasks, row, TASK_WAITING_KEY, live->waiting_for);
+	write_note(tasks, row, TASK_SINCE_KEY, *live->waiting_for ? since_text(live, since) : "");
+	write_note(tasks, row, TASK_HOLDERS_KEY, *live->waiting_for ? live->holders : "");
 }
 
 static void on_flush_timer(struct xn_timer *timer)
@@ -184,13 +205,26 @@ void xn_task_progress(struct xn_tasks *tasks, const char *ref, double fraction)
 	flush_soon(live);
 }
 
-void task_waiting(struct xn_tasks *tasks, const char *ref, const char *what)
+void xn_task_waiting(struct xn_tasks *tasks, const char *ref, const char *what, const char *holders)
 {
 	struct live *live = need_live(tasks, ref);
 
-	if (!live || live->end || strcmp(live->waiting_for, what) == 0)
+	if (!live || live->end ||
+	    (strcmp(live->waiting_for, what) == 0 && strcmp(live->holders, holders) == 0))
 		return;
 	snprintf(live->waiting_for, sizeof(live->waiting_for), "%s", what);
+	snprintf(live->holders, sizeof(live->holders), "%s", holders);
+	live->since_s = xn_wall_s(tasks->core->loop);
+	flush_soon(live);
+}
+
+void task_step(struct xn_tasks *tasks, const char *ref, const char *step)
+{
+	struct live *live = need_live(tasks, ref);
+
+	if (!live || live->end || strcmp(live->step, step) == 0)
+		return;
+	snprintf(live->step, sizeof(live->step), "%s", step);
 	flush_soon(live);
 }
 
@@ -327,6 +361,8 @@ static void record_end(struct live *live)
 void task_end(struct xn_tasks *tasks, const char *ref, struct xn_value *fields,
 	      void (*done)(void *arg), void *arg)
 {
+	static const char *const passing[] = {TASK_STEP_KEY, TASK_WAITING_KEY, TASK_SINCE_KEY,
+					      TASK_HOLDERS_KEY};
 	struct live *live = need_live(tasks, ref);
 	struct xn_row *row = task_pending(tasks, ref);
 
@@ -341,7 +377,8 @@ void task_end(struct xn_tasks *tasks, const char *ref, struct xn_value *fields,
 	}
 	xn_job_cancel(&live->cancel_job);
 	xn_list_remove(&live->dirty);
-	xn_db_map_remove(tasks->db, row, XN_task_other_config, TASK_WAITING_KEY);
+	for (size_t i = 0; i < XN_ARRAY_SIZE(passing); i++)
+		xn_db_map_remove(tasks->db, row, XN_task_other_config, passing[i]);
 	xn_map_put(&fields, "finished", xn_datetime(xn_wall_s(tasks->core->loop)));
 	xn_map_put(&fields, "allowed_operations", xn_set_new());
 	live->end = fields;

@@ -29,6 +29,13 @@ void xn_task_succeed(struct xn_tasks *tasks, const char *ref, const struct xn_ty
 void xn_task_fail(struct xn_tasks *tasks, const char *ref, const struct xn_error *err,
 		  void (*done)(void *arg), void *arg); /* code TASK_CANCELLED ends as cancelled */
 void xn_task_progress(struct xn_tasks *tasks, const char *ref, double fraction); /* rate-limited */
+/*
+ * What the task waits for, in other_config: xn:waiting_for @what, xn:waiting_since, and
+ * xn:waiting_for_task @holders, the task or {tasks} that hold it (may be ""). @what "": nothing any
+ * more. Rows of others than tasks under way are left alone.
+ */
+void xn_task_waiting(struct xn_tasks *tasks, const char *ref, const char *what,
+		     const char *holders);
 /* What task.cancel does while the task runs; NULL when it can no longer be cancelled. */
 void xn_task_on_cancel(struct xn_tasks *tasks, const char *ref, void (*cancel)(void *arg),
 		       void *arg);

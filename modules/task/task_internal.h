@@ -7,7 +7,12 @@
 #include "modules/db/db.h"
 #include "modules/task/task.h"
 
-#define TASK_WAITING_KEY "xn:waiting_for" /* in other_config: what the operation waits for */
+/* Keys of other_config by which a task explains itself; README tells clients. */
+#define TASK_WAITING_KEY "xn:waiting_for"
+#define TASK_SINCE_KEY "xn:waiting_since"
+#define TASK_HOLDERS_KEY "xn:waiting_for_task"
+#define TASK_STEP_KEY "xn:step"
+#define TASK_RESTART_KEY "xn:restart"
 
 struct kind_entry { /* an operation kind that a restart can find */
 	struct xn_list link;
@@ -30,7 +35,8 @@ struct live {
 	/* progress and waiting_for, written to the row at most every FLUSH_PERIOD_MS */
 	struct xn_list dirty; /* xn_tasks.dirty */
 	double progress;
-	char waiting_for[160];
+	char waiting_for[200], holders[200], step[80];
+	int64_t since_s;
 	int64_t written_us;
 	/* the end, on its way to the disk */
 	struct xn_value *end; /* fields; NULL: not ending */
@@ -71,7 +77,7 @@ struct xn_row *task_pending(struct xn_tasks *tasks, const char *ref);
 void task_end(struct xn_tasks *tasks, const char *ref, struct xn_value *fields_taken,
 	      void (*done)(void *arg), void *arg);
 void task_cancel(struct xn_tasks *tasks, struct xn_row *row, const char *canceller);
-void task_waiting(struct xn_tasks *tasks, const char *ref, const char *what);
+void task_step(struct xn_tasks *tasks, const char *ref, const char *step);
 bool task_row_is_pending(const struct xn_row *row);
 struct xn_row *task_row_create(struct xn_tasks *tasks, const char *label, const char *description,
 			       const struct xn_caller *owner, bool made_by_client);

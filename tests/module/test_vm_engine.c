@@ -109,6 +109,104 @@ static void a_long_queue_is_no_hang(void **state)
 	}
 }
 
+/* ---- what a task says ---- */
+
+static struct xn_row *task_of(struct vm *vm, const char *label)
+{
+	for (struct xn_row *row = xn_db_first(vm->api->db, XN_CLASS_task); row;
+	     row = xn_db_next(vm->api->db, row))
+		if (strcmp(xn_row_string(row, XN_task_name_label), label) == 0)
+			return row;
+	fail_msg("no task of %s", label);
+	return NULL;
+}
+
+static const char *said(const struct xn_row *task, const char *key)
+{
+	return xn_row_map_string(task, XN_task_other_config, key);
+}
+
+static void begin_on(struct vm *vm, struct api_call *call, const char *method, const char *more)
+{
+	char *args = xn_asprintf("[\"%s\"%s]", vm->ref, more);
+
+	api_begin(vm->api, call, method, args);
+	free(args);
+}
+
+static void a_task_says_what_it_waits_for_since_when_and_who_holds_it(void **state)
+{
+	struct api_call down, pause;
+	struct xn_row *task;
+	struct vm vm;
+
+	given_vm_that_is(*state, &vm, "Running", "\"sim-shutdown\":\"hang\"");
+	begin_on(&vm, &down, "VM.clean_shutdown", "");
+	api_run(vm.api, 5);
+	task = task_of(&vm, "VM.clean_shutdown");
+	assert_string_equal(said(task, "xn:step"), "wait for the guest");
+	assert_string_equal(said(task, "xn:waiting_for"), "the guest to shut down");
+	assert_int_equal(strlen(said(task, "xn:waiting_since")), strlen("20261121T15:06:31Z"));
+	begin_on(&vm, &pause, "VM.pause", "");
+	api_run(vm.api, 1);
+	assert_string_equal(said(task_of(&vm, "VM.pause"), "xn:waiting_for_task"),
+			    xn_row_ref(task));
+	assert_non_null(strstr(said(task_of(&vm, "VM.pause"), "xn:waiting_for"),
+			       "clean_shutdown is under way"));
+	vm_do(&vm, "VM.hard_shutdown", ""); /* cancels the one; the other finds no domain */
+	api_wait(vm.api, &down.done);
+	api_wait(vm.api, &pause.done);
+	api_call_clear(&down);
+	api_call_clear(&pause);
+}
+
+static void a_cancel_ends_a_long_wait_and_a_queue_at_once(void **state)
+{
+	static const char *const labels[] = {"VM.pause", "VM.clean_shutdown"};
+	struct api_call calls[2];
+	struct vm vm;
+
+	given_vm_that_is(*state, &vm, "Running", "\"sim-shutdown\":\"hang\"");
+	begin_on(&vm, &calls[1], "VM.clean_shutdown", "");
+	begin_on(&vm, &calls[0], "VM.pause", "");
+	api_run(vm.api, 5);
+	for (int i = 0; i < 2; i++) {
+		char *args = xn_asprintf("[\"%s\"]", xn_row_ref(task_of(&vm, labels[i])));
+		int64_t began = now_ms(vm.api);
+
+		free(api_do(vm.api, "task.cancel", args));
+		free(args);
+		api_wait(vm.api, &calls[i].done);
+		assert_string_equal(calls[i].err.code, "TASK_CANCELLED");
+		assert_true(now_ms(vm.api) - began < 1000);
+		api_call_clear(&calls[i]);
+	}
+	assert_state(&vm, "Running");
+}
+
+static void a_restart_decides_at_once_and_says_what(void **state)
+{
+	struct api_call call;
+	struct xn_row *task;
+	struct vm vm;
+
+	given_vm_that_is(*state, &vm, "Running", "\"sim-shutdown\":\"hang\"");
+	begin_on(&vm, &call, "VM.clean_shutdown", "");
+	api_run(vm.api, 5);
+	for (unsigned i = 0; i < call.call.n_args; i++)
+		xn_value_unref(call.call.args[i]);
+	api_crash(vm.api, XN_CRASH_KILL);
+	api_run(vm.api, 1);
+	task = task_of(&vm, "VM.clean_shutdown");
+	assert_string_equal(said(task, "xn:restart"), "resumed at step \"wait for the guest\"");
+	vm_do(&vm, "VM.hard_shutdown", "");
+	api_run(vm.api, 1);
+	assert_string_equal(xn_row_string(task_of(&vm, "VM.clean_shutdown"), XN_task_status),
+			    "cancelled");
+	assert_non_null(said(task_of(&vm, "VM.clean_shutdown"), "xn:restart"));
+	assert_null(said(task_of(&vm, "VM.clean_shutdown"), "xn:step"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -116,6 +214,9 @@ int main(void)
 		TEST(a_vm_plugs_ten_devices_at_a_time),
 		TEST(the_host_plugs_forty_at_a_time_and_nobody_is_left_behind),
 		TEST(a_long_queue_is_no_hang),
+		TEST(a_task_says_what_it_waits_for_since_when_and_who_holds_it),
+		TEST(a_cancel_ends_a_long_wait_and_a_queue_at_once),
+		TEST(a_restart_decides_at_once_and_says_what),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -493,6 +493,38 @@ static void two_that_want_the_same_objects_in_other_orders_both_run(void **state
 	assert_string_equal(f->story, "run run ");
 }
 
+/* Two whose main objects cross: waiting would never end, so the second is refused at once. */
+static void start_holding(struct fixture *f, struct xn_row *main, const struct xn_row *further)
+{
+	struct xn_run_spec spec = {.class_id = XN_CLASS_VM,
+				   .ref = xn_row_ref(main),
+				   .operation = "start",
+				   .also = take_objects};
+	struct xn_value *args = xn_map_new(), *objects = xn_set_new();
+
+	xn_set_append_string(&objects, xn_row_ref(further));
+	xn_map_put(&args, "objects", objects);
+	xn_map_put(&args, "story", xn_int((intptr_t)f->story));
+	xn_operation_run_internal(make_small(&f->core, args), &spec);
+	xn_value_unref(args);
+}
+
+static void claims_that_cross_do_not_wait_for_each_other(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_row *other = xn_db_create(f->db, XN_CLASS_VM, NULL, NULL);
+	int64_t began = xn_now_us(f->core.loop);
+
+	start_holding(f, f->vm, other);
+	start_holding(f, other, f->vm);
+	settle(f);
+	assert_string_equal(f->story, "run ");
+	assert_true(xn_now_us(f->core.loop) - began < 1000000);
+	start_holding(f, f->vm, other); /* nothing is held any more */
+	settle(f);
+	assert_string_equal(f->story, "run run ");
+}
+
 static void an_object_named_twice_is_taken_once(void **state)
 {
 	struct fixture *f = *state;
@@ -521,6 +553,7 @@ int main(void)
 		TEST(rows_with_the_same_answer_share_one_set),
 		TEST(an_operation_takes_its_object_runs_and_lets_go),
 		TEST(two_that_want_the_same_objects_in_other_orders_both_run),
+		TEST(claims_that_cross_do_not_wait_for_each_other),
 		TEST(an_object_named_twice_is_taken_once),
 		TEST(a_cancel_between_the_grant_and_the_first_step_ends_it_once),
 		TEST_SIM(what_ended_while_the_disk_refused_does_not_stay_in_current_operations),
