@@ -1,10 +1,7 @@
 /*
  * The client of a foreign xenstored, on its Unix socket or, where there is none, on the kernel's
  * device. Never blocks: frames are written as the socket takes them, replies find their call by its
- * number, watch events their path by its token.
- *
- * Events wait at their path, a few different ones; beyond that they are one: "something below the
- * watched path changed". So what waits is bounded by what is watched, whatever guests write.
+ * number, watch events their path by its token (wire_watch.c).
  *
  * Neither xenstored can be restarted under running guests, so a lost connection is a disaster on
  * the host, and said so. Requests fail until it is back; then every path is watched anew, and each
@@ -20,66 +17,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "modules/xenstore/path.h"
 
 enum {
-	MAX_CALLS = 128,          /* in flight: enough to hide the way there and back */
-	READS_A_RUN = 8,          /* of a readable socket */
-	SPOTS_A_RUN = 64,         /* whose events are delivered */
-	SPOT_PATHS = 8,           /* different paths that wait at a spot */
-	SPOT_BYTES = 2048,        /* and their bytes */
+	READS_A_RUN = 4, /* of a readable socket */
 	RETRY_FIRST_MS = 100,
 	RETRY_LAST_MS = 5000,
 	OUT_KEPT = 64 << 10, /* a buffer that grew beyond this is given back */
-};
-
-struct call {
-	struct xn_list link; /* in wire->calls, or in wire->unused */
-	uint32_t id;         /* number of use << 7 | index */
-	enum xn_xs_wire_type type;
-	xn_xs_answered *answered;
-	void *arg;
-};
-_Static_assert(MAX_CALLS == 1 << 7, "a call's id ends with its index");
-
-enum spot_state { WANTED, ASKED };
-
-/* The client's side of a watched path. Outlives it while the daemon has to be told. */
-struct wire_spot {
-	struct xn_hnode node; /* by token, while @spot */
-	struct xn_xs_sender sender;
-	struct xn_xs_wire *wire;
-	struct xn_xs_watched *spot; /* NULL: unwatched */
-	enum spot_state state;
-	bool is_calling;      /* a call is in flight */
-	bool all;             /* too many paths: they are one */
-	unsigned n;           /* paths that wait */
-	struct xn_buf paths;  /* NUL-terminated */
-	struct xn_list ready; /* in wire->ready while events wait */
-	uint32_t token;
-	char path[];
-};
-
-struct xn_xs_wire {
-	struct xn_xenstore *xs;
-	int fd;
-	bool is_device; /* takes one frame a write */
-	bool is_up;
-	struct xn_io *io;
-	struct xn_xs_reader *in;
-	struct xn_buf out;
-	size_t out_at;
-	struct xn_buf *sent; /* detached */
-	struct call slots[MAX_CALLS];
-	struct xn_list calls, unused;
-	struct xn_list urgent, senders, writings;
-	struct xn_hmap spots; /* by token */
-	uint32_t last_token;
-	struct xn_list ready;
-	struct xn_job pump, deliver;
-	struct xn_timer retry;
-	unsigned retry_ms;
-	char address[128];
 };
 
 static void lose(struct xn_xs_wire *wire, const char *why);
@@ -103,23 +46,18 @@ void xn_xs_wire_want(struct xn_xs_wire *wire, struct xn_xs_sender *sender)
 int xn_xs_wire_call(struct xn_xs_wire *wire, enum xn_xs_wire_type type, uint32_t transaction,
 		    const struct xn_xs_part *parts, size_t n, xn_xs_answered *answered, void *arg)
 {
-	struct call *call = xn_list_entry(wire->unused.next, struct call, link);
-	int rc = xn_xs_frame_add(&wire->out, type, call->id + MAX_CALLS, transaction, parts, n);
+	struct xn_xs_call *call = xn_list_entry(wire->unused.next, struct xn_xs_call, link);
+	int rc = xn_xs_frame_add(&wire->out, type, call->id + XN_XS_WIRE_CALLS, transaction, parts, n);
 
 	if (rc < 0)
 		return rc;
-	call->id += MAX_CALLS;
+	call->id += XN_XS_WIRE_CALLS;
 	call->type = type;
 	call->answered = answered;
 	call->arg = arg;
 	xn_list_remove(&call->link);
 	xn_list_push(&wire->calls, &call->link);
 	return 0;
-}
-
-struct xn_list *xn_xs_wire_writings(struct xn_xs_wire *wire)
-{
-	return &wire->writings;
 }
 
 /* How much of what waits may go in one write. */
@@ -207,205 +145,9 @@ static void pump(struct xn_job *job)
 	flush(wire);
 }
 
-/* ---- watched paths ---- */
-
-static void wire_spot_free(struct wire_spot *ws)
-{
-	if (ws->spot)
-		xn_hmap_remove(&ws->wire->spots, &ws->node);
-	xn_list_remove(&ws->sender.link);
-	xn_list_remove(&ws->ready);
-	xn_buf_clear(&ws->paths);
-	free(ws);
-}
-
-static void on_watched(struct xn_xs_wire *wire, int rc, const struct xn_xs_frame *reply, void *arg)
-{
-	struct wire_spot *ws = arg;
-
-	ws->is_calling = false;
-	if (!ws->spot && !wire->is_up)
-		wire_spot_free(ws);
-	else if (!ws->spot)
-		xn_xs_wire_want(wire, &ws->sender);
-	else if (rc < 0 && wire->is_up)
-		xn_log_warn(wire->xs->core->log, "xenstore", "cannot watch %s: %s", ws->path,
-			    strerror(-rc));
-}
-
-static void on_unwatched(struct xn_xs_wire *wire, int rc, const struct xn_xs_frame *reply,
-			 void *arg)
-{
-	wire_spot_free(arg);
-}
-
-static bool send_watch(struct xn_xs_sender *sender)
-{
-	struct wire_spot *ws = xn_container_of(sender, struct wire_spot, sender);
-	char token[16];
-	struct xn_xs_part parts[] = {{ws->path, strlen(ws->path) + 1},
-				     {token, (size_t)snprintf(token, sizeof(token), "%x",
-							      ws->token) + 1}};
-
-	if (ws->is_calling)
-		return false;
-	ws->is_calling = true;
-	if (ws->spot) {
-		ws->state = ASKED;
-		(void)xn_xs_wire_call(ws->wire, XN_XS_WIRE_WATCH, 0, parts, 2, on_watched, ws);
-	} else {
-		(void)xn_xs_wire_call(ws->wire, XN_XS_WIRE_UNWATCH, 0, parts, 2, on_unwatched, ws);
-	}
-	return false;
-}
-
-/* Waits for the connection; one that nobody needs any more has nothing to wait for. */
-static void fail_watch(struct xn_xs_sender *sender)
-{
-	struct wire_spot *ws = xn_container_of(sender, struct wire_spot, sender);
-
-	if (!ws->spot)
-		wire_spot_free(ws);
-}
-
-static int wire_watch(struct xn_xs_watched *spot)
-{
-	struct xn_xs_wire *wire = spot->xs->client;
-	struct xn_xs_path path;
-	struct wire_spot *ws;
-	size_t len;
-
-	if (strcmp(spot->path, "@introduceDomain") && strcmp(spot->path, "@releaseDomain") &&
-	    xn_xs_path_resolve(&path, 0, spot->path) < 0)
-		return -EINVAL;
-	len = strlen(spot->path);
-	ws = xn_calloc(1, sizeof(*ws) + len + 1);
-	memcpy(ws->path, spot->path, len + 1);
-	ws->wire = wire;
-	ws->spot = spot;
-	ws->token = ++wire->last_token;
-	ws->sender = (struct xn_xs_sender){
-		.send = send_watch, .fail = fail_watch, .is_urgent = true};
-	xn_list_init(&ws->sender.link);
-	xn_list_init(&ws->ready);
-	xn_hmap_insert(&wire->spots, &ws->node, ws->token);
-	spot->work = ws;
-	if (wire->is_up)
-		xn_xs_wire_want(wire, &ws->sender);
-	return 0;
-}
-
-static void wire_unwatch(struct xn_xs_watched *spot)
-{
-	struct wire_spot *ws = spot->work;
-	struct xn_xs_wire *wire = ws->wire;
-
-	xn_hmap_remove(&wire->spots, &ws->node);
-	xn_list_remove(&ws->ready);
-	ws->spot = NULL;
-	if (ws->is_calling)
-		return; /* the call's end sees to it */
-	if (ws->state == WANTED || !wire->is_up)
-		wire_spot_free(ws);
-	else
-		xn_xs_wire_want(wire, &ws->sender);
-}
-
-/* ---- events ---- */
-
-/* The spot may be gone, and others too, after each call. */
-static void deliver_spot(struct wire_spot *ws)
-{
-	struct xn_xs_wire *wire = ws->wire;
-	struct xn_buf paths = ws->paths;
-	uint32_t token = ws->token;
-	struct xn_hnode *node;
-	bool all = ws->all;
-
-	ws->paths = (struct xn_buf){0};
-	ws->n = 0;
-	ws->all = false;
-	if (all)
-		xn_xs_watched_fire(ws->spot, ws->path);
-	for (size_t at = 0; !all && at < paths.len; at += strlen(paths.data + at) + 1) {
-		node = xn_hmap_first_same(&wire->spots, token);
-		if (!node)
-			break;
-		ws = xn_container_of(node, struct wire_spot, node);
-		xn_xs_watched_fire(ws->spot, paths.data + at);
-	}
-	xn_buf_clear(&paths);
-}
-
-static void deliver(struct xn_job *job)
-{
-	struct xn_xs_wire *wire = xn_container_of(job, struct xn_xs_wire, deliver);
-	struct xn_list *link;
-
-	for (unsigned i = 0; i < SPOTS_A_RUN && (link = xn_list_pop(&wire->ready)); i++)
-		deliver_spot(xn_list_entry(link, struct wire_spot, ready));
-	if (!xn_list_empty(&wire->ready))
-		xn_loop_defer(wire->xs->core->loop, job, XN_PRIO_EVENT, deliver);
-}
-
-static bool waits_already(const struct wire_spot *ws, const char *path, size_t len)
-{
-	for (size_t at = 0; at < ws->paths.len;) {
-		size_t other = strlen(ws->paths.data + at);
-
-		if (other == len && !memcmp(ws->paths.data + at, path, len))
-			return true;
-		at += other + 1;
-	}
-	return false;
-}
-
-static void note_event(struct wire_spot *ws, const char *path, size_t len)
-{
-	struct xn_xs_wire *wire = ws->wire;
-
-	if (ws->all || waits_already(ws, path, len))
-		return;
-	if (ws->n == SPOT_PATHS || ws->paths.len + len + 1 > SPOT_BYTES) {
-		ws->all = true;
-		xn_buf_clear(&ws->paths);
-	} else {
-		ws->n++;
-		xn_buf_add(&ws->paths, path, len);
-		xn_buf_add_char(&ws->paths, '\0');
-	}
-	if (xn_list_empty(&ws->ready))
-		xn_list_push(&wire->ready, &ws->ready);
-	xn_loop_defer(wire->xs->core->loop, &wire->deliver, XN_PRIO_EVENT, deliver);
-}
-
-/* 0, or -EPROTO. An event for a path that is watched no more is late, not wrong. */
-static int on_event(struct xn_xs_wire *wire, const struct xn_xs_frame *frame)
-{
-	size_t at = 0, path_len, token_len;
-	const char *path = xn_xs_frame_string(frame, &at, &path_len);
-	const char *text = xn_xs_frame_string(frame, &at, &token_len);
-	struct xn_hnode *node;
-	char token[16], *end;
-	unsigned long number;
-
-	if (!path || !text || !token_len || token_len >= sizeof(token) || !path_len ||
-	    path_len > XN_XS_PATH_MAX)
-		return -EPROTO;
-	memcpy(token, text, token_len);
-	token[token_len] = '\0';
-	number = strtoul(token, &end, 16);
-	if (*end || number > UINT32_MAX)
-		return -EPROTO;
-	node = xn_hmap_first_same(&wire->spots, number);
-	if (node)
-		note_event(xn_container_of(node, struct wire_spot, node), path, path_len);
-	return 0;
-}
-
 /* ---- replies ---- */
 
-static int result_of(const struct call *call, const struct xn_xs_frame *frame)
+static int result_of(const struct xn_xs_call *call, const struct xn_xs_frame *frame)
 {
 	const char *name;
 	size_t at = 0, len;
@@ -419,7 +161,7 @@ static int result_of(const struct call *call, const struct xn_xs_frame *frame)
 	return frame->body ? 0 : -E2BIG;
 }
 
-static void end_call(struct xn_xs_wire *wire, struct call *call, int rc,
+static void end_call(struct xn_xs_wire *wire, struct xn_xs_call *call, int rc,
 		     const struct xn_xs_frame *reply)
 {
 	xn_xs_answered *answered = call->answered;
@@ -432,11 +174,11 @@ static void end_call(struct xn_xs_wire *wire, struct call *call, int rc,
 
 static int on_frame(struct xn_xs_wire *wire, const struct xn_xs_frame *frame)
 {
-	struct call *call = &wire->slots[frame->request % MAX_CALLS];
+	struct xn_xs_call *call = &wire->slots[frame->request % XN_XS_WIRE_CALLS];
 	int rc;
 
 	if (frame->type == XN_XS_WIRE_WATCH_EVENT)
-		return on_event(wire, frame);
+		return xn_xs_wire_event(wire, frame);
 	if (call->id != frame->request || !call->answered)
 		return -EPROTO;
 	rc = result_of(call, frame);
@@ -507,7 +249,7 @@ static void disconnect(struct xn_xs_wire *wire)
 static void fail_calls(struct xn_xs_wire *wire)
 {
 	while (!xn_list_empty(&wire->calls))
-		end_call(wire, xn_list_entry(wire->calls.next, struct call, link), -EIO, NULL);
+		end_call(wire, xn_list_entry(wire->calls.next, struct xn_xs_call, link), -EIO, NULL);
 }
 
 static int open_device(struct xn_xs_wire *wire)
@@ -576,18 +318,6 @@ static int connect_now(struct xn_xs_wire *wire)
 	return 0;
 }
 
-static void watch_all(struct xn_xs_wire *wire)
-{
-	struct xn_hnode *node;
-
-	for (node = xn_hmap_first(&wire->spots); node; node = xn_hmap_next(&wire->spots, node)) {
-		struct wire_spot *ws = xn_container_of(node, struct wire_spot, node);
-
-		ws->state = WANTED;
-		xn_xs_wire_want(wire, &ws->sender);
-	}
-}
-
 static void on_retry(struct xn_timer *timer)
 {
 	struct xn_xs_wire *wire = xn_container_of(timer, struct xn_xs_wire, retry);
@@ -600,20 +330,17 @@ static void on_retry(struct xn_timer *timer)
 	}
 	xn_log_info(wire->xs->core->log, "xenstore",
 		    "connected to xenstored at %s again; reading everything anew", wire->address);
-	watch_all(wire);
+	xn_xs_wire_watch_all(wire);
 }
 
 static void lose(struct xn_xs_wire *wire, const char *why)
 {
-	struct xn_hnode *node;
-
 	xn_log_error(wire->xs->core->log, "xenstore",
 		     "lost the connection to xenstored at %s: %s; nothing that domains do is seen "
 		     "until it is back",
 		     wire->address, why);
 	disconnect(wire);
-	for (node = xn_hmap_first(&wire->spots); node; node = xn_hmap_next(&wire->spots, node))
-		xn_container_of(node, struct wire_spot, node)->state = WANTED;
+	xn_xs_wire_watches_lost(wire);
 	fail_calls(wire);
 	fail_senders(wire);
 	if (wire->sent)
@@ -635,7 +362,7 @@ static int wire_start(struct xn_xenstore *xs, struct xn_error *err)
 				     "is /run/xenstored/socket, or named by XENSTORED_PATH)",
 				     strerror(-rc));
 	xn_log_info(xs->core->log, "xenstore", "connected to xenstored at %s", wire->address);
-	watch_all(wire);
+	xn_xs_wire_watch_all(wire);
 	return 0;
 }
 
@@ -677,8 +404,8 @@ const struct xn_xs_client_ops xn_xs_wire_ops = {
 	.free = wire_free,
 	.begin = wire_begin,
 	.forget = wire_forget,
-	.watch = wire_watch,
-	.unwatch = wire_unwatch,
+	.watch = xn_xs_wire_watch,
+	.unwatch = xn_xs_wire_unwatch,
 };
 
 void xn_xs_wire_new(struct xn_xenstore *xs)
@@ -694,7 +421,7 @@ void xn_xs_wire_new(struct xn_xenstore *xs)
 	xn_list_init(&wire->senders);
 	xn_list_init(&wire->writings);
 	xn_list_init(&wire->ready);
-	for (uint32_t i = 0; i < MAX_CALLS; i++) {
+	for (uint32_t i = 0; i < XN_XS_WIRE_CALLS; i++) {
 		wire->slots[i].id = i;
 		xn_list_push(&wire->unused, &wire->slots[i].link);
 	}

@@ -31,7 +31,7 @@ struct writing {
 static void end(struct writing *writing, int rc)
 {
 	struct xn_xs_request *request = writing->request;
-	struct xn_list *writings = xn_xs_wire_writings(writing->wire);
+	struct xn_list *writings = &writing->wire->writings;
 
 	xn_list_remove(&writing->sender.link);
 	xn_list_remove(&writing->queue);
@@ -231,9 +231,9 @@ void xn_xs_wire_write(struct xn_xs_wire *wire, struct xn_xs_request *request)
 	xn_list_init(&writing->sender.link);
 	xn_list_init(&writing->queue);
 	if (writing->has_transaction)
-		xn_list_push(xn_xs_wire_writings(wire), &writing->queue);
+		xn_list_push(&wire->writings, &writing->queue);
 	if (!writing->has_transaction ||
-	    xn_xs_wire_writings(wire)->next == &writing->queue)
+	    wire->writings.next == &writing->queue)
 		xn_xs_wire_want(wire, &writing->sender);
 }
 

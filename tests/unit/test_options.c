@@ -241,6 +241,24 @@ static void only_root_has_default_listeners(void **state)
 	assert_non_null(strstr(xn_buf_cstr(&f->notes), "HTTPS comes with a later release"));
 }
 
+static void each_hypervisor_has_its_own_xenstore(void **state)
+{
+	struct fixture *f = *state;
+
+	xn_config_decide(f->config, "hypervisor", "sim");
+	xn_config_decide(f->config, "http", "127.0.0.1:0");
+	xn_config_decide(f->config, "xenstore", "system");
+	assert_refused(settle(f), f, "use embedded");
+	xn_config_decide(f->config, "xenstore", "embedded");
+	assert_int_equal(settle(f), 0);
+	write_file(f, "/proc/xen/capabilities", "control_d\n");
+	f->machine.has_libxl = true;
+	xn_config_decide(f->config, "hypervisor", "xen");
+	assert_refused(settle(f), f, "use system");
+	xn_config_decide(f->config, "xenstore", "auto");
+	assert_int_equal(settle(f), 0);
+}
+
 int main(void)
 {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -256,6 +274,7 @@ int main(void)
 		TEST(auto_becomes_the_simulator_with_a_note),
 		TEST(a_named_listener_is_the_only_one),
 		TEST(only_root_has_default_listeners),
+		TEST(each_hypervisor_has_its_own_xenstore),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
