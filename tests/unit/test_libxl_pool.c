@@ -143,7 +143,7 @@ static void do_twice(const struct xn_value *args, int fd)
 static void do_slow(const struct xn_value *args, int fd)
 {
 	for (int i = 0; i < 10; i++) {
-		usleep(100000);
+		usleep(300000);
 		put_progress(i * 10);
 	}
 	put_answer(0, xn_nil());
@@ -556,7 +556,7 @@ static void progress_moves_the_deadline(void **state)
 	struct fixture *f = *state;
 	struct ask a;
 
-	ask_with(f, &a, "slow", "vm", 0, 700, xn_map_new(), -1); /* takes a second */
+	ask_with(f, &a, "slow", "vm", 0, 2000, xn_map_new(), -1); /* takes three seconds */
 	RUN_UNTIL(f, a.order);
 	assert_int_equal(a.rc, 0);
 	assert_true(a.progress >= 10);
@@ -766,16 +766,16 @@ static void waiting_does_not_count_while_others_end(void **state)
 	start_pool(f, child_argv, 1);
 	for (size_t i = 0; i < XN_ARRAY_SIZE(running); i++)
 		ask_wait(f, &running[i], "others", 0);
-	ask_with(f, &waiting, "echo", "others", 0, 800, xn_map_new(), -1);
+	ask_with(f, &waiting, "echo", "others", 0, 2000, xn_map_new(), -1);
 	for (size_t i = 0; i < XN_ARRAY_SIZE(running); i++) {
-		int64_t until = xn_now_us(f->loop) + 400000;
+		int64_t until = xn_now_us(f->loop) + 700000;
 
 		while (xn_now_us(f->loop) < until)
 			xn_loop_turn(f->loop, 100000);
 		let_go(&running[i]);
 	}
 	RUN_UNTIL(f, waiting.order);
-	assert_int_equal(waiting.rc, 0); /* after 1.6 s */
+	assert_int_equal(waiting.rc, 0); /* after 2.8 s */
 	assert_true(waiting.progress >= 2);
 	for (size_t i = 0; i < XN_ARRAY_SIZE(running); i++)
 		forget(&running[i]);

@@ -14,9 +14,10 @@
  * "percent" (int) when it is progress, and "level" ("warn", "error") when it is a line for the log.
  * A child whose socket ends, ends too, and it is killed when its parent dies.
  *
- * A child is killed with its process group: hotplug scripts in flight too, which would else write
- * nodes of devices that are gone. Device models run on: libxl gives them sessions of their own. What
- * a killed call left half made goes with the domain ("destroy") or the device ("unplug_*", force).
+ * What libxl started has sessions of its own and runs on when its child is killed: device models,
+ * and hotplug scripts, which finish their device. (The script that undoes it waits for their lock.)
+ * What a killed call left half made goes with the domain ("destroy") or the device ("unplug_*",
+ * force).
  */
 #ifndef XN_LIBXL_CALLS_H
 #define XN_LIBXL_CALLS_H
