@@ -63,7 +63,9 @@ int xn_libxl_resume(struct xn_libxl_child *child, const struct xn_value *args, i
 /* ---- core dump ---- */
 
 struct dump {
+	struct xn_libxl_child *child;
 	int fd, rc;
+	uint64_t written, total; /* bytes; the total is a guess, of the domain's memory */
 };
 
 static int write_dump(xc_interface *xch, void *arg, char *buffer, unsigned int length)
@@ -81,7 +83,10 @@ static int write_dump(xc_interface *xch, void *arg, char *buffer, unsigned int l
 		}
 		buffer += n;
 		length -= n;
+		dump->written += n;
 	}
+	if (dump->written < dump->total)
+		xn_libxl_progress(dump->child, "core dump", dump->written * 100 / dump->total);
 	return 0;
 }
 
@@ -89,13 +94,14 @@ static int write_dump(xc_interface *xch, void *arg, char *buffer, unsigned int l
 int xn_libxl_core_dump(struct xn_libxl_child *child, const struct xn_value *args, int fd,
 		       struct xn_libxl_answer *answer)
 {
-	struct dump dump = {.fd = fd};
+	struct dump dump = {.child = child, .fd = fd};
 	uint32_t domid;
 	bool was_paused;
 	int rc = xn_libxl_domid(args, &domid);
 
 	if (rc < 0 || fd < 0)
 		return -EINVAL;
+	dump.total = xn_libxl_memory_of(child, domid);
 	rc = xn_libxl_is_paused(child, domid, &was_paused);
 	if (rc == 0 && !was_paused)
 		rc = xn_libxl_rc(child, libxl_domain_pause(child->ctx, domid, NULL));

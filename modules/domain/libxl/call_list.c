@@ -34,6 +34,15 @@ libxl_domain_type xn_libxl_domain_type(struct xn_libxl_child *child, uint32_t do
 	return type_of(&info);
 }
 
+uint64_t xn_libxl_memory_of(struct xn_libxl_child *child, uint32_t domid)
+{
+	xc_domaininfo_t info;
+
+	if (xc_domain_getinfolist(child->xc, domid, 1, &info) != 1 || info.domain != domid)
+		return 0;
+	return info.tot_pages * PAGE_BYTES;
+}
+
 static int shutdown_code(const xc_domaininfo_t *info)
 {
 	if (!(info->flags & XEN_DOMINF_shutdown))

@@ -29,6 +29,8 @@ int xn_libxl_rc(const struct xn_libxl_child *child, int rc);
 int xn_libxl_fail(struct xn_libxl_child *child, int rc, const char *why);
 /* Tells the daemon; a line of its log. */
 void xn_libxl_say(struct xn_libxl_child *child, const char *level, const char *text);
+/* Tells the daemon that the call goes on: its deadline starts anew. Nothing when it told so before. */
+void xn_libxl_progress(struct xn_libxl_child *child, const char *what, int percent);
 
 /* args.domid: 0 or -EINVAL. */
 int xn_libxl_domid(const struct xn_value *args, uint32_t *domid_out) XN_MUST_CHECK;
@@ -39,6 +41,7 @@ int xn_libxl_is_paused(struct xn_libxl_child *child, uint32_t domid,
 /* Until the device model has opened every disk that it serves; 0 or -EIO. */
 int xn_libxl_await_disks(struct xn_libxl_child *child, uint32_t domid) XN_MUST_CHECK;
 int64_t xn_libxl_now_ms(void); /* of a clock that only goes forward */
+uint64_t xn_libxl_memory_of(struct xn_libxl_child *child, uint32_t domid); /* bytes; 0: gone */
 libxl_domain_type xn_libxl_domain_type(struct xn_libxl_child *child, uint32_t domid);
 
 typedef int xn_libxl_run(struct xn_libxl_child *child, const struct xn_value *args, int fd,

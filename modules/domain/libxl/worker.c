@@ -167,19 +167,23 @@ static void on_message(xentoollog_logger *logger, xentoollog_level level, int er
 	xn_libxl_say(child, level >= XTL_ERROR ? "error" : "warn", line);
 }
 
-static void on_progress(xentoollog_logger *logger, const char *context, const char *doing,
-			int percent, unsigned long done, unsigned long total)
+void xn_libxl_progress(struct xn_libxl_child *child, const char *what, int percent)
 {
-	struct xn_libxl_child *child = xn_container_of(logger, struct xn_libxl_child, logger);
 	struct xn_value *frame;
 
 	if (percent == child->percent)
 		return;
 	child->percent = percent;
 	frame = xn_map_new();
-	xn_map_put_string(&frame, "says", doing);
+	xn_map_put_string(&frame, "says", what);
 	xn_map_put(&frame, "percent", xn_int(percent));
 	send_frame(child, frame);
+}
+
+static void on_progress(xentoollog_logger *logger, const char *context, const char *doing,
+			int percent, unsigned long done, unsigned long total)
+{
+	xn_libxl_progress(xn_container_of(logger, struct xn_libxl_child, logger), doing, percent);
 }
 
 int64_t xn_libxl_now_ms(void)
