@@ -386,6 +386,9 @@ void xn_memory_want(struct xn_vm_op *vmo, int64_t had, int64_t least, int64_t mo
 		    int64_t overhead, void (*granted)(struct xn_vm_op *vmo, int64_t bytes));
 /* Without asking: what it had before (a reboot, a restart of the daemon). */
 void xn_memory_reserve(struct xn_vm_op *vmo, int64_t bytes, int64_t overhead);
+/* What was reserved so and released in this turn is had again, and what is free on top, up to @most.
+ * Bytes without @overhead. */
+int64_t xn_memory_retake(struct xn_vm_op *vmo, int64_t kept, int64_t most, int64_t overhead);
 void xn_memory_release(struct xn_vm_op *vmo);
 /* Whether a domain for that VM is on its way. */
 bool xn_memory_is_wanted_for(struct xn_domains *d, const char *uuid);

@@ -287,6 +287,20 @@ void xn_memory_release(struct xn_vm_op *vmo)
 		xn_memory_look(vmo->d);
 }
 
+int64_t xn_memory_retake(struct xn_vm_op *vmo, int64_t kept, int64_t most, int64_t overhead)
+{
+	struct xn_domains *d = vmo->d;
+	int64_t more = 0, bytes;
+
+	if (xn_list_empty(&d->memory.wants))
+		more = largest(0, xn_domains_free_memory(d) - kept - overhead);
+	bytes = kept + more < most ? kept + more : most;
+	if (bytes < most)
+		d->memory.may_raise = true;
+	xn_memory_reserve(vmo, bytes, overhead);
+	return bytes;
+}
+
 bool xn_memory_is_wanted_for(struct xn_domains *d, const char *uuid)
 {
 	xn_list_each(node, &d->memory.reservations) {

@@ -97,21 +97,27 @@ void xn_step_reserve(struct xn_op *op)
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
 	struct xn_row *vm = xn_vm_op_row(vmo);
 	struct xn_error err = {0};
-	int64_t least, most;
+	int64_t least, most, overhead, kept;
+	bool keeps;
 
 	if (!vm)
 		return;
-	xn_memory_release(vmo);
-	if (xn_vm_check_boot(vmo->d, vm, xn_domains_host(vmo->d), true, &err) < 0 ||
-	    xn_vm_plan_make(vmo->d, vm, &vmo->plan, &err) < 0) {
-		xn_op_fail(op, &err);
-		return;
-	}
+	overhead = xn_vm_memory_overhead(vm);
 	xn_vm_memory_range(vm, &least, &most);
 	/* A guest that goes on from an image has what it had. */
 	if (xn_map_get(op->args, "image") && xn_row_int(vm, XN_VM_memory_target) > 0)
 		least = most = within(xn_row_int(vm, XN_VM_memory_target), 0, memory_max);
-	xn_memory_want(vmo, 0, least, most, xn_vm_memory_overhead(vm), on_granted);
+	/* What the old domain had is this one's, whoever waits for memory. */
+	kept = (int64_t)vmo->reserved - overhead;
+	keeps = vmo->reserved > 0 && kept >= least;
+	xn_memory_release(vmo);
+	if (xn_vm_check_boot(vmo->d, vm, xn_domains_host(vmo->d), !keeps, &err) < 0 ||
+	    xn_vm_plan_make(vmo->d, vm, &vmo->plan, &err) < 0)
+		xn_op_fail(op, &err);
+	else if (keeps)
+		on_granted(vmo, xn_memory_retake(vmo, kept, most, overhead));
+	else
+		xn_memory_want(vmo, 0, least, most, overhead, on_granted);
 }
 
 void xn_step_reserve_undo(struct xn_op *op)

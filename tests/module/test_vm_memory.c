@@ -359,6 +359,33 @@ static void a_reboot_keeps_its_memory_from_others(void **state)
 	assert_nothing_reserved(api);
 }
 
+static void a_reboot_goes_before_those_who_wait(void **state)
+{
+	struct api *api = *state;
+	struct vm vm, slow, other;
+	struct api_call reboot, wait;
+	char *args;
+
+	given_running(api, &vm, 10, 20, "\"sim-destroy-ms\":\"500\"");
+	given_running(api, &slow, 10, 35, "\"sim-balloon-ms\":\"6000\"");
+	given_range(api, &other, 20, 20, "");
+	begin_start(&other, &wait);
+	api_run(api, 1);
+	args = xn_asprintf("[\"%s\"]", vm.ref);
+	api_begin(api, &reboot, "VM.hard_reboot", args);
+	free(args);
+	api_wait(api, &reboot.done);
+	assert_non_null(reboot.json);
+	assert_false(wait.done);
+	api_wait(api, &wait.done);
+	assert_non_null(wait.json);
+	api_call_clear(&reboot);
+	api_call_clear(&wait);
+	assert_state(&vm, "Running");
+	assert_state(&other, "Running");
+	assert_nothing_reserved(api);
+}
+
 static void a_new_range_moves_the_balloon_and_those_of_others(void **state)
 {
 	struct api *api = *state;
@@ -433,6 +460,7 @@ int main(void)
 		TEST(a_cancelled_start_gives_back_what_was_asked_for_it),
 		TEST(a_kill_while_waiting_loses_nothing),
 		TEST(a_reboot_keeps_its_memory_from_others),
+		TEST(a_reboot_goes_before_those_who_wait),
 		TEST(a_new_range_moves_the_balloon_and_those_of_others),
 		TEST(a_range_that_others_cannot_give_is_refused),
 		TEST(who_waits_for_a_balloon_that_does_not_move_is_told),

@@ -70,6 +70,8 @@ void sim_world_init(struct sim_world *w, uint64_t seed, bool verbose)
 	w->config = xn_config_new();
 	xn_config_decide(w->config, "state-dir", w->dir);
 	xn_config_decide(w->config, "hypervisor", "sim");
+	/* Too little for what all clients' VMs may have: they share it. */
+	xn_config_decide(w->config, "sim-memory", "8589934592");
 	w->log = xn_log_new(verbose ? XN_LOG_DEBUG : XN_LOG_ERROR, false, STDERR_FILENO);
 	w->disk = xn_sim_disk_new(mix(seed + 1));
 }
