@@ -245,6 +245,7 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 	xn_list_init(&d->taking_back);
 	xn_leftovers_init(d);
 	xn_list_init(&d->makings);
+	xn_disk_writers_init(d);
 	xn_memory_init(d);
 	xn_images_init(d);
 	xn_appliances_init(d);
@@ -327,6 +328,7 @@ static void domain_stop(void *state)
 	d->backend->ops->close(d->backend);
 	xn_images_stop(d);
 	xn_vm_disks_stop(d);
+	xn_disk_writers_stop(d);
 	d->backend->ops->free(d->backend);
 	xn_vm_wait_stop(d);
 	xn_gate_free(d->plugs);

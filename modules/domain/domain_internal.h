@@ -54,6 +54,7 @@ struct xn_domains {
 	struct xn_job leftovers_job;
 	struct xn_subscription *leftovers_on_ready;
 	struct xn_list reconciles; /* domain_read.c: with a snapshot under way */
+	struct xn_list stopped_guests, asked_guests; /* disk_writers.c */
 	struct xn_list taking_back; /* vm_disks.c: disks that go */
 	struct xn_list makings;    /* vm_disks.c: disks under way */
 	struct xn_list stills;     /* vm_wait.c: operations whose guest must not run */
@@ -305,6 +306,10 @@ bool xn_vm_is_held(const struct xn_domains *d, const char *uuid);
 bool xn_vm_stand_still(struct xn_vm_op *vmo);
 /* No more. Return: whether another still does. */
 bool xn_vm_move_again(struct xn_vm_op *vmo);
+bool xn_vm_is_still(const struct xn_domains *d, const char *uuid); /* for an operation */
+void xn_disk_writers_init(struct xn_domains *d);
+void xn_disk_writers_stop(struct xn_domains *d);
+bool xn_disk_writer_is_stopped(const struct xn_domains *d, const char *uuid);
 void xn_vm_wait(struct xn_vm_op *vmo, void (*poke)(struct xn_vm_op *vmo));
 void xn_vm_wait_end(struct xn_vm_op *vmo);
 void xn_vm_wake(struct xn_domains *d, const char *uuid);

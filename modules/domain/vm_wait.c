@@ -57,8 +57,18 @@ bool xn_vm_is_held(const struct xn_domains *d, const char *uuid)
 
 /* ---- guests that must not run ---- */
 
+bool xn_vm_is_still(const struct xn_domains *d, const char *uuid)
+{
+	xn_list_each(node, &d->stills)
+		if (strcmp(xn_list_entry(node, struct xn_vm_op, still)->uuid, uuid) == 0)
+			return true;
+	return false;
+}
+
 static bool others_stand_still(const struct xn_vm_op *vmo)
 {
+	if (xn_disk_writer_is_stopped(vmo->d, vmo->uuid))
+		return true;
 	xn_list_each(node, &vmo->d->stills) {
 		const struct xn_vm_op *other = xn_list_entry(node, struct xn_vm_op, still);
 

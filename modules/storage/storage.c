@@ -227,6 +227,13 @@ static int storage_start(void *state, struct xn_error *err)
 	return 0;
 }
 
+void xn_storage_set_writers(struct xn_storage *st, const struct xn_storage_writers *writers,
+			    void *arg)
+{
+	st->writers = writers;
+	st->writers_arg = arg;
+}
+
 /* Nobody is told about what is under way; the next start finds it by its file names. */
 static void storage_stop(void *state)
 {

@@ -73,6 +73,18 @@ void xn_storage_activate(struct xn_storage *st, const char *vdi, const char *dp,
 			 void *arg);
 void xn_storage_deactivate(struct xn_storage *st, const char *vdi, const char *dp,
 			   xn_storage_done *done, void *arg);
+/*
+ * Guests that write to a disk stand still until its content was copied: all of it must be of one
+ * moment. Told by whoever runs guests; storage knows none. Guests are named by their VMs' uuids.
+ * Going on is success for what runs already, or is gone.
+ */
+struct xn_storage_writers {
+	struct xn_value *(*running)(const char *vdi, void *arg); /* a new set, maybe empty */
+	void (*stop)(const struct xn_value *vms, xn_storage_done *done, void *done_arg, void *arg);
+	void (*go_on)(const struct xn_value *vms, xn_storage_done *done, void *done_arg, void *arg);
+};
+void xn_storage_set_writers(struct xn_storage *st, const struct xn_storage_writers *writers,
+			    void *arg);
 /* The pool's default SR as reference, or "OpaqueRef:NULL". */
 const char *xn_storage_default_sr(struct xn_storage *st);
 

@@ -27,6 +27,8 @@ struct xn_storage {
 	struct xn_list looks; /* struct look */
 	unsigned looking_at_space; /* requests under way */
 	struct xn_timer background; /* space, auto-scan */
+	const struct xn_storage_writers *writers; /* NULL: nobody runs guests */
+	void *writers_arg;
 };
 
 /* ---- an SR as this host has it attached ---- */
@@ -104,6 +106,7 @@ struct xn_storage_op {
 	struct xn_storage *st;
 	struct xn_value *record;  /* not journaled: a restart undoes and does not need it */
 	struct xn_vdi_make *make; /* under way */
+	bool writers_go;	  /* since the content was copied */
 	struct xn_storage_wait *waiting;
 };
 static inline struct xn_storage_op *xn_storage_op_of(struct xn_op *op)

@@ -78,6 +78,58 @@ static const char *arg_or_null(const struct xn_storage_op *o, const char *key)
 	return text[0] ? text : NULL;
 }
 
+/* ---- steps: who writes to the source ---- */
+
+static void stop_now(struct xn_op *op)
+{
+	struct xn_storage_op *o = xn_storage_op_of(op);
+
+	xn_op_waiting(op, "guests to stand still");
+	o->st->writers->stop(xn_map_get(op->args, "stopped"), xn_storage_wait_done,
+			     xn_storage_wait_new(o), o->st->writers_arg);
+}
+
+static void stop_writers(struct xn_op *op)
+{
+	struct xn_storage_op *o = xn_storage_op_of(op);
+	struct xn_storage *st = o->st;
+	struct xn_value *vms =
+		st->writers ? st->writers->running(xn_storage_op_arg(o, "source"), st->writers_arg)
+			    : NULL;
+
+	if (!vms || xn_set_len(vms) == 0) {
+		xn_value_unref(vms);
+		xn_op_done(op, 0);
+		return;
+	}
+	xn_op_set_arg(op, "stopped", vms);
+	xn_op_save(op, stop_now); /* a restart must know whom to let go */
+}
+
+static void let_writers_go(struct xn_op *op)
+{
+	struct xn_storage_op *o = xn_storage_op_of(op);
+	const struct xn_value *vms = xn_map_get(op->args, "stopped");
+
+	if (!vms || o->writers_go || !o->st->writers)
+		xn_op_done(op, 0);
+	else
+		o->st->writers->go_on(vms, xn_storage_wait_done, xn_storage_wait_new(o),
+				      o->st->writers_arg);
+}
+
+/* The rest, until the copy survives power loss, is not their business. */
+static void on_content(void *arg)
+{
+	struct xn_storage_op *o = xn_storage_wait_op(arg);
+	const struct xn_value *vms = o ? xn_map_get(o->op.args, "stopped") : NULL;
+
+	if (!vms || !o->st->writers || o->op.undoing)
+		return;
+	o->writers_go = true;
+	o->st->writers->go_on(vms, ignore, NULL, o->st->writers_arg);
+}
+
 static void make_disk(struct xn_op *op)
 {
 	struct xn_storage_op *o = xn_storage_op_of(op);
@@ -88,6 +140,7 @@ static void make_disk(struct xn_op *op)
 		.record = o->record,
 		.snapshot = strcmp(op->kind->name, "VDI.snapshot") == 0,
 		.progress = on_copy_progress,
+		.content = on_content,
 	};
 
 	xn_op_waiting(op, "storage to make the disk");
@@ -109,8 +162,13 @@ static const struct xn_step make_steps[] = {
 	{NULL, NULL, NULL, 0, 0, 0},
 };
 XN_STORAGE_OP_KIND(create_kind, "VDI.create", make_steps, XN_RESTART_UNDO)
-XN_STORAGE_OP_KIND(clone_kind, "VDI.clone", make_steps, XN_RESTART_UNDO)
-XN_STORAGE_OP_KIND(snapshot_kind, "VDI.snapshot", make_steps, XN_RESTART_UNDO)
+static const struct xn_step catch_steps[] = {
+	{"stop who writes to the disk", stop_writers, let_writers_go, 60 * SECOND, 1, 0},
+	{"copy the disk", make_disk, unmake_disk, 600 * SECOND, 20, 0},
+	{NULL, NULL, NULL, 0, 0, 0},
+};
+XN_STORAGE_OP_KIND(clone_kind, "VDI.clone", catch_steps, XN_RESTART_UNDO)
+XN_STORAGE_OP_KIND(snapshot_kind, "VDI.snapshot", catch_steps, XN_RESTART_UNDO)
 XN_STORAGE_OP_KIND(copy_kind, "VDI.copy", make_steps, XN_RESTART_UNDO)
 
 /* ---- VDI.create ---- */

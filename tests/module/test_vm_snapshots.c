@@ -435,6 +435,67 @@ static void a_disk_alone_can_be_set_back_to_its_snapshot(void **state)
 			 0);
 }
 
+static enum xn_op_fault hang_while_it_copies(const struct xn_op *op, int member, void *arg)
+{
+	bool copies = !op->undoing && op->step == 1 &&
+		      strncmp(op->kind->name, "VDI.", 4) == 0;
+
+	return copies ? XN_FAULT_HANG : XN_FAULT_NONE;
+}
+
+static void a_disk_of_a_running_guest_is_copied_while_it_stands_still(void **state)
+{
+	static const char *const methods[] = {"VDI.snapshot", "VDI.clone"};
+	struct api *api = *state;
+	struct api_call call;
+	struct vm vm;
+	char *args;
+
+	given_vm_that_is(api, &vm, "Running", "");
+	args = xn_asprintf("[\"%s\"]", vm.vdi);
+	for (size_t i = 0; i < XN_ARRAY_SIZE(methods); i++) {
+		free(api_do(api, methods[i], args));
+		assert_false(vm_domain(&vm)->paused);
+		api->core.op_fault = hang_while_it_copies;
+		api_begin(api, &call, methods[i], args);
+		api_run(api, 5);
+		assert_true(vm_domain(&vm)->paused);
+		assert_state(&vm, "Running"); /* nobody has paused it */
+		api_wait(api, &call.done);
+		assert_non_null(call.err.code);
+		api_call_clear(&call);
+		assert_false(vm_domain(&vm)->paused);
+		api->core.op_fault = NULL;
+	}
+	free(args);
+	assert_state(&vm, "Running");
+}
+
+static void a_guest_that_stood_still_when_the_daemon_was_killed_goes_on(void **state)
+{
+	struct api *api = *state;
+	struct api_call call;
+	struct vm vm;
+	char *args;
+
+	given_vm_that_is(api, &vm, "Running", "");
+	args = xn_asprintf("[\"%s\"]", vm.vdi);
+	api->core.op_fault = hang_while_it_copies;
+	api_begin(api, &call, "VDI.snapshot", args);
+	free(args);
+	api_run(api, 5);
+	assert_true(vm_domain(&vm)->paused);
+	for (unsigned i = 0; i < call.call.n_args; i++)
+		xn_value_unref(call.call.args[i]);
+	api_crash(api, XN_CRASH_KILL);
+	api_run(api, 5);
+	assert_false(vm_domain(&vm)->paused);
+	assert_state(&vm, "Running");
+	assert_int_equal(xn_map_len(xn_row_get(row_of(api, XN_CLASS_VDI, vm.vdi),
+					       XN_VDI_current_operations)),
+			 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -453,6 +514,8 @@ int main(void)
 		TEST(a_vm_that_is_gone_comes_back_from_its_snapshot),
 		TEST(only_snapshots_can_be_gone_back_to),
 		TEST(a_disk_alone_can_be_set_back_to_its_snapshot),
+		TEST(a_disk_of_a_running_guest_is_copied_while_it_stands_still),
+		TEST(a_guest_that_stood_still_when_the_daemon_was_killed_goes_on),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -340,6 +340,50 @@ static void destroying_a_suspended_vm_takes_its_image_along(void **state)
 	assert_int_equal(xn_db_count(api->db, XN_CLASS_VDI), disks);
 }
 
+static void hard_shutdown_does_not_wait_for_a_save(void **state)
+{
+	struct api *api = *state;
+	struct api_call call;
+	struct vm vm;
+	size_t disks;
+	char task[48];
+
+	given_vm_that_is(api, &vm, "Running", "\"sim-save\":\"hang\"");
+	disks = xn_db_count(api->db, XN_CLASS_VDI);
+	begin_call(&vm, &call, "VM.suspend", task);
+	api_run(api, 10);
+	vm_do(&vm, "VM.hard_shutdown", "");
+	api_wait(api, &call.done);
+	assert_string_equal(call.err.code, "TASK_CANCELLED");
+	api_call_clear(&call);
+	assert_state(&vm, "Halted");
+	assert_int_equal(xn_db_count(api->db, XN_CLASS_VDI), disks);
+}
+
+static void hard_shutdown_does_not_wait_for_a_resume(void **state)
+{
+	struct api *api = *state;
+	struct api_call call;
+	struct vm vm;
+	size_t disks;
+	char *args;
+
+	given_vm_that_is(api, &vm, "Suspended", "");
+	disks = xn_db_count(api->db, XN_CLASS_VDI);
+	vm_do(&vm, "VM.add_to_other_config", ",\"sim-build\",\"hang\"");
+	args = xn_asprintf("[\"%s\",false,false]", vm.ref);
+	api_begin(api, &call, "VM.resume", args);
+	free(args);
+	api_run(api, 10);
+	vm_do(&vm, "VM.hard_shutdown", "");
+	api_wait(api, &call.done);
+	assert_string_equal(call.err.code, "TASK_CANCELLED");
+	api_call_clear(&call);
+	assert_state(&vm, "Halted");
+	assert_null(vm_domain(&vm));
+	assert_int_equal(xn_db_count(api->db, XN_CLASS_VDI), disks - 1);
+}
+
 /* A daemon that was killed after it had asked the guest, and did not hear the answer. */
 static void a_guest_that_suspends_for_nobody_goes_on(void **state)
 {
@@ -377,6 +421,8 @@ int main(void)
 		TEST(a_resume_that_fails_leaves_it_suspended),
 		TEST(a_suspended_vm_that_is_shut_down_loses_its_image),
 		TEST(destroying_a_suspended_vm_takes_its_image_along),
+		TEST(hard_shutdown_does_not_wait_for_a_save),
+		TEST(hard_shutdown_does_not_wait_for_a_resume),
 		TEST(a_guest_that_suspends_for_nobody_goes_on),
 	};
 
