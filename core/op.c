@@ -256,8 +256,10 @@ static void end_step(struct xn_op *op, struct xn_error *err)
 		if (err->code)
 			log_op(op, XN_LOG_ERROR, "undo failed: ",
 			       err->n_params ? err->params[0] : err->code);
+		op->undone_again = err->code && !op->undone_again;
+		if (!op->undone_again)
+			op->step--;
 		xn_error_clear(err);
-		op->step--;
 		go_on(op);
 		return;
 	}
@@ -390,6 +392,7 @@ static void advance(struct xn_job *job)
 	xn_loop_name_callback(op->core->loop, step->name);
 	log_op(op, XN_LOG_DEBUG, op->undoing ? "undo" : "run", "");
 	op->running = op->begun = true;
+	op->attempt++;
 	op->step_started_us = op->waiting_since_us = xn_now_us(op->core->loop);
 	arm_deadline(op);
 	if (op->undoing || op->step == 0)
@@ -482,7 +485,8 @@ void xn_op_done(struct xn_op *op, int rc)
 
 struct xn_op_token xn_op_token(const struct xn_op *op)
 {
-	struct xn_op_token token = {.step = op->step, .undoing = op->undoing};
+	struct xn_op_token token = {
+		.step = op->step, .undoing = op->undoing, .attempt = op->attempt};
 
 	memcpy(token.id, op->id, sizeof(token.id));
 	return token;
@@ -492,8 +496,10 @@ struct xn_op *xn_op_find(struct xn_core *core, const struct xn_op_token *token)
 {
 	struct xn_op *op = find_by_id(core, token->id);
 
-	return op && op->running && op->step == token->step && op->undoing == token->undoing ? op
-											     : NULL;
+	return op && op->running && op->step == token->step && op->undoing == token->undoing &&
+			       op->attempt == token->attempt
+		       ? op
+		       : NULL;
 }
 
 void xn_op_done_late(struct xn_core *core, const struct xn_op_token *token, int rc)

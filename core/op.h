@@ -11,7 +11,8 @@
  *	  undoing: from the step it was in (itself too) down to the first ----> ended, error
  *
  * The step that failed is undone like the others, so an undo copes with a run that did nothing, did
- * half, or is still under way. An undo that fails or times out is logged, and the next one runs.
+ * half, or is still under way. An undo that fails or times out is logged and runs once more (undos
+ * are idempotent); when that fails, too, the next one runs.
  * A step begins once the journal has accepted its entry: what a crash finds in the journal is never
  * behind what was done. While the journal refuses (a full disk), an operation that has not begun
  * fails, and one between two steps waits up to the deadline of the next. So does an undo (what it
@@ -88,6 +89,8 @@ struct xn_op {
 	bool running; /* the step's run or undo was called and has not ended */
 	bool begun;   /* the step may have done something: an undo starts with it */
 	bool fails_after; /* XN_FAULT_FAIL_AFTER */
+	bool undone_again; /* this undo has failed once */
+	unsigned attempt;  /* counts the runs of steps and undos */
 	unsigned saves;	  /* numbers them; only the answer to the last one counts */
 	bool journaled;	  /* the journal has an entry, maybe of an earlier step */
 	bool awaits_journal;		  /* the next step begins when it is saved */
@@ -159,7 +162,7 @@ void xn_op_fail(struct xn_op *op, struct xn_error *err); /* takes what @err hold
  * and asks before it touches the operation: false means that it is somebody else's turn or the
  * operation is gone.
  */
-struct xn_op_token { char id[48]; int step; bool undoing; };
+struct xn_op_token { char id[48]; int step; bool undoing; unsigned attempt; };
 struct xn_op_token xn_op_token(const struct xn_op *op);
 struct xn_op *xn_op_find(struct xn_core *core, const struct xn_op_token *token); /* or NULL */
 /* xn_op_done() and xn_op_fail() for whoever may be too late: then only @err is cleared. */

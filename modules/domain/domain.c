@@ -112,6 +112,24 @@ static struct xn_row **rows_of(struct xn_db *db, int class_id, size_t *n_out)
 	return rows;
 }
 
+/* Its domain lives: what it is attached to is in use. */
+static void adopt_disks(struct xn_domains *d, const struct xn_row *vm)
+{
+	const struct xn_value *vbds = xn_row_get(vm, XN_VM_VBDs);
+
+	for (size_t i = 0; i < xn_set_len(vbds); i++) {
+		const struct xn_row *vbd =
+			xn_db_get(d->db, XN_CLASS_VBD, xn_value_string(xn_set_at(vbds, i)));
+		struct xn_vm_disk disk;
+		struct xn_error ignored = {0};
+
+		if (vbd && xn_row_bool(vbd, XN_VBD_currently_attached) &&
+		    xn_vm_disk_of(d, vm, vbd, &disk, &ignored) == 0 && disk.vdi[0])
+			xn_storage_adopt(d->storage, disk.vdi, disk.dp, !disk.read_only);
+		xn_error_clear(&ignored);
+	}
+}
+
 /* Guests went on while the daemon was away, or did not: the rows say what is true now. */
 static void adopt(struct xn_domains *d)
 {
@@ -122,6 +140,8 @@ static void adopt(struct xn_domains *d)
 	for (size_t i = 0; i < n; i++) {
 		xn_leftovers_look(d, rows[i]);
 		xn_vm_reconcile_now(d, rows[i]);
+		if (d->backend->ops->find(d->backend, xn_row_uuid(rows[i])))
+			adopt_disks(d, rows[i]);
 	}
 	free(rows);
 	for (size_t c = 0; c < XN_ARRAY_SIZE(classes); c++) {

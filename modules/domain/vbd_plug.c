@@ -14,6 +14,7 @@ static void unplug(struct xn_op *op);
 static void unplug_undo(struct xn_op *op);
 static void look_at_drive(struct xn_op *op);
 static void change_medium(struct xn_op *op);
+static void change_back(struct xn_op *op);
 static void release_medium(struct xn_op *op);
 static void activate_medium(struct xn_op *op);
 static void note_medium(struct xn_op *op);
@@ -35,8 +36,8 @@ static const struct xn_step unplug_steps[] = {
 static const struct xn_step media_steps[] = {
 	{"look at the drive", look_at_drive, xn_step_sync, 10000},
 	{"activate the medium", activate_medium, release_medium, 60000},
-	{"change the medium", change_medium, NULL, 60000},
-	{"note the medium", note_medium, NULL, 1000, 1, XN_STEP_NO_CANCEL},
+	{"change the medium", change_medium, change_back, 60000},
+	{"note the medium", note_medium, note_medium, 1000, 1, XN_STEP_NO_CANCEL},
 	{"release the old medium", release_medium, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
@@ -237,12 +238,18 @@ static void activate_medium(struct xn_op *op)
 				    xn_pending_new(vmo, NULL, 0));
 }
 
+/* What shall be in it: the new medium, or on the way back the old one. NULL: nothing. */
+static const char *wanted_medium(const struct xn_op *op)
+{
+	return xn_map_get_string(op->args, op->undoing ? "old" : "new");
+}
+
 static int media_call(struct xn_vm_op *vmo, uint32_t domid, const struct xn_vm_disk *disk,
 		      struct xn_pending *pending)
 {
 	struct xn_disk_config config = config_of(disk);
 
-	if (!xn_map_get(vmo->op.args, "new"))
+	if (!wanted_medium(&vmo->op))
 		config.path = config.format = NULL;
 	return vmo->d->backend->ops->change_media(vmo->d->backend, domid, &config, xn_pending_done,
 						  pending);
@@ -254,28 +261,45 @@ static void on_active_then_media(const struct xn_error *err, const char *path, c
 	on_active_then(arg, err, path, format, media_call);
 }
 
-static void change_medium(struct xn_op *op)
+static void put_medium(struct xn_op *op)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
 	struct xn_row *vbd = xn_db_get(vmo->d->db, XN_CLASS_VBD, vmo->device);
-	const char *fresh = xn_map_get_string(op->args, "new");
+	const char *wanted = wanted_medium(op);
 	struct xn_vm_disk *disk = the_disk(vmo);
 
 	if (!disk)
 		return;
 	if (!xn_vm_op_domain(vmo) || !vbd || !xn_row_bool(vbd, XN_VBD_currently_attached))
 		xn_op_done(op, 0); /* only the row, then */
-	else if (fresh && !disk->path)
-		xn_storage_activate(vmo->d->storage, fresh, disk->dp, false, on_active_then_media,
+	else if (wanted && !disk->path)
+		xn_storage_activate(vmo->d->storage, wanted, disk->dp, false, on_active_then_media,
 				    xn_pending_new(vmo, NULL, 0));
 	else
 		with_backend(vmo, xn_pending_new(vmo, NULL, 0), media_call);
 }
 
+static void change_medium(struct xn_op *op)
+{
+	put_medium(op);
+}
+
+static void change_back(struct xn_op *op)
+{
+	struct xn_vm_disk *disk = xn_vm_op_of(op)->plan.disks;
+
+	if (disk) { /* the path is that of the new medium */
+		free(disk->path);
+		free(disk->format);
+		disk->path = disk->format = NULL;
+	}
+	put_medium(op);
+}
+
 static void note_medium(struct xn_op *op)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
-	const char *fresh = xn_map_get_string(op->args, "new");
+	const char *fresh = wanted_medium(op);
 	struct xn_row *vbd = xn_db_get(vmo->d->db, XN_CLASS_VBD, vmo->device);
 	struct xn_row *old = vbd ? xn_row_follow(vmo->d->db, vbd, XN_VBD_VDI) : NULL;
 

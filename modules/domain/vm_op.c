@@ -111,6 +111,8 @@ void xn_vm_op_free(struct xn_op *op)
 	xn_list_remove(&vmo->still);
 	if (!vmo->d->stopped && vmo->holds)
 		xn_vm_unhold(vmo->d, vmo->uuid);
+	if (!vmo->d->stopped && op->error.code) /* whatever could not be undone shows */
+		xn_updates_touch(vmo->d->updates, "VM", vmo->uuid);
 	xn_memory_release(vmo);
 	xn_vm_plan_clear(&vmo->plan);
 	xn_error_clear(&vmo->soft);

@@ -10,10 +10,11 @@
 
 static void make_disks(struct xn_op *op);
 static void make_rows(struct xn_op *op);
+static void be_template_again(struct xn_op *op);
 
 static const struct xn_step provision_steps[] = {
 	{"make disks", make_disks, xn_step_delete_disks, 300000, 10},
-	{"attach disks", make_rows, NULL, 30000, 1, XN_STEP_NO_CANCEL},
+	{"attach disks", make_rows, be_template_again, 30000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 
@@ -131,6 +132,28 @@ static void make_rows(struct xn_op *op)
 	xn_step_when_durable(op); /* what the database refuses is gone again */
 }
 
+static void put_back(struct xn_vm_op *vmo, struct xn_row *vm, const char *arg, const char *key)
+{
+	const char *value = xn_map_get_string(vmo->op.args, arg);
+
+	if (value)
+		xn_db_map_put(vmo->d->db, vm, XN_VM_other_config, key, value);
+}
+
+/* The rows of its disks go with these. */
+static void be_template_again(struct xn_op *op)
+{
+	struct xn_vm_op *vmo = xn_vm_op_of(op);
+	struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
+
+	if (vm) {
+		put_back(vmo, vm, "wanted", "disks");
+		put_back(vmo, vm, "postinstall", "postinstall");
+		xn_vm_set_template(vmo->d, vm, true);
+	}
+	xn_op_done(op, 0);
+}
+
 /* ---- the call ---- */
 
 int xn_vm_provision_check(struct xn_call *call, struct xn_error *err)
@@ -147,6 +170,15 @@ int xn_vm_provision_check(struct xn_call *call, struct xn_error *err)
 	return rc;
 }
 
+/* For the way back. */
+static void keep(struct xn_value **args, const char *arg, const struct xn_row *vm, const char *key)
+{
+	const char *value = xn_row_map_string(vm, XN_VM_other_config, key);
+
+	if (value)
+		xn_map_put_string(args, arg, value);
+}
+
 void xn_vm_provision(struct xn_call *call)
 {
 	struct xn_domains *d = call->state;
@@ -161,5 +193,7 @@ void xn_vm_provision(struct xn_call *call)
 	}
 	args = xn_map_new();
 	xn_map_put(&args, "disks", disks);
+	keep(&args, "wanted", vm, "disks");
+	keep(&args, "postinstall", vm, "postinstall");
 	xn_vm_run(call, &xn_vm_provision_kind, args, NULL, NULL);
 }

@@ -4,6 +4,7 @@
  * guest_shutdown.c.
  */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "modules/domain/domain_internal.h"
 
@@ -43,24 +44,43 @@ static const struct xn_step reset_steps[] = {
 XN_VM_OP_KIND(xn_vm_reset_kind, "VM.power_state_reset", reset_steps, XN_RESTART_RESUME)
 XN_VM_OP_KIND(xn_vm_hard_shutdown_kind, "VM.hard_shutdown", hard_shutdown_steps, XN_RESTART_RESUME)
 
+struct dropping {
+	struct xn_domains *d;
+	char vm[37]; /* UUID */
+	struct xn_pending *pending;
+};
+
+/* May be late: then nobody else looks at the VM again. */
+static void on_image_gone(const struct xn_error *err, void *arg)
+{
+	struct dropping *dropping = arg;
+
+	xn_updates_touch(dropping->d->updates, "VM", dropping->vm);
+	xn_pending_storage_done(err, dropping->pending);
+	free(dropping);
+}
+
 /* A suspended VM is an image: without it there is nothing left to resume. The row forgets it with
  * the disk, so that what was interrupted finds it again. */
 static void drop_suspend_image(struct xn_op *op)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
 	struct xn_row *vm = xn_vm_op_row(vmo);
-	struct xn_row *vdi;
+	struct xn_row *vdi = vm ? xn_row_follow(vmo->d->db, vm, XN_VM_suspend_VDI) : NULL;
+	struct dropping *dropping;
 
 	if (!vm)
 		return;
-	vdi = xn_row_follow(vmo->d->db, vm, XN_VM_suspend_VDI);
-	if (vdi) {
-		xn_storage_destroy_vdi(vmo->d->storage, xn_row_ref(vdi), xn_pending_storage_done,
-				       xn_pending_new(vmo, NULL, 0));
+	if (!vdi) {
+		xn_db_set_string(vmo->d->db, vm, XN_VM_suspend_VDI, XN_NULL_REF);
+		xn_op_done(op, 0);
 		return;
 	}
-	xn_db_set_string(vmo->d->db, vm, XN_VM_suspend_VDI, XN_NULL_REF);
-	xn_op_done(op, 0);
+	dropping = xn_calloc(1, sizeof(*dropping));
+	dropping->d = vmo->d;
+	dropping->pending = xn_pending_new(vmo, NULL, 0);
+	memcpy(dropping->vm, vmo->uuid, sizeof(dropping->vm));
+	xn_storage_destroy_vdi(vmo->d->storage, xn_row_ref(vdi), on_image_gone, dropping);
 }
 
 /* ---- VM.power_state_reset: whatever the rows say, it is down ---- */

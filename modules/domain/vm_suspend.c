@@ -93,17 +93,20 @@ static void forget(struct xn_op *op)
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
 	struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
 
-	if (vm && !is_suspended(vmo))
+	if (is_suspended(vmo)) {
+		xn_step_deactivate(op);
+		return;
+	}
+	if (vm)
 		xn_db_set_string(vmo->d->db, vm, XN_VM_suspend_VDI, XN_NULL_REF);
 	xn_op_done(op, 0);
 }
 
+/* The image is whole, and the domain may go at any moment, for it was told to: there is no way back
+ * that is safe. It is told again, and what follows depends on whether it has gone. */
 static void after_destroy(struct xn_op *op)
 {
-	if (is_suspended(xn_vm_op_of(op)))
-		xn_step_deactivate(op);
-	else
-		xn_op_done(op, 0);
+	xn_step_destroy(op);
 }
 
 void xn_vm_suspended(struct xn_op *op, const struct xn_error *err, void *arg)

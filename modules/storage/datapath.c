@@ -1,6 +1,6 @@
 /*
- * Which domains use which disk: a list of (VDI, datapath), in memory. After a restart the domain
- * module activates again what its domains have. An image is looked for before a domain gets it.
+ * Which domains use which disk: pairs of VDI and datapath, in memory. After a restart the domain
+ * module tells again what its domains have. An image is looked for before a domain gets it.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 #include "modules/storage/storage_internal.h"
 
 struct datapath {
-	struct xn_list link;
+	struct xn_hnode node; /* in st->datapaths, by VDI and datapath */
 	char vdi[XN_REF_LEN], dp[96];
 	bool writable;
 };
@@ -22,6 +22,7 @@ struct use_change {
 	struct xn_error error;
 	char vdi[XN_REF_LEN], sr[XN_REF_LEN], dp[96];
 	bool writable;
+	bool dropped; /* deactivated before it was active */
 	void (*activated)(const struct xn_error *err, const char *path, const char *format,
 			  void *arg);
 	xn_storage_done *deactivated;
@@ -49,10 +50,17 @@ static void free_change(struct use_change *c)
 	free(c);
 }
 
+static uint64_t hash_of(const char *vdi, const char *dp)
+{
+	return xn_hash_string(vdi) ^ xn_hash_string(dp);
+}
+
 static struct datapath *find(struct xn_storage *st, const char *vdi, const char *dp)
 {
-	xn_list_each(node, &st->datapaths) {
-		struct datapath *path = xn_list_entry(node, struct datapath, link);
+	struct xn_hnode *node = xn_hmap_first_same(&st->datapaths, hash_of(vdi, dp));
+
+	for (; node; node = xn_hmap_next_same(node)) {
+		struct datapath *path = xn_container_of(node, struct datapath, node);
 
 		if (strcmp(path->vdi, vdi) == 0 && strcmp(path->dp, dp) == 0)
 			return path;
@@ -60,17 +68,23 @@ static struct datapath *find(struct xn_storage *st, const char *vdi, const char 
 	return NULL;
 }
 
-static void remember(struct xn_storage *st, const struct use_change *a)
+static void forget(struct xn_storage *st, struct datapath *path)
 {
-	struct datapath *path = find(st, a->vdi, a->dp);
+	xn_hmap_remove(&st->datapaths, &path->node);
+	free(path);
+}
+
+void xn_storage_adopt(struct xn_storage *st, const char *vdi, const char *dp, bool writable)
+{
+	struct datapath *path = find(st, vdi, dp);
 
 	if (!path) {
 		path = xn_calloc(1, sizeof(*path));
-		snprintf(path->vdi, sizeof(path->vdi), "%s", a->vdi);
-		snprintf(path->dp, sizeof(path->dp), "%s", a->dp);
-		xn_list_push(&st->datapaths, &path->link);
+		snprintf(path->vdi, sizeof(path->vdi), "%s", vdi);
+		snprintf(path->dp, sizeof(path->dp), "%s", dp);
+		xn_hmap_insert(&st->datapaths, &path->node, hash_of(vdi, dp));
 	}
-	path->writable |= a->writable;
+	path->writable |= writable;
 }
 
 static void end_activate(struct use_change *c, const char *path, enum xn_image_format format)
@@ -96,8 +110,8 @@ static void on_found(struct xn_sr_request *rq, int rc)
 		xn_sr_request_error(rq, rc, a->sr, a->vdi, &a->error);
 	else if (!vdi)
 		xn_error_set(&a->error, XN_ERR_HANDLE_INVALID, "VDI", a->vdi);
-	else
-		remember(a->st, a);
+	else if (!a->dropped)
+		xn_storage_adopt(a->st, a->vdi, a->dp, a->writable);
 	if (vdi)
 		xn_db_set_bool(a->st->db, vdi, XN_VDI_missing, rc < 0);
 	end_activate(a, rq->path, rq->info.format);
@@ -179,17 +193,29 @@ static void look_again(struct xn_storage *st, const char *vdi)
 	xn_error_clear(&ignored);
 }
 
+/* Somebody gave up before it was active: nobody will deactivate it again. */
+static void drop_under_way(struct xn_storage *st, const char *vdi, const char *dp)
+{
+	xn_list_each(node, &st->use_changes) {
+		struct use_change *c = xn_list_entry(node, struct use_change, link);
+
+		if (c->activated && strcmp(c->vdi, vdi) == 0 && strcmp(c->dp, dp) == 0)
+			c->dropped = true;
+	}
+}
+
 void xn_storage_deactivate(struct xn_storage *st, const char *vdi, const char *dp,
 			   xn_storage_done *done, void *arg)
 {
 	struct datapath *path = find(st, vdi, dp);
-	struct use_change *c = new_change(st, vdi, dp, arg);
+	struct use_change *c;
 
+	drop_under_way(st, vdi, dp);
+	c = new_change(st, vdi, dp, arg);
 	if (path) {
 		bool writable = path->writable;
 
-		xn_list_remove(&path->link);
-		free(path);
+		forget(st, path);
 		if (writable)
 			look_again(st, vdi);
 	}
@@ -199,10 +225,11 @@ void xn_storage_deactivate(struct xn_storage *st, const char *vdi, const char *d
 
 void xn_datapath_abandon(struct xn_storage *st)
 {
-	struct xn_list *node;
+	struct xn_hnode *node;
 
-	while ((node = xn_list_pop(&st->datapaths)))
-		free(xn_list_entry(node, struct datapath, link));
+	while ((node = xn_hmap_first(&st->datapaths)))
+		forget(st, xn_container_of(node, struct datapath, node));
+	xn_hmap_clear(&st->datapaths);
 	xn_list_each_safe(change, &st->use_changes)
 		free_change(xn_list_entry(change, struct use_change, link));
 }

@@ -372,21 +372,19 @@ static void delete_sr_rows(struct xn_storage *st, struct xn_row *sr)
 
 static void on_sr_destroyed(struct xn_sr_request *rq, int rc)
 {
+	struct xn_storage *st = xn_storage_wait_storage(rq->arg);
+	struct xn_row *sr = xn_db_get(st->db, XN_CLASS_SR, xn_storage_wait_ref(rq->arg));
 	struct xn_storage_op *o = xn_storage_wait_take(rq->arg);
 	struct xn_error err = {0};
-	struct xn_row *sr;
 
-	if (!o)
-		return;
-	sr = xn_db_get(o->st->db, XN_CLASS_SR, xn_storage_op_arg(o, "sr"));
-	if (rc < 0) {
+	if (rc == 0 && sr)
+		delete_sr_rows(st, sr); /* also when the operation has given up: it is gone */
+	if (o && rc < 0) {
 		xn_sr_request_error(rq, rc, xn_storage_op_arg(o, "sr"), "", &err);
 		xn_op_fail(&o->op, &err);
-		return;
+	} else if (o) {
+		xn_op_done(&o->op, 0);
 	}
-	if (sr)
-		delete_sr_rows(o->st, sr);
-	xn_op_done(&o->op, 0);
 }
 
 static void destroy_repository(struct xn_op *op)

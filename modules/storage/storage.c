@@ -184,7 +184,6 @@ static int storage_init(struct xn_core *core, void **state_out, struct xn_error 
 	xn_list_init(&st->requests);
 	xn_list_init(&st->makes);
 	xn_list_init(&st->removals);
-	xn_list_init(&st->datapaths);
 	xn_list_init(&st->use_changes);
 	xn_list_init(&st->scans);
 	xn_list_init(&st->waits);

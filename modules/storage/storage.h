@@ -71,6 +71,8 @@ void xn_storage_activate(struct xn_storage *st, const char *vdi, const char *dp,
 			 void (*done)(const struct xn_error *err, const char *path,
 				      const char *format, void *arg),
 			 void *arg);
+/* A domain that was there before the daemon has it already: no question is asked. */
+void xn_storage_adopt(struct xn_storage *st, const char *vdi, const char *dp, bool writable);
 void xn_storage_deactivate(struct xn_storage *st, const char *vdi, const char *dp,
 			   xn_storage_done *done, void *arg);
 /*

@@ -2,6 +2,7 @@
 #ifndef XN_STORAGE_INTERNAL_H
 #define XN_STORAGE_INTERNAL_H
 
+#include "core/hmap.h"
 #include "modules/db/db.h"
 #include "modules/host/host.h"
 #include "modules/operation/operation.h"
@@ -19,7 +20,7 @@ struct xn_storage {
 	struct xn_list requests;    /* struct xn_sr_request under way */
 	struct xn_list makes;       /* struct xn_vdi_make: disks without a row yet */
 	struct xn_list removals;    /* struct removal: disks that go */
-	struct xn_list datapaths;   /* struct datapath */
+	struct xn_hmap datapaths;   /* struct datapath */
 	struct xn_list use_changes; /* struct use_change: (de)activations under way */
 	uint64_t removed;     /* VDI rows that went, ever: a scan asks whether any did meanwhile */
 	struct xn_list scans; /* struct scan */
@@ -138,6 +139,8 @@ struct xn_storage_op *
 xn_storage_wait_take(struct xn_storage_wait *wait); /* frees it; NULL: nobody */
 struct xn_storage_op *xn_storage_wait_op(const struct xn_storage_wait *wait); /* only looks */
 struct xn_storage *xn_storage_wait_storage(const struct xn_storage_wait *wait);
+/* What it is about, also when the operation has given up on it. */
+const char *xn_storage_wait_ref(const struct xn_storage_wait *wait);
 void xn_storage_waits_abandon(struct xn_storage *st);
 /* An xn_storage_done that ends the step. */
 void xn_storage_wait_done(const struct xn_error *err, void *wait);

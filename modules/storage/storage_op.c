@@ -1,4 +1,5 @@
 /* What the operations of this module share: making, freeing, and callbacks that may come late. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "modules/storage/storage_internal.h"
@@ -7,6 +8,7 @@ struct xn_storage_wait {
 	struct xn_list link; /* st->waits */
 	struct xn_storage *st;
 	struct xn_storage_op *op; /* NULL: nobody waits any more */
+	char ref[XN_REF_LEN];     /* the VDI, else the SR, that it is about; or "" */
 };
 
 struct xn_op *xn_storage_op_make(struct xn_core *core, const struct xn_op_kind *kind,
@@ -43,6 +45,9 @@ struct xn_storage_wait *xn_storage_wait_new(struct xn_storage_op *o)
 	xn_list_push(&o->st->waits, &wait->link);
 	wait->st = o->st;
 	wait->op = o;
+	snprintf(wait->ref, sizeof(wait->ref), "%s", xn_storage_op_arg(o, "vdi"));
+	if (!wait->ref[0])
+		snprintf(wait->ref, sizeof(wait->ref), "%s", xn_storage_op_arg(o, "sr"));
 	o->waiting = wait;
 	return wait;
 }
@@ -61,6 +66,11 @@ struct xn_storage_op *xn_storage_wait_take(struct xn_storage_wait *wait)
 struct xn_storage_op *xn_storage_wait_op(const struct xn_storage_wait *wait)
 {
 	return wait->op;
+}
+
+const char *xn_storage_wait_ref(const struct xn_storage_wait *wait)
+{
+	return wait->ref;
 }
 
 struct xn_storage *xn_storage_wait_storage(const struct xn_storage_wait *wait)

@@ -310,34 +310,34 @@ static void end_with_errno(struct xn_storage_op *o, const struct xn_sr_request *
 	xn_op_fail(&o->op, &err);
 }
 
-static void note_sizes(struct xn_storage_op *o, const char *vdi, const struct xn_sr_request *rq)
+static void note_sizes(struct xn_storage *st, const char *vdi, const struct xn_sr_request *rq)
 {
-	struct xn_row *row = xn_db_get(o->st->db, XN_CLASS_VDI, vdi);
+	struct xn_row *row = xn_db_get(st->db, XN_CLASS_VDI, vdi);
 	int64_t before = row ? xn_row_int(row, XN_VDI_virtual_size) : 0;
 
 	if (!row)
 		return;
-	xn_db_set_int(o->st->db, row, XN_VDI_virtual_size, rq->info.virtual_size);
-	xn_db_set_int(o->st->db, row, XN_VDI_physical_utilisation, rq->info.physical_size);
-	xn_db_set_bool(o->st->db, row, XN_VDI_missing, false);
-	xn_sr_note(o->st, xn_row_string(row, XN_VDI_SR), &rq->space,
-		   rq->info.virtual_size - before);
+	xn_db_set_int(st->db, row, XN_VDI_virtual_size, rq->info.virtual_size);
+	xn_db_set_int(st->db, row, XN_VDI_physical_utilisation, rq->info.physical_size);
+	xn_db_set_bool(st->db, row, XN_VDI_missing, false);
+	xn_sr_note(st, xn_row_string(row, XN_VDI_SR), &rq->space, rq->info.virtual_size - before);
 }
 
 /* The usual end of a request about the VDI that argument `vdi` names. */
 static void on_vdi_request(struct xn_sr_request *rq, int rc)
 {
-	struct xn_storage_op *o = xn_storage_wait_take(rq->arg);
-	const char *vdi = o ? xn_storage_op_arg(o, "vdi") : "";
+	struct xn_storage *st = xn_storage_wait_storage(rq->arg);
+	struct xn_storage_op *o;
+	char vdi[XN_REF_LEN];
 
-	if (!o)
-		return;
-	if (rc < 0) {
+	snprintf(vdi, sizeof(vdi), "%s", xn_storage_wait_ref(rq->arg));
+	o = xn_storage_wait_take(rq->arg);
+	if (rc == 0)
+		note_sizes(st, vdi, rq); /* also when the operation has given up: it is so */
+	if (o && rc < 0)
 		end_with_errno(o, rq, rc, vdi);
-		return;
-	}
-	note_sizes(o, vdi, rq);
-	xn_op_done(&o->op, 0);
+	else if (o)
+		xn_op_done(&o->op, 0);
 }
 
 /* A request about VDI @vdi, or NULL after failing the step. Submits nothing. */

@@ -7,6 +7,7 @@
 #include "modules/xenstore/store.h"
 
 #include <dirent.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -37,10 +38,14 @@ static bool moves(const char *class_name, const char *field)
 {
 	static const char *const list[][2] = {
 		{"VM_metrics", "last_updated"},
+		{"VM_metrics", "start_time"},
+		{"VM_metrics", "install_time"},
 		{"VM_guest_metrics", "last_updated"},
+		{"VM_guest_metrics", "other"}, /* with data/ts; the rest is in xenstore, too */
 		{"SR", "physical_utilisation"},
 		{"SR", "physical_size"},
 		{"VDI", "physical_utilisation"},
+		{"VM", "last_booted_record"}, /* what it was when it was last noted */
 	};
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(list); i++)
@@ -49,14 +54,34 @@ static bool moves(const char *class_name, const char *field)
 	return false;
 }
 
-static void add_row(struct world *w, struct xn_row *row)
+static bool is_down(const struct xn_row *vm)
+{
+	const char *state = xn_row_string(vm, XN_VM_power_state);
+
+	return strcmp(state, "Halted") == 0 || strcmp(state, "Suspended") == 0;
+}
+
+/* Of a VM that is down: what a guest said when it last ran. */
+static bool is_of_the_past(struct xn_db *db, const struct xn_row *row)
+{
+	for (struct xn_row *vm = xn_db_first(db, XN_CLASS_VM); vm; vm = xn_db_next(db, vm))
+		if (strcmp(xn_row_string(vm, XN_VM_guest_metrics), xn_row_ref(row)) == 0)
+			return is_down(vm);
+	return false;
+}
+
+static void add_row(struct world *w, struct xn_db *db, struct xn_row *row)
 {
 	const struct xn_class *cls = &xn_classes[xn_row_class(row)];
+	bool halted = cls->id == XN_CLASS_VM && is_down(row);
+
+	if (cls->id == XN_CLASS_VM_guest_metrics && is_of_the_past(db, row))
+		return;
 
 	for (unsigned f = 0; f < cls->n_fields; f++) {
 		struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
 
-		if (moves(cls->name, cls->fields[f].name))
+		if (moves(cls->name, cls->fields[f].name) || (halted && f == XN_VM_guest_metrics))
 			continue;
 		xn_json_write(xn_row_get(row, (int)f), &text);
 		add(w, "%s %s %s = %s", cls->name, xn_row_ref(row), cls->fields[f].name,
@@ -76,10 +101,22 @@ static void add_rows(struct world *w, struct xn_db *db)
 	for (size_t i = 0; i < XN_ARRAY_SIZE(classes); i++)
 		for (struct xn_row *row = xn_db_first(db, classes[i]); row;
 		     row = xn_db_next(db, row))
-			add_row(w, row);
+			add_row(w, db, row);
 }
 
 /* ---- xenstore ---- */
+
+/* What a guest that lives writes, and how it says yes. */
+static bool is_the_guests(const char *path)
+{
+	static const char *const ends[] = {"/data/ts", "/data/sim/counter", "/control/shutdown"};
+	size_t len = strlen(path);
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(ends); i++)
+		if (len > strlen(ends[i]) && strcmp(path + len - strlen(ends[i]), ends[i]) == 0)
+			return true;
+	return false;
+}
 
 struct walk {
 	struct world *world;
@@ -97,7 +134,8 @@ static int add_node(const char *name, size_t name_len, unsigned level, const cha
 		return 1;
 	walk->ends[level] = at + (size_t)snprintf(walk->path + at, sizeof(walk->path) - at, "/%.*s",
 						  (int)name_len, name);
-	add(walk->world, "xenstore %s = %.*s", walk->path, (int)value_len, value);
+	if (!is_the_guests(walk->path))
+		add(walk->world, "xenstore %s = %.*s", walk->path, (int)value_len, value);
 	return 0;
 }
 
@@ -165,11 +203,7 @@ static void add_domains(struct world *w, struct xn_domains *d)
 
 static void add_storage(struct world *w, struct xn_storage *st)
 {
-	unsigned datapaths = 0;
-
-	xn_list_each(node, &st->datapaths)
-		datapaths++;
-	add(w, "disks in use: %u", datapaths);
+	add(w, "disks in use: %zu", st->datapaths.count);
 }
 
 /* ---- the whole ---- */
