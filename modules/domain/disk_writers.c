@@ -1,6 +1,6 @@
 /*
- * Guests that stand still because storage copies a disk that they write to: what storage.h asks for.
- * Their rows are held meanwhile, so that nobody sees them paused.
+ * Guests that stand still because storage copies a disk that they write to: what storage.h asks
+ * for. Their rows are held meanwhile, so that nobody sees them paused.
  */
 #include <stdlib.h>
 
