@@ -155,8 +155,6 @@ static int serve(const char *call, const struct xn_value *args, struct xn_value 
 		return change_domain(domid, 0, true) == -ENOENT ? 0 : 0;
 	else if (strcmp(call, "pause") == 0 || strcmp(call, "unpause") == 0)
 		return change_domain(domid, call[0] == 'p', false);
-	else if (strcmp(call, "plug_disk") == 0)
-		*result = xn_value_ref(args);
 	else
 		return -EOPNOTSUPP;
 	return 0;
@@ -453,6 +451,36 @@ static void a_destroy_gives_up_the_creation_of_its_domain(void **state)
 	assert_true(create_one(f, UUID_A) > 0);
 }
 
+static int plug(struct fixture *f, uint32_t domid, int devid)
+{
+	struct xn_disk_config disk = {.vdev = "xvda", .devid = devid, .path = "/d", .format = "raw"};
+	struct wait w = {.f = f};
+
+	assert_int_equal(f->backend->ops->plug_disk(f->backend, domid, &disk, on_done, &w), 0);
+	RUN_UNTIL(f, w.ended);
+	return w.rc;
+}
+
+/* The workers of this test cannot plug anything. */
+static void a_device_that_the_domain_was_built_with_is_not_plugged_again(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_value *config = xn_map_new(), *disks = xn_set_new(), *disk = xn_map_new();
+	struct wait w = {.f = f};
+
+	xn_map_put_string(&config, "uuid", UUID_A);
+	xn_map_put_string(&config, "name", "plain");
+	xn_map_put(&disk, "devid", xn_int(51712));
+	xn_set_append(&disks, disk);
+	xn_map_put(&config, "disks", disks);
+	assert_int_equal(f->backend->ops->create(f->backend, config, on_created, &w), 0);
+	xn_value_unref(config);
+	RUN_UNTIL(f, w.ended);
+	assert_int_equal(plug(f, w.domid, 51712), 0);
+	assert_int_equal(plug(f, w.domid, 51712), -EOPNOTSUPP); /* asked by somebody else */
+	assert_int_equal(plug(f, w.domid, 51728), -EOPNOTSUPP);
+}
+
 static void a_guest_is_asked_through_its_node(void **state)
 {
 	struct fixture *f = *state;
@@ -545,6 +573,7 @@ int main(int argc, char **argv)
 		TEST(a_refused_creation_tells_why_and_leaves_nothing),
 		TEST(what_a_crashed_worker_has_left_is_destroyed_before_its_call_ends),
 		TEST(a_destroy_gives_up_the_creation_of_its_domain),
+		TEST(a_device_that_the_domain_was_built_with_is_not_plugged_again),
 		TEST(a_guest_is_asked_through_its_node),
 		TEST(many_refreshes_share_readings),
 		TEST(a_new_back_end_finds_what_the_old_one_made),

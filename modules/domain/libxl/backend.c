@@ -27,6 +27,9 @@ struct xn_libxl {
 	struct xn_libxl_pool *calls, *readers;
 	struct xn_libxl_facts facts;
 	struct xn_list asked; /* calls that were not answered yet */
+	/* Devices with which domains were built, until they are asked for: "DOMID/vbd/DEVID". Only
+	 * saves asking a child; whoever does not know asks it. */
+	struct xn_value *built_in;
 	bool is_open;
 };
 
@@ -312,6 +315,41 @@ static void put_new(struct asked *a)
 	xn_domain_table_put(&a->x->facts.domains, &info);
 }
 
+static void note_devices(struct asked *a, const char *list, const char *kind)
+{
+	const struct xn_value *set = xn_map_get(a->config, list);
+	char key[48];
+
+	for (size_t i = 0; set && i < xn_set_len(set); i++) {
+		snprintf(key, sizeof(key), "%u/%s/%lld", a->domid, kind,
+			 (long long)xn_map_get_int(xn_set_at(set, i), "devid", -1));
+		xn_map_put(&a->x->built_in, key, xn_bool(true));
+	}
+}
+
+/* Whether the domain was built with it; only the first asker is told. */
+static bool take_built_in(struct xn_libxl *x, uint32_t domid, const char *kind, int devid)
+{
+	char key[48];
+
+	snprintf(key, sizeof(key), "%u/%s/%d", domid, kind, devid);
+	return xn_map_remove(&x->built_in, key);
+}
+
+static void forget_built_in(struct xn_libxl *x, uint32_t domid)
+{
+	char prefix[16];
+	size_t len = (size_t)snprintf(prefix, sizeof(prefix), "%u/", domid);
+
+	for (size_t i = xn_map_len(x->built_in); i-- > 0;) {
+		char key[48];
+
+		snprintf(key, sizeof(key), "%s", xn_map_key_at(x->built_in, i));
+		if (strncmp(key, prefix, len) == 0)
+			xn_map_remove(&x->built_in, key);
+	}
+}
+
 static void created(struct asked *a, const struct xn_libxl_end *end)
 {
 	int64_t domid = end->result && end->result->kind == XN_INT ? xn_value_int(end->result) : -1;
@@ -324,6 +362,8 @@ static void created(struct asked *a, const struct xn_libxl_end *end)
 	} else {
 		a->domid = (uint32_t)domid;
 		put_new(a);
+		note_devices(a, "disks", "vbd");
+		note_devices(a, "nics", "vif");
 		read_again(a);
 	}
 }
@@ -384,6 +424,7 @@ static int libxl_destroy(struct xn_backend *b, uint32_t domid, xn_backend_done *
 {
 	static const struct kind kind = {"destroy", XN_LIBXL_OVERTAKES, destroyed};
 
+	forget_built_in(libxl_of(b), domid);
 	return ask(asked_new(libxl_of(b), &kind, domid, done, arg), domid_args(domid), -1);
 }
 
@@ -555,6 +596,10 @@ static int libxl_plug_disk(struct xn_backend *b, uint32_t domid, const struct xn
 {
 	static const struct kind kind = {"plug_disk", LONG, NULL};
 
+	if (take_built_in(libxl_of(b), domid, "vbd", disk->devid)) {
+		answer_soon(asked_new(libxl_of(b), &kind, domid, done, arg), 0);
+		return 0;
+	}
 	return ask(asked_new(libxl_of(b), &kind, domid, done, arg), disk_args(domid, disk), -1);
 }
 
@@ -563,6 +608,7 @@ static int libxl_unplug_disk(struct xn_backend *b, uint32_t domid, int devid, bo
 {
 	static const struct kind kind = {"unplug_disk", LONG, NULL};
 
+	(void)take_built_in(libxl_of(b), domid, "vbd", devid);
 	return ask(asked_new(libxl_of(b), &kind, domid, done, arg), devid_args(domid, devid, force),
 		   -1);
 }
@@ -580,6 +626,10 @@ static int libxl_plug_nic(struct xn_backend *b, uint32_t domid, const struct xn_
 {
 	static const struct kind kind = {"plug_nic", LONG, NULL};
 
+	if (take_built_in(libxl_of(b), domid, "vif", nic->devid)) {
+		answer_soon(asked_new(libxl_of(b), &kind, domid, done, arg), 0);
+		return 0;
+	}
 	return ask(asked_new(libxl_of(b), &kind, domid, done, arg), nic_args(domid, nic), -1);
 }
 
@@ -588,6 +638,7 @@ static int libxl_unplug_nic(struct xn_backend *b, uint32_t domid, int devid, boo
 {
 	static const struct kind kind = {"unplug_nic", LONG, NULL};
 
+	(void)take_built_in(libxl_of(b), domid, "vif", devid);
 	return ask(asked_new(libxl_of(b), &kind, domid, done, arg), devid_args(domid, devid, force),
 		   -1);
 }
@@ -731,6 +782,7 @@ static void libxl_close(struct xn_backend *b)
 static void libxl_free(struct xn_backend *b)
 {
 	libxl_close(b);
+	xn_value_unref(libxl_of(b)->built_in);
 	free(libxl_of(b));
 }
 
@@ -773,6 +825,7 @@ struct xn_backend *xn_libxl_backend_new(struct xn_core *core, const char *const 
 
 	x->backend = (struct xn_backend){.ops = &libxl_ops, .core = core};
 	x->worker = worker;
+	x->built_in = xn_map_new();
 	xn_list_init(&x->asked);
 	return &x->backend;
 }
