@@ -136,6 +136,14 @@ static void have_copy(struct vm *vm)
 	free(args);
 }
 
+static void have_disk_snapshot(struct vm *vm)
+{
+	char *args = xn_asprintf("[\"%s\"]", vm->medium);
+
+	call_for_ref(vm, COPY, "VDI.snapshot", args);
+	free(args);
+}
+
 /* A disk that was forgotten, whose file is still there: $copy becomes its UUID. */
 static void have_forgotten_disk(struct vm *vm)
 {
@@ -234,6 +242,8 @@ static const struct scenario scenarios[] = {
 	{"VDI.introduce", "Halted",
 	 .args = "['$copy','back','','$disks','user',false,false,{},'$copy']",
 	 .no_return = "look for the image", .prepare = have_forgotten_disk},
+	{"VDI.revert", "Halted", .args = "['$copy']",
+	 .no_return = "copy the snapshot over the disk", .prepare = have_disk_snapshot},
 	{"SR.create", "Halted",
 	 .args = "['$host',{'location':'$folder/more'},0,'more','','file','user',false]",
 	 .prepare = have_folder, .no_return = "make the repository"},
