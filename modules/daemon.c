@@ -16,6 +16,7 @@
 #include "core/state_dir.h"
 #include "modules/daemon.h"
 #include "modules/domain/domain.h"
+#include "modules/diagnostics/diagnostics.h"
 #include "modules/options.h"
 
 enum { EXIT_USAGE = 2, STOP_LIMIT_US = 900000 };
@@ -277,6 +278,17 @@ static int serve_or_check(struct daemon *d, bool only_check)
 	return serve(d);
 }
 
+static int ask_for_diagnostics(struct daemon *d)
+{
+	const char *path = xn_config_string(d->config, "socket");
+	char *why XN_CLEANUP(xn_free_p) = NULL;
+
+	if (xn_diagnostics_ask(path ? path : XN_DEFAULT_SOCKET, &why) == 0)
+		return EXIT_SUCCESS;
+	fprintf(stderr, "xenolithd: %s\n", why);
+	return EXIT_FAILURE;
+}
+
 static int run(struct daemon *d, enum xn_run_mode mode)
 {
 	switch (mode) {
@@ -290,6 +302,8 @@ static int run(struct daemon *d, enum xn_run_mode mode)
 		return describe(d, print_graph);
 	case XN_MODE_UNIMPLEMENTED:
 		return describe(d, print_unimplemented);
+	case XN_MODE_DIAGNOSTICS:
+		return ask_for_diagnostics(d);
 	case XN_MODE_CHECK_CONFIG:
 	case XN_MODE_SERVE:
 		break;

@@ -4,6 +4,7 @@
 #include "modules/auth/auth.h"
 #include "modules/console/console.h"
 #include "modules/db/db.h"
+#include "modules/diagnostics/diagnostics.h"
 #include "modules/domain/domain.h"
 #include "modules/event/event.h"
 #include "modules/host/host.h"
@@ -21,6 +22,7 @@ const struct xn_module *const xn_module_list[] = {
 	&xn_auth_module,
 	&xn_console_module,
 	&xn_db_module,
+	&xn_diagnostics_module,
 	&xn_domain_module,
 	&xn_event_module,
 	&xn_host_module,

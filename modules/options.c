@@ -20,6 +20,8 @@ static const struct mode {
 	{"check-config", XN_MODE_CHECK_CONFIG, "check flags and configuration file, then end"},
 	{"graph", XN_MODE_GRAPH, "print who publishes and reads which event, as Graphviz dot"},
 	{"unimplemented", XN_MODE_UNIMPLEMENTED, "list the API calls that answer NOT_IMPLEMENTED"},
+	{"diagnostics", XN_MODE_DIAGNOSTICS,
+	 "ask the daemon that serves on --socket what it does and what it waits for"},
 	{"version", XN_MODE_VERSION, "print the version"},
 	{"help", XN_MODE_HELP, "print this text"},
 };

@@ -14,6 +14,11 @@ struct xn_backend *xn_domains_backend(struct xn_domains *domains)
 	return domains->backend;
 }
 
+const struct xn_gate *xn_domains_plugs(const struct xn_domains *domains)
+{
+	return domains->plugs;
+}
+
 void xn_vm_message(struct xn_domains *d, const struct xn_row *vm, const char *name, const char *did)
 {
 	const struct xn_row *host = xn_domains_host(d);

@@ -26,6 +26,8 @@ struct xn_backend *xn_domains_backend(struct xn_domains *domains);
  * {domid, uuid, name}; in no order. */
 struct xn_value *xn_domains_foreign(struct xn_domains *domains);
 
+const struct xn_gate *xn_domains_plugs(const struct xn_domains *domains); /* for diagnostics */
+
 /* Bytes that a VM needs beside its own memory; its row's current values. */
 int64_t xn_vm_memory_overhead(const struct xn_row *vm);
 

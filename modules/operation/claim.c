@@ -453,6 +453,45 @@ bool xn_operation_is_alone(const struct xn_operations *ops, const char *ref, con
 	return true;
 }
 
+/* ---- told ---- */
+
+static struct xn_value *describe_claims(const struct xn_operations *ops, const struct xn_list *list)
+{
+	struct xn_value *set = xn_set_new();
+
+	xn_list_each(node, list) {
+		const struct xn_claim *claim = xn_list_entry(node, struct xn_claim, link);
+		int64_t us = xn_now_us(ops->core->loop) - claim->since_us;
+		struct xn_value *map = xn_map_new();
+
+		xn_map_put_string(&map, "task", claim->holder);
+		xn_map_put_string(&map, "operation", claim->operation);
+		xn_map_put(&map, "since_s", xn_float((double)us / 1000000));
+		xn_set_append(&set, map);
+	}
+	return set;
+}
+
+struct xn_value *xn_operations_describe(const struct xn_operations *ops)
+{
+	enum { MAX_OBJECTS = 1000 };
+	struct xn_value *set = xn_set_new();
+
+	for (struct xn_hnode *node = xn_hmap_first(&ops->objects);
+	     node && xn_set_len(set) < MAX_OBJECTS; node = xn_hmap_next(&ops->objects, node)) {
+		const struct xn_claimed *object = xn_container_of(node, struct xn_claimed, node);
+		const struct xn_row *row = xn_db_get_any(ops->db, object->ref);
+		struct xn_value *map = xn_map_new();
+
+		xn_map_put_string(&map, "object", object->ref);
+		xn_map_put_string(&map, "class", row ? xn_classes[xn_row_class(row)].name : "");
+		xn_map_put(&map, "held", describe_claims(ops, &object->held));
+		xn_map_put(&map, "waiting", describe_claims(ops, &object->waiting));
+		xn_set_append(&set, map);
+	}
+	return set;
+}
+
 /* ---- after turns that were rolled back ---- */
 
 static struct xn_value *held_on(const struct xn_operations *ops, const char *ref)

@@ -115,6 +115,10 @@ void xn_operation_cancel_holders(struct xn_operations *ops, const char *ref,
  * tells operation_ended of the object. */
 bool xn_operation_is_alone(const struct xn_operations *ops, const char *ref, const char *holder);
 
+/* For diagnostics: objects with somebody in their queue or holding them; a new set of maps
+ * {object, class, held, waiting} of at most a thousand objects. */
+struct xn_value *xn_operations_describe(const struct xn_operations *ops);
+
 /* ---- whole operations ---- */
 
 /* Further objects that an operation takes once it holds its main one; see struct xn_run_spec. */

@@ -327,6 +327,20 @@ unsigned xn_updates_pending(const struct xn_updates *updates)
 	return n;
 }
 
+unsigned xn_updates_barriers(const struct xn_updates *updates)
+{
+	unsigned n = 0;
+	struct xn_hnode *node = xn_hmap_first(&updates->objects);
+
+	for (; node; node = xn_hmap_next(&updates->objects, node)) {
+		struct xn_reconcile *r = xn_container_of(node, struct xn_reconcile, node);
+
+		xn_list_each(link, &r->barriers)
+			n++;
+	}
+	return n;
+}
+
 unsigned xn_updates_running(const struct xn_updates *updates)
 {
 	return updates->running;

@@ -52,5 +52,6 @@ void xn_updates_barrier_cancel(struct xn_barrier *barrier); /* not waiting: noth
 /* For diagnostics: objects with a signal not yet reconciled, and reconciles now running. */
 unsigned xn_updates_pending(const struct xn_updates *updates);
 unsigned xn_updates_running(const struct xn_updates *updates);
+unsigned xn_updates_barriers(const struct xn_updates *updates); /* that wait */
 
 #endif

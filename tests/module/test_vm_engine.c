@@ -4,6 +4,7 @@
  */
 #include "tests/module/vm_fixture.h"
 
+#include "modules/diagnostics/diagnostics.h"
 #include "modules/domain/domain_internal.h"
 
 #include <stdio.h>
@@ -207,6 +208,77 @@ static void a_restart_decides_at_once_and_says_what(void **state)
 	assert_null(said(task_of(&vm, "VM.clean_shutdown"), "xn:step"));
 }
 
+/* ---- diagnostics ---- */
+
+static const struct xn_value *entry_with(const struct xn_value *set, const char *key,
+					 const char *value)
+{
+	for (size_t i = 0; i < xn_set_len(set); i++) {
+		const char *text = xn_map_get_string(xn_set_at(set, i), key);
+
+		if (text && strcmp(text, value) == 0)
+			return xn_set_at(set, i);
+	}
+	fail_msg("nothing with %s %s", key, value);
+	return NULL;
+}
+
+static void diagnostics_tell_who_waits_for_what_and_no_secret(void **state)
+{
+	struct xn_buf text = {0};
+	const struct xn_value *op, *queue;
+	struct api_call down, pause, build;
+	struct xn_value *all;
+	struct vm vm, other;
+	char *args;
+
+	given_vm_that_is(*state, &vm, "Running", "\"sim-shutdown\":\"hang\"");
+	given_vm(*state, &other, "\"sim-build\":\"hang\"");
+	begin_on(&vm, &down, "VM.clean_shutdown", "");
+	begin_on(&vm, &pause, "VM.pause", "");
+	begin_on(&other, &build, "VM.start", ",false,false");
+	api_run(vm.api, 5);
+	all = xn_diagnostics(&vm.api->core);
+	op = entry_with(xn_map_get(all, "operations"), "kind", "VM.clean_shutdown");
+	assert_string_equal(xn_map_get_string(op, "waiting_for"), "the guest to shut down");
+	assert_true(xn_value_float(xn_map_get(op, "deadline_in_s")) > 1000);
+	queue = entry_with(xn_map_get(all, "queues"), "object", vm.ref);
+	entry_with(xn_map_get(queue, "held"), "operation", "clean_shutdown");
+	entry_with(xn_map_get(queue, "waiting"), "operation", "pause");
+	entry_with(xn_map_get(xn_map_get(xn_map_get(all, "workers"), "hypervisor_calls"), "busy"),
+		   "vm", other.uuid);
+	xn_diagnostics_page(all, &text);
+	assert_non_null(strstr(xn_buf_cstr(&text), "waiting_for: the guest to shut down"));
+	assert_null(strstr(xn_buf_cstr(&text), vm.api->secret));
+	xn_buf_clear(&text);
+	xn_value_unref(all);
+	vm_do(&vm, "VM.hard_shutdown", "");
+	args = xn_asprintf("[\"%s\"]", xn_row_ref(task_of(&other, "VM.start")));
+	free(api_do(vm.api, "task.cancel", args));
+	free(args);
+	api_wait(vm.api, &down.done);
+	api_wait(vm.api, &pause.done);
+	api_wait(vm.api, &build.done);
+	api_call_clear(&down);
+	api_call_clear(&pause);
+	api_call_clear(&build);
+}
+
+static void the_calls_of_diagnostics_answer(void **state)
+{
+	struct api *api = *state;
+	char *json = api_do(api, "Diagnostics.get", "[]");
+
+	assert_non_null(strstr(json, "foreign_domains"));
+	free(json);
+	json = api_do(api, "Diagnostics.get_text", "[]");
+	assert_non_null(strstr(json, "writable: yes"));
+	free(json);
+	json = api_do(api, "Diagnostics.db_stats", "[]");
+	assert_non_null(strstr(json, "\"generation\":\""));
+	free(json);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -217,6 +289,8 @@ int main(void)
 		TEST(a_task_says_what_it_waits_for_since_when_and_who_holds_it),
 		TEST(a_cancel_ends_a_long_wait_and_a_queue_at_once),
 		TEST(a_restart_decides_at_once_and_says_what),
+		TEST(diagnostics_tell_who_waits_for_what_and_no_secret),
+		TEST(the_calls_of_diagnostics_answer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

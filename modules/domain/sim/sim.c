@@ -724,6 +724,32 @@ static void sim_free(struct xn_backend *b)
 	free(sim);
 }
 
+/* Domains that are being built or taken down. */
+static struct xn_value *sim_describe(struct xn_backend *b)
+{
+	struct xn_sim *sim = xn_sim_of(b);
+	struct xn_value *map = xn_map_new(), *busy = xn_set_new();
+
+	xn_list_each(link, &sim->domains) {
+		const struct xn_sim_domain *domain =
+			xn_list_entry(link, struct xn_sim_domain, link);
+		struct xn_value *one;
+
+		if (!domain->is_building && !domain->info.dying)
+			continue;
+		one = xn_map_new();
+		xn_map_put(&one, "domid", xn_int(domain->info.domid));
+		xn_map_put_string(&one, "vm", domain->info.uuid);
+		xn_map_put_string(&one, "call", domain->is_building ? "create" : "destroy");
+		xn_map_put(&one, "ends_in_s",
+			   xn_float((double)(domain->timer.due_us - xn_now_us(b->core->loop)) /
+				    1000000));
+		xn_set_append(&busy, one);
+	}
+	xn_map_put(&map, "busy", busy);
+	return map;
+}
+
 static const struct xn_backend_ops sim_ops = {
 	.name = "sim",
 	.open = sim_open,
@@ -753,6 +779,7 @@ static const struct xn_backend_ops sim_ops = {
 	.resume = xn_sim_resume,
 	.restore = xn_sim_restore,
 	.core_dump = xn_sim_core_dump,
+	.describe = sim_describe,
 	.free = sim_free,
 };
 
