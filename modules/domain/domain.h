@@ -23,7 +23,7 @@ static inline struct xn_domains *xn_domains_of(struct xn_core *core)
 struct xn_backend *xn_domains_backend(struct xn_domains *domains);
 
 /* For diagnostics: the domains that others made, which are seen and left alone. A new set of maps
- * {domid, uuid, name}; in no order. */
+ * {domid, uuid, name}, in the back end's order; the name is "" until it was read. */
 struct xn_value *xn_domains_foreign(struct xn_domains *domains);
 
 const struct xn_gate *xn_domains_plugs(const struct xn_domains *domains); /* for diagnostics */

@@ -198,7 +198,9 @@ static void compare(struct xn_domains *d, const struct xn_domain_info *info)
 {
 	struct watched *w = find_watched(d, info->domid);
 
-	if (w && strcmp(w->uuid, info->uuid) != 0) { /* a new one with the number of the old */
+	/* A new one with the number of the old, or one that a VM has been made for. */
+	if (w && (strcmp(w->uuid, info->uuid) != 0 ||
+		  (!w->is_ours && xn_db_by_uuid(d->db, XN_CLASS_VM, w->uuid)))) {
 		publish(w);
 		drop(w);
 		w = NULL;
@@ -306,13 +308,14 @@ static void on_settle(struct xn_timer *timer)
 struct xn_value *xn_domains_foreign(struct xn_domains *d)
 {
 	struct xn_value *set = xn_set_new();
-	struct xn_hnode *node = xn_hmap_first(&d->watched);
+	size_t n;
+	const struct xn_domain_info *infos = d->backend->ops->list(d->backend, &n);
 
-	for (; node; node = xn_hmap_next(&d->watched, node)) {
-		const struct watched *w = xn_container_of(node, struct watched, node);
+	for (size_t i = 0; i < n; i++) {
+		const struct watched *w = find_watched(d, infos[i].domid);
 		struct xn_value *map;
 
-		if (w->is_ours)
+		if (!w || w->is_ours)
 			continue;
 		map = xn_map_new();
 		xn_map_put(&map, "domid", xn_int(w->domid));

@@ -11,7 +11,7 @@
 static const struct xn_step leftover_steps[] = {
 	{"destroy domain", xn_step_destroy, NULL, 120000, 3, XN_STEP_NO_CANCEL},
 	{"release disks", xn_step_deactivate, NULL, 60000, 1, XN_STEP_NO_CANCEL},
-	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 XN_VM_OP_KIND(xn_vm_leftover_kind, "VM.leftover", leftover_steps, XN_RESTART_RESUME)

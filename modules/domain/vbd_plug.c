@@ -23,14 +23,14 @@ static const struct xn_step plug_steps[] = {
 	{"find the domain", xn_step_find_domain, xn_step_sync, 10000},
 	{"activate the disk", activate, deactivate, 60000},
 	{"plug the disk", plug, unplug_undo, 60000},
-	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 static const struct xn_step unplug_steps[] = {
 	{"find the domain", xn_step_find_domain, xn_step_sync, 10000},
 	{"unplug the disk", unplug, NULL, 120000},
 	{"release the disk", deactivate, NULL, 60000, 1, XN_STEP_NO_CANCEL},
-	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 static const struct xn_step media_steps[] = {
@@ -39,7 +39,7 @@ static const struct xn_step media_steps[] = {
 	{"change the medium", change_medium, change_back, 60000},
 	{"note the medium", note_medium, note_medium, 1000, 1, XN_STEP_NO_CANCEL},
 	{"release the old medium", release_medium, NULL, 60000, 1, XN_STEP_NO_CANCEL},
-	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 

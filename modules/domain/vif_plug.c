@@ -16,13 +16,13 @@ static void change_network_back(struct xn_op *op);
 static const struct xn_step plug_steps[] = {
 	{"find the domain", xn_step_find_domain, xn_step_sync, 10000},
 	{"plug the interface", plug, unplug_undo, 60000},
-	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 static const struct xn_step unplug_steps[] = {
 	{"find the domain", xn_step_find_domain, xn_step_sync, 10000},
 	{"unplug the interface", unplug, NULL, 120000},
-	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 static const struct xn_step move_steps[] = {
@@ -30,7 +30,7 @@ static const struct xn_step move_steps[] = {
 	{"unplug from the old network", unplug_for_move, plug_after_move, 120000},
 	{"change the network", change_network, change_network_back, 1000},
 	{"plug into the new network", plug_after_move, unplug_undo, 60000},
-	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 

@@ -29,7 +29,7 @@ static void delete_rows(struct xn_op *op);
 static const struct xn_step clone_steps[] = {
 	/* name, run, undo, timeout in ms, weight, flags */
 	{"list disks", list_disks, NULL, 1000},
-	{"hold rows", xn_step_hold, xn_step_hold_undo, 10000},
+	{"hold rows", xn_step_hold, xn_step_hold_undo, 60000},
 	{"make the memory image", xn_step_make_image, xn_step_delete_disks, 120000},
 	{"save memory", save_memory, undo_save, 150000, 10},
 	{"pause the guest", quiet_guest, wake_guest, 120000},
@@ -38,7 +38,7 @@ static const struct xn_step clone_steps[] = {
 	{"keep the copies", xn_step_keep_disks, NULL, 300000, 5},
 	{"sync the memory image", xn_step_sync_image, NULL, 300000},
 	{"make the VM's rows", make_rows, delete_rows, 30000},
-	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 

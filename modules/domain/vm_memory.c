@@ -145,7 +145,7 @@ static const struct xn_step live_steps[] = {
 	{"get the memory", get_memory, xn_step_reserve_undo, XN_MEMORY_WAIT_MS},
 	{"tell the domain", tell_domain, NULL, 60000},
 	{"note the values", note_values, NULL, 1000},
-	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 
@@ -364,7 +364,7 @@ static void await_balloon(struct xn_op *op);
 static const struct xn_step balloon_steps[] = {
 	{"find the domain", xn_step_find_domain, xn_step_sync, 10000},
 	{"wait for the guest's balloon", await_balloon, NULL, BALLOON_WAIT_MS + 10000},
-	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 

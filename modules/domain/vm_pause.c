@@ -6,13 +6,13 @@
 static const struct xn_step pause_steps[] = {
 	{"find the domain", xn_step_find_domain, xn_step_sync, 10000},
 	{"pause", xn_step_pause, xn_step_unpause, 30000},
-	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 static const struct xn_step unpause_steps[] = {
 	{"find the domain", xn_step_find_domain, xn_step_sync, 10000},
 	{"unpause", xn_step_unpause, NULL, 30000},
-	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 

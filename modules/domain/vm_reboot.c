@@ -9,7 +9,7 @@ static void wait_before_boot(struct xn_op *op);
 
 /* clang-format off */
 #define BOOT_STEPS                                                                     \
-	{"hold rows", xn_step_hold, xn_step_hold_undo, 10000},                         \
+	{"hold rows", xn_step_hold, xn_step_hold_undo, 60000},                         \
 	{"keep its memory", xn_step_keep_memory, xn_step_reserve_undo, 1000},          \
 	{"destroy old domain", xn_step_destroy, NULL, 120000, 3},                      \
 	{"release disks", xn_step_deactivate, NULL, 60000},                            \
@@ -21,7 +21,7 @@ static void wait_before_boot(struct xn_op *op);
 	{"plug read-only disks", xn_step_plug_read_only, NULL, 60000},                 \
 	{"plug network interfaces", xn_step_plug_nics, NULL, 60000},                   \
 	{"unpause", xn_step_unpause, NULL, 30000},                                     \
-	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},   \
+	{"see it in the database", xn_step_sync, NULL, 60000, 1, XN_STEP_NO_CANCEL},   \
 	{NULL, NULL, NULL, 0},
 
 static const struct xn_step reboot_steps[] = {

@@ -19,7 +19,7 @@ static void delete_image(struct xn_op *op);
 static const struct xn_step resume_steps[] = {
 	/* name, run, undo, timeout in ms, weight, flags */
 	{"find the image", find_image, xn_step_sync, 10000},
-	{"hold rows", xn_step_hold, xn_step_hold_undo, 10000},
+	{"hold rows", xn_step_hold, xn_step_hold_undo, 60000},
 	{"reserve memory", xn_step_reserve, xn_step_reserve_undo, XN_MEMORY_WAIT_MS},
 	{"activate disks", xn_step_activate, release_disks, 60000},
 	{"restore domain", xn_step_restore, destroy_domain, 150000, 20},
@@ -29,7 +29,7 @@ static const struct xn_step resume_steps[] = {
 	{"use up the image", use_up_image, keep_image, 30000},
 	{"unpause", xn_step_unpause, after_unpause, 120000},
 	{"delete the image", delete_image, delete_image, 120000, 1, XN_STEP_NO_CANCEL},
-	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 

@@ -25,14 +25,14 @@ static void delete_old_disks(struct xn_op *op);
 static const struct xn_step revert_steps[] = {
 	/* name, run, undo, timeout in ms, weight, flags */
 	{"list disks", list_disks, explain, 1000},
-	{"hold rows", xn_step_hold, xn_step_hold_undo, 10000},
+	{"hold rows", xn_step_hold, xn_step_hold_undo, 60000},
 	{"copy the snapshot's disks", copy_disks, drop_copies, 300000, 20,
 	 XN_STEP_UNDO_ON_RESTART},
 	{"destroy domain", xn_step_destroy, NULL, 120000, 3, XN_STEP_NO_CANCEL},
 	{"release disks", release_disks, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{"put the rows back", put_rows_back, delete_old_disks, 60000, 1, XN_STEP_NO_CANCEL},
 	{"delete the old disks", delete_old_disks, NULL, 300000, 3, XN_STEP_NO_CANCEL},
-	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 

@@ -17,7 +17,7 @@ static const struct xn_step shutdown_steps[] = {
 	{"wait for the guest", xn_step_await_guest, NULL, 1260000, 5},
 	{"destroy domain", xn_step_destroy, NULL, 120000, 3, XN_STEP_NO_CANCEL},
 	{"release disks", xn_step_deactivate, NULL, 60000, 1, XN_STEP_NO_CANCEL},
-	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{"shutdown delay", xn_step_shutdown_delay, NULL, 10000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
@@ -28,7 +28,7 @@ static const struct xn_step hard_shutdown_steps[] = {
 	{"destroy domain", xn_step_destroy, NULL, 120000, 3, XN_STEP_NO_CANCEL},
 	{"release disks", xn_step_deactivate, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{"delete suspend image", drop_suspend_image, NULL, 120000, 1, XN_STEP_NO_CANCEL},
-	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{"shutdown delay", xn_step_shutdown_delay, NULL, 10000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
@@ -37,7 +37,7 @@ XN_VM_OP_KIND(xn_vm_shutdown_kind, "VM.clean_shutdown", shutdown_steps, XN_RESTA
 static const struct xn_step reset_steps[] = {
 	{"check that there is no domain", check_reset, NULL, 1000},
 	{"delete suspend image", drop_suspend_image, NULL, 120000, 1, XN_STEP_NO_CANCEL},
-	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 

@@ -6,7 +6,7 @@
 
 static const struct xn_step start_steps[] = {
 	/* name, run, undo, timeout in ms, weight, flags */
-	{"hold rows", xn_step_hold, xn_step_hold_undo, 10000},
+	{"hold rows", xn_step_hold, xn_step_hold_undo, 60000},
 	{"reserve memory", xn_step_reserve, xn_step_reserve_undo, XN_MEMORY_WAIT_MS},
 	{"activate disks", xn_step_activate, xn_step_deactivate, 60000},
 	{"create domain", xn_step_create, xn_step_destroy, 120000, 10},
@@ -14,7 +14,7 @@ static const struct xn_step start_steps[] = {
 	{"plug read-only disks", xn_step_plug_read_only, NULL, 60000},
 	{"plug network interfaces", xn_step_plug_nics, NULL, 60000},
 	{"unpause", xn_step_unpause, NULL, 30000},
-	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{"start delay", xn_step_start_delay, NULL, 10000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };

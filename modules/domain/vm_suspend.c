@@ -17,14 +17,14 @@ static void after_destroy(struct xn_op *op);
 static const struct xn_step suspend_steps[] = {
 	/* name, run, undo, timeout in ms, weight, flags */
 	{"choose where memory goes", choose_disk, NULL, 1000},
-	{"hold rows", xn_step_hold, xn_step_hold_undo, 10000},
+	{"hold rows", xn_step_hold, xn_step_hold_undo, 60000},
 	{"make the image", xn_step_make_image, unmake_image, 60000, 1, XN_STEP_UNDO_ON_RESTART},
 	{"save memory", xn_step_save, xn_step_save_undo, 150000, 20, XN_STEP_UNDO_ON_RESTART},
 	{"sync the image", xn_step_sync_image, NULL, 300000, 5, XN_STEP_UNDO_ON_RESTART},
 	{"note that it is suspended", note, forget, 30000, 1, XN_STEP_UNDO_ON_RESTART},
 	{"destroy domain", xn_step_destroy, after_destroy, 120000, 3, XN_STEP_NO_CANCEL},
 	{"release disks", xn_step_deactivate, NULL, 60000, 1, XN_STEP_NO_CANCEL},
-	{"see it in the database", xn_step_sync, NULL, 10000, 1, XN_STEP_NO_CANCEL},
+	{"see it in the database", xn_step_sync, NULL, 60000, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 
