@@ -9,6 +9,7 @@
 #include "modules/updates/updates.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "core/fair.h"
@@ -33,6 +34,7 @@ struct xn_reconcile {
 	char object[XN_UPDATES_OBJECT_MAX];
 	uint64_t asked, begun, done;
 	bool running, dropped;
+	int64_t since_us, begun_since_us; /* first told of what is not, or is being, reconciled */
 	bool inside;         /* its reconcile function is on the stack */
 	struct xn_list link;	  /* in refreshes; an empty list elsewhere */
 	struct xn_fair_item turn; /* in urgent */
@@ -51,6 +53,8 @@ struct xn_updates {
 	struct xn_fair urgent; /* whose barriers wait take turns by caller */
 	struct xn_job run_refreshes, run_urgent;
 	unsigned running;
+	/* How far rows were behind: how often so many milliseconds; the last one: or more. */
+	uint64_t behind_ms[1001], n_behind;
 };
 
 static void run_refreshes(struct xn_job *job);
@@ -177,6 +181,8 @@ void xn_updates_touch(struct xn_updates *updates, const char *kind_name, const c
 	if (!r)
 		return;
 	r->asked++;
+	if (!r->since_us)
+		r->since_us = xn_now_us(updates->core->loop);
 	r->dropped = false;
 	queue_refresh(r);
 }
@@ -187,6 +193,8 @@ static void begin(struct xn_reconcile *r)
 {
 	r->running = true;
 	r->begun = r->asked;
+	r->begun_since_us = r->since_us;
+	r->since_us = 0;
 	r->updates->running++;
 	r->inside = true;
 	r->kind->reconcile(r, r->object, r->kind->arg);
@@ -247,10 +255,21 @@ static void pass_barriers(struct xn_reconcile *r)
 	}
 }
 
+static void note_behind(struct xn_updates *updates, int64_t since_us)
+{
+	size_t last = XN_ARRAY_SIZE(updates->behind_ms) - 1;
+	int64_t ms = (xn_now_us(updates->core->loop) - since_us + 999) / 1000;
+
+	updates->behind_ms[ms < 0 ? 0 : (size_t)ms < last ? (size_t)ms : last]++;
+	updates->n_behind++;
+}
+
 void xn_updates_done(struct xn_reconcile *r)
 {
 	struct xn_updates *updates = r->updates;
 
+	if (r->begun_since_us)
+		note_behind(updates, r->begun_since_us);
 	r->running = false;
 	r->done = r->begun;
 	updates->running--;
@@ -369,11 +388,36 @@ static int updates_init(struct xn_core *core, void **state_out, struct xn_error 
 	return 0;
 }
 
+/* The time within which so many of a thousand were done, in milliseconds. */
+static size_t behind_at(const struct xn_updates *updates, unsigned of_1000)
+{
+	uint64_t seen = 0;
+	size_t ms = 0;
+
+	for (; ms < XN_ARRAY_SIZE(updates->behind_ms) - 1; ms++) {
+		seen += updates->behind_ms[ms];
+		if (seen * 1000 >= updates->n_behind * of_1000)
+			break;
+	}
+	return ms;
+}
+
+static void tell_behind(const struct xn_updates *updates)
+{
+	if (updates->n_behind > 0)
+		xn_log_info(updates->core->log, "updates",
+			    "rows followed what changed %" PRIu64 " times: half of them within "
+			    "%zu ms, 99 of 100 within %zu ms, all within %zu ms",
+			    updates->n_behind, behind_at(updates, 500), behind_at(updates, 990),
+			    behind_at(updates, 1000));
+}
+
 static void updates_stop(void *state)
 {
 	struct xn_updates *updates = state;
 	struct xn_hnode *node, *next;
 
+	tell_behind(updates);
 	xn_job_cancel(&updates->run_refreshes);
 	xn_job_cancel(&updates->run_urgent);
 	for (node = xn_hmap_first(&updates->objects); node; node = next) {
