@@ -5,7 +5,7 @@
 
 struct xn_fair_turn {
 	struct xn_hnode node;
-	struct xn_list link;	     /* in its caller's ring, or the queue's */
+	struct xn_list link;         /* in its caller's ring, or the queue's */
 	struct xn_fair_turn *caller; /* NULL: this is a caller's */
 	uint64_t key;
 	struct xn_list ring;  /* a caller's: turns of its objects */
@@ -89,8 +89,7 @@ static void to_the_back(struct xn_list *ring, struct xn_list *link)
 
 static struct xn_fair_item *take_of(struct xn_fair *fair, struct xn_fair_turn *object)
 {
-	struct xn_fair_item *item =
-		xn_list_entry(object->items.next, struct xn_fair_item, link);
+	struct xn_fair_item *item = xn_list_entry(object->items.next, struct xn_fair_item, link);
 
 	to_the_back(&fair->callers, &object->caller->link);
 	to_the_back(&object->caller->ring, &object->link);

@@ -79,8 +79,7 @@ static void let_in(struct xn_job *job)
 	struct xn_gate *gate = xn_container_of(job, struct xn_gate, let_in);
 	struct xn_fair_item *item;
 
-	while (gate->inside < gate->limit &&
-	       (item = xn_fair_take(&gate->line, has_room, gate)))
+	while (gate->inside < gate->limit && (item = xn_fair_take(&gate->line, has_room, gate)))
 		go_in(xn_container_of(item, struct xn_pass, item));
 }
 

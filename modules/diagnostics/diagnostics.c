@@ -42,7 +42,7 @@ static void add_operation(const struct xn_op *op, void *arg)
 	xn_map_put(&map, "progress_of_step", xn_float(op->step_progress));
 	xn_map_put_string(&map, "waiting_for",
 			  op->waiting_for[0] ? op->waiting_for
-			  : op->running	     ? "the step's work"
+			  : op->running      ? "the step's work"
 					     : "its turn");
 	if (op->waiting_since_us)
 		put_seconds(&map, "waiting_s", now - op->waiting_since_us);
