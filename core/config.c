@@ -20,6 +20,8 @@ const struct xn_config_key xn_config_keys[] = {
 	 .doc = "processes that make libxl calls at a time"},
 	{"pygrub", XN_CONFIG_BOOL, "false", .argument = "BOOL",
 	 .doc = "let PV guests boot through pygrub, which reads their disks on the host"},
+	{"boot-folders", XN_CONFIG_STRING, "/var/lib/xcp/guest:/usr/lib", .argument = "DIRS",
+	 .doc = "where the kernels and ramdisks are that VMs may name"},
 	{"sim-memory", XN_CONFIG_SIZE, .min = 1 << 30, .max = INT64_C(1) << 50, .argument = "SIZE",
 	 .doc = "memory of the simulated host; otherwise as much as this machine has"},
 	{"xenstore", XN_CONFIG_CHOICE, "auto", .choices = "auto|embedded|system",

@@ -8,7 +8,8 @@
  * may repeat them: destroying, unplugging, unpausing what is not there (or not so) is success, and
  * so is plugging a device that is there already. Errors with a meaning: -ENOMEM (not enough memory
  * for the domain), -EBUSY (the guest refuses to let a device go), -ETIMEDOUT, -ENOENT (no such
- * domain), -ENOEXEC (what should boot cannot), -EOPNOTSUPP; anything else is an internal error.
+ * domain), -ENOEXEC (what should boot cannot), -EPERM and -EACCES (no such kernel, or ramdisk,
+ * that a guest may have), -EOPNOTSUPP; anything else is an internal error.
  */
 #ifndef XN_BACKEND_H
 #define XN_BACKEND_H

@@ -174,6 +174,13 @@ struct xn_vm_op *xn_pending_op(const struct xn_pending *pending)
 	return op ? xn_vm_op_of(op) : NULL;
 }
 
+static void no_boot_file(struct xn_vm_op *vmo, const char *name, int field, struct xn_error *err)
+{
+	const struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
+
+	xn_error_set(err, XN_ERR_INVALID_VALUE, name, vm ? xn_row_string(vm, field) : "");
+}
+
 /* What a back end's -errno means to a client who asked for this operation. */
 static void backend_error(struct xn_vm_op *vmo, int rc, struct xn_error *err)
 {
@@ -188,6 +195,10 @@ static void backend_error(struct xn_vm_op *vmo, int rc, struct xn_error *err)
 	else if (rc == -ENOEXEC)
 		xn_error_set(err, XN_ERR_BOOTLOADER_FAILED, vmo->vm,
 			     "what should boot is no kernel");
+	else if (rc == -EPERM)
+		no_boot_file(vmo, "PV_kernel", XN_VM_PV_kernel, err);
+	else if (rc == -EACCES)
+		no_boot_file(vmo, "PV_ramdisk", XN_VM_PV_ramdisk, err);
 	else
 		xn_error_from_errno(err, rc, doing);
 }

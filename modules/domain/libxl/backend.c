@@ -381,6 +381,8 @@ static int make_domain(struct xn_backend *b, const struct kind *kind, const stru
 	snprintf(a->uuid, sizeof(a->uuid), "%s", uuid ? uuid : "");
 	xn_map_put(&args, "config", xn_value_ref(config));
 	xn_map_put(&args, "pygrub", xn_bool(core->config && xn_config_bool(core->config, "pygrub")));
+	xn_map_put_string(&args, "folders",
+			  core->config ? xn_config_string(core->config, "boot-folders") : "");
 	return ask(a, args, fd);
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "modules/domain/backend.h"
+#include "modules/domain/libxl/boot_file.h"
 #include "modules/domain/libxl/child.h"
 #include "modules/domain/libxl/config.h"
 
@@ -118,18 +119,44 @@ static int build_whole(struct xn_libxl_child *child, libxl_domain_config *config
 	return rc;
 }
 
+static int resolve(char **path, const char *folders)
+{
+	char *real = xn_boot_file_resolve(*path, folders);
+
+	if (!real)
+		return -1;
+	free(*path);
+	*path = real;
+	return 0;
+}
+
+/* What a VM's record names; the kernels of bootloaders are the host's own choice. */
+static int check_boot_files(struct xn_libxl_child *child, const struct xn_value *map,
+			    const char *folders, libxl_domain_build_info *b)
+{
+	if (b->kernel && !xn_map_get_string(map, "bootloader") &&
+	    resolve(&b->kernel, folders) < 0)
+		return xn_libxl_fail(child, -EPERM, "the kernel is no file in its folders");
+	if (b->ramdisk && resolve(&b->ramdisk, folders) < 0)
+		return xn_libxl_fail(child, -EACCES, "the ramdisk is no file in its folders");
+	return 0;
+}
+
 static int make_domain(struct xn_libxl_child *child, const struct xn_value *args, int fd,
 		       struct xn_libxl_answer *answer)
 {
 	const struct xn_value *map = xn_map_get(args, "config");
+	const char *folders = xn_map_get_string(args, "folders");
 	libxl_domain_config config;
 	uint32_t domid = INVALID_DOMID;
 	int rc;
 
-	if (!map || map->kind != XN_MAP)
+	if (!map || map->kind != XN_MAP || !folders)
 		return -EINVAL;
 	libxl_domain_config_init(&config);
 	rc = xn_libxl_config_fill(child, map, xn_map_get_bool(args, "pygrub", false), &config);
+	if (rc == 0)
+		rc = check_boot_files(child, map, folders, &config.b_info);
 	if (rc == 0)
 		rc = check_memory(child, &config);
 	if (rc == 0) {
@@ -142,7 +169,7 @@ static int make_domain(struct xn_libxl_child *child, const struct xn_value *args
 	return rc;
 }
 
-/* create {config, pygrub}: built and paused. */
+/* create {config, pygrub, folders}: built and paused. */
 int xn_libxl_create(struct xn_libxl_child *child, const struct xn_value *args, int fd,
 		    struct xn_libxl_answer *answer)
 {

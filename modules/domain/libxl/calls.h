@@ -51,8 +51,9 @@ struct xn_libxl_call {
  *	                                            shutdown_code (-1: none), memory_bytes,
  *	                                            max_memory_bytes, vcpus, cpu_ns}; not domain 0
  *	host_info     {}                            see call_host.c
- *	create        {config, pygrub}              domid; pygrub (a bool): it may be a bootloader
- *	restore       {config, pygrub} + fd         domid
+ *	create        {config, pygrub, folders}     domid; pygrub (a bool): it may be a bootloader;
+ *	                                            folders: see boot_file.h
+ *	restore       {config, pygrub, folders} + fd        domid
  *	destroy       {domid}
  *	pause         {domid}
  *	unpause       {domid}
