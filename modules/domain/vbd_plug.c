@@ -261,16 +261,29 @@ static void on_active_then_media(const struct xn_error *err, const char *path, c
 	on_active_then(arg, err, path, format, media_call);
 }
 
+/* Only emulated drives can be empty: to other guests a medium is a disk that comes and goes. */
+static void plug_medium(struct xn_vm_op *vmo, const struct xn_vm_disk *disk, const char *wanted)
+{
+	if (wanted && !disk->path)
+		xn_storage_activate(vmo->d->storage, wanted, disk->dp, false, on_active_then_plug,
+				    xn_pending_new(vmo, NULL, 0));
+	else
+		with_backend(vmo, xn_pending_new(vmo, NULL, 0), wanted ? plug_call : unplug_call);
+}
+
 static void put_medium(struct xn_op *op)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
 	struct xn_row *vbd = xn_db_get(vmo->d->db, XN_CLASS_VBD, vmo->device);
+	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
 	const char *wanted = wanted_medium(op);
 	struct xn_vm_disk *disk = the_disk(vmo);
 
 	if (!disk)
 		return;
-	if (!xn_vm_op_domain(vmo) || !vbd || !xn_row_bool(vbd, XN_VBD_currently_attached))
+	if (domain && vbd && strcmp(domain->type, "hvm") != 0)
+		plug_medium(vmo, disk, wanted);
+	else if (!domain || !vbd || !xn_row_bool(vbd, XN_VBD_currently_attached))
 		xn_op_done(op, 0); /* only the row, then */
 	else if (wanted && !disk->path)
 		xn_storage_activate(vmo->d->storage, wanted, disk->dp, false, on_active_then_media,

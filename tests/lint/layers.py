@@ -36,7 +36,7 @@ CALLS = re.compile(
 
 
 # A process of its own, outside the simulation: libxl's children are forked there.
-OTHER_PROCESSES = {"modules/domain/libxl/worker.c"}
+OTHER_PROCESSES = {"modules/domain/libxl/worker.c", "modules/domain/libxl/disk_server.c"}
 
 
 def without_comments_and_strings(text):

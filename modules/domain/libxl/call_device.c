@@ -201,6 +201,9 @@ static int add_disk(struct xn_libxl_child *child, uint32_t domid, const struct x
 	libxl_device_disk disk;
 	int rc = xn_libxl_disk_fill(map, &disk), devid = xn_map_get_int(map, "devid", -1);
 
+	if (rc == 0 && disk.format != LIBXL_DISK_FORMAT_RAW &&
+	    disk.format != LIBXL_DISK_FORMAT_EMPTY)
+		rc = xn_libxl_disk_server(child, domid);
 	if (rc == 0)
 		rc = xn_libxl_rc(child, libxl_device_disk_add(child->ctx, domid, &disk, NULL));
 	libxl_device_disk_dispose(&disk);

@@ -44,6 +44,9 @@ int64_t xn_libxl_now_ms(void); /* of a clock that only goes forward */
 uint64_t xn_libxl_memory_of(struct xn_libxl_child *child, uint32_t domid); /* bytes; 0: gone */
 libxl_domain_type xn_libxl_domain_type(struct xn_libxl_child *child, uint32_t domid);
 
+/* Before a disk in a format of QEMU's is plugged into @domid: 0 or -errno. disk_server.c */
+int xn_libxl_disk_server(struct xn_libxl_child *child, uint32_t domid) XN_MUST_CHECK;
+
 typedef int xn_libxl_run(struct xn_libxl_child *child, const struct xn_value *args, int fd,
 			 struct xn_libxl_answer *answer);
 /* call_list.c, call_host.c */
