@@ -17,8 +17,10 @@
 enum {
 	MAX_KINDS = 8,
 	MAX_RUNNING = 64,      /* refreshes; barriers start theirs at once */
-	BURST = 8,             /* refreshes of one object that need not wait */
-	REFILL_US = 50 * 1000, /* then one each: the longest lag of a noisy guest's rows */
+	BURST = 16,            /* refreshes of one object that need not wait */
+	REFILL_US = 25 * 1000, /* then one each: the longest lag of a noisy guest's rows */
+	OVERDUE_US = 10 * 1000, /* refreshes that others have kept waiting for so long ... */
+	OVERDUE_AT_ONCE = 8,	/* ... get a share of the loop: some each millisecond */
 };
 
 struct kind {
@@ -52,6 +54,7 @@ struct xn_updates {
 	struct xn_list refreshes;
 	struct xn_fair urgent; /* whose barriers wait take turns by caller */
 	struct xn_job run_refreshes, run_urgent;
+	struct xn_timer overdue; /* armed while a refresh waits */
 	unsigned running;
 	/* How far rows were behind: how often so many milliseconds; the last one: or more. */
 	uint64_t behind_ms[1001], n_behind;
@@ -119,6 +122,7 @@ static void forget(struct xn_reconcile *r)
 /* ---- signals ---- */
 
 static void on_credit(struct xn_timer *timer);
+static void on_overdue(struct xn_timer *timer);
 
 /* Takes one credit; without any, arms the timer that brings the next. */
 static bool take_credit(struct xn_reconcile *r)
@@ -151,6 +155,8 @@ static void queue_refresh(struct xn_reconcile *r)
 	if (!take_credit(r))
 		return;
 	xn_list_push(&updates->refreshes, &r->link);
+	if (!xn_timer_is_armed(&updates->overdue))
+		xn_timer_arm(updates->core->loop, &updates->overdue, OVERDUE_US, on_overdue);
 	xn_loop_defer(updates->core->loop, &updates->run_refreshes, XN_PRIO_REFRESH, run_refreshes);
 }
 
@@ -217,6 +223,23 @@ static void run_refreshes(struct xn_job *job)
 	begin(xn_list_entry(link, struct xn_reconcile, link));
 	if (!xn_list_empty(&updates->refreshes))
 		xn_loop_defer(updates->core->loop, job, XN_PRIO_REFRESH, run_refreshes);
+}
+
+/* Operations overtake refreshes, but not for ever: in a storm of starts the rows of those that
+ * already run would say so only at its end. */
+static void on_overdue(struct xn_timer *timer)
+{
+	struct xn_updates *updates = xn_container_of(timer, struct xn_updates, overdue);
+
+	for (unsigned i = 0; i < OVERDUE_AT_ONCE && updates->running < MAX_RUNNING; i++) {
+		struct xn_list *link = xn_list_pop(&updates->refreshes);
+
+		if (!link)
+			return;
+		begin(xn_list_entry(link, struct xn_reconcile, link));
+	}
+	if (!xn_list_empty(&updates->refreshes))
+		xn_timer_arm(updates->core->loop, timer, 1000, on_overdue);
 }
 
 static void run_urgent(struct xn_job *job)
@@ -420,6 +443,7 @@ static void updates_stop(void *state)
 	tell_behind(updates);
 	xn_job_cancel(&updates->run_refreshes);
 	xn_job_cancel(&updates->run_urgent);
+	xn_timer_cancel(&updates->overdue);
 	for (node = xn_hmap_first(&updates->objects); node; node = next) {
 		next = xn_hmap_next(&updates->objects, node);
 		forget(xn_container_of(node, struct xn_reconcile, node));

@@ -8,7 +8,7 @@
 
 #include "modules/xenstore/client.h"
 
-enum { REQUESTS_A_RUN = 16, EVENTS_A_RUN = 64 };
+enum { REQUESTS_A_RUN = 16, EVENTS_A_RUN = 16 };
 
 struct local {
 	struct xn_xenstore *xs;

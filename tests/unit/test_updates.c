@@ -210,7 +210,7 @@ static void an_object_signalled_without_end_is_slowed_down_alone(void **state)
 		xn_loop_turn(f->core.loop, 1000);
 	}
 	noisy = f->reconciled;
-	assert_in_range(noisy, 15, 40);
+	assert_in_range(noisy, 20, 70);
 	xn_updates_touch(f->updates, "VM", "quiet");
 	xn_loop_turn(f->core.loop, 0);
 	assert_int_equal(f->reconciled, noisy + 1);
