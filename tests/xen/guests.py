@@ -167,8 +167,9 @@ class XenCase(unittest.TestCase):
 
     def report(self):
         outcome = self._outcome.result
-        if any(case is self for case, _ in outcome.failures + outcome.errors):
-            print("---- the daemon's log:\n" + daemon.log_text(self.log_begins), flush=True)
+        for case, why in outcome.failures + outcome.errors:
+            if case is self:
+                print(f"{why}\n---- the daemon's log:\n{daemon.log_text(self.log_begins)}", flush=True)
 
     def nothing_is_left(self):
         left = dom0.leftovers()
