@@ -616,9 +616,15 @@ static void outcome_of(struct vm *vm, const struct start *start, char out[1024])
 						     XN_VDI_virtual_size)
 			     : -1,
 		     (long long)(host.memory_free - start->free_memory));
-	for (size_t i = 0; i < XN_ARRAY_SIZE(counted); i++)
+	for (size_t i = 0; i < XN_ARRAY_SIZE(counted); i++) {
+		int more = (int)(xn_db_count(api->db, counted[i]) - start->counts[counted[i]]);
+
+		/* A halted VM keeps what its guest said last, unless it was seen to boot anew. */
+		if (counted[i] == XN_CLASS_VM_guest_metrics && !domain && more < 0)
+			more = 0;
 		n += snprintf(out + n, (size_t)(1024 - n), " %s %+d", xn_classes[counted[i]].name,
-			      (int)(xn_db_count(api->db, counted[i]) - start->counts[counted[i]]));
+			      more);
+	}
 	if (refs[PBD][0])
 		snprintf(out + n, (size_t)(1024 - n), "; PBD attached: %s",
 			 if_row(api, XN_CLASS_PBD, refs[PBD], XN_PBD_currently_attached));
