@@ -327,6 +327,7 @@ static struct {
 	int since_restart; /* steps and undos begun */
 	int64_t restarted_us, decided_us;
 	unsigned cases, failures;
+	unsigned turn, share; /* of the steps, every so-many-th is broken */
 	char halted[1024];  /* what a halted VM looks like; "" unless that is fine, too */
 	char outcome[1024]; /* of this scenario when nothing is in its way */
 } plan;
@@ -989,14 +990,18 @@ static void every_step_of(const struct scenario *s)
 	plan.step = 0;
 	run_undisturbed(api);
 	for (; plan.kind->steps[plan.step].name; plan.step++)
-		run_step(api);
+		if (plan.turn++ % plan.share == 0)
+			run_step(api);
 	vm_teardown(&state);
 }
 
 static void every_step_of_every_operation(void **state, enum way way)
 {
+	const char *share = getenv("XN_FAULTS_SHARE"); /* "4": every fourth step only */
+
 	plan.way = way;
-	plan.cases = plan.failures = 0;
+	plan.cases = plan.failures = plan.turn = 0;
+	plan.share = share && atoi(share) > 0 ? (unsigned)atoi(share) : 1;
 	for (size_t i = 0; i < XN_ARRAY_SIZE(scenarios); i++)
 		if (!getenv("ONLY") || strcmp(getenv("ONLY"), scenarios[i].method) == 0)
 			every_step_of(&scenarios[i]);
