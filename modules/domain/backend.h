@@ -167,8 +167,11 @@ struct xn_backend {
 	struct xn_core *core;
 	/* Set by whoever listens; may be NULL. A call for this VM has begun, goes on, or still waits
 	 * for others: so its deadline may start anew. @fraction of the call's work, < 0: unknown. */
-	void (*progress)(const char *vm_uuid, const char *what, double fraction, void *arg);
-	void *progress_arg;
+	void (*progress)(const char *vm_uuid, const char *what, double fraction, void *listener);
+	/* list() was read anew, whoever asked for it: it may show others now. Not the simulator's,
+	 * whose list is always true. */
+	void (*listed)(void *listener);
+	void *listener;
 };
 
 struct xn_backend *xn_backend_sim_new(struct xn_core *core);

@@ -277,7 +277,8 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 	xn_auto_poweron_init(d);
 	d->backend = is_xen(core) ? xn_backend_libxl_new(core) : xn_backend_sim_new(core);
 	d->backend->progress = on_backend_progress;
-	d->backend->progress_arg = d;
+	d->backend->listed = xn_domain_watch_listed;
+	d->backend->listener = d;
 	xn_operation_register_rules(d->ops, &xn_vm_rules);
 	xn_operation_register_rules(d->ops, &xn_vbd_rules);
 	xn_operation_register_rules(d->ops, &xn_vif_rules);

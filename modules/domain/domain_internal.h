@@ -63,6 +63,7 @@ struct xn_domains {
 	struct xn_xs_watch *introduced, *released;
 	struct xn_subscription *on_domain_changed, *on_operation_ended, *on_db_failed;
 	struct xn_job refresh;
+	struct xn_job listed; /* domain_watch.c: compares a list that was read */
 	struct xn_timer refresh_retry;
 	struct xn_timer settle; /* domain_watch.c: looks at memory that moves */
 	unsigned quiet_looks;
@@ -331,6 +332,7 @@ bool xn_vm_write_part(struct xn_domains *d, const char *uuid, uint32_t domid,
 
 /* ---- watcher and reconcile ---- */
 int xn_domain_watch_start(struct xn_domains *d);
+void xn_domain_watch_listed(void *domains); /* the back end has read its list */
 void xn_domain_watch_stop(struct xn_domains *d);
 /* A domain of ours wrote more than is read: said in the log, not too often. */
 void xn_domain_watch_complain(struct xn_domains *d, uint32_t domid);

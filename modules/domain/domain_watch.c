@@ -52,6 +52,7 @@ struct watched {
 	uint32_t domid;
 	char uuid[37];
 	bool is_ours, paused, dying, shut_down, seen;
+	enum xn_domain_shutdown shutdown_code;
 	uint64_t memory_bytes;
 	int64_t complained_us; /* 0: never */
 	struct node_watch {
@@ -206,7 +207,8 @@ static void compare(struct xn_domains *d, const struct xn_domain_info *info)
 		w = NULL;
 	}
 	if (w && w->paused == info->paused && w->dying == info->dying &&
-	    w->shut_down == info->shut_down && w->memory_bytes == info->memory_bytes) {
+	    w->shut_down == info->shut_down && w->shutdown_code == info->shutdown_code &&
+	    w->memory_bytes == info->memory_bytes) {
 		w->seen = true;
 		return;
 	}
@@ -216,6 +218,7 @@ static void compare(struct xn_domains *d, const struct xn_domain_info *info)
 	w->paused = info->paused;
 	w->dying = info->dying;
 	w->shut_down = info->shut_down;
+	w->shutdown_code = info->shutdown_code;
 	if (w->memory_bytes != info->memory_bytes)
 		d->quiet_looks = 0;
 	w->memory_bytes = info->memory_bytes;
@@ -242,6 +245,23 @@ static void compare_all(struct xn_domains *d)
 			w->seen = false;
 		}
 	}
+}
+
+static void on_listed(struct xn_job *job)
+{
+	compare_all(xn_container_of(job, struct xn_domains, listed));
+}
+
+/*
+ * Each reading counts, not only those that the hypervisor's word gave rise to: a guest that stops,
+ * is made to go on and stops again, must be seen to have run in between. And a word may be lost.
+ */
+void xn_domain_watch_listed(void *arg)
+{
+	struct xn_domains *d = arg;
+
+	if (!d->stopped && d->introduced)
+		xn_loop_defer(d->core->loop, &d->listed, XN_PRIO_REFRESH, on_listed);
 }
 
 static void refresh_later(struct xn_domains *d)
@@ -341,6 +361,7 @@ void xn_domain_watch_stop(struct xn_domains *d)
 	xn_xs_unwatch(d->introduced);
 	xn_xs_unwatch(d->released);
 	xn_job_cancel(&d->refresh);
+	xn_job_cancel(&d->listed);
 	xn_timer_cancel(&d->refresh_retry);
 	xn_timer_cancel(&d->settle);
 	for (node = xn_hmap_first(&d->watched); node; node = next) {

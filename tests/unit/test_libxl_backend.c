@@ -200,6 +200,7 @@ struct fixture {
 	const char *worker[4];
 	unsigned ended;
 	struct xn_buf progress;
+	unsigned listed; /* so often told that there is a new list */
 };
 
 struct wait {
@@ -219,13 +220,21 @@ static void on_told(const char *vm_uuid, const char *what, double fraction, void
 	xn_buf_printf(&f->progress, "%.4s ", vm_uuid);
 }
 
+static void on_listed(void *arg)
+{
+	struct fixture *f = arg;
+
+	f->listed++;
+}
+
 static void open_backend(struct fixture *f)
 {
 	struct xn_error err = {0};
 
 	f->backend = xn_libxl_backend_new(&f->core, f->worker);
 	f->backend->progress = on_told;
-	f->backend->progress_arg = f;
+	f->backend->listed = on_listed;
+	f->backend->listener = f;
 	assert_int_equal(f->backend->ops->open(f->backend, &err), 0);
 }
 
@@ -388,6 +397,18 @@ static void pausing_and_unpausing_shows_when_the_call_ends(void **state)
 	assert_string_equal(w.state, "running");
 	make(f, &w, f->backend->ops->pause, domid);
 	assert_string_equal(w.state, "paused");
+}
+
+static void every_reading_of_the_list_is_told_of(void **state)
+{
+	struct fixture *f = *state;
+	unsigned before;
+
+	assert_int_equal(f->listed, 0); /* the first one is no news */
+	create_one(f, UUID_A);
+	before = f->listed;
+	assert_int_equal(f->backend->ops->refresh(f->backend, NULL, NULL), 0);
+	RUN_UNTIL(f, f->listed > before);
 }
 
 static void a_destroyed_domain_is_gone_when_its_call_ends(void **state)
@@ -569,6 +590,7 @@ int main(int argc, char **argv)
 		TEST(what_is_there_is_known_once_it_is_open),
 		TEST(a_created_domain_is_found_when_its_call_ends),
 		TEST(pausing_and_unpausing_shows_when_the_call_ends),
+		TEST(every_reading_of_the_list_is_told_of),
 		TEST(a_destroyed_domain_is_gone_when_its_call_ends),
 		TEST(a_refused_creation_tells_why_and_leaves_nothing),
 		TEST(what_a_crashed_worker_has_left_is_destroyed_before_its_call_ends),

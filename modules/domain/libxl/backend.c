@@ -164,7 +164,7 @@ static void on_progress(const char *what, int percent, void *arg)
 	struct xn_backend *b = &a->x->backend;
 
 	if (b->progress && a->uuid[0])
-		b->progress(a->uuid, what, percent < 0 ? -1 : percent / 100.0, b->progress_arg);
+		b->progress(a->uuid, what, percent < 0 ? -1 : percent / 100.0, b->listener);
 }
 
 /* Takes @args and @fd. What the pool refuses is answered by the return value. */
@@ -739,6 +739,14 @@ static unsigned workers_wanted(const struct xn_core *core)
 			    : DEFAULT_WORKERS;
 }
 
+static void on_listed(void *arg)
+{
+	struct xn_backend *b = arg;
+
+	if (b->listed)
+		b->listed(b->listener);
+}
+
 static int libxl_open(struct xn_backend *b, struct xn_error *err)
 {
 	struct xn_libxl *x = libxl_of(b);
@@ -761,6 +769,8 @@ static int libxl_open(struct xn_backend *b, struct xn_error *err)
 				     "the hypervisor's list of domains cannot be read: %s (are "
 				     "xenstored and the Xen modules there?)",
 				     strerror(-rc));
+	x->facts.listed = on_listed;
+	x->facts.arg = b;
 	xn_libxl_facts_keep_fresh(&x->facts);
 	xn_libxl_pool_warm(x->readers);
 	xn_libxl_pool_warm(x->calls);

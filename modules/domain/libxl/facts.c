@@ -88,6 +88,8 @@ static void on_list(const struct xn_libxl_end *end, void *arg)
 		rc = -EPROTO;
 	if (!rc && xn_domain_table_read(&facts->domains, facts->stamp, end->result))
 		facts->again = true;
+	if (!rc && facts->listed)
+		facts->listed(facts->arg);
 	part_done(facts, rc);
 }
 

@@ -19,6 +19,8 @@ struct xn_libxl_facts {
 	int rc;
 	bool again;
 	struct xn_timer regularly;
+	void (*listed)(void *arg); /* domains were read; NULL: nobody wants to know */
+	void *arg;
 };
 
 /*
