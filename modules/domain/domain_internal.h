@@ -401,6 +401,8 @@ void xn_memory_release(struct xn_vm_op *vmo);
 bool xn_memory_is_wanted_for(struct xn_domains *d, const char *uuid);
 /* The back end was told a target by somebody else. */
 void xn_memory_told(struct xn_domains *d, const struct xn_row *vm, int64_t target);
+/* What a domain has for sure: not what its balloon, on its way down, is about to give to others. */
+int64_t xn_memory_settled(struct xn_domains *d, const struct xn_domain_info *info);
 /* Whether the guest has come to its target; @gave_up_out: it does not seem to try. */
 bool xn_memory_is_reached(struct xn_domains *d, const char *uuid, bool *gave_up_out);
 void xn_memory_look(struct xn_domains *d); /* something changed */

@@ -426,6 +426,14 @@ static bool follow_all(struct xn_domains *d)
 	return progress;
 }
 
+int64_t xn_memory_settled(struct xn_domains *d, const struct xn_domain_info *info)
+{
+	const struct xn_sharer *s = find(d, info->uuid);
+	int64_t actual = (int64_t)info->memory_bytes;
+
+	return s && is_moving(s) && s->target < actual ? s->target : actual;
+}
+
 bool xn_memory_is_reached(struct xn_domains *d, const char *uuid, bool *gave_up_out)
 {
 	const struct xn_sharer *s = find(d, uuid);

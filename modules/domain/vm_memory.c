@@ -166,7 +166,7 @@ static void get_memory(struct xn_op *op)
 	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
 	int64_t target = xn_map_get_int(op->args, "memory", 0);
 	int64_t least = xn_map_get_int(op->args, "dynamic_min", 0);
-	int64_t had = domain ? (int64_t)domain->memory_bytes : 0, available;
+	int64_t had = domain ? xn_memory_settled(vmo->d, domain) : 0, available;
 	struct xn_error err = {0};
 
 	if (xn_map_get(op->args, "more_shadow")) { /* beside what the guest has */

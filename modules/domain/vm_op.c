@@ -174,6 +174,17 @@ struct xn_vm_op *xn_pending_op(const struct xn_pending *pending)
 	return op ? xn_vm_op_of(op) : NULL;
 }
 
+/* Somebody else took it since it was looked for. */
+static void no_memory(struct xn_vm_op *vmo, struct xn_error *err)
+{
+	const struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
+
+	xn_no_memory(err,
+		     xn_map_get_int(vmo->op.args, "memory",
+				    vm ? xn_row_int(vm, XN_VM_memory_target) : 0),
+		     xn_domains_available_memory(vmo->d));
+}
+
 static void no_boot_file(struct xn_vm_op *vmo, const char *name, int field, struct xn_error *err)
 {
 	const struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
@@ -195,6 +206,8 @@ static void backend_error(struct xn_vm_op *vmo, int rc, struct xn_error *err)
 	else if (rc == -ENOEXEC)
 		xn_error_set(err, XN_ERR_BOOTLOADER_FAILED, vmo->vm,
 			     "what should boot is no kernel");
+	else if (rc == -ENOMEM)
+		no_memory(vmo, err);
 	else if (rc == -EPERM)
 		no_boot_file(vmo, "PV_kernel", XN_VM_PV_kernel, err);
 	else if (rc == -EACCES)
