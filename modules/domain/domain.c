@@ -266,6 +266,7 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 			       d->plug_width);
 	xn_list_init(&d->solos);
 	xn_list_init(&d->reconciles);
+	xn_list_init(&d->pendings);
 	xn_list_init(&d->stills);
 	xn_list_init(&d->taking_back);
 	xn_leftovers_init(d);
@@ -357,6 +358,7 @@ static void domain_stop(void *state)
 	xn_disk_writers_stop(d);
 	d->backend->ops->free(d->backend);
 	xn_vm_wait_stop(d);
+	xn_pendings_stop(d);
 	xn_gate_free(d->plugs);
 	free(d);
 }

@@ -53,6 +53,7 @@ struct xn_domains {
 	struct xn_list leftovers;  /* leftover.c */
 	struct xn_job leftovers_job;
 	struct xn_subscription *leftovers_on_ready;
+	struct xn_list pendings;   /* vm_op.c: calls to the back end and to storage */
 	struct xn_list reconciles; /* domain_read.c: with a snapshot under way */
 	struct xn_list stopped_guests, asked_guests; /* disk_writers.c */
 	struct xn_list taking_back; /* vm_disks.c: disks that go */
@@ -211,6 +212,9 @@ unsigned xn_pending_index(const struct xn_pending *pending);
  */
 void xn_pending_plug(struct xn_pending *pending,
 		     void (*begin)(struct xn_vm_op *vmo, struct xn_pending *pending));
+void xn_pending_own(struct xn_pending *pending, void *taken); /* freed with it */
+/* Storage tells nobody what becomes of calls when the daemon stops: what waits for them goes. */
+void xn_pendings_stop(struct xn_domains *d);
 void xn_pending_free(struct xn_pending *pending); /* unused: something else will end the step */
 void xn_pending_done(int rc, void *pending);      /* an xn_backend_done; frees it */
 /* For calls that returned < 0 and will not call back. */

@@ -137,7 +137,9 @@ const struct xn_domain_info *xn_vm_op_domain(struct xn_vm_op *vmo)
 /* ---- calls to the back end ---- */
 
 struct xn_pending {
+	struct xn_list link; /* in the domains' list */
 	struct xn_core *core;
+	void *owned;
 	struct xn_op_token token;
 	struct xn_group *group; /* NULL: the whole step */
 	unsigned index;
@@ -153,13 +155,28 @@ struct xn_pending *xn_pending_new(struct xn_vm_op *vmo, struct xn_group *group, 
 				       .token = xn_op_token(&vmo->op),
 				       .group = group,
 				       .index = index};
+	xn_list_push(&vmo->d->pendings, &pending->link);
 	return pending;
+}
+
+void xn_pending_own(struct xn_pending *pending, void *taken)
+{
+	free(pending->owned);
+	pending->owned = taken;
 }
 
 void xn_pending_free(struct xn_pending *pending)
 {
+	xn_list_remove(&pending->link);
 	xn_gate_leave(&pending->pass);
+	free(pending->owned);
 	free(pending);
+}
+
+void xn_pendings_stop(struct xn_domains *d)
+{
+	xn_list_each_safe(node, &d->pendings)
+		xn_pending_free(xn_list_entry(node, struct xn_pending, link));
 }
 
 unsigned xn_pending_index(const struct xn_pending *pending)

@@ -178,7 +178,6 @@ static void on_active(const struct xn_error *err, const char *path, const char *
 		else
 			xn_pending_storage_done(NULL, act->pending);
 	}
-	free(act);
 }
 
 static void activate(struct xn_vm_op *vmo, struct xn_vm_disk *disk, struct xn_pending *pending,
@@ -198,6 +197,7 @@ static void activate(struct xn_vm_op *vmo, struct xn_vm_disk *disk, struct xn_pe
 	act->pending = pending;
 	act->then = then;
 	memcpy(act->vbd, disk->vbd, sizeof(act->vbd));
+	xn_pending_own(pending, act);
 	xn_storage_activate(vmo->d->storage, disk->vdi, disk->dp, !disk->read_only, on_active, act);
 }
 
@@ -363,7 +363,7 @@ static void on_leftover_gone(int rc, void *arg)
 		xn_pending_failed(pending, rc);
 		return;
 	}
-	free(pending);
+	xn_pending_free(pending);
 	if (vmo)
 		create_now(vmo);
 }
@@ -757,7 +757,7 @@ static void on_asked(int rc, void *arg)
 		xn_pending_done(rc, pending);
 		return;
 	}
-	free(pending);
+	xn_pending_free(pending);
 	if (is_down(vmo)) {
 		xn_op_done(&vmo->op, 0);
 		return;
