@@ -1,6 +1,7 @@
 /*
  * The daemon, given its modules: reads options, makes the core, starts the modules, runs the loop
- * until a signal says stop. Everything else is in the modules.
+ * until a signal says stop; or runs the command that was asked for (commands.h). Everything else is
+ * in the modules.
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -14,12 +15,12 @@
 #include "core/hmap.h"
 #include "core/notify.h"
 #include "core/state_dir.h"
+#include "modules/commands.h"
 #include "modules/daemon.h"
 #include "modules/domain/domain.h"
-#include "modules/diagnostics/diagnostics.h"
 #include "modules/options.h"
 
-enum { EXIT_USAGE = 2, STOP_LIMIT_US = 900000 };
+enum { STOP_LIMIT_US = 900000 };
 
 struct daemon {
 	const struct xn_module *const *list;
@@ -43,7 +44,7 @@ static void log_error(struct daemon *d, const struct xn_error *err)
 	xn_log_error(d->log, "main", "cannot start: %s", xn_buf_cstr(&text));
 }
 
-static struct xn_log *make_log(const struct xn_config *config)
+struct xn_log *xn_daemon_log(const struct xn_config *config)
 {
 	static const char *const levels[] = {
 		[XN_LOG_ERROR] = "error", [XN_LOG_WARN] = "warn", [XN_LOG_INFO] = "info",
@@ -58,49 +59,12 @@ static struct xn_log *make_log(const struct xn_config *config)
 			  STDERR_FILENO);
 }
 
-/* ---- print and end ---- */
-
-static void print_unimplemented(const struct xn_core *core)
-{
-	void *state;
-
-	for (unsigned i = 0; i < xn_n_methods; i++) {
-		const struct xn_method *method = &xn_methods[i];
-
-		if (method->kind == XN_M_EXPLICIT && !(method->flags & XN_MF_REMOVED) &&
-		    !xn_methods_find(core->methods, method, &state))
-			puts(method->name);
-	}
-}
-
-static void print_graph(const struct xn_core *core)
-{
-	struct xn_buf out XN_CLEANUP(xn_buf_clear_p) = {0};
-
-	xn_bus_print_graph(core->bus, &out);
-	fputs(xn_buf_cstr(&out), stdout);
-}
-
 /* Takes @loop. */
 static void make_core(struct daemon *d, struct xn_loop *loop)
 {
 	d->loop = loop;
 	xn_core_init(&d->core, loop, d->log, d->config);
 	xn_bus_declare_publisher(d->core.bus, XN_EVENT_daemon_ready, "main");
-}
-
-/* The modules are initialised, not started: nothing is opened and nothing changes. */
-static int describe(struct daemon *d, void (*print)(const struct xn_core *core))
-{
-	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
-
-	make_core(d, xn_loop_new_virtual(0));
-	d->modules = xn_modules_init(&d->core, d->list, &err);
-	if (d->modules)
-		print(&d->core);
-	else
-		log_error(d, &err);
-	return d->modules ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 /* ---- serve ---- */
@@ -246,84 +210,78 @@ static void clear(struct daemon *d)
 		xn_core_clear(&d->core);
 	xn_loop_free(d->loop);
 	xn_log_free(d->log);
-	xn_config_free(d->config);
 	if (d->state_dir >= 0)
 		close(d->state_dir);
 }
 
-static void log_notes(struct daemon *d, struct xn_buf *notes)
+static void log_notes(struct xn_log *log, struct xn_buf *notes)
 {
 	char *rest = (char *)xn_buf_cstr(notes), *line;
 
 	while ((line = strsep(&rest, "\n")))
 		if (*line)
-			xn_log_warn(d->log, "main", "%s", line);
+			xn_log_warn(log, "main", "%s", line);
 }
 
-static int serve_or_check(struct daemon *d, bool only_check)
+int xn_daemon_settle(struct xn_config *config, struct xn_log *log)
 {
 	const struct xn_machine machine = {.root = "", .has_libxl = xn_backend_has_libxl()};
 	struct xn_buf notes XN_CLEANUP(xn_buf_clear_p) = {0};
 	char *why XN_CLEANUP(xn_free_p) = NULL;
 
-	if (xn_options_settle(d->config, &machine, &notes, &why) < 0) {
+	if (xn_options_settle(config, &machine, &notes, &why) < 0) {
 		fprintf(stderr, "xenolithd: %s\n", why);
-		return EXIT_USAGE;
+		return -1;
 	}
-	log_notes(d, &notes);
-	if (only_check) {
-		puts("the configuration is good");
-		return EXIT_SUCCESS;
-	}
-	return serve(d);
+	log_notes(log, &notes);
+	return 0;
 }
 
-static int ask_for_diagnostics(struct daemon *d)
+int xn_daemon_describe(struct xn_config *config, const struct xn_module *const *modules,
+		       void (*print)(const struct xn_core *core))
 {
-	const char *path = xn_config_string(d->config, "socket");
-	char *why XN_CLEANUP(xn_free_p) = NULL;
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+	struct daemon d = {.list = modules, .config = config, .state_dir = -1};
+	int status = EXIT_FAILURE;
 
-	if (xn_diagnostics_ask(path ? path : XN_DEFAULT_SOCKET, &why) == 0)
-		return EXIT_SUCCESS;
-	fprintf(stderr, "xenolithd: %s\n", why);
-	return EXIT_FAILURE;
+	d.log = xn_daemon_log(config);
+	make_core(&d, xn_loop_new_virtual(0));
+	d.modules = xn_modules_init(&d.core, d.list, &err);
+	if (d.modules) {
+		print(&d.core);
+		status = EXIT_SUCCESS;
+	} else {
+		log_error(&d, &err);
+	}
+	clear(&d);
+	return status;
 }
 
-static int run(struct daemon *d, enum xn_run_mode mode)
+static int settle_and_serve(const struct xn_invocation *in)
 {
-	switch (mode) {
-	case XN_MODE_HELP:
-		xn_options_print_help();
-		return EXIT_SUCCESS;
-	case XN_MODE_VERSION:
-		puts("xenolithd " XN_VERSION);
-		return EXIT_SUCCESS;
-	case XN_MODE_GRAPH:
-		return describe(d, print_graph);
-	case XN_MODE_UNIMPLEMENTED:
-		return describe(d, print_unimplemented);
-	case XN_MODE_DIAGNOSTICS:
-		return ask_for_diagnostics(d);
-	case XN_MODE_CHECK_CONFIG:
-	case XN_MODE_SERVE:
-		break;
-	}
-	return serve_or_check(d, mode == XN_MODE_CHECK_CONFIG);
+	struct daemon d = {.list = in->modules, .config = in->config, .state_dir = -1};
+	int status = XN_EXIT_USAGE;
+
+	d.log = xn_daemon_log(d.config);
+	if (xn_daemon_settle(d.config, d.log) == 0)
+		status = serve(&d);
+	clear(&d);
+	return status;
 }
 
 int xn_daemon_main(int argc, char **argv, const struct xn_module *const *modules)
 {
-	struct daemon d = {.list = modules, .config = xn_config_new(), .state_dir = -1};
+	struct xn_invocation in = {.modules = modules, .config = xn_config_new()};
 	char *why XN_CLEANUP(xn_free_p) = NULL;
-	enum xn_run_mode mode;
-	int status = EXIT_USAGE;
+	struct xn_choice choice;
+	int status = XN_EXIT_USAGE;
 
-	if (xn_options_read(d.config, argc, argv, &mode, &why) < 0) {
+	if (xn_options_read(in.config, argc, argv, &choice, &why) < 0) {
 		fprintf(stderr, "xenolithd: %s\n", why);
 	} else {
-		d.log = make_log(d.config);
-		status = run(&d, mode);
+		in.argument = choice.argument;
+		status = choice.command ? choice.command->run(&in) : settle_and_serve(&in);
 	}
-	clear(&d);
+	xn_config_free(in.config);
 	return status;
 }

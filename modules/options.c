@@ -1,6 +1,6 @@
 /*
- * Flags of the daemon: each configuration key is one (--state-dir DIR), and a few more say what to
- * do instead of serving. Nothing here opens a socket or a state folder.
+ * Flags of the daemon: each configuration key is one (--state-dir DIR), and so is each command, which
+ * says what to do instead of serving (commands.h). Nothing here opens a socket or a state folder.
  */
 #include "modules/options.h"
 
@@ -11,37 +11,47 @@
 #include <unistd.h>
 
 #include "core/buf.h"
-
-static const struct mode {
-	const char *flag;
-	enum xn_run_mode mode;
-	const char *doc;
-} modes[] = {
-	{"check-config", XN_MODE_CHECK_CONFIG, "check flags and configuration file, then end"},
-	{"graph", XN_MODE_GRAPH, "print who publishes and reads which event, as Graphviz dot"},
-	{"unimplemented", XN_MODE_UNIMPLEMENTED, "list the API calls that answer NOT_IMPLEMENTED"},
-	{"diagnostics", XN_MODE_DIAGNOSTICS,
-	 "ask the daemon that serves on --socket what it does and what it waits for"},
-	{"version", XN_MODE_VERSION, "print the version"},
-	{"help", XN_MODE_HELP, "print this text"},
-};
+#include "modules/commands.h"
 
 enum {
-	MAX_KEYS = 64,
 	OPTION_CONFIG = 'c',
-	OPTION_MODE = 0x100, /* + index in modes[] */
-	OPTION_KEY = 0x200,  /* + index in xn_config_keys[] */
+	OPTION_COMMAND = 0x100, /* + index in xn_commands[] */
+	OPTION_KEY = 0x10000,	/* + index in xn_config_keys[] */
 };
 
-static void make_long_options(struct option *out)
+static size_t count_commands(void)
 {
+	size_t n = 0;
+
+	while (xn_commands[n].flag)
+		n++;
+	return n;
+}
+
+static size_t count_keys(void)
+{
+	size_t n = 0;
+
+	while (xn_config_keys[n].name)
+		n++;
+	return n;
+}
+
+/* For getopt_long: the caller frees. */
+static struct option *make_long_options(void)
+{
+	size_t n_commands = count_commands(), n_keys = count_keys();
+	struct option *all = xn_calloc(1 + n_commands + n_keys + 1, sizeof(*all)), *out = all;
+
 	*out++ = (struct option){"config", required_argument, NULL, OPTION_CONFIG};
-	for (size_t i = 0; i < XN_ARRAY_SIZE(modes); i++)
-		*out++ = (struct option){modes[i].flag, no_argument, NULL, OPTION_MODE + i};
-	for (int i = 0; xn_config_keys[i].name && i < MAX_KEYS; i++)
+	for (size_t i = 0; i < n_commands; i++)
+		*out++ = (struct option){xn_commands[i].flag,
+					 xn_commands[i].argument ? required_argument : no_argument,
+					 NULL, OPTION_COMMAND + i};
+	for (size_t i = 0; i < n_keys; i++)
 		*out++ = (struct option){xn_config_keys[i].name, required_argument, NULL,
 					 OPTION_KEY + i};
-	*out = (struct option){0};
+	return all;
 }
 
 static int set_flag(struct xn_config *config, const char *name, const char *value, char **why)
@@ -53,39 +63,62 @@ static int set_flag(struct xn_config *config, const char *name, const char *valu
 	return rc;
 }
 
-int xn_options_read(struct xn_config *config, int argc, char **argv, enum xn_run_mode *mode_out,
-		    char **why)
+/* One thing at a time: of two commands one would be left out without a word. */
+static int choose(struct xn_choice *choice, const struct xn_command *command, const char *argument,
+		  char **why)
 {
-	struct option options[MAX_KEYS + XN_ARRAY_SIZE(modes) + 2];
-	const char *file = NULL;
-	int option;
+	if (choice->command) {
+		*why = xn_asprintf("--%s and --%s exclude each other", choice->command->flag,
+				   command->flag);
+		return -1;
+	}
+	*choice = (struct xn_choice){command, argument};
+	return 0;
+}
 
-	make_long_options(options);
-	*mode_out = XN_MODE_SERVE;
-	*why = NULL;
+static int read_flags(struct xn_config *config, int argc, char **argv,
+		      const struct option *options, struct xn_choice *choice, const char **file,
+		      char **why)
+{
+	int option, rc = 0;
+
 	optind = 0; /* start over: a test reads more than one command line */
 	opterr = 0;
-	while ((option = getopt_long(argc, argv, ":", options, NULL)) >= 0) {
+	while (rc == 0 && (option = getopt_long(argc, argv, ":", options, NULL)) >= 0) {
 		if (option == OPTION_CONFIG) {
-			file = optarg;
+			*file = optarg;
 		} else if (option >= OPTION_KEY) {
-			const char *name = xn_config_keys[option - OPTION_KEY].name;
-
-			if (set_flag(config, name, optarg, why) < 0)
-				return -1;
-		} else if (option >= OPTION_MODE) {
-			*mode_out = modes[option - OPTION_MODE].mode;
+			rc = set_flag(config, xn_config_keys[option - OPTION_KEY].name, optarg,
+				      why);
+		} else if (option >= OPTION_COMMAND) {
+			rc = choose(choice, &xn_commands[option - OPTION_COMMAND], optarg, why);
 		} else {
 			*why = xn_asprintf(option == ':' ? "%s needs a value"
 							 : "there is no option %s (see --help)",
 					   argv[optind - 1]);
-			return -1;
+			rc = -1;
 		}
 	}
-	if (optind < argc) {
+	if (rc == 0 && optind < argc) {
 		*why = xn_asprintf("\"%s\" is not an option (see --help)", argv[optind]);
-		return -1;
+		rc = -1;
 	}
+	return rc;
+}
+
+int xn_options_read(struct xn_config *config, int argc, char **argv, struct xn_choice *choice,
+		    char **why)
+{
+	struct option *options = make_long_options();
+	const char *file = NULL;
+	int rc;
+
+	*choice = (struct xn_choice){0};
+	*why = NULL;
+	rc = read_flags(config, argc, argv, options, choice, &file, why);
+	free(options);
+	if (rc < 0)
+		return -1;
 	return file ? xn_config_load_file(config, file, why) : 0;
 }
 
@@ -217,6 +250,6 @@ void xn_options_print_help(void)
 	printf("\nWith no listener named, root gets --http " XN_DEFAULT_HTTP
 	       " --socket " XN_DEFAULT_SOCKET ".\n"
 	       "\nInstead of serving:\n");
-	for (size_t i = 0; i < XN_ARRAY_SIZE(modes); i++)
-		print_line(modes[i].flag, NULL, modes[i].doc, "");
+	for (const struct xn_command *command = xn_commands; command->flag; command++)
+		print_line(command->flag, command->argument, command->doc, "");
 }

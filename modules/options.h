@@ -7,18 +7,14 @@
 #define XN_DEFAULT_HTTP "127.0.0.1:80"
 #define XN_DEFAULT_SOCKET "/var/lib/xcp/xapi" /* where clients on the host look for xapi */
 
-enum xn_run_mode {
-	XN_MODE_SERVE,
-	XN_MODE_CHECK_CONFIG,
-	XN_MODE_GRAPH,
-	XN_MODE_UNIMPLEMENTED,
-	XN_MODE_DIAGNOSTICS,
-	XN_MODE_VERSION,
-	XN_MODE_HELP,
+struct xn_command;
+struct xn_choice { /* what the command line says to do */
+	const struct xn_command *command; /* NULL: serve */
+	const char *argument;		  /* of argv; NULL when it takes none */
 };
 
 /* Reads flags and the file that --config names into @config. 0, or -1 with a sentence in *why. */
-int xn_options_read(struct xn_config *config, int argc, char **argv, enum xn_run_mode *mode_out,
+int xn_options_read(struct xn_config *config, int argc, char **argv, struct xn_choice *choice,
 		    char **why);
 
 struct xn_machine {

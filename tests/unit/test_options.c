@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "core/buf.h"
+#include "modules/commands.h"
 
 struct fixture {
 	struct xn_config *config;
@@ -18,7 +19,7 @@ struct fixture {
 	char root[32];
 	struct xn_buf notes;
 	char *why;
-	enum xn_run_mode mode;
+	struct xn_choice choice;
 };
 
 static const char *const machine_folders[] = {
@@ -92,7 +93,7 @@ static int read_line(struct fixture *f, const char *line)
 
 	while ((argv[argc] = strsep(&rest, " ")))
 		argc++;
-	rc = xn_options_read(f->config, argc, argv, &f->mode, &f->why);
+	rc = xn_options_read(f->config, argc, argv, &f->choice, &f->why);
 	free(copy);
 	return rc;
 }
@@ -107,19 +108,38 @@ static void assert_refused(int rc, struct fixture *f, const char *words)
 	f->why = NULL;
 }
 
-static void flags_set_configuration_and_mode(void **state)
+static void flags_set_configuration(void **state)
 {
 	struct fixture *f = *state;
 
 	assert_int_equal(read_line(f, "--state-dir /s --hypervisor=sim --http 127.0.0.1:0"), 0);
-	assert_int_equal(f->mode, XN_MODE_SERVE);
+	assert_null(f->choice.command);
 	assert_string_equal(xn_config_string(f->config, "state-dir"), "/s");
 	assert_string_equal(xn_config_string(f->config, "hypervisor"), "sim");
 	assert_string_equal(xn_config_string(f->config, "http"), "127.0.0.1:0");
-	assert_int_equal(read_line(f, "--unimplemented"), 0);
-	assert_int_equal(f->mode, XN_MODE_UNIMPLEMENTED);
-	assert_int_equal(read_line(f, "--graph"), 0);
-	assert_int_equal(f->mode, XN_MODE_GRAPH);
+}
+
+static void each_command_is_a_flag_and_takes_its_argument(void **state)
+{
+	struct fixture *f = *state;
+	char line[64];
+
+	for (const struct xn_command *command = xn_commands; command->flag; command++) {
+		snprintf(line, sizeof(line), "--%s%s", command->flag,
+			 command->argument ? "=word" : "");
+		assert_int_equal(read_line(f, line), 0);
+		assert_ptr_equal(f->choice.command, command);
+		assert_int_equal(f->choice.argument != NULL, command->argument != NULL);
+		assert_non_null(command->run);
+	}
+}
+
+static void two_commands_are_refused(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_refused(read_line(f, "--graph --unimplemented"), f,
+		       "--graph and --unimplemented exclude each other");
 }
 
 static void wrong_command_lines_are_refused_in_words(void **state)
@@ -263,7 +283,9 @@ int main(void)
 {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(flags_set_configuration_and_mode),
+		TEST(flags_set_configuration),
+		TEST(each_command_is_a_flag_and_takes_its_argument),
+		TEST(two_commands_are_refused),
 		TEST(wrong_command_lines_are_refused_in_words),
 		TEST(what_a_later_release_brings_is_refused_in_words),
 		TEST(xen_needs_a_build_with_libxl),

@@ -1,0 +1,108 @@
+/*
+ * The table of commands, and those that are a few lines: what needs more lives with its module and
+ * is only called here. None of them serves; see daemon.c for that.
+ */
+#include "modules/commands.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "modules/daemon.h"
+#include "modules/diagnostics/diagnostics.h"
+#include "modules/options.h"
+
+/* For commands that end with a sentence when they cannot do their work. */
+static int end_with(int rc, const char *why)
+{
+	if (rc == 0)
+		return EXIT_SUCCESS;
+	fprintf(stderr, "xenolithd: %s\n", why ? why : "it failed");
+	return EXIT_FAILURE;
+}
+
+static int help(const struct xn_invocation *in)
+{
+	xn_options_print_help();
+	return EXIT_SUCCESS;
+}
+
+static int print_version(const struct xn_invocation *in)
+{
+	puts("xenolithd " XN_VERSION);
+	return EXIT_SUCCESS;
+}
+
+static int check_config(const struct xn_invocation *in)
+{
+	struct xn_log *log = xn_daemon_log(in->config);
+	int rc = xn_daemon_settle(in->config, log);
+
+	xn_log_free(log);
+	if (rc < 0)
+		return XN_EXIT_USAGE;
+	puts("the configuration is good");
+	return EXIT_SUCCESS;
+}
+
+/* ---- what the modules say of themselves ---- */
+
+static void print_unimplemented(const struct xn_core *core)
+{
+	void *state;
+
+	for (unsigned i = 0; i < xn_n_methods; i++) {
+		const struct xn_method *method = &xn_methods[i];
+
+		if (method->kind == XN_M_EXPLICIT && !(method->flags & XN_MF_REMOVED) &&
+		    !xn_methods_find(core->methods, method, &state))
+			puts(method->name);
+	}
+}
+
+static void print_graph(const struct xn_core *core)
+{
+	struct xn_buf out XN_CLEANUP(xn_buf_clear_p) = {0};
+
+	xn_bus_print_graph(core->bus, &out);
+	fputs(xn_buf_cstr(&out), stdout);
+}
+
+static int unimplemented(const struct xn_invocation *in)
+{
+	return xn_daemon_describe(in->config, in->modules, print_unimplemented);
+}
+
+static int graph(const struct xn_invocation *in)
+{
+	return xn_daemon_describe(in->config, in->modules, print_graph);
+}
+
+/* ---- what the running daemon says ---- */
+
+/* The Unix socket of the daemon to ask. */
+static const char *socket_of(const struct xn_config *config)
+{
+	const char *path = xn_config_string(config, "socket");
+
+	return path ? path : XN_DEFAULT_SOCKET;
+}
+
+static int diagnostics(const struct xn_invocation *in)
+{
+	char *why XN_CLEANUP(xn_free_p) = NULL;
+
+	return end_with(xn_diagnostics_ask(socket_of(in->config), &why), why);
+}
+
+/* In the order of --help. */
+const struct xn_command xn_commands[] = {
+	/* flag, argument, what --help says, what runs */
+	{"check-config", NULL, "check flags and configuration file, then end", check_config},
+	{"graph", NULL, "print who publishes and reads which event, as Graphviz dot", graph},
+	{"unimplemented", NULL, "list the API calls that answer NOT_IMPLEMENTED", unimplemented},
+	{"diagnostics", NULL,
+	 "ask the daemon that serves on --socket what it does and what it waits for", diagnostics},
+	{"version", NULL, "print the version", print_version},
+	{"help", NULL, "print this text", help},
+	{NULL},
+};
