@@ -37,6 +37,7 @@ void xn_core_init(struct xn_core *core, struct xn_loop *loop, struct xn_log *log
 	core->bus = xn_bus_new(loop);
 	core->workers = xn_pool_new(loop, "worker", WORKERS);
 	core->methods = xn_methods_new();
+	core->metrics = xn_metrics_new();
 	xn_engine_init(core);
 }
 
@@ -45,6 +46,7 @@ void xn_core_clear(struct xn_core *core)
 	assert(!core->modules);
 	xn_engine_free(core);
 	xn_pool_free(core->workers);
+	xn_metrics_free(core->metrics);
 	xn_methods_free(core->methods);
 	xn_bus_free(core->bus);
 	xn_buf_clear(&core->addresses);

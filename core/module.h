@@ -10,6 +10,7 @@
 #include "core/config.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/metrics.h"
 #include "core/op.h"
 #include "core/worker.h"
 
@@ -28,6 +29,7 @@ struct xn_core {
 	struct xn_store *store; /* a simulated disk; NULL: files in the state folder */
 	struct xn_modules *modules;
 	struct xn_engine *engine; /* core/op.h */
+	struct xn_metrics *metrics; /* what modules count; each adds its source in init */
 	/* Tests break steps of operations with these; else NULL. */
 	enum xn_op_fault (*op_fault)(const struct xn_op *op, int member, void *arg);
 	void *op_fault_arg;
