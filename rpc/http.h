@@ -36,6 +36,10 @@ const char *xn_http_header(const struct xn_http_request *req, const char *name);
 const char *xn_http_query(const struct xn_http_request *req, const char *name);
 const char *xn_http_cookie(const struct xn_http_request *req, const char *name);
 
+/* A copy that outlives the handler's return, for an answer that comes later. */
+struct xn_http_request *xn_http_keep_request(const struct xn_http_request *req);
+void xn_http_drop_request(struct xn_http_request *kept); /* NULL is fine */
+
 enum xn_http_kind { XN_HTTP_REPLY, XN_HTTP_STREAM_OUT, XN_HTTP_STREAM_IN, XN_HTTP_TAKE_OVER };
 
 struct xn_http_route {
@@ -53,6 +57,8 @@ struct xn_http_route {
 };
 /* @route stays the caller's and must outlive the server. */
 void xn_http_add_route(struct xn_http *http, const struct xn_http_route *route, void *arg);
+/* Every route that was added with @arg. What they have begun still has to be answered. */
+void xn_http_remove_routes(struct xn_http *http, const void *arg);
 
 /*
  * One reply. @headers: extra header lines, each ended by CRLF, or NULL. @body is copied into the

@@ -412,6 +412,52 @@ const char *xn_http_cookie(const struct xn_http_request *req, const char *name)
 	return keep_decoded(request, xn_http_find_pair(cookies, strlen(cookies), true, name));
 }
 
+static void free_decoded(struct request *request)
+{
+	while (request->decoded) {
+		struct decoded *next = request->decoded->next;
+
+		free(request->decoded->text);
+		free(request->decoded);
+		request->decoded = next;
+	}
+}
+
+/* A request with its head, its path and its bytes, in one allocation. */
+struct kept_request {
+	struct request request;
+	struct xn_http_head head;
+	char bytes[];
+};
+
+struct xn_http_request *xn_http_keep_request(const struct xn_http_request *req)
+{
+	const struct request *from = xn_container_of(req, struct request, req);
+	size_t len = from->head->size + req->body_len, path_size = strlen(req->path) + 1;
+	struct kept_request *kept = xn_malloc(sizeof(*kept) + len + path_size);
+	struct request *to = &kept->request;
+
+	*to = (struct request){.req = *req, .head = &kept->head, .data = kept->bytes};
+	kept->head = *from->head;
+	memcpy(kept->bytes, from->data, len);
+	to->req.method = kept->bytes + (req->method - from->data);
+	to->req.query = *req->query ? kept->bytes + (req->query - from->data) : "";
+	to->req.body = kept->bytes + from->head->size;
+	to->req.path = memcpy(kept->bytes + len, req->path, path_size);
+	return &to->req;
+}
+
+void xn_http_drop_request(struct xn_http_request *kept)
+{
+	struct request *request;
+
+	if (!kept)
+		return;
+	request = xn_container_of(kept, struct request, req);
+	free_decoded(request);
+	free(xn_container_of(request, struct kept_request, request));
+}
+
 static size_t refuse(struct xn_http_conn *conn, int status, size_t len)
 {
 	conn->http->stats.bad_requests++;
@@ -546,13 +592,7 @@ static void run_request(struct xn_http_conn *conn, const struct xn_http_head *he
 	xn_log_debug(conn->http->core->log, "rpc", "%s: %s %s, body %zu", conn->peer,
 		     request.req.method, path, body_len);
 	target->route->run(&request.req, target->arg);
-	while (request.decoded) {
-		struct decoded *next = request.decoded->next;
-
-		free(request.decoded->text);
-		free(request.decoded);
-		request.decoded = next;
-	}
+	free_decoded(&request);
 }
 
 /* A handler that does not want the body whole, or wants the socket: it starts with a clear output,

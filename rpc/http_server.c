@@ -150,6 +150,16 @@ void xn_http_add_route(struct xn_http *http, const struct xn_http_route *route, 
 		(struct xn_http_entry){route, arg, strlen(route->path)};
 }
 
+void xn_http_remove_routes(struct xn_http *http, const void *arg)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < http->n_entries; i++)
+		if (http->entries[i].arg != arg)
+			http->entries[kept++] = http->entries[i];
+	http->n_entries = kept;
+}
+
 static struct xn_http_target target_of(const struct xn_http_entry *entry)
 {
 	return (struct xn_http_target){entry->route, entry->arg};

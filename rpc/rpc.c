@@ -109,6 +109,7 @@ static int rpc_init(struct xn_core *core, void **state_out, struct xn_error *err
 
 	rpc->core = core;
 	xn_list_init(&rpc->calls);
+	xn_list_init(&rpc->visits);
 	*state_out = rpc;
 	return 0;
 }
@@ -164,6 +165,7 @@ static void rpc_stop(void *state)
 {
 	struct xn_rpc *rpc = state;
 
+	xn_rpc_drop_visits(rpc);
 	if (rpc->http) {
 		cut_waiting_clients(rpc);
 		xn_http_drain(rpc->http);

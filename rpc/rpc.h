@@ -7,10 +7,46 @@
 
 #include "core/call.h"
 #include "core/module.h"
+#include "rpc/http.h"
 
 extern const struct xn_module xn_rpc_module;
 
 struct xn_rpc;
+
+/*
+ * ---- HTTP requests that are no API calls: for modules that need "rpc" ----
+ * Added in start, removed in stop with the same @arg. Without a server (a simulation): nothing.
+ */
+void xn_rpc_add_route(struct xn_core *core, const struct xn_http_route *route, void *arg);
+void xn_rpc_remove_routes(struct xn_core *core, const void *arg);
+
+/* Who sends such a request, and the task that it works under: one that the request names (task_id),
+ * or a new one. */
+struct xn_rpc_visit {
+	struct xn_caller caller;
+	char task[48]; /* "": none */
+};
+
+struct xn_rpc_door {
+	const char *name;	/* "get_audit_log": the realm of a 401; permission "http/get_audit_log" */
+	enum xn_role role;	/* the least that may */
+	const char *task_label; /* of the task that is made; NULL: none is */
+	/* Admitted. @req is good until this returns. It answers through @req->conn, now or later, and
+	 * ends the visit with xn_rpc_leave(), exactly once. */
+	void (*run)(const struct xn_http_request *req, struct xn_rpc_visit *visit, void *arg);
+};
+
+/*
+ * xn_rpc_admit - runs @door for who may pass it, and answers 401, 403 or 400 to everybody else
+ * Called from a route's run(), for any kind of route. Who may: the Unix socket's trusted peers; a
+ * session, by the cookie or query session_id; HTTP's basic scheme, with a session for this request.
+ * door->run() comes inside, or later when a password has to be checked.
+ */
+void xn_rpc_admit(struct xn_core *core, const struct xn_http_request *req,
+		  const struct xn_rpc_door *door, void *arg);
+/* Ends the visit and its task: failed with @err, or done (with what xn_task_succeed() was given
+ * before, or nothing). */
+void xn_rpc_leave(struct xn_rpc_visit *visit, const struct xn_error *err);
 
 /*
  * xn_rpc_call - one call without a socket: the same parsing, checks and answers as over HTTP

@@ -17,6 +17,7 @@ struct xn_rpc {
 	struct xn_auth *auth;
 	struct xn_tasks *tasks;
 	struct xn_list calls; /* struct xn_rpc_call, by link */
+	struct xn_list visits; /* visit.c: those whose password is being checked */
 	struct xn_subscription *ready;
 };
 
@@ -54,5 +55,8 @@ void xn_rpc_malformed(struct xn_rpc_call *rc, const char *why);
 void xn_rpc_client_gone(struct xn_rpc_call *rc);
 /* The module stops: @rc is answered by nobody, and ends with its handler. */
 void xn_rpc_abandon(struct xn_rpc_call *rc);
+
+/* visit.c */
+void xn_rpc_drop_visits(struct xn_rpc *rpc);
 
 #endif

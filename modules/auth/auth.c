@@ -11,6 +11,7 @@ static int auth_init(struct xn_core *core, void **state_out, struct xn_error *er
 	auth->core = core;
 	auth->password_file.path = path ? xn_strdup(path) : NULL;
 	xn_list_init(&auth->local);
+	xn_list_init(&auth->claims);
 	*state_out = auth;
 	return 0;
 }
@@ -32,6 +33,8 @@ static void auth_stop(void *state)
 
 	xn_timer_cancel(&auth->gc_timer);
 	xn_job_cancel(&auth->gc_job);
+	while (!xn_list_empty(&auth->claims))
+		auth_claim_drop(xn_list_entry(auth->claims.next, struct auth_claim, link));
 	auth_sessions_clear(auth);
 	auth_password_clear(auth);
 	free(auth);

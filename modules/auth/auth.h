@@ -34,4 +34,53 @@ int xn_auth_denied(const char *permission, enum xn_role needed, struct xn_error 
 void xn_auth_login_as(struct xn_auth *auth, const char *user, enum xn_role role, bool superuser,
 		      const char *originator, char secret[48]);
 
+/* ---- HTTP requests that are no API calls ---- */
+
+/* What such a request shows of its sender; borrowed for the call. NULL: not sent. */
+struct xn_auth_shown {
+	const char *origin;
+	bool is_trusted_socket;
+	const char *session_cookie, *session_query; /* "session_id" */
+	const char *authorization;		    /* the header */
+	const char *user_agent;
+};
+
+/*
+ * Embedded by whoever asks; all zero bytes at first. From xn_auth_admit() until xn_auth_leave()
+ * who visits is logged in as .caller, once admitted.
+ */
+struct xn_auth_visit {
+	struct xn_caller caller;
+	struct xn_auth *auth;
+	struct auth_claim *claim; /* a password that is being checked */
+	char own_session[48];	  /* made for this visit; or "" */
+	char originator[80];	  /* of that session */
+	void (*decided)(struct xn_auth_visit *visit, const struct xn_error *err);
+};
+
+/*
+ * xn_auth_admit - who sends this request: by the Unix socket, a session, or HTTP's basic scheme
+ * @decided: once, later from the loop (@visit is then the caller's again), unless the answer is known
+ *           at once. @err NULL: admitted.
+ * Return: 1 admitted, 0 decided() will tell, -1 with SESSION_AUTHENTICATION_FAILED or
+ * SESSION_INVALID: a 401. What the visitor may do is asked with xn_auth_permit_named().
+ */
+int xn_auth_admit(struct xn_auth *auth, struct xn_auth_visit *visit,
+		  const struct xn_auth_shown *shown,
+		  void (*decided)(struct xn_auth_visit *visit, const struct xn_error *err),
+		  struct xn_error *err) XN_MUST_CHECK;
+/* The visit ends: a session made for it too; decided() comes no more. Twice is harmless. */
+void xn_auth_leave(struct xn_auth_visit *visit);
+/* RBAC for what is no method: "http/get_audit_log". 0, or -1 with RBAC_PERMISSION_DENIED. */
+int xn_auth_permit_named(const struct xn_caller *caller, const char *permission,
+			 enum xn_role needed, struct xn_error *err);
+
+/*
+ * xn_auth_basic - the name and password of an Authorization header
+ * Total over bytes; the caller frees both, the password with xn_auth_wipe().
+ * Return: 0; -EINVAL: another scheme, no base64, no text, no colon, too long.
+ */
+int xn_auth_basic(const char *header, char **user_out, char **password_out) XN_MUST_CHECK;
+void xn_auth_wipe(char *secret); /* overwrites and frees; NULL is fine */
+
 #endif

@@ -44,6 +44,7 @@ struct xn_auth {
 	struct xn_db *db;
 	struct xn_hmap by_secret, by_ref;
 	struct xn_list local; /* least recently made first */
+	struct xn_list claims;
 	unsigned n_local;
 	struct password_file password_file;
 	struct xn_timer gc_timer;
@@ -63,6 +64,28 @@ bool auth_session_end(struct xn_auth *auth, const char *ref);
 /* The cache entry of a row, or NULL when its secret was not seen since the start. */
 struct session *auth_session_by_ref(struct xn_auth *auth, const char *ref);
 void auth_sessions_clear(struct xn_auth *auth); /* cache only */
+
+/* ---- claim.c ---- */
+/*
+ * A name and a password on their way to be checked; owned by whoever began it, until decided().
+ * decided() comes once, later from the loop, then the claim is freed: err->code is
+ * SESSION_AUTHENTICATION_FAILED, SESSION_AUTHORIZATION_FAILED or RBAC_PERMISSION_DENIED, or NULL with
+ * what the login gets in .login (.user is the claim's; the rest is the owner's to fill).
+ */
+struct auth_claim {
+	struct xn_auth *auth;
+	struct xn_list link; /* xn_auth.claims */
+	char *user, *password, *origin;
+	struct login login;
+	struct xn_error err;
+	struct xn_job told;
+	void (*decided)(struct auth_claim *claim, void *arg);
+	void *arg;
+};
+struct auth_claim *auth_claim_begin(struct xn_auth *auth, const char *user, const char *password,
+				    const char *origin,
+				    void (*decided)(struct auth_claim *claim, void *arg), void *arg);
+void auth_claim_drop(struct auth_claim *claim); /* decided() does not come; NULL is fine */
 
 /* ---- session_gc.c ---- */
 void auth_gc_start(struct xn_auth *auth);

@@ -102,6 +102,15 @@ int xn_auth_denied(const char *permission, enum xn_role needed, struct xn_error 
 	return xn_error_set(err, XN_ERR_RBAC_PERMISSION_DENIED, permission, xn_buf_cstr(&text));
 }
 
+int xn_auth_permit_named(const struct xn_caller *caller, const char *permission,
+			 enum xn_role needed, struct xn_error *err)
+{
+	/* A caller never holds XN_ROLE_LOCAL_ROOT, so only superusers pass what needs it. */
+	if (caller->is_superuser || (caller->role <= needed && needed != XN_ROLE_LOCAL_ROOT))
+		return 0;
+	return xn_auth_denied(permission, needed, err);
+}
+
 int xn_auth_permit(const struct xn_caller *caller, const struct xn_method *method, const char *key,
 		   struct xn_error *err)
 {

@@ -39,6 +39,12 @@ void xn_task_waiting(struct xn_tasks *tasks, const char *ref, const char *what,
 /* What task.cancel does while the task runs; NULL when it can no longer be cancelled. */
 void xn_task_on_cancel(struct xn_tasks *tasks, const char *ref, void (*cancel)(void *arg),
 		       void *arg);
+/* Whether a client made this task, for a transfer to work under, and it is pending. */
+bool xn_task_is_clients(struct xn_tasks *tasks, const char *ref);
+/* Whether @caller may do something to the task: it is its own, or its role is high enough. 0, or -1
+ * with HANDLE_INVALID or RBAC_PERMISSION_DENIED (@err may be NULL). */
+int xn_task_permit(struct xn_tasks *tasks, const struct xn_caller *caller, const char *ref,
+		   struct xn_error *err);
 /* A synchronous call's row is removed when its reply is out. */
 void xn_task_forget(struct xn_tasks *tasks, const char *ref);
 

@@ -18,19 +18,35 @@ static bool is_owner(struct xn_tasks *tasks, const struct xn_caller *caller,
 		      xn_row_string(ours, XN_session_auth_user_name)) == 0;
 }
 
+bool xn_task_is_clients(struct xn_tasks *tasks, const char *ref)
+{
+	struct xn_row *row = task_pending(tasks, ref);
+
+	return row && xn_row_bool(row, XN_task_xn_made_by_client);
+}
+
+int xn_task_permit(struct xn_tasks *tasks, const struct xn_caller *caller, const char *ref,
+		   struct xn_error *err)
+{
+	struct xn_row *row = xn_db_need(tasks->db, XN_CLASS_task, ref, err);
+
+	if (!row)
+		return -1;
+	if (caller->is_superuser || caller->role <= XN_ROLE_POOL_OPERATOR ||
+	    is_owner(tasks, caller, row))
+		return 0;
+	return xn_auth_denied("task.destroy/any", XN_ROLE_POOL_OPERATOR, err);
+}
+
 /* The task in argument 0, or NULL with @err: unknown, or not the caller's. */
 static struct xn_row *need_own_task(struct xn_call *call, struct xn_error *err)
 {
 	struct xn_tasks *tasks = call->state;
-	struct xn_row *row = xn_db_need(tasks->db, XN_CLASS_task, xn_call_string(call, 0), err);
+	const char *ref = xn_call_string(call, 0);
 
-	if (!row)
-		return NULL;
-	if (call->caller.is_superuser || call->caller.role <= XN_ROLE_POOL_OPERATOR ||
-	    is_owner(tasks, &call->caller, row))
-		return row;
-	xn_auth_denied("task.destroy/any", XN_ROLE_POOL_OPERATOR, err);
-	return NULL;
+	return xn_task_permit(tasks, &call->caller, ref, err) < 0
+		       ? NULL
+		       : xn_db_get(tasks->db, XN_CLASS_task, ref);
 }
 
 /* The same, for what only makes sense on a task that the server does not end by itself. */

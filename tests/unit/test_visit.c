@@ -1,0 +1,374 @@
+/* Who may use an HTTP handler that is no API call: over real sockets, with a handler of the test's. */
+#include "tests/unit/cmocka_all.h"
+
+#include "modules/auth/auth.h"
+#include "modules/db/db.h"
+#include "modules/task/task.h"
+#include "rpc/rpc.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+struct fixture {
+	char dir[40];
+	struct xn_core core;
+	struct xn_db *db;
+	struct xn_buf got;
+	struct xn_rpc_visit *visit; /* that /slow has not answered */
+	struct xn_http_conn *conn;
+	char seen[48]; /* session of the last visit */
+	char task[48];
+};
+
+static void run_report(const struct xn_http_request *req, struct xn_rpc_visit *visit, void *arg)
+{
+	struct fixture *f = arg;
+	const char *since = xn_http_query(req, "since");
+	char *text = xn_asprintf("%s %s %s", visit->caller.user,
+				 xn_role_names[visit->caller.role], since ? since : "-");
+
+	snprintf(f->seen, sizeof(f->seen), "%s", visit->caller.session);
+	snprintf(f->task, sizeof(f->task), "%s", visit->task);
+	xn_http_reply(req->conn, 200, "text/plain", NULL, text, strlen(text));
+	xn_rpc_leave(visit, NULL);
+	free(text);
+}
+
+static const struct xn_rpc_door report = {
+	.name = "get_report", .role = XN_ROLE_POOL_OPERATOR, .run = run_report};
+static const struct xn_rpc_door tasked = {.name = "get_tasked",
+					  .role = XN_ROLE_VM_OPERATOR,
+					  .task_label = "Some work",
+					  .run = run_report};
+
+static void on_report(const struct xn_http_request *req, void *arg)
+{
+	struct fixture *f = arg;
+
+	xn_rpc_admit(&f->core, req, &report, f);
+}
+
+static void on_tasked(const struct xn_http_request *req, void *arg)
+{
+	struct fixture *f = arg;
+
+	xn_rpc_admit(&f->core, req, &tasked, f);
+}
+
+static const struct xn_http_route routes[] = {
+	{.method = "GET", .path = "/report", .run = on_report},
+	{.method = "GET", .path = "/tasked", .run = on_tasked},
+};
+
+static const struct xn_module *const modules[] = {
+	&xn_db_module, &xn_auth_module, &xn_task_module, &xn_rpc_module, NULL,
+};
+
+static void write_password(struct fixture *f, const char *path)
+{
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	fputs("secret\n", file);
+	fclose(file);
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	struct xn_config *config = xn_config_new();
+	struct xn_error err = {0};
+	char path[64];
+
+	strcpy(f->dir, "/tmp/xn-test-visit-XXXXXX");
+	assert_non_null(mkdtemp(f->dir));
+	snprintf(path, sizeof(path), "%s/password", f->dir);
+	write_password(f, path);
+	xn_config_decide(config, "password-file", path);
+	xn_config_decide(config, "state-dir", f->dir);
+	xn_config_decide(config, "http", "127.0.0.1:0");
+	snprintf(path, sizeof(path), "%s/socket", f->dir);
+	xn_config_decide(config, "socket", path);
+	xn_core_init(&f->core, xn_loop_new(), xn_log_new(XN_LOG_ERROR, false, 2), config);
+	if (!xn_modules_start(&f->core, modules, &err))
+		fail_msg("%s %s", err.code, err.params[0]);
+	f->db = xn_db_of(&f->core);
+	for (size_t i = 0; i < XN_ARRAY_SIZE(routes); i++)
+		xn_rpc_add_route(&f->core, &routes[i], f);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_loop *loop = f->core.loop;
+	struct xn_log *log = f->core.log;
+	struct xn_config *config = f->core.config;
+	char *command = xn_asprintf("rm -rf '%s'", f->dir);
+	int rc;
+
+	xn_rpc_remove_routes(&f->core, f);
+	xn_modules_stop(f->core.modules);
+	xn_core_clear(&f->core);
+	xn_config_free(config);
+	xn_log_free(log);
+	xn_loop_free(loop);
+	xn_buf_clear(&f->got);
+	rc = system(command);
+	free(command);
+	free(f);
+	return rc;
+}
+
+/* ---- a client on the same thread ---- */
+
+static int connect_tcp(struct fixture *f)
+{
+	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	const char *address = xn_buf_cstr(&f->core.addresses);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	addr.sin_port = htons((uint16_t)atoi(strrchr(strtok(strdupa(address), " "), ':') + 1));
+	assert_int_equal(connect(fd, (void *)&addr, sizeof(addr)), 0);
+	return fd;
+}
+
+static int connect_unix(struct fixture *f)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/socket", f->dir);
+	assert_int_equal(connect(fd, (void *)&addr, sizeof(addr)), 0);
+	return fd;
+}
+
+/* The whole answer to one request. */
+static const char *ask(struct fixture *f, int fd, const char *target, const char *headers)
+{
+	char *text = xn_asprintf("GET %s HTTP/1.1\r\nHost: h\r\nConnection: close\r\n%s\r\n", target,
+				 headers);
+	char bytes[4096];
+	ssize_t n;
+
+	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	free(text);
+	f->got.len = 0;
+	for (;;) {
+		xn_loop_turn(f->core.loop, 1000);
+		n = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+		if (n > 0)
+			xn_buf_add(&f->got, bytes, (size_t)n);
+		else if (n == 0 || errno != EAGAIN)
+			break;
+	}
+	close(fd);
+	return xn_buf_cstr(&f->got);
+}
+
+static void expect(struct fixture *f, const char *target, const char *headers, const char *start,
+		   const char *part)
+{
+	const char *reply = ask(f, connect_tcp(f), target, headers);
+
+	if (strncmp(reply, start, strlen(start)) != 0 || !strstr(reply, part))
+		fail_msg("%s %s: %s", target, headers, reply);
+}
+
+static void log_in(struct fixture *f, enum xn_role role, char secret[48])
+{
+	xn_auth_login_as(xn_module_state(&f->core, "auth"), "alice", role, false, "test", secret);
+	xn_loop_turn(f->core.loop, 0);
+}
+
+/* ---- cases ---- */
+
+static void nobody_gets_in_without_a_login(void **state)
+{
+	expect(*state, "/report", "", "HTTP/1.1 401 ",
+	       "WWW-Authenticate: Basic realm=\"get_report\"\r\n");
+}
+
+static void the_trusted_socket_is_root(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_non_null(strstr(ask(f, connect_unix(f), "/report?since=x%20y", ""),
+			       "\r\n\r\nroot pool-admin x y"));
+}
+
+static void a_session_opens_by_cookie_first_then_by_query(void **state)
+{
+	struct fixture *f = *state;
+	char secret[48], headers[128], target[128];
+
+	log_in(f, XN_ROLE_POOL_OPERATOR, secret);
+	snprintf(headers, sizeof(headers), "Cookie: a=b; session_id=%s\r\n", secret);
+	expect(f, "/report?session_id=OpaqueRef:wrong", headers, "HTTP/1.1 200 ",
+	       "alice pool-operator -");
+	snprintf(target, sizeof(target), "/report?session_id=%s&since=now", secret);
+	expect(f, target, "", "HTTP/1.1 200 ", "alice pool-operator now");
+	expect(f, target, "Cookie: session_id=OpaqueRef:wrong\r\n", "HTTP/1.1 401 ", "");
+}
+
+static void a_lesser_role_is_told_403(void **state)
+{
+	struct fixture *f = *state;
+	char secret[48], headers[128];
+
+	log_in(f, XN_ROLE_VM_POWER_ADMIN, secret);
+	snprintf(headers, sizeof(headers), "Cookie: session_id=%s\r\n", secret);
+	expect(f, "/report", headers, "HTTP/1.1 403 ", "RBAC_PERMISSION_DENIED");
+	assert_string_equal(f->seen, "");
+}
+
+static void a_name_and_password_open_a_session_for_one_request(void **state)
+{
+	struct fixture *f = *state;
+
+	/* root:secret */
+	expect(f, "/report?since=later", "Authorization: Basic cm9vdDpzZWNyZXQ=\r\n",
+	       "HTTP/1.1 200 ", "root pool-admin later");
+	assert_string_not_equal(f->seen, "");
+	assert_int_equal(xn_db_count(f->db, XN_CLASS_session), 0);
+}
+
+static void a_wrong_password_or_scheme_does_not(void **state)
+{
+	struct fixture *f = *state;
+
+	/* root:Secret */
+	expect(f, "/report", "Authorization: Basic cm9vdDpTZWNyZXQ=\r\n", "HTTP/1.1 401 ", "realm=");
+	expect(f, "/report", "Authorization: Bearer cm9vdDpzZWNyZXQ=\r\n", "HTTP/1.1 401 ", "realm=");
+	expect(f, "/report", "Authorization: Basic !!\r\n", "HTTP/1.1 401 ", "realm=");
+	assert_string_equal(f->seen, "");
+}
+
+static void whoever_hangs_up_before_the_password_is_checked_leaves_nothing(void **state)
+{
+	struct fixture *f = *state;
+	static const char text[] = "GET /report HTTP/1.1\r\nHost: h\r\n"
+				   "Authorization: Basic cm9vdDpzZWNyZXQ=\r\n\r\n";
+	int fd = connect_tcp(f);
+
+	assert_int_equal(write(fd, text, sizeof(text) - 1), sizeof(text) - 1);
+	close(fd);
+	for (int i = 0; i < 50; i++)
+		xn_loop_turn(f->core.loop, 1000);
+	assert_int_equal(xn_db_count(f->db, XN_CLASS_session), 0);
+}
+
+/* ---- tasks ---- */
+
+static const char *status_of(struct fixture *f, const char *task)
+{
+	for (int i = 0; i < 200; i++) {
+		const char *status =
+			xn_row_string(xn_db_get(f->db, XN_CLASS_task, task), XN_task_status);
+
+		if (strcmp(status, "pending") != 0)
+			return status;
+		xn_loop_turn(f->core.loop, 5000);
+	}
+	return "pending";
+}
+
+static void give_task(struct fixture *f, const char *secret, char ref[48])
+{
+	struct xn_value *fields = xn_map_new();
+
+	xn_map_put_string(&fields, "session",
+			  xn_auth_session_ref(xn_module_state(&f->core, "auth"), secret));
+	xn_map_put_string(&fields, "status", "pending");
+	xn_map_put(&fields, "xn_made_by_client", xn_bool(true));
+	snprintf(ref, 48, "%s", xn_row_ref(xn_db_create(f->db, XN_CLASS_task, NULL, fields)));
+	xn_value_unref(fields);
+	xn_loop_turn(f->core.loop, 0);
+}
+
+static void a_request_gets_a_task_of_its_own(void **state)
+{
+	struct fixture *f = *state;
+	char secret[48], parent[48], target[200];
+
+	log_in(f, XN_ROLE_VM_OPERATOR, secret);
+	give_task(f, secret, parent);
+	snprintf(target, sizeof(target), "/tasked?session_id=%s&subtask_of=%s", secret, parent);
+	expect(f, target, "", "HTTP/1.1 200 ", "alice");
+	assert_string_equal(status_of(f, f->task), "success");
+	assert_string_equal(xn_row_string(xn_db_get(f->db, XN_CLASS_task, f->task),
+					  XN_task_subtask_of),
+			    parent);
+}
+
+static void a_request_ends_the_task_that_it_names(void **state)
+{
+	struct fixture *f = *state;
+	char secret[48], task[48], target[200];
+
+	log_in(f, XN_ROLE_VM_OPERATOR, secret);
+	give_task(f, secret, task);
+	snprintf(target, sizeof(target), "/tasked?session_id=%s&task_id=%s", secret, task);
+	expect(f, target, "", "HTTP/1.1 200 ", "alice");
+	assert_string_equal(f->task, task);
+	assert_string_equal(status_of(f, task), "success");
+	expect(f, target, "", "HTTP/1.1 400 ", "OPERATION_NOT_ALLOWED"); /* it is over */
+}
+
+static void a_refused_request_fails_the_task_that_it_names(void **state)
+{
+	struct fixture *f = *state;
+	char secret[48], task[48], other[48], target[200];
+
+	log_in(f, XN_ROLE_VM_OPERATOR, secret);
+	give_task(f, secret, task);
+	give_task(f, secret, other);
+	snprintf(target, sizeof(target), "/report?session_id=%s&task_id=%s", secret, task);
+	expect(f, target, "", "HTTP/1.1 403 ", "");
+	assert_string_equal(status_of(f, task), "failure");
+	snprintf(target, sizeof(target), "/report?task_id=%s", other);
+	expect(f, target, "", "HTTP/1.1 401 ", "");
+	assert_string_equal(status_of(f, other), "failure");
+}
+
+static void nobody_ends_the_task_of_somebody_else(void **state)
+{
+	struct fixture *f = *state;
+	char secret[48], root[48], task[48], target[200];
+
+	log_in(f, XN_ROLE_VM_OPERATOR, secret);
+	xn_auth_login_as(xn_module_state(&f->core, "auth"), "root", XN_ROLE_POOL_ADMIN, true, "",
+			 root);
+	give_task(f, root, task);
+	snprintf(target, sizeof(target), "/tasked?session_id=%s&task_id=%s", secret, task);
+	expect(f, target, "", "HTTP/1.1 403 ", "");
+	snprintf(target, sizeof(target), "/report?session_id=%s&task_id=%s", secret, task);
+	expect(f, target, "", "HTTP/1.1 403 ", "");
+	assert_true(xn_task_is_clients(xn_tasks_of(&f->core), task));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+		TEST(nobody_gets_in_without_a_login),
+		TEST(the_trusted_socket_is_root),
+		TEST(a_session_opens_by_cookie_first_then_by_query),
+		TEST(a_lesser_role_is_told_403),
+		TEST(a_name_and_password_open_a_session_for_one_request),
+		TEST(a_wrong_password_or_scheme_does_not),
+		TEST(whoever_hangs_up_before_the_password_is_checked_leaves_nothing),
+		TEST(a_request_gets_a_task_of_its_own),
+		TEST(a_request_ends_the_task_that_it_names),
+		TEST(a_refused_request_fails_the_task_that_it_names),
+		TEST(nobody_ends_the_task_of_somebody_else),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
