@@ -56,3 +56,11 @@ void xn_free_p(void *pointer_to_pointer)
 	memcpy(&p, pointer_to_pointer, sizeof(p));
 	free(p);
 }
+
+bool xn_is_one_of(const char *text, const char *const *list)
+{
+	for (; *list; list++)
+		if (strcmp(text, *list) == 0)
+			return true;
+	return false;
+}

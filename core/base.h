@@ -38,6 +38,8 @@ char *xn_strdup(const char *s);
 char *xn_strndup(const char *s, size_t len);
 char *xn_asprintf(const char *fmt, ...) XN_PRINTF(1, 2);
 
+bool xn_is_one_of(const char *text, const char *const *list); /* a NULL ends the list */
+
 /* free() for XN_CLEANUP: char *s XN_CLEANUP(xn_free_p). */
 void xn_free_p(void *pointer_to_pointer);
 

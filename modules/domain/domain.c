@@ -19,20 +19,6 @@ const struct xn_gate *xn_domains_plugs(const struct xn_domains *domains)
 	return domains->plugs;
 }
 
-void xn_vm_message(struct xn_domains *d, const struct xn_row *vm, const char *name, const char *did)
-{
-	const struct xn_row *host = xn_domains_host(d);
-	struct xn_buf body XN_CLEANUP(xn_buf_clear_p) = {0};
-	char ref[48];
-
-	xn_buf_printf(&body, "VM '%s' (uuid: %s) %s on host: %s (uuid: %s)",
-		      xn_row_string(vm, XN_VM_name_label), xn_row_uuid(vm), did,
-		      host ? xn_row_string(host, XN_host_name_label) : "",
-		      host ? xn_row_uuid(host) : "");
-	xn_message_create(xn_messages_of(d->core), name, strcmp(name, "VM_CRASHED") == 0 ? 2 : 5,
-			  "VM", xn_row_uuid(vm), xn_buf_cstr(&body), ref);
-}
-
 int xn_check_operation(struct xn_call *call, struct xn_error *err)
 {
 	const struct xn_method *method = call->method;
@@ -77,33 +63,30 @@ static void restarted(struct xn_op *op, void *arg)
 		}
 }
 
-static const struct {
-	const struct xn_op_kind *kind;
-	void (*ended)(struct xn_op *op, const struct xn_error *err, void *arg);
-} kinds[] = {
-	{&xn_vm_start_kind, xn_vm_started},
-	{&xn_vm_shutdown_kind, xn_vm_shut_down},
-	{&xn_vm_hard_shutdown_kind, xn_vm_shut_down},
-	{&xn_vm_reboot_kind, xn_vm_rebooted},
-	{&xn_vm_hard_reboot_kind, xn_vm_rebooted},
-	{&xn_vm_pause_kind, NULL},
-	{&xn_vm_unpause_kind, NULL},
-	{&xn_vm_reset_kind, NULL},
-	{&xn_vm_suspend_kind, xn_vm_suspended},
-	{&xn_vm_resume_kind, xn_vm_resumed},
-	{&xn_vm_revert_kind, xn_vm_reverted},
-	{&xn_vm_live_kind, NULL},
-	{&xn_vm_leftover_kind, NULL},
-	{&xn_vm_balloon_kind, NULL},
-	{&xn_vm_clone_kind, NULL},
-	{&xn_vm_provision_kind, NULL},
-	{&xn_vm_destroy_kind, NULL},
-	{&xn_vbd_plug_kind, NULL},
-	{&xn_vbd_unplug_kind, NULL},
-	{&xn_vbd_media_kind, NULL},
-	{&xn_vif_plug_kind, NULL},
-	{&xn_vif_unplug_kind, NULL},
-	{&xn_vif_move_kind, NULL},
+static const struct xn_op_kind *const kinds[] = {
+	&xn_vm_start_kind,
+	&xn_vm_shutdown_kind,
+	&xn_vm_hard_shutdown_kind,
+	&xn_vm_reboot_kind,
+	&xn_vm_hard_reboot_kind,
+	&xn_vm_pause_kind,
+	&xn_vm_unpause_kind,
+	&xn_vm_reset_kind,
+	&xn_vm_suspend_kind,
+	&xn_vm_resume_kind,
+	&xn_vm_revert_kind,
+	&xn_vm_live_kind,
+	&xn_vm_leftover_kind,
+	&xn_vm_balloon_kind,
+	&xn_vm_clone_kind,
+	&xn_vm_provision_kind,
+	&xn_vm_destroy_kind,
+	&xn_vbd_plug_kind,
+	&xn_vbd_unplug_kind,
+	&xn_vbd_media_kind,
+	&xn_vif_plug_kind,
+	&xn_vif_unplug_kind,
+	&xn_vif_move_kind,
 };
 
 static struct xn_row **rows_of(struct xn_db *db, int class_id, size_t *n_out)
@@ -167,7 +150,7 @@ struct progress {
 static bool is_our_kind(const struct xn_op_kind *kind)
 {
 	for (size_t i = 0; i < XN_ARRAY_SIZE(kinds); i++)
-		if (kinds[i].kind == kind)
+		if (kinds[i] == kind)
 			return true;
 	return false;
 }
@@ -287,8 +270,7 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 	xn_operation_register_rules(d->ops, &xn_vtpm_rules);
 	xn_operation_register_rules(d->ops, &xn_appliance_rules);
 	for (size_t i = 0; i < XN_ARRAY_SIZE(kinds); i++)
-		xn_operation_register_kind(d->ops, kinds[i].kind, restarted, kinds[i].ended, NULL,
-					   d);
+		xn_operation_register_kind(d->ops, kinds[i], restarted, xn_vm_ended, NULL, d);
 	xn_operation_register_kind(d->ops, &xn_appliance_kind, NULL, NULL, NULL, d);
 	xn_updates_register(d->updates, "VM", xn_vm_reconcile, d);
 	xn_updates_register(d->updates, "devices", xn_vm_reconcile_devices, d);

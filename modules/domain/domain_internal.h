@@ -187,12 +187,12 @@ struct xn_op *xn_vm_op_new(struct xn_domains *d, const struct xn_op_kind *kind,
 			   const struct xn_row *vm, struct xn_value *extra_taken);
 /*
  * The usual whole of a call on a VM (its first argument): hold it for the method's operation, and
- * what @also adds; run @kind with @args (taken; NULL: none) and the VM; answer. @also and @ended as
- * in struct xn_run_spec, or NULL.
+ * what @also adds (as in struct xn_run_spec, or NULL); run @kind with @args (taken; NULL: none) and
+ * the VM; answer.
  */
 void xn_vm_run(struct xn_call *call, const struct xn_op_kind *kind, struct xn_value *args,
-	       void (*also)(struct xn_op *op, struct xn_run *run),
-	       void (*ended)(struct xn_op *op, const struct xn_error *err, void *arg));
+	       void (*also)(struct xn_op *op, struct xn_run *run));
+struct xn_value *xn_vm_flag(const char *name, bool value); /* new args with that one flag */
 /* The same for a call on a VBD or VIF: holds the device, for @operation. */
 void xn_device_run(struct xn_call *call, const struct xn_op_kind *kind, const char *operation,
 		   struct xn_value *args);
@@ -430,12 +430,6 @@ extern const struct xn_op_kind xn_vm_leftover_kind, xn_vm_start_kind, xn_vm_shut
 
 /* Parts of operations that others start, too. */
 void xn_vm_also_devices(struct xn_op *op, struct xn_run *run);
-void xn_vm_started(struct xn_op *op, const struct xn_error *err, void *arg);
-void xn_vm_shut_down(struct xn_op *op, const struct xn_error *err, void *arg);
-void xn_vm_rebooted(struct xn_op *op, const struct xn_error *err, void *arg);
-void xn_vm_suspended(struct xn_op *op, const struct xn_error *err, void *arg);
-void xn_vm_resumed(struct xn_op *op, const struct xn_error *err, void *arg);
-void xn_vm_reverted(struct xn_op *op, const struct xn_error *err, void *arg);
 /* Operations for xn_operation_run_internal(); what they need of @spec beside object and operation is
  * filled in. @spec->operation: "clean_shutdown", "hard_shutdown" or "shutdown". */
 struct xn_op *xn_vm_start_op(struct xn_domains *d, const struct xn_row *vm, bool paused,
@@ -512,8 +506,8 @@ int xn_vif_move_check(struct xn_call *call, struct xn_error *err);
 
 /* The method's check when it takes an operation: in a dry run, what would be refused now. */
 int xn_check_operation(struct xn_call *call, struct xn_error *err);
-/* A message object about a VM (VM_STARTED ...). */
-void xn_vm_message(struct xn_domains *d, const struct xn_row *vm, const char *name,
-		   const char *did);
+/* Message objects about a VM; vm_message.c. ended: for the run of each operation on a VM. */
+void xn_vm_ended(struct xn_op *op, const struct xn_error *err, void *arg);
+void xn_vm_crashed(struct xn_domains *d, const struct xn_row *vm);
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * The host's memory, shared out: who has reserved what for a domain that is not there yet, and
- *which running VMs are asked to give some of theirs (their balloons) when it is short, or get it
- *back.
+ * which running VMs are asked to give some of theirs (their balloons) when it is short, or get it
+ * back.
  *
  * A VM with memory_dynamic_min < memory_dynamic_max shares. When an operation wants more than is
  * free, all that share, and the VMs that want to start, get the same fraction of their ranges:
@@ -9,9 +9,9 @@
  *	target = dynamic_min + f * (dynamic_max - dynamic_min)
  *
  * with the largest f <= 1 that fits; targets above it are lowered, and the operation waits until
- *the guests have followed. One that does not move for a while is given up on: what it holds stays
- *with it, and the others give more. While nobody waits, targets are raised as memory comes free.
- *Who waits is served in order of arrival.
+ * the guests have followed. One that does not move for a while is given up on: what it holds stays
+ * with it, and the others give more. While nobody waits, targets are raised as memory comes free.
+ * Who waits is served in order of arrival.
  *
  * Hypervisors do not tell when a guest has moved, so its domain is looked at again and again, but
  * only while one is on its way.

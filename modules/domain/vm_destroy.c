@@ -120,5 +120,5 @@ static void delete_rows(struct xn_op *op)
 
 void xn_vm_destroy(struct xn_call *call)
 {
-	xn_vm_run(call, &xn_vm_destroy_kind, NULL, NULL, NULL);
+	xn_vm_run(call, &xn_vm_destroy_kind, NULL, NULL);
 }

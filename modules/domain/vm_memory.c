@@ -404,7 +404,7 @@ static void await_balloon(struct xn_op *op)
 
 void xn_vm_wait_memory_target_live(struct xn_call *call)
 {
-	xn_vm_run(call, &xn_vm_balloon_kind, NULL, NULL, NULL);
+	xn_vm_run(call, &xn_vm_balloon_kind, NULL, NULL);
 }
 
 /* A PV guest makes its own page tables: for it only the row changes. */

@@ -47,9 +47,16 @@ struct xn_op *xn_vm_op_new(struct xn_domains *d, const struct xn_op_kind *kind,
 	return op;
 }
 
+struct xn_value *xn_vm_flag(const char *name, bool value)
+{
+	struct xn_value *args = xn_map_new();
+
+	xn_map_put(&args, name, xn_bool(value));
+	return args;
+}
+
 void xn_vm_run(struct xn_call *call, const struct xn_op_kind *kind, struct xn_value *args,
-	       void (*also)(struct xn_op *op, struct xn_run *run),
-	       void (*ended)(struct xn_op *op, const struct xn_error *err, void *arg))
+	       void (*also)(struct xn_op *op, struct xn_run *run))
 {
 	struct xn_domains *d = call->state;
 	struct xn_error err = {0};
@@ -59,7 +66,7 @@ void xn_vm_run(struct xn_call *call, const struct xn_op_kind *kind, struct xn_va
 		.ref = xn_call_string(call, 0),
 		.operation = call->method->operation,
 		.also = also,
-		.ended = ended,
+		.ended = xn_vm_ended,
 	};
 
 	if (vm) {
@@ -191,14 +198,13 @@ struct xn_vm_op *xn_pending_op(const struct xn_pending *pending)
 	return op ? xn_vm_op_of(op) : NULL;
 }
 
-/* Somebody else took it since it was looked for. */
+/* Somebody else took it since it was looked for or reserved. */
 static void no_memory(struct xn_vm_op *vmo, struct xn_error *err)
 {
 	const struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
+	int64_t all = vm ? xn_row_int(vm, XN_VM_memory_target) + xn_vm_memory_overhead(vm) : 0;
 
-	xn_no_memory(err,
-		     xn_map_get_int(vmo->op.args, "memory",
-				    vm ? xn_row_int(vm, XN_VM_memory_target) : 0),
+	xn_no_memory(err, xn_map_get_int(vmo->op.args, "memory", all),
 		     xn_domains_available_memory(vmo->d));
 }
 

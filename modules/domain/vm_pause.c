@@ -32,23 +32,12 @@ void xn_step_pause(struct xn_op *op)
 		xn_pending_failed(pending, rc);
 }
 
-static void paused(struct xn_op *op, const struct xn_error *err, void *arg)
-{
-	struct xn_vm_op *vmo = xn_vm_op_of(op);
-	struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
-	bool pauses = op->kind == &xn_vm_pause_kind;
-
-	if (!err && vm)
-		xn_vm_message(vmo->d, vm, pauses ? "VM_PAUSED" : "VM_UNPAUSED",
-			      pauses ? "paused" : "unpaused");
-}
-
 void xn_vm_pause(struct xn_call *call)
 {
-	xn_vm_run(call, &xn_vm_pause_kind, NULL, NULL, paused);
+	xn_vm_run(call, &xn_vm_pause_kind, NULL, NULL);
 }
 
 void xn_vm_unpause(struct xn_call *call)
 {
-	xn_vm_run(call, &xn_vm_unpause_kind, NULL, NULL, paused);
+	xn_vm_run(call, &xn_vm_unpause_kind, NULL, NULL);
 }

@@ -63,21 +63,9 @@ static void wait_before_boot(struct xn_op *op)
 	xn_timer_arm(vmo->d->core->loop, &vmo->timer, delay_ms * 1000, on_waited);
 }
 
-void xn_vm_rebooted(struct xn_op *op, const struct xn_error *err, void *arg)
-{
-	struct xn_vm_op *vmo = xn_vm_op_of(op);
-	struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
-
-	if (!err && vm)
-		xn_vm_message(vmo->d, vm, "VM_REBOOTED", "rebooted");
-}
-
 static void run(struct xn_call *call, const struct xn_op_kind *kind)
 {
-	struct xn_value *args = xn_map_new();
-
-	xn_map_put(&args, "reboot", xn_bool(true));
-	xn_vm_run(call, kind, args, xn_vm_also_devices, xn_vm_rebooted);
+	xn_vm_run(call, kind, xn_vm_flag("reboot", true), xn_vm_also_devices);
 }
 
 void xn_vm_clean_reboot(struct xn_call *call)

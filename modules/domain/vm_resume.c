@@ -129,15 +129,6 @@ static void delete_image(struct xn_op *op)
 			       xn_pending_storage_done, xn_pending_new(vmo, NULL, 0));
 }
 
-void xn_vm_resumed(struct xn_op *op, const struct xn_error *err, void *arg)
-{
-	struct xn_vm_op *vmo = xn_vm_op_of(op);
-	struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
-
-	if (!err && vm)
-		xn_vm_message(vmo->d, vm, "VM_RESUMED", "resumed");
-}
-
 /* Nobody attaches its disks or takes its image away meanwhile. */
 static void also_image(struct xn_op *op, struct xn_run *run)
 {
@@ -153,10 +144,7 @@ static void also_image(struct xn_op *op, struct xn_run *run)
 
 static void resume(struct xn_call *call, bool paused)
 {
-	struct xn_value *args = xn_map_new();
-
-	xn_map_put(&args, "paused", xn_bool(paused));
-	xn_vm_run(call, &xn_vm_resume_kind, args, also_image, xn_vm_resumed);
+	xn_vm_run(call, &xn_vm_resume_kind, xn_vm_flag("paused", paused), also_image);
 }
 
 void xn_vm_resume(struct xn_call *call)

@@ -123,15 +123,6 @@ void xn_vm_power_state_reset(struct xn_call *call)
 
 /* ---- the calls ---- */
 
-void xn_vm_shut_down(struct xn_op *op, const struct xn_error *err, void *arg)
-{
-	struct xn_vm_op *vmo = xn_vm_op_of(op);
-	struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
-
-	if (!err && vm)
-		xn_vm_message(vmo->d, vm, "VM_SHUTDOWN", "shut down");
-}
-
 /* A suspended or paused guest cannot be asked. */
 static const struct xn_op_kind *kind_for(const struct xn_row *vm, const char *operation,
 					 struct xn_value **args_out)
@@ -162,7 +153,7 @@ struct xn_op *xn_vm_shutdown_op(struct xn_domains *d, struct xn_row *vm, struct 
 	const struct xn_op_kind *kind = kind_for(vm, spec->operation, &args);
 
 	run_no_more(d, vm);
-	spec->ended = xn_vm_shut_down;
+	spec->ended = xn_vm_ended;
 	return xn_vm_op_new(d, kind, vm, args);
 }
 
@@ -174,7 +165,7 @@ static void run(struct xn_call *call, const char *operation)
 	const struct xn_op_kind *kind = kind_for(vm, operation, &args);
 
 	run_no_more(d, vm);
-	xn_vm_run(call, kind, args, NULL, xn_vm_shut_down);
+	xn_vm_run(call, kind, args, NULL);
 }
 
 void xn_vm_clean_shutdown(struct xn_call *call)

@@ -21,15 +21,6 @@ static const struct xn_step start_steps[] = {
 
 XN_VM_OP_KIND(xn_vm_start_kind, "VM.start", start_steps, XN_RESTART_RESUME)
 
-void xn_vm_started(struct xn_op *op, const struct xn_error *err, void *arg)
-{
-	struct xn_vm_op *vmo = xn_vm_op_of(op);
-	struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
-
-	if (!err && vm)
-		xn_vm_message(vmo->d, vm, "VM_STARTED", "started");
-}
-
 /* The VM's devices are held with it: nobody plugs, moves or copies them while the domain is built.
  */
 void xn_vm_also_devices(struct xn_op *op, struct xn_run *run)
@@ -51,20 +42,14 @@ void xn_vm_also_devices(struct xn_op *op, struct xn_run *run)
 struct xn_op *xn_vm_start_op(struct xn_domains *d, const struct xn_row *vm, bool paused,
 			     struct xn_run_spec *spec)
 {
-	struct xn_value *args = xn_map_new();
-
-	xn_map_put(&args, "paused", xn_bool(paused));
 	spec->also = xn_vm_also_devices;
-	spec->ended = xn_vm_started;
-	return xn_vm_op_new(d, &xn_vm_start_kind, vm, args);
+	spec->ended = xn_vm_ended;
+	return xn_vm_op_new(d, &xn_vm_start_kind, vm, xn_vm_flag("paused", paused));
 }
 
 static void start(struct xn_call *call, bool paused)
 {
-	struct xn_value *args = xn_map_new();
-
-	xn_map_put(&args, "paused", xn_bool(paused));
-	xn_vm_run(call, &xn_vm_start_kind, args, xn_vm_also_devices, xn_vm_started);
+	xn_vm_run(call, &xn_vm_start_kind, xn_vm_flag("paused", paused), xn_vm_also_devices);
 }
 
 void xn_vm_start(struct xn_call *call)

@@ -262,15 +262,6 @@ static void ignore_end(int rc, void *arg)
 {
 }
 
-/* Somebody else took it since it was reserved. */
-static void no_memory(struct xn_vm_op *vmo, struct xn_error *err)
-{
-	const struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
-	int64_t needed = vm ? xn_row_int(vm, XN_VM_memory_target) + xn_vm_memory_overhead(vm) : 0;
-
-	xn_no_memory(err, needed, xn_domains_free_memory(vmo->d));
-}
-
 /* What its rows have for it in xenstore, beside what the back end writes. */
 static void tell_guest(struct xn_vm_op *vmo, uint32_t domid)
 {
@@ -287,7 +278,6 @@ static void on_created(int rc, uint32_t domid, void *arg)
 	struct xn_creating *creating = arg;
 	struct xn_domains *d = creating->d;
 	struct xn_op *op = xn_op_find(d->core, &creating->step);
-	struct xn_error err = {0};
 
 	if (creating->vmo)
 		creating->vmo->creating = NULL;
@@ -304,10 +294,7 @@ static void on_created(int rc, uint32_t domid, void *arg)
 		struct xn_vm_op *vmo = xn_vm_op_of(op);
 
 		xn_memory_release(vmo); /* the hypervisor counts it now */
-		if (rc == -ENOMEM) {
-			no_memory(vmo, &err);
-			xn_op_fail(op, &err);
-		} else if (rc < 0) {
+		if (rc < 0) {
 			xn_pending_failed(xn_pending_new(vmo, NULL, 0), rc);
 		} else {
 			tell_guest(vmo, domid);

@@ -109,16 +109,7 @@ static void after_destroy(struct xn_op *op)
 	xn_step_destroy(op);
 }
 
-void xn_vm_suspended(struct xn_op *op, const struct xn_error *err, void *arg)
-{
-	struct xn_vm_op *vmo = xn_vm_op_of(op);
-	struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
-
-	if (!err && vm)
-		xn_vm_message(vmo->d, vm, "VM_SUSPENDED", "suspended");
-}
-
 void xn_vm_suspend(struct xn_call *call)
 {
-	xn_vm_run(call, &xn_vm_suspend_kind, NULL, xn_vm_also_devices, xn_vm_suspended);
+	xn_vm_run(call, &xn_vm_suspend_kind, NULL, xn_vm_also_devices);
 }

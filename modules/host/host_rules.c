@@ -3,14 +3,6 @@
 
 #include <string.h>
 
-static bool is_one_of(const char *name, const char *const *list)
-{
-	for (; *list; list++)
-		if (strcmp(name, *list) == 0)
-			return true;
-	return false;
-}
-
 /* How an operation is written in errors, where that is not its name. */
 static const char *spelling(const char *operation)
 {
@@ -34,7 +26,7 @@ static int refuse_while(struct xn_row *row, int class_id, int current_field,
 		const char *task = xn_map_key_at(current, i);
 		const char *operation = xn_value_string(xn_map_at(current, i));
 
-		if ((self && strcmp(task, self) == 0) || !is_one_of(operation, list))
+		if ((self && strcmp(task, self) == 0) || !xn_is_one_of(operation, list))
 			continue;
 		rc = xn_error_set(err, XN_ERR_OTHER_OPERATION_IN_PROGRESS,
 				  xn_classes[class_id].name, xn_row_ref(row), spelling(operation),
@@ -246,7 +238,7 @@ static int refuse_on_pool(struct xn_db *db, struct xn_row *row, const char *oper
 
 		if (!is_running(current, exclusive[i].operation, self))
 			continue;
-		if (is_one_of(operation, patient))
+		if (xn_is_one_of(operation, patient))
 			return refuse_while(row, XN_CLASS_pool, XN_pool_current_operations, one,
 					    self, err);
 		return xn_error_set(err, exclusive[i].error);

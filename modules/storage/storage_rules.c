@@ -17,14 +17,6 @@ struct asked {
 
 typedef int check(const struct asked *a);
 
-static bool text_is_one_of(const char *text, const char *const *list)
-{
-	for (; *list; list++)
-		if (strcmp(text, *list) == 0)
-			return true;
-	return false;
-}
-
 static const char *ref_of(const struct asked *a)
 {
 	return xn_row_ref(a->row);
@@ -628,7 +620,7 @@ struct xn_row *xn_sr_vdi_in_use(struct xn_storage *st, const struct xn_row *sr)
 		struct xn_error in_use = {0};
 		int rc;
 
-		if (!vdi || text_is_one_of(xn_row_string(vdi, XN_VDI_type), ignored))
+		if (!vdi || xn_is_one_of(xn_row_string(vdi, XN_VDI_type), ignored))
 			continue;
 		a.err = &in_use;
 		rc = unused(&a);

@@ -5,36 +5,15 @@
  * A slice: path of the parent of its first node; table of permissions as text; nodes with their
  * depth (1: below the root), index of permissions, generation, name, value. Counts come first.
  */
+#include "core/bytes.h"
 #include "modules/xenstore/store_internal.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 
 enum { MAX_LEVELS = XN_XS_PATH_MAX / 2 + 1, MAX_SLICE_PERMS = 4096 };
 
 /* ---- dump ---- */
-
-static void put_u16(struct xn_buf *out, size_t n)
-{
-	uint16_t le = htole16((uint16_t)n);
-
-	xn_buf_add(out, &le, sizeof(le));
-}
-
-static void put_u32(struct xn_buf *out, size_t n)
-{
-	uint32_t le = htole32((uint32_t)n);
-
-	xn_buf_add(out, &le, sizeof(le));
-}
-
-static void put_u64(struct xn_buf *out, uint64_t n)
-{
-	uint64_t le = htole64(n);
-
-	xn_buf_add(out, &le, sizeof(le));
-}
 
 struct slice {
 	const struct xn_xs_perms
@@ -54,7 +33,7 @@ static size_t index_of_perms(struct slice *slice, const struct xn_xs_perms *perm
 			return slice->n_perms - back;
 	slice->perms[slice->n_perms % kept] = perms;
 	xn_xs_perms_print(perms, ' ', &text);
-	put_u16(&slice->perms_text, text.len);
+	xn_put_u16(&slice->perms_text, text.len);
 	xn_buf_add(&slice->perms_text, text.data, text.len);
 	xn_buf_clear(&text);
 	return slice->n_perms++;
@@ -65,11 +44,11 @@ static void put_node(struct slice *slice, const struct xn_xs_node *node, unsigne
 	struct xn_buf *out = &slice->nodes;
 	size_t perms = index_of_perms(slice, node->perms);
 
-	put_u16(out, level);
-	put_u16(out, perms);
-	put_u64(out, node->generation);
-	put_u16(out, node->name_len);
-	put_u16(out, node->value_len);
+	xn_put_u16(out, level);
+	xn_put_u16(out, perms);
+	xn_put_u64(out, node->generation);
+	xn_put_u16(out, node->name_len);
+	xn_put_u16(out, node->value_len);
 	xn_buf_add(out, node->name, node->name_len);
 	xn_buf_add(out, xn_xs_node_value(node), node->value_len);
 	slice->n_nodes++;
@@ -97,16 +76,16 @@ bool xn_xs_store_dump(struct xn_xs_store *store, char *cursor, unsigned at_most,
 		return false;
 	level = level_of(node);
 	path = xn_xs_node_path(node->parent, room);
-	put_u16(out, strlen(path));
+	xn_put_u16(out, strlen(path));
 	xn_buf_add_string(out, path);
 	for (; node && slice.n_nodes < at_most && slice.n_perms < MAX_SLICE_PERMS;
 	     node = xn_xs_node_next(store->root, node, &level)) {
 		put_node(&slice, node, level);
 		last = node;
 	}
-	put_u16(out, slice.n_perms);
+	xn_put_u16(out, slice.n_perms);
 	xn_buf_add(out, slice.perms_text.data, slice.perms_text.len);
-	put_u32(out, slice.n_nodes);
+	xn_put_u32(out, slice.n_nodes);
 	xn_buf_add(out, slice.nodes.data, slice.nodes.len);
 	xn_buf_clear(&slice.perms_text);
 	xn_buf_clear(&slice.nodes);
@@ -117,58 +96,9 @@ bool xn_xs_store_dump(struct xn_xs_store *store, char *cursor, unsigned at_most,
 
 /* ---- load ---- */
 
-struct reader {
-	const char *at;
-	size_t left;
-	bool is_short;
-};
-
-static const char *take(struct reader *in, size_t len)
-{
-	const char *at = in->at;
-
-	if (in->is_short || in->left < len) {
-		in->is_short = true;
-		return NULL;
-	}
-	in->at += len;
-	in->left -= len;
-	return at;
-}
-
-static unsigned get_u16(struct reader *in)
-{
-	const char *at = take(in, 2);
-	uint16_t le = 0;
-
-	if (at)
-		memcpy(&le, at, sizeof(le));
-	return le16toh(le);
-}
-
-static uint32_t get_u32(struct reader *in)
-{
-	const char *at = take(in, 4);
-	uint32_t le = 0;
-
-	if (at)
-		memcpy(&le, at, sizeof(le));
-	return le32toh(le);
-}
-
-static uint64_t get_u64(struct reader *in)
-{
-	const char *at = take(in, 8);
-	uint64_t le = 0;
-
-	if (at)
-		memcpy(&le, at, sizeof(le));
-	return le64toh(le);
-}
-
 struct loading {
 	struct xn_xs_store *store;
-	struct reader in;
+	struct xn_reader in;
 	struct xn_xs_perms **perms;
 	unsigned n_perms;
 	unsigned level; /* of the last node, or of the slice's parent */
@@ -178,8 +108,8 @@ struct loading {
 
 static int load_parent(struct loading *load)
 {
-	size_t len = get_u16(&load->in);
-	const char *path = take(&load->in, len), *at = path, *name;
+	size_t len = xn_take_u16(&load->in);
+	const char *path = xn_take(&load->in, len), *at = path, *name;
 	size_t name_len;
 
 	if (!path || len > XN_XS_PATH_MAX)
@@ -198,15 +128,15 @@ static int load_parent(struct loading *load)
 
 static int load_perms(struct loading *load)
 {
-	unsigned n = get_u16(&load->in);
+	unsigned n = xn_take_u16(&load->in);
 
 	if (load->in.is_short || n > MAX_SLICE_PERMS)
 		return -EINVAL;
 	load->perms = xn_calloc(n, sizeof(load->perms[0]));
 	for (; load->n_perms < n; load->n_perms++) {
 		struct xn_xs_perm_spec specs[XN_XS_PERMS_MAX];
-		size_t len = get_u16(&load->in);
-		const char *text = take(&load->in, len);
+		size_t len = xn_take_u16(&load->in);
+		const char *text = xn_take(&load->in, len);
 		int n_specs = text ? xn_xs_perms_parse(text, len, specs) : -EINVAL;
 
 		if (n_specs < 0)
@@ -245,10 +175,10 @@ static void put_back(struct loading *load, unsigned level, const char *name, siz
 
 static int load_node(struct loading *load)
 {
-	unsigned level = get_u16(&load->in), perms = get_u16(&load->in);
-	uint64_t generation = get_u64(&load->in);
-	size_t name_len = get_u16(&load->in), value_len = get_u16(&load->in);
-	const char *name = take(&load->in, name_len), *value = take(&load->in, value_len);
+	unsigned level = xn_take_u16(&load->in), perms = xn_take_u16(&load->in);
+	uint64_t generation = xn_take_u64(&load->in);
+	size_t name_len = xn_take_u16(&load->in), value_len = xn_take_u16(&load->in);
+	const char *name = xn_take(&load->in, name_len), *value = xn_take(&load->in, value_len);
 
 	if (!name || !value || !level || level > load->level + 1 || level > MAX_LEVELS ||
 	    perms >= load->n_perms || value_len > XN_XS_VALUE_MAX ||
@@ -269,7 +199,7 @@ int xn_xs_store_load(struct xn_xs_store *store, const void *bytes, size_t len)
 	rc = load_parent(load);
 	if (!rc)
 		rc = load_perms(load);
-	n = rc ? 0 : get_u32(&load->in);
+	n = rc ? 0 : xn_take_u32(&load->in);
 	while (n-- && !rc)
 		rc = load_node(load);
 	if (!rc && (load->in.is_short || load->in.left))

@@ -2,7 +2,7 @@
  * its bounds. */
 #include <assert.h>
 
-#include "modules/domain/provision_disks.h"
+#include "modules/domain/copy/provision_disks.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -593,16 +593,33 @@ static struct xn_value *pci_args(uint32_t domid, const char *address, bool force
 	return args;
 }
 
+/* @args is taken. */
+static int plug(struct xn_backend *b, const struct kind *kind, const char *what, uint32_t domid,
+		int devid, struct xn_value *args, xn_backend_done *done, void *arg)
+{
+	struct asked *a = asked_new(libxl_of(b), kind, domid, done, arg);
+
+	if (!take_built_in(libxl_of(b), domid, what, devid))
+		return ask(a, args, -1);
+	xn_value_unref(args);
+	answer_soon(a, 0);
+	return 0;
+}
+
+static int unplug(struct xn_backend *b, const struct kind *kind, const char *what, uint32_t domid,
+		  int devid, bool force, xn_backend_done *done, void *arg)
+{
+	(void)take_built_in(libxl_of(b), domid, what, devid);
+	return ask(asked_new(libxl_of(b), kind, domid, done, arg), devid_args(domid, devid, force),
+		   -1);
+}
+
 static int libxl_plug_disk(struct xn_backend *b, uint32_t domid, const struct xn_disk_config *disk,
 			   xn_backend_done *done, void *arg)
 {
 	static const struct kind kind = {"plug_disk", LONG, NULL};
 
-	if (take_built_in(libxl_of(b), domid, "vbd", disk->devid)) {
-		answer_soon(asked_new(libxl_of(b), &kind, domid, done, arg), 0);
-		return 0;
-	}
-	return ask(asked_new(libxl_of(b), &kind, domid, done, arg), disk_args(domid, disk), -1);
+	return plug(b, &kind, "vbd", domid, disk->devid, disk_args(domid, disk), done, arg);
 }
 
 static int libxl_unplug_disk(struct xn_backend *b, uint32_t domid, int devid, bool force,
@@ -610,9 +627,7 @@ static int libxl_unplug_disk(struct xn_backend *b, uint32_t domid, int devid, bo
 {
 	static const struct kind kind = {"unplug_disk", LONG, NULL};
 
-	(void)take_built_in(libxl_of(b), domid, "vbd", devid);
-	return ask(asked_new(libxl_of(b), &kind, domid, done, arg), devid_args(domid, devid, force),
-		   -1);
+	return unplug(b, &kind, "vbd", domid, devid, force, done, arg);
 }
 
 static int libxl_change_media(struct xn_backend *b, uint32_t domid,
@@ -628,11 +643,7 @@ static int libxl_plug_nic(struct xn_backend *b, uint32_t domid, const struct xn_
 {
 	static const struct kind kind = {"plug_nic", LONG, NULL};
 
-	if (take_built_in(libxl_of(b), domid, "vif", nic->devid)) {
-		answer_soon(asked_new(libxl_of(b), &kind, domid, done, arg), 0);
-		return 0;
-	}
-	return ask(asked_new(libxl_of(b), &kind, domid, done, arg), nic_args(domid, nic), -1);
+	return plug(b, &kind, "vif", domid, nic->devid, nic_args(domid, nic), done, arg);
 }
 
 static int libxl_unplug_nic(struct xn_backend *b, uint32_t domid, int devid, bool force,
@@ -640,9 +651,7 @@ static int libxl_unplug_nic(struct xn_backend *b, uint32_t domid, int devid, boo
 {
 	static const struct kind kind = {"unplug_nic", LONG, NULL};
 
-	(void)take_built_in(libxl_of(b), domid, "vif", devid);
-	return ask(asked_new(libxl_of(b), &kind, domid, done, arg), devid_args(domid, devid, force),
-		   -1);
+	return unplug(b, &kind, "vif", domid, devid, force, done, arg);
 }
 
 static int libxl_plug_pci(struct xn_backend *b, uint32_t domid, const char *address,

@@ -11,7 +11,6 @@
  * A record: length of what follows (4 bytes), checksum (4), type (1), then its fields; integers are
  * little-endian, texts have their length (4) before them. A record that is not whole ends the file.
  */
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -19,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/bytes.h"
 #include "modules/domain/sim/sim_internal.h"
 
 enum record_type {
@@ -57,76 +57,18 @@ struct xn_sim_world {
 
 /* ---- fields ---- */
 
-static void put_u64(struct xn_buf *out, uint64_t n)
-{
-	unsigned char *at = (unsigned char *)xn_buf_reserve(out, 8);
-
-	for (int i = 0; i < 8; i++)
-		at[i] = (unsigned char)(n >> 8 * i);
-	out->len += 8;
-}
-
-static void put_u32(struct xn_buf *out, uint32_t n)
-{
-	unsigned char *at = (unsigned char *)xn_buf_reserve(out, 4);
-
-	for (int i = 0; i < 4; i++)
-		at[i] = (unsigned char)(n >> 8 * i);
-	out->len += 4;
-}
-
 static void put_bytes(struct xn_buf *out, const char *bytes, size_t len)
 {
-	put_u32(out, (uint32_t)len);
+	xn_put_u32(out, (uint32_t)len);
 	xn_buf_add(out, bytes, len);
 }
 
-/* Reads from the front; once something is missing everything reads as zero. */
-struct reader {
-	const char *at;
-	size_t left;
-	bool is_short;
-};
-
-static const char *take(struct reader *in, size_t len)
-{
-	const char *at = in->at;
-
-	if (in->is_short || in->left < len) {
-		in->is_short = true;
-		return NULL;
-	}
-	in->at += len;
-	in->left -= len;
-	return at;
-}
-
-static uint64_t get_number(struct reader *in, int bytes)
-{
-	const unsigned char *at = (const unsigned char *)take(in, (size_t)bytes);
-	uint64_t n = 0;
-
-	while (at && bytes--)
-		n = n << 8 | at[bytes];
-	return n;
-}
-
-static uint32_t get_u32(struct reader *in)
-{
-	return (uint32_t)get_number(in, 4);
-}
-
-static uint64_t get_u64(struct reader *in)
-{
-	return get_number(in, 8);
-}
-
-static const char *get_bytes(struct reader *in, size_t *len_out)
+static const char *get_bytes(struct xn_reader *in, size_t *len_out)
 {
 	const char *at;
 
-	*len_out = get_u32(in);
-	at = take(in, *len_out);
+	*len_out = xn_take_u32(in);
+	at = xn_take(in, *len_out);
 	if (!at)
 		*len_out = 0;
 	return at ? at : "";
@@ -158,7 +100,7 @@ static uint32_t checksum(const char *bytes, size_t len)
 static void begin_record(struct xn_sim_world *world, enum record_type type)
 {
 	world->record_at = world->out.len;
-	put_u64(&world->out, 0);
+	xn_put_u64(&world->out, 0);
 	xn_buf_add_char(&world->out, (char)type);
 }
 
@@ -167,8 +109,8 @@ static void end_record(struct xn_sim_world *world)
 	size_t len = world->out.len - world->record_at - FRAME;
 	struct xn_buf frame = {.data = world->out.data + world->record_at, .cap = FRAME};
 
-	put_u32(&frame, (uint32_t)len);
-	put_u32(&frame, checksum(world->out.data + world->record_at + FRAME, len));
+	xn_put_u32(&frame, (uint32_t)len);
+	xn_put_u32(&frame, checksum(world->out.data + world->record_at + FRAME, len));
 }
 
 /* ---- a domain ---- */
@@ -177,19 +119,19 @@ static void put_guest(struct xn_buf *out, const struct xn_sim_domain *domain)
 {
 	uint32_t n = 0;
 
-	put_u32(out, domain->guest.phase);
-	put_u64(out, (uint64_t)xn_sim_guest_clock_us(domain));
-	put_u32(out, (uint32_t)domain->guest.going);
+	xn_put_u32(out, domain->guest.phase);
+	xn_put_u64(out, (uint64_t)xn_sim_guest_clock_us(domain));
+	xn_put_u32(out, (uint32_t)domain->guest.going);
 	xn_list_each(link, &domain->guest.plans) n++;
-	put_u32(out, n);
+	xn_put_u32(out, n);
 	xn_list_each(link, &domain->guest.plans)
 	{
 		const struct xn_sim_plan *plan = xn_list_entry(link, struct xn_sim_plan, link);
 
-		put_u32(out, plan->kind);
-		put_u64(out, (uint64_t)plan->due_us);
-		put_u32(out, plan->device_kind);
-		put_u32(out, (uint32_t)plan->devid);
+		xn_put_u32(out, plan->kind);
+		xn_put_u64(out, (uint64_t)plan->due_us);
+		xn_put_u32(out, plan->device_kind);
+		xn_put_u32(out, (uint32_t)plan->devid);
 	}
 }
 
@@ -198,15 +140,15 @@ static void put_devices(struct xn_buf *out, const struct xn_sim_domain *domain)
 	uint32_t n = 0;
 
 	xn_list_each(link, &domain->devices) n++;
-	put_u32(out, n);
+	xn_put_u32(out, n);
 	xn_list_each(link, &domain->devices)
 	{
 		const struct xn_sim_device *device =
 			xn_list_entry(link, struct xn_sim_device, link);
 
-		put_u32(out, device->kind);
-		put_u32(out, (uint32_t)device->devid);
-		put_u32(out, device->phase);
+		xn_put_u32(out, device->kind);
+		xn_put_u32(out, (uint32_t)device->devid);
+		xn_put_u32(out, device->phase);
 	}
 }
 
@@ -218,82 +160,82 @@ static void put_domain(struct xn_sim_world *world, const struct xn_sim_domain *d
 	struct xn_buf *out = &world->out;
 
 	begin_record(world, RECORD_STATE);
-	put_u32(out, info->domid);
-	put_u64(out, (uint64_t)xn_wall_us(xn_sim_loop(domain->sim)));
+	xn_put_u32(out, info->domid);
+	xn_put_u64(out, (uint64_t)xn_wall_us(xn_sim_loop(domain->sim)));
 	put_bytes(out, info->type, strlen(info->type));
-	put_u32(out, (info->paused ? IS_PAUSED : 0) | (info->dying ? IS_DYING : 0) |
+	xn_put_u32(out, (info->paused ? IS_PAUSED : 0) | (info->dying ? IS_DYING : 0) |
 			     (info->shut_down ? IS_SHUT_DOWN : 0) |
 			     (domain->is_building ? IS_BUILDING : 0));
-	put_u32(out, (uint32_t)info->shutdown_code);
-	put_u64(out, info->memory_bytes);
-	put_u64(out, info->max_memory_bytes);
-	put_u64(out, domain->target_bytes);
-	put_u64(out, domain->overhead_bytes);
-	put_u64(out, domain->held_bytes);
-	put_u32(out, info->vcpus);
-	put_u32(out, domain->wanted_vcpus);
-	put_u32(out, domain->max_vcpus);
-	put_u32(out, sizeof(domain->options) / sizeof(uint32_t));
+	xn_put_u32(out, (uint32_t)info->shutdown_code);
+	xn_put_u64(out, info->memory_bytes);
+	xn_put_u64(out, info->max_memory_bytes);
+	xn_put_u64(out, domain->target_bytes);
+	xn_put_u64(out, domain->overhead_bytes);
+	xn_put_u64(out, domain->held_bytes);
+	xn_put_u32(out, info->vcpus);
+	xn_put_u32(out, domain->wanted_vcpus);
+	xn_put_u32(out, domain->max_vcpus);
+	xn_put_u32(out, sizeof(domain->options) / sizeof(uint32_t));
 	for (size_t i = 0; i < sizeof(domain->options) / sizeof(uint32_t); i++)
-		put_u32(out, ((const uint32_t *)&domain->options)[i]);
+		xn_put_u32(out, ((const uint32_t *)&domain->options)[i]);
 	put_guest(out, domain);
 	put_devices(out, domain);
 	end_record(world);
 }
 
-static void get_guest(struct reader *in, struct xn_sim_domain *domain)
+static void get_guest(struct xn_reader *in, struct xn_sim_domain *domain)
 {
 	uint32_t n;
 
-	domain->guest.phase = get_u32(in) % (XN_SIM_DOWN + 1);
-	domain->guest.clock_us = (int64_t)get_u64(in);
-	domain->guest.going = (enum xn_domain_shutdown)(int32_t)get_u32(in);
+	domain->guest.phase = xn_take_u32(in) % (XN_SIM_DOWN + 1);
+	domain->guest.clock_us = (int64_t)xn_take_u64(in);
+	domain->guest.going = (enum xn_domain_shutdown)(int32_t)xn_take_u32(in);
 	xn_sim_guest_drop_plans(domain, NULL);
-	n = get_u32(in);
+	n = xn_take_u32(in);
 	while (n-- && !in->is_short) {
-		struct xn_sim_plan plan = {.kind = get_u32(in) % XN_SIM_PLANS};
+		struct xn_sim_plan plan = {.kind = xn_take_u32(in) % XN_SIM_PLANS};
 
-		plan.due_us = (int64_t)get_u64(in);
-		plan.device_kind = get_u32(in) % XN_SIM_KINDS;
-		plan.devid = (int)get_u32(in);
+		plan.due_us = (int64_t)xn_take_u64(in);
+		plan.device_kind = xn_take_u32(in) % XN_SIM_KINDS;
+		plan.devid = (int)xn_take_u32(in);
 		if (!in->is_short)
 			xn_sim_guest_add_plan(domain, &plan);
 	}
 }
 
-static void get_devices(struct reader *in, struct xn_sim_domain *domain)
+static void get_devices(struct xn_reader *in, struct xn_sim_domain *domain)
 {
-	uint32_t n = get_u32(in);
+	uint32_t n = xn_take_u32(in);
 
 	while (!xn_list_empty(&domain->devices))
 		free(xn_list_entry(xn_list_pop(&domain->devices), struct xn_sim_device, link));
 	while (n-- && !in->is_short) {
-		enum xn_sim_kind kind = get_u32(in) % XN_SIM_KINDS;
-		int devid = (int)get_u32(in);
-		enum xn_sim_device_phase phase = get_u32(in) % (XN_SIM_CLOSING + 1);
+		enum xn_sim_kind kind = xn_take_u32(in) % XN_SIM_KINDS;
+		int devid = (int)xn_take_u32(in);
+		enum xn_sim_device_phase phase = xn_take_u32(in) % (XN_SIM_CLOSING + 1);
 
 		if (!in->is_short)
 			xn_sim_device_new(domain, kind, devid)->phase = phase;
 	}
 }
 
-static void get_options(struct reader *in, struct xn_sim_domain *domain)
+static void get_options(struct xn_reader *in, struct xn_sim_domain *domain)
 {
-	uint32_t n = get_u32(in);
+	uint32_t n = xn_take_u32(in);
 
 	xn_sim_options_read(&domain->options, NULL);
 	for (uint32_t i = 0; i < n && !in->is_short; i++) {
-		uint32_t value = get_u32(in);
+		uint32_t value = xn_take_u32(in);
 
 		if (i < sizeof(domain->options) / sizeof(uint32_t))
 			((uint32_t *)&domain->options)[i] = value;
 	}
 }
 
-static void get_state(struct xn_sim *sim, struct reader *in)
+static void get_state(struct xn_sim *sim, struct xn_reader *in)
 {
-	struct xn_sim_domain *domain = xn_sim_domain(sim, get_u32(in));
-	int64_t slept_us = xn_wall_us(xn_sim_loop(sim)) - (int64_t)get_u64(in);
+	struct xn_sim_domain *domain = xn_sim_domain(sim, xn_take_u32(in));
+	int64_t slept_us = xn_wall_us(xn_sim_loop(sim)) - (int64_t)xn_take_u64(in);
 	uint32_t flags;
 	const char *type;
 	size_t len;
@@ -302,20 +244,20 @@ static void get_state(struct xn_sim *sim, struct reader *in)
 		return;
 	type = get_bytes(in, &len);
 	snprintf(domain->info.type, sizeof(domain->info.type), "%.*s", (int)len, type);
-	flags = get_u32(in);
+	flags = xn_take_u32(in);
 	domain->info.paused = flags & IS_PAUSED;
 	domain->info.dying = flags & IS_DYING;
 	domain->info.shut_down = flags & IS_SHUT_DOWN;
 	domain->is_building = flags & IS_BUILDING;
-	domain->info.shutdown_code = (enum xn_domain_shutdown)(int32_t)get_u32(in);
-	domain->info.memory_bytes = get_u64(in);
-	domain->info.max_memory_bytes = get_u64(in);
-	domain->target_bytes = get_u64(in);
-	domain->overhead_bytes = get_u64(in);
-	domain->held_bytes = get_u64(in);
-	domain->info.vcpus = get_u32(in);
-	domain->wanted_vcpus = get_u32(in);
-	domain->max_vcpus = get_u32(in);
+	domain->info.shutdown_code = (enum xn_domain_shutdown)(int32_t)xn_take_u32(in);
+	domain->info.memory_bytes = xn_take_u64(in);
+	domain->info.max_memory_bytes = xn_take_u64(in);
+	domain->target_bytes = xn_take_u64(in);
+	domain->overhead_bytes = xn_take_u64(in);
+	domain->held_bytes = xn_take_u64(in);
+	domain->info.vcpus = xn_take_u32(in);
+	domain->wanted_vcpus = xn_take_u32(in);
+	domain->max_vcpus = xn_take_u32(in);
 	get_options(in, domain);
 	get_guest(in, domain);
 	get_devices(in, domain);
@@ -330,11 +272,11 @@ static void put_perms(struct xn_buf *out, const struct xn_xs_perms *perms)
 	size_t at = out->len;
 	struct xn_buf length = {.cap = 4};
 
-	put_u32(out, 0);
+	xn_put_u32(out, 0);
 	if (perms)
 		xn_xs_perms_print(perms, ' ', out);
 	length.data = out->data + at;
-	put_u32(&length, (uint32_t)(out->len - at - 4));
+	xn_put_u32(&length, (uint32_t)(out->len - at - 4));
 }
 
 static void note_commit(const struct xn_xs_commit *commit, void *arg)
@@ -343,7 +285,7 @@ static void note_commit(const struct xn_xs_commit *commit, void *arg)
 	struct xn_buf *out = &world->out;
 
 	begin_record(world, RECORD_STORE);
-	put_u32(out, (uint32_t)commit->n);
+	xn_put_u32(out, (uint32_t)commit->n);
 	for (size_t i = 0; i < commit->n; i++) {
 		struct xn_xs_delta d;
 
@@ -371,12 +313,12 @@ static void apply_delta(struct xn_xs_conn *dom0, enum xn_xs_delta_kind kind, con
 	(void)rc; /* what cannot be told again is no reason not to start */
 }
 
-static void get_store(struct xn_sim *sim, struct reader *in)
+static void get_store(struct xn_sim *sim, struct xn_reader *in)
 {
-	uint32_t n = get_u32(in);
+	uint32_t n = xn_take_u32(in);
 
 	while (n-- && !in->is_short) {
-		enum xn_xs_delta_kind kind = (enum xn_xs_delta_kind)get_number(in, 1);
+		enum xn_xs_delta_kind kind = (enum xn_xs_delta_kind)xn_take_u8(in);
 		size_t path_len, value_len, perms_len;
 		const char *path_bytes = get_bytes(in, &path_len);
 		const char *value = get_bytes(in, &value_len);
@@ -484,7 +426,7 @@ static void on_flush(struct xn_job *job)
 static void put_added(struct xn_sim_world *world, const struct xn_sim_domain *domain)
 {
 	begin_record(world, RECORD_ADDED);
-	put_u32(&world->out, domain->info.domid);
+	xn_put_u32(&world->out, domain->info.domid);
 	put_bytes(&world->out, domain->info.uuid, strlen(domain->info.uuid));
 	end_record(world);
 }
@@ -517,16 +459,16 @@ void xn_sim_gone(struct xn_sim_domain *domain)
 		return;
 	xn_list_remove(&domain->changed);
 	begin_record(world, RECORD_GONE);
-	put_u32(&world->out, domain->info.domid);
+	xn_put_u32(&world->out, domain->info.domid);
 	end_record(world);
 	xn_loop_defer(xn_sim_loop(domain->sim), &world->flush, XN_PRIO_REPLY, on_flush);
 }
 
 /* ---- reading it again ---- */
 
-static void get_added(struct xn_sim *sim, struct reader *in)
+static void get_added(struct xn_sim *sim, struct xn_reader *in)
 {
-	uint32_t domid = get_u32(in);
+	uint32_t domid = xn_take_u32(in);
 	char uuid[37];
 	const char *text;
 	size_t len;
@@ -539,9 +481,9 @@ static void get_added(struct xn_sim *sim, struct reader *in)
 		sim->last_domid = domid;
 }
 
-static void get_gone(struct xn_sim *sim, struct reader *in)
+static void get_gone(struct xn_sim *sim, struct xn_reader *in)
 {
-	struct xn_sim_domain *domain = xn_sim_domain(sim, get_u32(in));
+	struct xn_sim_domain *domain = xn_sim_domain(sim, xn_take_u32(in));
 	struct xn_xs_domain *identity;
 
 	if (!domain)
@@ -554,14 +496,14 @@ static void get_gone(struct xn_sim *sim, struct reader *in)
 /* 0, or -EPROTO for a version that is not ours. *image_bytes: what is no history. */
 static int get_record(struct xn_sim *sim, const char *bytes, size_t len, uint64_t *image_bytes)
 {
-	struct reader in = {.at = bytes + 1, .left = len - 1};
+	struct xn_reader in = {.at = bytes + 1, .left = len - 1};
 
 	switch ((enum record_type)bytes[0]) {
 	case RECORD_VERSION:
 		sim->last_domid = 0;
-		if (get_u32(&in) != VERSION)
+		if (xn_take_u32(&in) != VERSION)
 			return -EPROTO;
-		sim->last_domid = get_u32(&in);
+		sim->last_domid = xn_take_u32(&in);
 		break;
 	case RECORD_ADDED:
 		get_added(sim, &in);
@@ -586,13 +528,13 @@ static int get_record(struct xn_sim *sim, const char *bytes, size_t len, uint64_
 /* world->size is then where the whole records end. */
 static int get_records(struct xn_sim_world *world, const char *bytes, size_t len)
 {
-	struct reader in = {.at = bytes, .left = len};
+	struct xn_reader in = {.at = bytes, .left = len};
 	uint64_t image_bytes = 0;
 	int rc = 0;
 
 	while (in.left >= FRAME + 1 && !rc) {
-		uint32_t size = get_u32(&in), sum = get_u32(&in);
-		const char *record = size ? take(&in, size) : NULL;
+		uint32_t size = xn_take_u32(&in), sum = xn_take_u32(&in);
+		const char *record = size ? xn_take(&in, size) : NULL;
 
 		if (!record || checksum(record, size) != sum)
 			break; /* the write that was under way when the daemon died */
@@ -635,8 +577,8 @@ static void put_beginning(struct xn_sim_world *world)
 	struct xn_sim *sim = world->sim;
 
 	begin_record(world, RECORD_VERSION);
-	put_u32(&world->out, VERSION);
-	put_u32(&world->out, sim->last_domid);
+	xn_put_u32(&world->out, VERSION);
+	xn_put_u32(&world->out, sim->last_domid);
 	end_record(world);
 	xn_list_each(link, &sim->domains)
 		put_added(world, xn_list_entry(link, struct xn_sim_domain, link));

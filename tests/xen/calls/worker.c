@@ -1,6 +1,6 @@
 /*
  * Talks to a worker child of the real back end as the daemon does, from the command line: for
- *trying its calls one by one inside a Xen host.
+ * trying its calls one by one inside a Xen host.
  *
  *	worker XENOLITHD < SCRIPT
  *

@@ -138,7 +138,7 @@ static void restart(struct xn_domains *d, struct xn_row *vm, const struct action
 		.ref = xn_row_ref(vm),
 		.operation = "hard_reboot",
 		.also = xn_vm_also_devices,
-		.ended = xn_vm_rebooted,
+		.ended = xn_vm_ended,
 	};
 
 	xn_operation_run_internal(
@@ -151,7 +151,7 @@ static void shut_down(struct xn_domains *d, struct xn_row *vm, const struct acti
 		.class_id = XN_CLASS_VM,
 		.ref = xn_row_ref(vm),
 		.operation = "hard_shutdown",
-		.ended = xn_vm_shut_down,
+		.ended = xn_vm_ended,
 	};
 
 	xn_operation_run_internal(
@@ -188,7 +188,7 @@ void xn_guest_shutdown(struct xn_domains *d, struct xn_row *vm, const struct xn_
 	xn_log_info(d->core->log, "domain", "domain %u of VM %s ended by itself, code %d",
 		    info->domid, xn_row_uuid(vm), info->shutdown_code);
 	if (crashed && xn_vm_is(vm, "Running"))
-		xn_vm_message(d, vm, "VM_CRASHED", "crashed");
+		xn_vm_crashed(d, vm);
 	if (action->effect == PRESERVE) {
 		/* It stays to be looked at, until somebody shuts it down. */
 		if (xn_db_set_string(d->db, vm, XN_VM_power_state, "Paused"))

@@ -505,15 +505,6 @@ static void delete_old_disks(struct xn_op *op)
 		       xn_vm_op_of(op));
 }
 
-void xn_vm_reverted(struct xn_op *op, const struct xn_error *err, void *arg)
-{
-	struct xn_vm_op *vmo = xn_vm_op_of(op);
-	struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
-
-	if (!err && vm)
-		xn_vm_message(vmo->d, vm, "VM_SNAPSHOT_REVERTED", "reverted to a snapshot");
-}
-
 /* ---- the call ---- */
 
 static void also(struct xn_op *op, struct xn_run *run)
@@ -565,7 +556,7 @@ void xn_vm_revert(struct xn_call *call)
 		.ref = xn_call_string(call, 0),
 		.operation = call->method->operation,
 		.also = also,
-		.ended = xn_vm_reverted,
+		.ended = xn_vm_ended,
 	};
 	struct xn_value *args;
 	struct xn_op *op;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "modules/domain/domain_internal.h"
-#include "modules/domain/provision_disks.h"
+#include "modules/domain/copy/provision_disks.h"
 
 static void make_disks(struct xn_op *op);
 static void make_rows(struct xn_op *op);
@@ -195,5 +195,5 @@ void xn_vm_provision(struct xn_call *call)
 	xn_map_put(&args, "disks", disks);
 	keep(&args, "wanted", vm, "disks");
 	keep(&args, "postinstall", vm, "postinstall");
-	xn_vm_run(call, &xn_vm_provision_kind, args, NULL, NULL);
+	xn_vm_run(call, &xn_vm_provision_kind, args, NULL);
 }

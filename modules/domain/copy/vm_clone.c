@@ -418,23 +418,6 @@ static void delete_rows(struct xn_op *op)
 
 /* ---- the calls ---- */
 
-static void ended(struct xn_op *op, const struct xn_error *err, void *arg)
-{
-	static const struct {
-		const char *how, *message, *did;
-	} told[] = {
-		{"snapshot", "VM_SNAPSHOTTED", "snapshotted"},
-		{"checkpoint", "VM_CHECKPOINTED", "checkpointed"},
-		{"csvm", "VM_CLONED", "cloned"},
-	};
-	struct xn_vm_op *vmo = xn_vm_op_of(op);
-	struct xn_row *vm = xn_db_get(vmo->d->db, XN_CLASS_VM, vmo->vm);
-
-	for (size_t i = 0; !err && vm && i < XN_ARRAY_SIZE(told); i++)
-		if (is_how(op, told[i].how))
-			xn_vm_message(vmo->d, vm, told[i].message, told[i].did);
-}
-
 /* Each disk is held for the same: nobody deletes or resizes it meanwhile. */
 static void also_disks(struct xn_op *op, struct xn_run *run)
 {
@@ -465,7 +448,7 @@ static void run(struct xn_call *call, const char *how, struct xn_value *args)
 	xn_map_put_string(&args, "new", fresh);
 	if (!xn_map_get(args, "name"))
 		xn_map_put(&args, "name", xn_value_ref(call->args[1]));
-	xn_vm_run(call, &xn_vm_clone_kind, args, also_disks, ended);
+	xn_vm_run(call, &xn_vm_clone_kind, args, also_disks);
 }
 
 void xn_vm_clone(struct xn_call *call)

@@ -252,6 +252,11 @@ static void on_listed(struct xn_job *job)
 	compare_all(xn_container_of(job, struct xn_domains, listed));
 }
 
+static void compare_later(struct xn_domains *d)
+{
+	xn_loop_defer(d->core->loop, &d->listed, XN_PRIO_REFRESH, on_listed);
+}
+
 /*
  * Each reading counts, not only those that the hypervisor's word gave rise to: a guest that stops,
  * is made to go on and stops again, must be seen to have run in between. And a word may be lost.
@@ -261,7 +266,7 @@ void xn_domain_watch_listed(void *arg)
 	struct xn_domains *d = arg;
 
 	if (!d->stopped && d->introduced)
-		xn_loop_defer(d->core->loop, &d->listed, XN_PRIO_REFRESH, on_listed);
+		compare_later(d);
 }
 
 static void refresh_later(struct xn_domains *d)
@@ -287,7 +292,7 @@ static void on_refreshed(int rc, void *arg)
 			    strerror(-rc));
 		xn_timer_arm(d->core->loop, &d->refresh_retry, RETRY_US, on_retry);
 	} else {
-		compare_all(d);
+		compare_later(d);
 	}
 	if (d->refresh_again)
 		refresh_later(d);

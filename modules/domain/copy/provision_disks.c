@@ -1,14 +1,15 @@
 /*
  * The text in a template's other_config:disks, which says what disks VM.provision makes:
  *	<provision><disk device="0" size="bytes" sr="uuid, name or empty" bootable="true"
- *type="system"/> Written by clients: parsed without DTDs, bounded in number and size.
+ *	type="system"/>
+ * Written by clients: parsed without DTDs, bounded in number and size.
  */
 #include <errno.h>
 #include <stdlib.h>
 
 #include <expat.h>
 
-#include "modules/domain/provision_disks.h"
+#include "modules/domain/copy/provision_disks.h"
 
 struct parse {
 	XML_Parser parser;
