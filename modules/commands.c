@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "modules/daemon.h"
+#include "modules/db/db.h"
 #include "modules/diagnostics/diagnostics.h"
 #include "modules/options.h"
 
@@ -94,6 +95,21 @@ static int diagnostics(const struct xn_invocation *in)
 	return end_with(xn_diagnostics_ask(socket_of(in->config), &why), why);
 }
 
+/* ---- the state folder of a daemon that does not run ---- */
+
+static int check_db(const struct xn_invocation *in)
+{
+	const char *dir = xn_config_string(in->config, "state-dir");
+	struct xn_buf report XN_CLEANUP(xn_buf_clear_p) = {0};
+	struct xn_buf summary XN_CLEANUP(xn_buf_clear_p) = {0};
+	unsigned n = xn_db_check_folder(dir, in->config, &report, &summary);
+
+	fputs(xn_buf_cstr(&report), stdout);
+	fputs(xn_buf_cstr(&summary), stdout);
+	printf(n ? "%u findings\n" : "clean\n", n);
+	return n ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 /* In the order of --help. */
 const struct xn_command xn_commands[] = {
 	/* flag, argument, what --help says, what runs */
@@ -102,6 +118,9 @@ const struct xn_command xn_commands[] = {
 	{"unimplemented", NULL, "list the API calls that answer NOT_IMPLEMENTED", unimplemented},
 	{"diagnostics", NULL,
 	 "ask the daemon that serves on --socket what it does and what it waits for", diagnostics},
+	{"check-db", NULL,
+	 "prove the database in --state-dir of a daemon that does not run, name what is wrong",
+	 check_db},
 	{"version", NULL, "print the version", print_version},
 	{"help", NULL, "print this text", help},
 	{NULL},

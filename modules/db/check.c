@@ -1,8 +1,16 @@
 /*
- * Proof of the rows: types, uniqueness, both ends of relations; and the hash that simulation
+ * Proof of the rows: types, classes of references, uniqueness, both ends of relations, stamps,
+ * tombstones, what a restart needs of operations; and the hash that simulation
  * compares. Nothing here changes anything.
  */
 #include "modules/db/db_internal.h"
+
+#include "core/json.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 static bool is_member(const struct xn_enum *e, const char *text)
 {
@@ -64,18 +72,36 @@ bool xn_value_fits(const struct xn_type *type, const struct xn_value *v)
 
 /* ---- the check ---- */
 
+void xn_finding(struct xn_findings *findings, const char *fmt, ...)
+{
+	char *line = NULL;
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vasprintf(&line, fmt, ap) < 0)
+		abort();
+	va_end(ap);
+	findings->n++;
+	xn_buf_add_string(findings->report, line);
+	xn_buf_add_char(findings->report, '\n');
+	free(line);
+}
+
 struct check {
 	struct xn_db *db;
-	struct xn_buf *report;
-	unsigned n;
+	struct xn_findings findings;
 };
+
+static bool is_null(const char *ref)
+{
+	return !*ref || strcmp(ref, XN_NULL_REF) == 0;
+}
 
 static void found(struct check *check, const struct xn_row *row, const char *field,
 		  const char *what, const char *about)
 {
-	check->n++;
-	xn_buf_printf(check->report, "%s %s%s%s: %s %s\n", row->table->cls->name, xn_row_ref(row),
-		      *field ? " " : "", field, what, about);
+	xn_finding(&check->findings, "%s %s%s%s: %s%s%s", row->table->cls->name, xn_row_ref(row),
+		   *field ? " " : "", field, what, *about ? " " : "", about);
 }
 
 /* The other row's end must name this row. */
@@ -87,10 +113,9 @@ static void check_link(struct check *check, const struct xn_row *row, const stru
 	bool whole;
 
 	if (!other) {
-		/* A reference may outlive its row; a set that the database keeps may not. */
-		if (f->relation != XN_REL_MANY_TO_ONE)
+		if (!is_null(ref) && !xn_db_get_any(check->db, ref))
 			found(check, row, f->name, "names a row that is gone:", ref);
-		return;
+		return; /* one of another class was told by check_ref() */
 	}
 	end = other->fields[f->other_field];
 	whole = end->kind == XN_SET ? xn_set_has_string(end, xn_row_ref(row)) :
@@ -108,6 +133,53 @@ static void check_relation(struct check *check, const struct xn_row *row, const 
 		check_link(check, row, f, xn_value_string(xn_set_at(v, i)));
 }
 
+/* A reference without another end may outlive its row, but names no row of another class. */
+static void check_ref(struct check *check, const struct xn_row *row, const char *field,
+		      int class_id, const char *ref)
+{
+	const struct xn_row *other = is_null(ref) ? NULL : xn_db_get_any(check->db, ref);
+
+	if (other && xn_row_class(other) != class_id)
+		xn_finding(&check->findings, "%s %s %s: is for %s but names a %s: %s",
+			   row->table->cls->name, xn_row_ref(row), field,
+			   xn_classes[class_id].name, other->table->cls->name, ref);
+}
+
+static void check_text(struct check *check, const struct xn_row *row, const char *field,
+		       const char *text)
+{
+	if (!xn_text_is_valid(text, strlen(text)))
+		found(check, row, field, "holds text that is not valid UTF-8", "");
+}
+
+/* Of a value that fits its type. */
+static void check_value(struct check *check, const struct xn_row *row, const char *field,
+			const struct xn_type *type, const struct xn_value *v)
+{
+	switch (v->kind) {
+	case XN_STRING:
+		if (type->kind == XN_T_REF)
+			check_ref(check, row, field, type->class_id, xn_value_string(v));
+		check_text(check, row, field, xn_value_string(v));
+		break;
+	case XN_SET:
+		for (size_t i = 0; i < xn_set_len(v); i++)
+			check_value(check, row, field, type->value, xn_set_at(v, i));
+		break;
+	case XN_MAP:
+		for (size_t i = 0; type->kind == XN_T_MAP && i < xn_map_len(v); i++) {
+			check_text(check, row, field, xn_map_key_at(v, i));
+			if (type->key->kind == XN_T_REF)
+				check_ref(check, row, field, type->key->class_id,
+					  xn_map_key_at(v, i));
+			check_value(check, row, field, type->value, xn_map_at(v, i));
+		}
+		break;
+	default:
+		break;
+	}
+}
+
 static void check_unique(struct check *check, struct xn_row *row)
 {
 	const char *uuid = xn_row_uuid(row);
@@ -116,35 +188,112 @@ static void check_unique(struct check *check, struct xn_row *row)
 		found(check, row, "", "is not the row found under", xn_row_ref(row));
 	if (*uuid && xn_db_by_uuid(check->db, xn_row_class(row), uuid) != row)
 		found(check, row, "uuid", "is also another row's:", uuid);
-	if (row->modified < row->created || row->modified >= check->db->generation)
+}
+
+static void check_stamps(struct check *check, const struct xn_row *row)
+{
+	const struct xn_db *db = check->db;
+	const struct xn_row *next = xn_db_next(check->db, row);
+
+	if (row->modified < row->created || row->modified >= db->generation)
 		found(check, row, "", "has a stamp that cannot be", "");
+	for (size_t i = 0; i < db->n_skipped; i++)
+		if (row->modified >= db->skipped[i].first && row->modified < db->skipped[i].end)
+			found(check, row, "", "has a stamp of a range that was skipped", "");
+	if (next && next->modified < row->modified)
+		found(check, row, "", "lies in the wrong order before", xn_row_ref(next));
 }
 
 static void check_row(struct check *check, struct xn_row *row)
 {
 	const struct xn_class *cls = row->table->cls;
-	const struct xn_row *next = xn_db_next(check->db, row);
 
 	check_unique(check, row);
-	if (next && next->modified < row->modified)
-		found(check, row, "", "lies in the wrong order before", xn_row_ref(next));
-	for (unsigned f = 0; f < cls->n_fields; f++) {
-		if (!xn_value_fits(cls->fields[f].type, row->fields[f]))
-			found(check, row, cls->fields[f].name, "is not of the type",
-			      cls->fields[f].type->text);
-		else if (xn_field_is_related(cls, &cls->fields[f]))
-			check_relation(check, row, &cls->fields[f], row->fields[f]);
+	check_stamps(check, row);
+	for (unsigned i = 0; i < cls->n_fields; i++) {
+		const struct xn_field *f = &cls->fields[i];
+
+		if (!xn_value_fits(f->type, row->fields[i])) {
+			found(check, row, f->name, "is not of the type", f->type->text);
+			continue;
+		}
+		check_value(check, row, f->name, f->type, row->fields[i]);
+		if (xn_field_is_related(cls, f))
+			check_relation(check, row, f, row->fields[i]);
 	}
+}
+
+/* What a restart reads to go on with an operation. */
+static void check_operation(struct check *check, const struct xn_row *row)
+{
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *args = NULL;
+	const char *text = xn_row_string(row, XN_xn_operation_args_json);
+
+	if (!*xn_row_string(row, XN_xn_operation_kind))
+		found(check, row, "kind", "is empty: no restart could go on with it", "");
+	if (xn_json_parse(text, strlen(text), &args, NULL) < 0 || args->kind != XN_MAP)
+		found(check, row, "args_json", "is no JSON object", "");
+	if (xn_row_int(row, XN_xn_operation_step) < -1)
+		found(check, row, "step", "is before the first", "");
+}
+
+static void check_tombstones(struct check *check, int class_id)
+{
+	const struct xn_tombstone *tomb = xn_db_tombstone(check->db, class_id, NULL);
+	const char *name = xn_classes[class_id].name;
+	uint64_t newer = check->db->generation;
+
+	for (; tomb; tomb = xn_db_tombstone(check->db, class_id, tomb)) {
+		const struct xn_row *row = xn_db_get_any(check->db, tomb->ref);
+
+		if (tomb->created > tomb->deleted || tomb->deleted >= check->db->generation)
+			xn_finding(&check->findings,
+				   "%s %s: its deletion has a stamp that cannot be", name,
+				   tomb->ref);
+		if (tomb->deleted > newer)
+			xn_finding(&check->findings, "%s %s: deletions are in the wrong order",
+				   name, tomb->ref);
+		if (row && row->created < tomb->deleted)
+			found(check, row, "", "is also told to be deleted", "");
+		newer = tomb->deleted;
+	}
+}
+
+static void check_skipped(struct check *check)
+{
+	const struct xn_db *db = check->db;
+	uint64_t last = 0;
+
+	for (size_t i = 0; i < db->n_skipped; i++) {
+		if (db->skipped[i].first < last || db->skipped[i].end < db->skipped[i].first ||
+		    db->skipped[i].end > db->generation)
+			xn_finding(&check->findings,
+				   "generations: the skipped range from %" PRIu64 " to %" PRIu64
+				   " cannot be",
+				   db->skipped[i].first, db->skipped[i].end);
+		last = db->skipped[i].end;
+	}
+	if (db->floor >= db->generation && db->floor)
+		xn_finding(&check->findings,
+			   "generations: deletions up to %" PRIu64
+			   " are forgotten, but the next stamp is %" PRIu64,
+			   db->floor, db->generation);
 }
 
 unsigned xn_db_check(struct xn_db *db, struct xn_buf *report)
 {
-	struct check check = {.db = db, .report = report};
+	struct check check = {.db = db, .findings = {.report = report}};
 
-	for (int c = 0; c < XN_CLASS_COUNT; c++)
-		for (struct xn_row *row = xn_db_first(db, c); row; row = xn_db_next(db, row))
+	for (int c = 0; c < XN_CLASS_COUNT; c++) {
+		for (struct xn_row *row = xn_db_first(db, c); row; row = xn_db_next(db, row)) {
 			check_row(&check, row);
-	return check.n;
+			if (c == XN_CLASS_xn_operation)
+				check_operation(&check, row);
+		}
+		check_tombstones(&check, c);
+	}
+	check_skipped(&check);
+	return check.findings.n;
 }
 
 /* ---- the state hash ---- */

@@ -137,8 +137,13 @@ uint64_t xn_db_turn_changes(const struct xn_db *db);
 void xn_db_close(struct xn_db *db);
 
 /* ---- housekeeping ---- */
-/* Proves types, uniqueness, relations of all rows; one line in @report for each thing wrong. */
+/* Proves types, uniqueness, references, relations, stamps, tombstones; one line in @report for each
+ * thing wrong: class, reference, field and what. Returns how many. */
 unsigned xn_db_check(struct xn_db *db, struct xn_buf *report);
+/* The same of the folder of a daemon that does not run, with all checksums, for --check-db. Writes
+ * nothing there. @summary: what was found, in words. */
+unsigned xn_db_check_folder(const char *dir, struct xn_config *config, struct xn_buf *report,
+			    struct xn_buf *summary);
 /* Order-independent hash of all rows, stamps and tombstones, for simulation. */
 uint64_t xn_db_state_hash(struct xn_db *db);
 

@@ -108,8 +108,14 @@ struct xn_grave { /* a tombstone as kept; numbered from 1 in order of deletion *
 	char ref[XN_REF_LEN];
 };
 
+struct xn_findings { /* of a check: a line each */
+	struct xn_buf *report;
+	unsigned n;
+};
+
 struct xn_db {
 	struct xn_core *core;
+	struct xn_findings *findings; /* loading tells what is wrong and goes on; NULL: refuses */
 	struct xn_store *store; /* NULL before start */
 	struct xn_table tables[XN_CLASS_COUNT];
 	struct xn_hmap by_ref, by_uuid; /* of all classes */
@@ -221,6 +227,7 @@ void xn_skipped_put(const struct xn_db *db, struct xn_buf *out);
 void xn_record_forget(struct xn_row *row); /* the row changed */
 
 /* ---- check.c ---- */
+void xn_finding(struct xn_findings *findings, const char *fmt, ...) XN_PRINTF(2, 3);
 bool xn_value_fits(const struct xn_type *type, const struct xn_value *v);
 
 /* ---- load.c ---- */

@@ -353,6 +353,77 @@ struct xn_journal *xn_journal_open(int dir_fd, uint64_t position, uint64_t salt,
 	return journal;
 }
 
+/* ---- proving ---- */
+
+/* The kept past: records that nothing replays any more, up to the one at opening->position. */
+static int check_past(struct opening *opening, struct xn_journal_summary *summary)
+{
+	struct xn_journal_reader *reader = &opening->reader;
+	struct xn_slice bytes;
+	int rc = 1;
+
+	if (!reader->n_segments)
+		return opening->position ? damaged(opening, "no segment is there") : 0;
+	if (reader->segments[0].start > opening->position)
+		return damaged(opening, "a segment is missing");
+	reader->position = reader->segments[0].start;
+	while (reader->position < opening->position && (rc = xn_journal_next(reader, &bytes)) == 1)
+		summary->records++;
+	if (rc < 0)
+		return fail(opening, rc, "reading the journal");
+	if (reader->position != opening->position)
+		return damaged(opening, "a record before the checkpoint's place is not valid");
+	return 0;
+}
+
+struct counted {
+	struct xn_journal_summary *summary;
+	int (*each)(void *arg, const void *bytes, size_t len);
+	void *arg;
+};
+
+static int count_record(void *arg, const void *bytes, size_t len)
+{
+	struct counted *counted = arg;
+
+	counted->summary->records++;
+	return counted->each(counted->arg, bytes, len);
+}
+
+static int check_all(struct opening *opening, struct counted *counted)
+{
+	struct xn_journal_reader *reader = &opening->reader;
+	int rc = check_past(opening, counted->summary);
+
+	if (rc == 0)
+		rc = replay(opening, count_record, counted);
+	if (rc < 0 || !reader->n_segments)
+		return rc;
+	rc = check_end(opening, reader->current);
+	if (rc < 0)
+		return rc;
+	rc = ends_clean(opening, reader->current);
+	counted->summary->has_remains = rc == 0;
+	return rc < 0 ? fail(opening, rc, "reading the journal's end") : 0;
+}
+
+int xn_journal_check(int dir_fd, uint64_t position,
+		     int (*each)(void *arg, const void *bytes, size_t len), void *arg,
+		     struct xn_journal_summary *summary, char **why)
+{
+	struct opening opening = {.position = position, .why = why};
+	struct counted counted = {summary, each, arg};
+	int rc = xn_journal_reader_open(&opening.reader, dir_fd, position);
+
+	*summary = (struct xn_journal_summary){.segments = opening.reader.n_segments};
+	if (rc < 0)
+		return fail(&opening, rc, "reading the journal's segments");
+	rc = check_all(&opening, &counted);
+	summary->end = opening.reader.position;
+	xn_journal_reader_close(&opening.reader);
+	return rc;
+}
+
 void xn_journal_close(struct xn_journal *journal)
 {
 	if (!journal)

@@ -42,6 +42,19 @@ void xn_journal_reader_close(struct xn_journal_reader *reader);
 /* 1: a record, borrowed until the next call; 0: no valid record here; -errno. */
 int xn_journal_next(struct xn_journal_reader *reader, struct xn_slice *record) XN_MUST_CHECK;
 
+struct xn_journal_summary {
+	size_t segments, records;
+	uint64_t end;	  /* position behind the last valid record */
+	bool has_remains; /* of a write that a crash cut off; the next opening removes them */
+};
+/*
+ * xn_journal_check - reads every record that is kept, and changes nothing
+ * @each gets those from @position on. Return 0; or -errno with a sentence in @why.
+ */
+int xn_journal_check(int dir_fd, uint64_t position,
+		     int (*each)(void *arg, const void *bytes, size_t len), void *arg,
+		     struct xn_journal_summary *summary, char **why) XN_MUST_CHECK;
+
 /* ---- writing: the loop thread, but for what says otherwise ---- */
 struct xn_journal;
 

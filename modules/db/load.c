@@ -2,11 +2,14 @@
  * From the store's bytes to rows: the checkpoint, then the transactions after it. Stored fields go
  * in as they are; derived ends and shared texts follow once all rows are there. A malformed entry
  * refuses the start; what is well formed but unknown to this schema is left out and counted in the
- * log.
+ * log. A check (db->findings) is told each thing that is wrong, and the rest is read all the same.
  */
 #include "modules/db/db_internal.h"
 
+#include "core/json.h"
+
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 /* Rows have many sets and maps alike: the bytes of one in the checkpoint stand for its value. The
@@ -34,6 +37,21 @@ static int refuse(struct load *load, const char *what)
 	return -EBADMSG;
 }
 
+static void tell_misfit(struct load *load, const struct xn_row *row, int field,
+			const struct xn_value *v)
+{
+	const struct xn_field *f = xn_row_field(row, field);
+	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
+
+	load->misfits++;
+	if (!load->db->findings)
+		return;
+	xn_json_write(v, &text);
+	xn_finding(load->db->findings, "%s %s %s: is not of the type %s: %.60s",
+		   row->table->cls->name, xn_row_ref(row), f->name, f->type->text,
+		   xn_buf_cstr(&text));
+}
+
 /* The value of a field, or NULL: malformed. */
 static struct xn_value *take_field(struct load *load, const struct xn_row *row, int field,
 				   const struct xn_slice *bytes)
@@ -46,7 +64,7 @@ static struct xn_value *take_field(struct load *load, const struct xn_row *row, 
 	if (!v)
 		return NULL;
 	if (!xn_value_fits(type, v)) {
-		load->misfits++;
+		tell_misfit(load, row, field, v);
 		xn_value_unref(v);
 		return xn_value_ref(otherwise);
 	}
@@ -87,6 +105,21 @@ static void forget_known(struct load *load)
 	load->known = NULL;
 }
 
+/* A field that this schema lacks or derives may be of another version; one that the dictionary has
+ * for another class, or not at all, was never written by any. */
+static void tell_unknown(struct load *load, const struct xn_row *row, uint32_t no)
+{
+	const struct xn_names *names = &load->db->names;
+	bool named = no && no < names->n &&
+		     (names->by_no[no].class_id < 0 ||
+		      (names->by_no[no].class_id == xn_row_class(row) && names->by_no[no].field >= 0));
+
+	load->unknown++;
+	if (load->db->findings && !named)
+		xn_finding(load->db->findings, "%s %s: has a field of no name, number %u",
+			   row->table->cls->name, xn_row_ref(row), no);
+}
+
 static int load_pairs(struct load *load, struct xn_row *row, struct xn_cursor *in)
 {
 	int class_id = xn_row_class(row), rc;
@@ -98,7 +131,7 @@ static int load_pairs(struct load *load, struct xn_row *row, struct xn_cursor *i
 		struct xn_value *v;
 
 		if (field < 0 || xn_field_is_derived(xn_row_field(row, field))) {
-			load->unknown++;
+			tell_unknown(load, row, no);
 			continue;
 		}
 		v = take_known_field(load, row, field, &bytes);
@@ -133,6 +166,8 @@ static int load_row(struct load *load, const struct xn_slice *ref_bytes, uint32_
 		return refuse(load, "a reference that two rows have");
 	if (!*ref)
 		return refuse(load, "a malformed reference");
+	if (class_id < 0 && load->db->findings && (!class_no || class_no >= load->db->names.n))
+		return refuse(load, "a class of no name");
 	if (class_id < 0) {
 		load->unknown++;
 		return 0;
@@ -158,12 +193,18 @@ static int load_checkpointed_row(struct load *load, const struct xn_slice *key,
 	return load_row(load, key, head.class_no, head.created, head.modified, &in);
 }
 
-static int load_tombstone(struct load *load, struct xn_cursor in)
+static int load_tombstone(struct load *load, const struct xn_slice *key, struct xn_cursor in)
 {
 	struct xn_tombstone_bytes tomb;
+	uint64_t stamp = 0;
 
 	if (xn_take_tombstone(&in, &tomb) < 0)
 		return refuse(load, "a malformed tombstone");
+	for (size_t i = 0; i < key->len; i++)
+		stamp = stamp << 8 | key->data[i];
+	if (load->db->findings && (key->len != 8 || stamp != tomb.deleted))
+		xn_finding(load->db->findings, "the deletion of %s lies at another stamp than its",
+			   tomb.ref);
 	if (xn_names_class(&load->db->names, tomb.class_no) >= 0)
 		xn_tombstone_add(load->db, xn_names_class(&load->db->names, tomb.class_no),
 				 tomb.ref, tomb.created, tomb.deleted);
@@ -251,20 +292,16 @@ static int load_meta(struct load *load, const struct xn_slice *key, struct xn_cu
 	return rc < 0 ? refuse(load, "malformed housekeeping data") : 0;
 }
 
-static int on_entry(void *arg, enum xn_space space, const void *key, size_t key_len,
-		    const void *value, size_t len)
+static int load_entry(struct load *load, enum xn_space space, const struct xn_slice *key,
+		      struct xn_cursor in)
 {
-	struct load *load = arg;
-	struct xn_slice key_slice = {key, key_len};
-	struct xn_cursor in = xn_cursor(value, len);
-
 	switch (space) {
 	case XN_SPACE_META:
-		return load_meta(load, &key_slice, in);
+		return load_meta(load, key, in);
 	case XN_SPACE_ROWS:
-		return load_checkpointed_row(load, &key_slice, in);
+		return load_checkpointed_row(load, key, in);
 	case XN_SPACE_TOMBS:
-		return load_tombstone(load, in);
+		return load_tombstone(load, key, in);
 	case XN_SPACE_LATER:
 		return load_later_entry(load, in);
 	case XN_SPACE_STORE:
@@ -272,6 +309,32 @@ static int on_entry(void *arg, enum xn_space space, const void *key, size_t key_
 		break;
 	}
 	return 0;
+}
+
+/* What a start refuses, a check tells. @ref: encoded; empty: of no row. */
+static int judge(struct load *load, int rc, const struct xn_slice *ref)
+{
+	struct xn_cursor in = {ref->data, ref->data + ref->len};
+	char text[XN_REF_LEN] = "";
+
+	if (rc >= 0 || !load->db->findings)
+		return rc;
+	if (ref->len && xn_take_string(&in, text, sizeof(text)) < 0)
+		*text = '\0';
+	xn_finding(load->db->findings, "%s%s%s", *text ? text : "the database",
+		   ": holds ", *load->what ? load->what : "what cannot be read");
+	*load->what = '\0';
+	return 0;
+}
+
+static int on_entry(void *arg, enum xn_space space, const void *key, size_t key_len,
+		    const void *value, size_t len)
+{
+	const struct xn_slice none = {0}, key_slice = {key, key_len};
+	struct load *load = arg;
+
+	return judge(load, load_entry(load, space, &key_slice, xn_cursor(value, len)),
+		     space == XN_SPACE_ROWS ? &key_slice : &none);
 }
 
 /* ---- transactions ---- */
@@ -333,19 +396,27 @@ static int load_tx_entry(struct load *load, const struct xn_tx_entry *entry)
 	return 0;
 }
 
-static int on_transaction(void *arg, const void *bytes, size_t len)
+/* Transactions follow on each other, and give out the stamps that they say. */
+static void check_head(struct load *load, const struct xn_tx_head *head)
 {
-	struct load *load = arg;
-	struct xn_cursor in = xn_cursor(bytes, len);
+	if (load->db->findings && (head->first != load->db->generation || head->next < head->first))
+		xn_finding(load->db->findings,
+			   "a transaction has the generations %" PRIu64 " to %" PRIu64
+			   ", behind one that ended at %" PRIu64,
+			   head->first, head->next, load->db->generation);
+}
+
+static int load_transaction(struct load *load, struct xn_cursor in)
+{
 	struct xn_tx_entry entry;
 	struct xn_tx_head head;
 	int rc, more;
 
-	forget_known(load);
 	if (xn_take_tx_head(&in, &head) < 0)
 		return refuse(load, "a malformed transaction");
+	check_head(load, &head);
 	while ((more = xn_take_tx_entry(&in, &head, &entry)) == 1) {
-		rc = load_tx_entry(load, &entry);
+		rc = judge(load, load_tx_entry(load, &entry), &entry.ref);
 		if (rc < 0)
 			return rc;
 	}
@@ -353,6 +424,15 @@ static int on_transaction(void *arg, const void *bytes, size_t len)
 		return refuse(load, "a malformed transaction");
 	load->db->generation = head.next;
 	return 0;
+}
+
+static int on_transaction(void *arg, const void *bytes, size_t len)
+{
+	const struct xn_slice none = {0};
+	struct load *load = arg;
+
+	forget_known(load);
+	return judge(load, load_transaction(load, xn_cursor(bytes, len)), &none);
 }
 
 /* ---- all of it ---- */

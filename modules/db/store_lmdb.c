@@ -2,7 +2,7 @@
  * The real store: journal files and an LMDB checkpoint in DIR/db, all disk work after the start on
  * one worker thread, which is LMDB's only writer.
  *
- *   format           "xenolith database 1": whoever finds a higher number refuses
+ *   format           format.h
  *   lock             held while open
  *   journal-NNNNNNNN journal.h
  *   checkpoint.mdb   checkpoint.h
@@ -12,6 +12,7 @@
  */
 #include "modules/db/checkpoint.h"
 #include "modules/db/fold.h"
+#include "modules/db/format.h"
 #include "modules/db/journal.h"
 
 #include <errno.h>
@@ -22,9 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FORMAT_LINE "xenolith database "
 enum {
-	FORMAT = 1,
 	SLICE_BYTES = 512 << 10,
 	KEEP_BYTES = 64 << 20, /* of journal that is history */
 	FOLD_RETRY_US = 5000000,
@@ -95,50 +94,14 @@ static int hold(struct lmdb_store *s, struct xn_error *err)
 	return 0;
 }
 
-static int write_format(struct lmdb_store *s)
+static int settle_format(struct lmdb_store *s, struct xn_error *err)
 {
-	int fd = openat(s->dir_fd, "format.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	char line[64];
-	int rc = -1, len = snprintf(line, sizeof(line), FORMAT_LINE "%d\n", FORMAT);
+	char *why XN_CLEANUP(xn_free_p) = NULL;
+	int format = xn_format_read(s->dir_fd, s->dir, &why);
 
-	if (fd < 0)
-		return -errno;
-	if (write(fd, line, (size_t)len) == len && fsync(fd) == 0 &&
-	    renameat(s->dir_fd, "format.new", s->dir_fd, "format") == 0)
-		rc = fsync(s->dir_fd);
-	if (rc < 0)
-		rc = -errno;
-	close(fd);
-	return rc;
-}
-
-static int check_format(struct lmdb_store *s, struct xn_error *err)
-{
-	int fd = openat(s->dir_fd, "format", O_RDONLY | O_CLOEXEC), format = 0, rc = 0;
-	char line[64] = "";
-
-	if (fd < 0) {
-		if (errno == ENOENT)
-			rc = write_format(s);
-		else
-			rc = -errno;
-		return rc < 0 ? refuse(s, err, rc, "writing the format mark") : 0;
-	}
-	if (read(fd, line, sizeof(line) - 1) < 0)
-		rc = -errno;
-	close(fd);
-	if (rc < 0)
-		return refuse(s, err, rc, "reading the format mark");
-	if (sscanf(line, FORMAT_LINE "%d", &format) != 1 || format < 1)
-		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR,
-				     "%s/format does not say what this database is", s->dir);
-	if (format > FORMAT)
-		return xn_error_setf(
-			err, XN_ERR_INTERNAL_ERROR,
-			"the database in %s has format %d, written by a newer version; "
-			"this one knows up to %d",
-			s->dir, format, FORMAT);
-	return 0;
+	if (format == 0) /* a new database */
+		format = xn_format_write(s->dir_fd, s->dir, &why);
+	return format < 0 ? xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "%s", why) : 0;
 }
 
 static void read_boot_id(struct lmdb_store *s)
@@ -174,7 +137,7 @@ static int lmdb_open(struct xn_store *store, const struct xn_store_reader *reade
 	struct lmdb_store *s = from_store(store);
 	int rc;
 
-	if (hold(s, err) < 0 || check_format(s, err) < 0)
+	if (hold(s, err) < 0 || settle_format(s, err) < 0)
 		return -1;
 	read_boot_id(s);
 	rc = xn_checkpoint_read(s->dir, reader, arg, &s->folded);
