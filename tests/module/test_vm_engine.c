@@ -40,14 +40,6 @@ static unsigned most_plugged_until(struct api *api, const struct api_call *call)
 	return most;
 }
 
-static void begin_start(struct vm *vm, struct api_call *call)
-{
-	char *args = xn_asprintf("[\"%s\",false,false]", vm->ref);
-
-	api_begin(vm->api, call, "VM.start", args);
-	free(args);
-}
-
 static void a_vm_plugs_ten_devices_at_a_time(void **state)
 {
 	struct api_call call;
@@ -57,7 +49,7 @@ static void a_vm_plugs_ten_devices_at_a_time(void **state)
 	given_vm(*state, &vm, SLOW_PLUGS);
 	given_disks(&vm, 24); /* and the one that it has */
 	began = now_ms(vm.api);
-	begin_start(&vm, &call);
+	vm_begin(&vm, &call, "VM.start", ",false,false");
 	assert_int_equal(most_plugged_until(vm.api, &call), 10);
 	/* 25 disks are three rounds; the drive and the interface one each. */
 	assert_in_range(now_ms(vm.api) - began, 5 * PLUG_MS, 5 * PLUG_MS + 900);
@@ -76,7 +68,7 @@ static void the_host_plugs_forty_at_a_time_and_nobody_is_left_behind(void **stat
 		given_disks(&vms[i], DISKS - 1);
 	}
 	for (int i = 0; i < VMS; i++)
-		begin_start(&vms[i], &calls[i]);
+		vm_begin(&vms[i], &calls[i], "VM.start", ",false,false");
 	assert_true(most_plugged_until(vms[0].api, &calls[0]) <= 40);
 	ended[0] = now_ms(vms[0].api);
 	for (int i = 1; i < VMS; i++) {
@@ -103,7 +95,7 @@ static void a_long_queue_is_no_hang(void **state)
 	xn_gate_free(d->plugs);
 	d->plugs = xn_gate_new(d->core->loop, 4, 10);
 	for (int i = 0; i < VMS; i++)
-		begin_start(&vms[i], &calls[i]);
+		vm_begin(&vms[i], &calls[i], "VM.start", ",false,false");
 	for (int i = 0; i < VMS; i++) {
 		most_plugged_until(vms[i].api, &calls[i]);
 		api_call_clear(&calls[i]);
@@ -127,14 +119,6 @@ static const char *said(const struct xn_row *task, const char *key)
 	return xn_row_map_string(task, XN_task_other_config, key);
 }
 
-static void begin_on(struct vm *vm, struct api_call *call, const char *method, const char *more)
-{
-	char *args = xn_asprintf("[\"%s\"%s]", vm->ref, more);
-
-	api_begin(vm->api, call, method, args);
-	free(args);
-}
-
 static void a_task_says_what_it_waits_for_since_when_and_who_holds_it(void **state)
 {
 	struct api_call down, pause;
@@ -142,13 +126,13 @@ static void a_task_says_what_it_waits_for_since_when_and_who_holds_it(void **sta
 	struct vm vm;
 
 	given_vm_that_is(*state, &vm, "Running", "\"sim-shutdown\":\"hang\"");
-	begin_on(&vm, &down, "VM.clean_shutdown", "");
+	vm_begin(&vm, &down, "VM.clean_shutdown", "");
 	api_run(vm.api, 5);
 	task = task_of(&vm, "VM.clean_shutdown");
 	assert_string_equal(said(task, "xn:step"), "wait for the guest");
 	assert_string_equal(said(task, "xn:waiting_for"), "the guest to shut down");
 	assert_int_equal(strlen(said(task, "xn:waiting_since")), strlen("20261121T15:06:31Z"));
-	begin_on(&vm, &pause, "VM.pause", "");
+	vm_begin(&vm, &pause, "VM.pause", "");
 	api_run(vm.api, 1);
 	assert_string_equal(said(task_of(&vm, "VM.pause"), "xn:waiting_for_task"),
 			    xn_row_ref(task));
@@ -168,8 +152,8 @@ static void a_cancel_ends_a_long_wait_and_a_queue_at_once(void **state)
 	struct vm vm;
 
 	given_vm_that_is(*state, &vm, "Running", "\"sim-shutdown\":\"hang\"");
-	begin_on(&vm, &calls[1], "VM.clean_shutdown", "");
-	begin_on(&vm, &calls[0], "VM.pause", "");
+	vm_begin(&vm, &calls[1], "VM.clean_shutdown", "");
+	vm_begin(&vm, &calls[0], "VM.pause", "");
 	api_run(vm.api, 5);
 	for (int i = 0; i < 2; i++) {
 		char *args = xn_asprintf("[\"%s\"]", xn_row_ref(task_of(&vm, labels[i])));
@@ -192,7 +176,7 @@ static void a_restart_decides_at_once_and_says_what(void **state)
 	struct vm vm;
 
 	given_vm_that_is(*state, &vm, "Running", "\"sim-shutdown\":\"hang\"");
-	begin_on(&vm, &call, "VM.clean_shutdown", "");
+	vm_begin(&vm, &call, "VM.clean_shutdown", "");
 	api_run(vm.api, 5);
 	for (unsigned i = 0; i < call.call.n_args; i++)
 		xn_value_unref(call.call.args[i]);
@@ -234,9 +218,9 @@ static void diagnostics_tell_who_waits_for_what_and_no_secret(void **state)
 
 	given_vm_that_is(*state, &vm, "Running", "\"sim-shutdown\":\"hang\"");
 	given_vm(*state, &other, "\"sim-build\":\"hang\"");
-	begin_on(&vm, &down, "VM.clean_shutdown", "");
-	begin_on(&vm, &pause, "VM.pause", "");
-	begin_on(&other, &build, "VM.start", ",false,false");
+	vm_begin(&vm, &down, "VM.clean_shutdown", "");
+	vm_begin(&vm, &pause, "VM.pause", "");
+	vm_begin(&other, &build, "VM.start", ",false,false");
 	api_run(vm.api, 5);
 	all = xn_diagnostics(&vm.api->core);
 	op = entry_with(xn_map_get(all, "operations"), "kind", "VM.clean_shutdown");

@@ -567,7 +567,7 @@ struct start {
 
 static void take_start(struct start *start, struct api *api)
 {
-	struct xn_backend *b = xn_domains_backend(xn_domains_of(&api->core));
+	struct xn_backend *b = backend_of(api);
 	struct xn_host_info host;
 
 	b->ops->host_info(b, &host);
@@ -594,7 +594,7 @@ static void outcome_of(struct vm *vm, const struct start *start, char out[1024])
 				      XN_CLASS_VBD_metrics, XN_CLASS_VIF_metrics,
 				      XN_CLASS_console};
 	struct api *api = vm->api;
-	struct xn_backend *b = xn_domains_backend(xn_domains_of(&api->core));
+	struct xn_backend *b = backend_of(api);
 	const struct xn_row *row = xn_db_get(api->db, XN_CLASS_VM, vm->ref);
 	const struct xn_domain_info *domain = vm_domain(vm);
 	struct xn_host_info host;

@@ -9,14 +9,6 @@
 
 /* ---- helpers ---- */
 
-static void begin_on(struct vm *vm, struct api_call *call, const char *method, const char *more)
-{
-	char *args = xn_asprintf("[\"%s\"%s]", vm->ref, more);
-
-	api_begin(vm->api, call, method, args);
-	free(args);
-}
-
 /* Runs until @call is done, and counts the turns in which the VM was seen in @power_state. */
 static unsigned turns_in_state(struct vm *vm, const struct api_call *call, const char *power_state)
 {
@@ -99,7 +91,7 @@ static void nobody_sees_a_vm_paused_while_it_is_built(void **state)
 	struct vm vm;
 
 	given_vm(*state, &vm, "");
-	begin_on(&vm, &call, "VM.start", ",false,false");
+	vm_begin(&vm, &call, "VM.start", ",false,false");
 	assert_int_equal(turns_in_state(&vm, &call, "Paused"), 0);
 	assert_null(call.err.code);
 	api_call_clear(&call);
@@ -111,7 +103,7 @@ static void what_holds_a_vm_shows_while_it_starts(void **state)
 	struct vm vm;
 
 	given_vm(*state, &vm, "\"sim-build-ms\":\"1000\"");
-	begin_on(&vm, &call, "VM.start", ",false,false");
+	vm_begin(&vm, &call, "VM.start", ",false,false");
 	api_turn(vm.api);
 	xn_loop_turn(vm.api->core.loop, 100000);
 	assert_int_equal(xn_map_len(xn_row_get(vm_row(&vm), XN_VM_current_operations)), 1);
@@ -159,8 +151,8 @@ static void the_second_of_two_starts_waits_and_finds_it_running(void **state)
 	struct vm vm;
 
 	given_vm(*state, &vm, "\"sim-build-ms\":\"100\"");
-	begin_on(&vm, &first, "VM.start", ",false,false");
-	begin_on(&vm, &second, "VM.start", ",false,false");
+	vm_begin(&vm, &first, "VM.start", ",false,false");
+	vm_begin(&vm, &second, "VM.start", ",false,false");
 	api_turn(vm.api);
 	assert_false(second.done);
 	api_wait(vm.api, &first.done);
@@ -185,7 +177,7 @@ static void too_little_memory_is_told_before_anything_is_built(void **state)
 	assert_true(strtoll(err.params[0], NULL, 10) > 1125899906842624);
 	assert_true(strtoll(err.params[1], NULL, 10) > 0);
 	xn_error_clear(&err);
-	b = xn_domains_backend(xn_domains_of(&vm.api->core));
+	b = backend_of(vm.api);
 	b->ops->list(b, &n);
 	assert_int_equal(n, 0);
 	assert_state(&vm, "Halted");
@@ -301,7 +293,7 @@ static void a_hard_shutdown_ends_a_clean_one_that_waits(void **state)
 	struct vm vm;
 
 	given_vm_that_is(*state, &vm, "Running", "\"sim-shutdown\":\"hang\"");
-	begin_on(&vm, &clean, "VM.clean_shutdown", "");
+	vm_begin(&vm, &clean, "VM.clean_shutdown", "");
 	api_run(vm.api, 5);
 	assert_false(clean.done);
 	vm_do(&vm, "VM.hard_shutdown", "");
@@ -318,7 +310,7 @@ static void a_start_that_hangs_can_be_cancelled(void **state)
 	struct vm vm;
 
 	given_vm(*state, &vm, "\"sim-plug\":\"hang\"");
-	begin_on(&vm, &start, "VM.start", ",true,false");
+	vm_begin(&vm, &start, "VM.start", ",true,false");
 	api_run(vm.api, 5);
 	assert_false(start.done);
 	xn_operation_cancel_holders(xn_operations_of(&vm.api->core), vm.ref, NULL, NULL);
@@ -341,7 +333,7 @@ static void reboot(void **state, const char *method)
 
 	given_vm_that_is(*state, &vm, "Running", "");
 	domid = xn_row_int(vm_row(&vm), XN_VM_domid);
-	begin_on(&vm, &call, method, "");
+	vm_begin(&vm, &call, method, "");
 	assert_int_equal(turns_in_state(&vm, &call, "Halted"), 0);
 	assert_null(call.err.code);
 	api_call_clear(&call);
@@ -367,7 +359,7 @@ static void a_hard_reboot_has_a_new_domain_and_is_never_halted(void **state)
 
 static void stop_guest(struct vm *vm, enum xn_domain_shutdown reason)
 {
-	struct xn_backend *b = xn_domains_backend(xn_domains_of(&vm->api->core));
+	struct xn_backend *b = backend_of(vm->api);
 
 	assert_int_equal(xn_sim_guest_stops(b, vm_domain(vm)->domid, reason), 0);
 	api_run(vm->api, 2);
@@ -465,7 +457,7 @@ static void a_domain_that_is_nobodys_is_left_alone(void **state)
 	struct api *api = *state;
 	struct vm vm;
 	XN_CLEANUP(xn_value_unref_p) struct xn_value *config = xn_map_new();
-	struct xn_backend *b = xn_domains_backend(xn_domains_of(&api->core));
+	struct xn_backend *b = backend_of(api);
 	size_t rows = xn_db_count(api->db, XN_CLASS_VM), n;
 
 	xn_map_put_string(&config, "uuid", "12345678-0000-0000-0000-000000000000");

@@ -209,7 +209,7 @@ static void shadow_memory_changes_while_it_runs(void **state)
 	struct vm vm;
 
 	given_vm_that_is(*state, &vm, "Running", "");
-	b = xn_domains_backend(xn_domains_of(&vm.api->core));
+	b = backend_of(vm.api);
 	b->ops->host_info(b, &before);
 	vm_do(&vm, "VM.set_shadow_multiplier_live", ",4.0");
 	b->ops->host_info(b, &after);

@@ -40,14 +40,6 @@ static void given_running(struct api *api, struct vm *vm, int64_t min_gib, int64
 	api_run(api, 1);
 }
 
-static void begin_start(struct vm *vm, struct api_call *call)
-{
-	char *args = xn_asprintf("[\"%s\",false,false]", vm->ref);
-
-	api_begin(vm->api, call, "VM.start", args);
-	free(args);
-}
-
 static int64_t target_of(const struct vm *vm)
 {
 	return xn_row_int(vm_row(vm), XN_VM_memory_target);
@@ -65,7 +57,7 @@ static int64_t overhead_of(const struct vm *vm)
 
 static int64_t host_free(struct api *api)
 {
-	struct xn_backend *b = xn_domains_backend(xn_domains_of(&api->core));
+	struct xn_backend *b = backend_of(api);
 	struct xn_host_info info;
 
 	b->ops->host_info(b, &info);
@@ -192,8 +184,8 @@ static void two_starts_at_once_do_not_take_the_same_memory(void **state)
 
 	given_range(api, &first, 30, 30, "\"sim-build-ms\":\"2000\"");
 	given_range(api, &second, 30, 30, "\"sim-build-ms\":\"2000\"");
-	begin_start(&first, &one);
-	begin_start(&second, &two);
+	vm_begin(&first, &one, "VM.start", ",false,false");
+	vm_begin(&second, &two, "VM.start", ",false,false");
 	api_wait(api, &one.done);
 	api_wait(api, &two.done);
 	assert_non_null(one.json);
@@ -213,8 +205,8 @@ static void two_starts_at_once_share_what_a_third_gives(void **state)
 	given_running(api, &old, 10, 50, "\"sim-balloon-ms\":\"3000\"");
 	given_range(api, &first, 10, 20, "");
 	given_range(api, &second, 10, 20, "");
-	begin_start(&first, &one);
-	begin_start(&second, &two);
+	vm_begin(&first, &one, "VM.start", ",false,false");
+	vm_begin(&second, &two, "VM.start", ",false,false");
 	api_wait(api, &one.done);
 	api_wait(api, &two.done);
 	assert_non_null(one.json);
@@ -244,7 +236,7 @@ static void a_start_that_waits_says_for_whom(void **state)
 
 	given_running(api, &slow, 10, 40, "\"sim-balloon-ms\":\"5000\"");
 	given_range(api, &second, 10, 40, "");
-	begin_start(&second, &call);
+	vm_begin(&second, &call, "VM.start", ",false,false");
 	api_run(api, 2);
 	assert_false(call.done);
 	found = NULL;
@@ -302,7 +294,7 @@ static void a_cancelled_start_gives_back_what_was_asked_for_it(void **state)
 
 	given_running(api, &slow, 10, 40, "\"sim-balloon-ms\":\"5000\"");
 	given_range(api, &second, 10, 40, "");
-	begin_start(&second, &call);
+	vm_begin(&second, &call, "VM.start", ",false,false");
 	api_run(api, 2);
 	xn_operation_cancel_holders(xn_operations_of(&api->core), second.ref, NULL, NULL);
 	api_wait(api, &call.done);
@@ -322,7 +314,7 @@ static void a_kill_while_waiting_loses_nothing(void **state)
 
 	given_running(api, &slow, 10, 40, "\"sim-balloon-ms\":\"5000\"");
 	given_range(api, &second, 10, 40, "");
-	begin_start(&second, &call);
+	vm_begin(&second, &call, "VM.start", ",false,false");
 	api_run(api, 2);
 	for (unsigned i = 0; i < call.call.n_args; i++)
 		xn_value_unref(call.call.args[i]);
@@ -369,7 +361,7 @@ static void a_reboot_goes_before_those_who_wait(void **state)
 	given_running(api, &vm, 10, 20, "\"sim-destroy-ms\":\"500\"");
 	given_running(api, &slow, 10, 35, "\"sim-balloon-ms\":\"6000\"");
 	given_range(api, &other, 20, 20, "");
-	begin_start(&other, &wait);
+	vm_begin(&other, &wait, "VM.start", ",false,false");
 	api_run(api, 1);
 	args = xn_asprintf("[\"%s\"]", vm.ref);
 	api_begin(api, &reboot, "VM.hard_reboot", args);

@@ -143,7 +143,7 @@ static void a_back_end_plugs_and_unplugs_devices(void **state)
 	given_vm_with(api, &vm, "0/0000:04:00.0");
 	vm_do(&vm, "VM.start", ",false,false");
 	given_vm_that_is(api, &other, "Running", "");
-	b = xn_domains_backend(xn_domains_of(&api->core));
+	b = backend_of(api);
 	domid = vm_domain(&vm)->domid;
 	rc_told = 1;
 	assert_int_equal(b->ops->plug_pci(b, domid, "0000:03:00.0", on_done, NULL), 0);

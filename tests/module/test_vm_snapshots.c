@@ -7,25 +7,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static struct xn_backend *backend_of(const struct vm *vm)
-{
-	return xn_domains_backend(xn_domains_of(&vm->api->core));
-}
-
-static int64_t counter_of(const struct vm *vm)
-{
-	return xn_sim_guest_counter(backend_of(vm), vm_domain(vm)->domid);
-}
-
-static bool has_message(struct api *api, const char *name)
-{
-	for (struct xn_row *row = xn_db_first(api->db, XN_CLASS_message); row;
-	     row = xn_db_next(api->db, row))
-		if (strcmp(xn_row_string(row, XN_message_name), name) == 0)
-			return true;
-	return false;
-}
-
 /* ---- what is on a disk ---- */
 
 static int open_image(struct api *api, const char *vdi, int flags)
@@ -155,7 +136,7 @@ static void a_snapshot_of_a_suspended_vm_can_be_gone_back_to(void **state)
 	assert_state(&vm, "Suspended");
 	assert_int_equal(xn_db_count(api->db, XN_CLASS_VDI), disks + 1); /* the image */
 	vm_do(&vm, "VM.resume", ",false,false");
-	counter = counter_of(&vm);
+	counter = vm_counter(&vm);
 	assert_in_range(counter, 30000, 40000);
 }
 
@@ -224,7 +205,7 @@ static void a_checkpoint_has_the_memory_and_the_guest_goes_on(void **state)
 
 	given_vm_that_is(api, &vm, "Running", "");
 	disks = xn_db_count(api->db, XN_CLASS_VDI);
-	counter = counter_of(&vm);
+	counter = vm_counter(&vm);
 	vm_do_ref(&vm, "VM.checkpoint", ",\"point\"", vm.snapshot);
 	assert_state(&vm, "Running");
 	assert_false(vm_domain(&vm)->shut_down);
@@ -238,7 +219,7 @@ static void a_checkpoint_has_the_memory_and_the_guest_goes_on(void **state)
 	assert_true(xn_row_bool(snapshot_row(&vm), XN_VM_is_a_snapshot));
 	assert_true(has_message(api, "VM_CHECKPOINTED"));
 	api_run(api, 10);
-	assert_true(counter_of(&vm) > counter + 9000);
+	assert_true(vm_counter(&vm) > counter + 9000);
 	args = xn_asprintf("[\"%s\"]", vm.snapshot);
 	free(api_do(api, "VM.destroy", args));
 	free(args);
@@ -278,7 +259,7 @@ static void going_back_to_a_checkpoint_goes_on_from_its_moment(void **state)
 	assert_disk(api, vm.vdi, "then");
 	vm_do(&vm, "VM.resume", ",false,false");
 	assert_state(&vm, "Running");
-	assert_in_range(counter_of(&vm), 60000, 70000);
+	assert_in_range(vm_counter(&vm), 60000, 70000);
 	/* The checkpoint is as it was, and can be gone back to again. */
 	revert(&vm);
 	assert_state(&vm, "Suspended");

@@ -6,29 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static struct xn_backend *backend_of(const struct vm *vm)
-{
-	return xn_domains_backend(xn_domains_of(&vm->api->core));
-}
-
-static int64_t counter_of(const struct vm *vm)
-{
-	return xn_sim_guest_counter(backend_of(vm), vm_domain(vm)->domid);
-}
-
 static struct xn_row *image_of(const struct vm *vm)
 {
 	return xn_db_get(vm->api->db, XN_CLASS_VDI,
 			 xn_row_string(vm_row(vm), XN_VM_suspend_VDI));
-}
-
-static bool has_message(struct api *api, const char *name)
-{
-	for (struct xn_row *row = xn_db_first(api->db, XN_CLASS_message); row;
-	     row = xn_db_next(api->db, row))
-		if (strcmp(xn_row_string(row, XN_message_name), name) == 0)
-			return true;
-	return false;
 }
 
 /* ---- suspend ---- */
@@ -70,14 +51,14 @@ static void a_resumed_guest_goes_on_where_it_stopped(void **state)
 	api_run(api, 3600);
 	vm_do(&vm, "VM.resume", ",false,false");
 	assert_state(&vm, "Running");
-	counter = counter_of(&vm);
+	counter = vm_counter(&vm);
 	assert_in_range(counter, 60000, 70000);
 	assert_null(image_of(&vm));
 	assert_string_equal(xn_row_string(vm_row(&vm), XN_VM_suspend_VDI), XN_NULL_REF);
 	assert_true(has_message(api, "VM_RESUMED"));
 	assert_true(xn_row_bool(row_of(api, XN_CLASS_VBD, vm.disk), XN_VBD_currently_attached));
 	api_run(api, 10);
-	assert_in_range(counter_of(&vm), counter + 9000, counter + 11000);
+	assert_in_range(vm_counter(&vm), counter + 9000, counter + 11000);
 }
 
 static void a_vm_can_be_resumed_paused(void **state)
@@ -191,9 +172,9 @@ static void a_guest_whose_memory_cannot_be_saved_goes_on(const char *how, struct
 	assert_state(&vm, "Running");
 	assert_false(vm_domain(&vm)->shut_down);
 	assert_int_equal(xn_db_count(api->db, XN_CLASS_VDI), disks);
-	counter = counter_of(&vm);
+	counter = vm_counter(&vm);
 	api_run(api, 5);
-	assert_true(counter_of(&vm) > counter + 4000);
+	assert_true(vm_counter(&vm) > counter + 4000);
 }
 
 static void a_guest_goes_on_when_saving_fails(void **state)
@@ -392,13 +373,13 @@ static void a_guest_that_suspends_for_nobody_goes_on(void **state)
 	int64_t counter;
 
 	given_vm_that_is(api, &vm, "Running", "");
-	xn_sim_guest_stops(backend_of(&vm), vm_domain(&vm)->domid, XN_SHUTDOWN_SUSPEND);
+	xn_sim_guest_stops(backend_of(vm.api), vm_domain(&vm)->domid, XN_SHUTDOWN_SUSPEND);
 	api_run(api, 2);
 	assert_state(&vm, "Running");
 	assert_false(vm_domain(&vm)->shut_down);
-	counter = counter_of(&vm);
+	counter = vm_counter(&vm);
 	api_run(api, 5);
-	assert_true(counter_of(&vm) > counter);
+	assert_true(vm_counter(&vm) > counter);
 }
 
 int main(void)

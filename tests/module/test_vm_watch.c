@@ -11,11 +11,6 @@
 #include "modules/xenstore/xenstore.h"
 #include "tests/module/vm_fixture.h"
 
-static struct xn_backend *backend_of(struct api *api)
-{
-	return xn_domains_backend(xn_domains_of(&api->core));
-}
-
 /* Somebody in the control domain writes. */
 static void put(struct vm *vm, const char *path, const char *value)
 {

@@ -45,6 +45,14 @@ void vm_do(struct vm *vm, const char *method, const char *more)
 	free(args);
 }
 
+void vm_begin(struct vm *vm, struct api_call *call, const char *method, const char *more)
+{
+	char *args = xn_asprintf("[\"%s\"%s]", vm->ref, more);
+
+	api_begin(vm->api, call, method, args);
+	free(args);
+}
+
 void vm_do_ref(struct vm *vm, const char *method, const char *more, char out[48])
 {
 	char *args = xn_asprintf("[\"%s\"%s]", vm->ref, more);
@@ -102,9 +110,28 @@ void assert_state(const struct vm *vm, const char *power_state)
 	assert_string_equal(xn_row_string(vm_row(vm), XN_VM_power_state), power_state);
 }
 
+struct xn_backend *backend_of(struct api *api)
+{
+	return xn_domains_backend(xn_domains_of(&api->core));
+}
+
+int64_t vm_counter(const struct vm *vm)
+{
+	return xn_sim_guest_counter(backend_of(vm->api), vm_domain(vm)->domid);
+}
+
+bool has_message(struct api *api, const char *name)
+{
+	for (struct xn_row *row = xn_db_first(api->db, XN_CLASS_message); row;
+	     row = xn_db_next(api->db, row))
+		if (strcmp(xn_row_string(row, XN_message_name), name) == 0)
+			return true;
+	return false;
+}
+
 const struct xn_domain_info *vm_domain(const struct vm *vm)
 {
-	struct xn_backend *b = xn_domains_backend(xn_domains_of(&vm->api->core));
+	struct xn_backend *b = backend_of(vm->api);
 
 	return b->ops->find(b, vm->uuid);
 }
@@ -260,7 +287,7 @@ char *world_of(const struct vm *vm)
 				      XN_CLASS_VDI,         XN_CLASS_VM_metrics, XN_CLASS_task,
 				      XN_CLASS_xn_operation};
 	struct api *api = vm->api;
-	struct xn_backend *b = xn_domains_backend(xn_domains_of(&api->core));
+	struct xn_backend *b = backend_of(api);
 	const struct xn_domain_info *domain = vm_domain(vm);
 	struct xn_row *row = xn_db_get(api->db, XN_CLASS_VM, vm->ref);
 	struct xn_host_info host;

@@ -36,6 +36,7 @@ void given_disks(struct vm *vm, unsigned n);
 
 /* Calls with the VM's reference first; @more: ",false,false" or "". */
 void vm_do(struct vm *vm, const char *method, const char *more);
+void vm_begin(struct vm *vm, struct api_call *call, const char *method, const char *more);
 void vm_fail(struct vm *vm, const char *method, const char *more, const char *code,
 	     struct xn_error *err);
 /* The reference that a call returned. */
@@ -46,6 +47,9 @@ struct xn_row *row_of(struct api *api, int class_id, const char *ref);
 void vm_find_devices(struct vm *vm);
 void assert_state(const struct vm *vm, const char *power_state);
 const struct xn_domain_info *vm_domain(const struct vm *vm); /* or NULL */
+struct xn_backend *backend_of(struct api *api);
+int64_t vm_counter(const struct vm *vm); /* the guest's: milliseconds that it ran */
+bool has_message(struct api *api, const char *name);
 bool is_allowed(const struct xn_row *row, int field, const char *operation);
 
 /* What the world looks like, in a text that can be compared: the rows of the VM and its devices,

@@ -4,38 +4,13 @@
 import assert from 'node:assert/strict'
 import { Xapi } from 'xen-api'
 
+import { waiting } from './waiting.mjs'
+
 const DEADLINE = 240e3
 const [url, password, vm] = process.argv.slice(2)
 const xapi = new Xapi({ url, auth: { user: 'root', password }, debounce: 20, eventPollDelay: 100 })
 
-const within = (promise, what) => {
-	let timer
-	const late = new Promise((resolve, reject) => {
-		timer = setTimeout(() => reject(new Error(`not in time: ${what}`)), DEADLINE)
-	})
-	return Promise.race([promise, late]).finally(() => clearTimeout(timer))
-}
-
-// The cached object once it is as wanted.
-function seen(ref, what, isWanted) {
-	let stop
-	const wait = new Promise(resolve => {
-		const look = () => {
-			const object = xapi.getObjectByRef(ref, undefined)
-			if (object !== undefined && isWanted(object)) resolve(object)
-		}
-		for (const change of ['add', 'update']) xapi.objects.on(change, look)
-		stop = () => {
-			for (const change of ['add', 'update']) xapi.objects.removeListener(change, look)
-		}
-		look()
-	})
-	return within(wait, what).finally(stop)
-}
-
-const becomes = (ref, fields) =>
-	seen(ref, JSON.stringify(fields), object =>
-		Object.entries(fields).every(([key, value]) => object[key] === value))
+const { within, seen, becomes } = waiting(xapi, DEADLINE)
 const run = (method, ...args) => within(xapi.callAsync(method, ...args), method)
 
 async function main() {
@@ -46,8 +21,8 @@ async function main() {
 	assert.notEqual(running.domid, -1)
 	assert.equal(running.$resident_on?.$type, 'host')
 	for (const device of [...running.VBDs, ...running.VIFs]) await becomes(device, { currently_attached: true })
-	const { guest_metrics: metrics } = await seen(vm, 'guest metrics', o => o.guest_metrics !== 'OpaqueRef:NULL')
-	await seen(metrics, 'its drivers', o => o.PV_drivers_version.major === '9')
+	const { guest_metrics: metrics } = await seen(vm, 'guest metrics', o => o !== undefined && o.guest_metrics !== 'OpaqueRef:NULL')
+	await seen(metrics, 'its drivers', o => o?.PV_drivers_version.major === '9')
 	await run('VM.pause', vm)
 	await becomes(vm, { power_state: 'Paused' })
 	await run('VM.unpause', vm)

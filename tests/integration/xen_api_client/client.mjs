@@ -9,6 +9,8 @@ import assert from 'node:assert/strict'
 import readline from 'node:readline'
 import { Xapi } from 'xen-api'
 
+import { waiting } from './waiting.mjs'
+
 const DEADLINE = 30e3
 const TEMPLATE = 'Debian Bookworm 12'
 
@@ -23,38 +25,7 @@ const xapi = new Xapi({
 // A call that fails while the daemon is down is the restart's part of the story.
 xapi.on('eventFetchingError', () => {})
 
-// ---- waiting ----
-
-const within = (promise, what) => {
-	let timer
-	const late = new Promise((resolve, reject) => {
-		timer = setTimeout(() => reject(new Error(`not in time: ${what}`)), DEADLINE)
-	})
-	return Promise.race([promise, late]).finally(() => clearTimeout(timer))
-}
-
-// The cached object once it is as wanted; undefined once it is gone, if that is what is wanted.
-function seen(ref, what, isWanted) {
-	let stop
-	const wait = new Promise(resolve => {
-		const look = () => {
-			const object = xapi.getObjectByRef(ref, undefined)
-			if (isWanted(object)) resolve(object)
-		}
-		const changes = ['add', 'update', 'remove']
-		for (const change of changes) xapi.objects.on(change, look)
-		stop = () => {
-			for (const change of changes) xapi.objects.removeListener(change, look)
-		}
-		look()
-	})
-	return within(wait, what).finally(stop)
-}
-
-const becomes = (ref, fields) =>
-	seen(ref, JSON.stringify(fields), object =>
-		object !== undefined && Object.entries(fields).every(([key, value]) => object[key] === value))
-
+const { within, seen, becomes } = waiting(xapi, DEADLINE)
 const cached = type => Object.values(xapi.objects.indexes.type[type] ?? {})
 const rejects = (promise, code) =>
 	assert.rejects(within(promise, code), error => error.code === code || assert.fail(`${error}`))

@@ -19,7 +19,7 @@ sys.path.insert(0, os.path.dirname(HERE))
 import harness  # noqa: E402 pylint: disable=wrong-import-position
 
 INSTALL_LIMIT, RUN_LIMIT = 300, 180
-SOURCES = ("package.json", "package-lock.json", "client.mjs")
+SOURCES = ("package.json", "package-lock.json", "client.mjs", "waiting.mjs")
 folder = None
 
 
