@@ -39,6 +39,9 @@ const struct xn_config_key xn_config_keys[] = {
 	 .doc = "devices of one VM that are plugged at a time"},
 	{"plug-limit", XN_CONFIG_INT, "40", .min = 1, .max = 100000, .argument = "N",
 	 .doc = "devices that are plugged at a time on the whole host"},
+	{"metrics-token-file", XN_CONFIG_STRING, .argument = "FILE",
+	 .doc = "holds one line: the bearer token for /metrics over TCP; otherwise one is made, "
+		"metrics-token in the state folder"},
 	{"log-level", XN_CONFIG_CHOICE, "info", .choices = "error|warn|info|debug",
 	 .argument = "LEVEL", .doc = "least important lines that are still written"},
 	{"log-format", XN_CONFIG_CHOICE, "text", .choices = "text|json", .argument = "FORMAT",

@@ -133,6 +133,16 @@ void xn_loop_enter_(struct xn_loop *loop, const char *name)
 	}
 }
 
+static void note_longest(struct xn_loop *loop, int64_t us)
+{
+	if (us <= loop->stalls.longest_us)
+		return;
+	loop->stalls.longest_us = us;
+	loop->stalls.longest_name = loop->running;
+	if (us > loop->stalls.longest_ever_us)
+		loop->stalls.longest_ever_us = us;
+}
+
 /*
  * The callback took long by the wall; the machine may just have been busy. CPU time was last read
  * at most CPU_SAMPLE_US before the callback began, and what ran in between is taken off, so the
@@ -149,10 +159,7 @@ static void judge_callback(struct xn_loop *loop, int64_t began_us, int64_t now_u
 		used = now_us - began_us;
 	if (used > STALL_US)
 		loop->stalls.over_10ms++;
-	if (used > loop->stalls.longest_us) {
-		loop->stalls.longest_us = used;
-		loop->stalls.longest_name = loop->running;
-	}
+	note_longest(loop, used);
 }
 
 void xn_loop_leave_(struct xn_loop *loop)
@@ -162,11 +169,11 @@ void xn_loop_leave_(struct xn_loop *loop)
 
 	loop->now_us = now_us;
 	loop->stalls.callbacks++;
+	xn_histogram_observe(&loop->times.callbacks, took_us);
 	if (took_us > SUSPICIOUS_US) {
 		judge_callback(loop, began_us, now_us);
-	} else if (took_us > loop->stalls.longest_us) {
-		loop->stalls.longest_us = took_us;
-		loop->stalls.longest_name = loop->running;
+	} else {
+		note_longest(loop, took_us);
 	}
 	loop->running = NULL;
 }
@@ -183,6 +190,11 @@ void xn_loop_stalls(struct xn_loop *loop, struct xn_stall_stats *out, bool reset
 		loop->stalls.longest_us = 0;
 		loop->stalls.longest_name = NULL;
 	}
+}
+
+const struct xn_loop_times *xn_loop_times(const struct xn_loop *loop)
+{
+	return &loop->times;
 }
 
 /* ---- time and randomness ---- */
@@ -425,6 +437,7 @@ static void run_timers(struct xn_loop *loop)
 			break;
 		xn_timer_cancel(timer);
 		xn_loop_enter_(loop, "timer");
+		xn_histogram_observe(&loop->times.timer_lags, loop->now_us - timer->due_us);
 		timer->run(timer); /* may free the timer */
 		xn_loop_leave_(loop);
 	}
@@ -500,6 +513,8 @@ static bool turn(struct xn_loop *loop, int64_t wait_us)
 
 	loop->ran = false;
 	if (!is_in_a_hurry(loop)) {
+		if (loop->woke_us >= 0)
+			xn_histogram_observe(&loop->times.turns, loop->now_us - loop->woke_us);
 		loop->asleep = true;
 		alive = loop->ops->wait(loop, time_to_wait(loop, wait_us));
 		wake_up(loop);

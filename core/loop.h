@@ -17,6 +17,7 @@
 #define XN_LOOP_H
 
 #include "core/base.h"
+#include "core/histogram.h"
 #include "core/list.h"
 
 struct xn_loop;
@@ -127,11 +128,19 @@ void xn_loop_remove_turn_hook(struct xn_turn_hook *hook);
 struct xn_stall_stats {
 	uint64_t callbacks, over_10ms;
 	int64_t longest_us;	 /* since the last reset */
+	int64_t longest_ever_us;
 	const char *longest_name; /* what ran, when known */
 };
 /* Says what the callback that runs now does, for the meter: an event's, a step's, a method's name.
  * @name lives for ever. */
 void xn_loop_name_callback(struct xn_loop *loop, const char *name);
 void xn_loop_stalls(struct xn_loop *loop, struct xn_stall_stats *out, bool reset);
+/* By the wall. */
+struct xn_loop_times {
+	struct xn_histogram callbacks;	/* each one */
+	struct xn_histogram turns;	/* from the end of a wait to the next one */
+	struct xn_histogram timer_lags; /* from when a timer was due to its callback */
+};
+const struct xn_loop_times *xn_loop_times(const struct xn_loop *loop);
 
 #endif

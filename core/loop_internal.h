@@ -58,6 +58,7 @@ struct xn_loop {
 	const char *running; /* name of what runs now */
 	int64_t cpu_us, cpu_read_at_us; /* thread CPU time, and when it was read */
 	struct xn_stall_stats stalls;
+	struct xn_loop_times times;
 };
 
 void xn_loop_init_(struct xn_loop *loop, const struct xn_loop_ops *ops);

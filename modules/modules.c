@@ -9,6 +9,7 @@
 #include "modules/event/event.h"
 #include "modules/host/host.h"
 #include "modules/message/message.h"
+#include "modules/metrics/metrics.h"
 #include "modules/network/network.h"
 #include "modules/operation/operation.h"
 #include "modules/records/records.h"
@@ -27,6 +28,7 @@ const struct xn_module *const xn_module_list[] = {
 	&xn_event_module,
 	&xn_host_module,
 	&xn_message_module,
+	&xn_metrics_module,
 	&xn_network_module,
 	&xn_operation_module,
 	&xn_records_module,
