@@ -9,6 +9,13 @@
 #include <stdlib.h>
 
 #define LATER "comes with a later release"
+/* What changes all the time and says little. */
+#define HISTORY_SKIP                                                                               \
+	"session.last_active,task.progress,task.other_config,host_metrics.last_updated,"           \
+	"host_metrics.memory_free,host_cpu.utilisation,VM_metrics.last_updated,"                   \
+	"VM_metrics.VCPUs_utilisation,VM_guest_metrics.last_updated,VM_guest_metrics.memory,"      \
+	"PIF_metrics.io_read_kbs,PIF_metrics.io_write_kbs,PIF_metrics.last_updated,"            \
+	"VBD_metrics.*,VIF_metrics.*"
 
 /* One row a key. Modules read their keys in init or start, by name. */
 const struct xn_config_key xn_config_keys[] = {
@@ -42,6 +49,12 @@ const struct xn_config_key xn_config_keys[] = {
 	{"metrics-token-file", XN_CONFIG_STRING, .argument = "FILE",
 	 .doc = "holds one line: the bearer token for /metrics over TCP; otherwise one is made, "
 		"metrics-token in the state folder"},
+	{"history-size", XN_CONFIG_SIZE, "64M", .max = INT64_C(1) << 40, .argument = "SIZE",
+	 .doc = "room for the database's history; 0: none is kept"},
+	{"history-age", XN_CONFIG_INT, "90", .min = 1, .max = 36500, .argument = "DAYS",
+	 .doc = "how long history is kept"},
+	{"history-skip", XN_CONFIG_STRING, HISTORY_SKIP, .argument = "FIELDS",
+	 .doc = "what history leaves out: classes and fields, with commas"},
 	{"log-level", XN_CONFIG_CHOICE, "info", .choices = "error|warn|info|debug",
 	 .argument = "LEVEL", .doc = "least important lines that are still written"},
 	{"log-format", XN_CONFIG_CHOICE, "text", .choices = "text|json", .argument = "FORMAT",

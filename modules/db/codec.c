@@ -305,6 +305,73 @@ int xn_skip_value(struct xn_cursor *in)
 	return skip_value(in, 0);
 }
 
+static int take_packed(struct xn_cursor *in, bool is_ref, struct xn_token *token)
+{
+	size_t prefix = is_ref ? REF_PREFIX : 0;
+	struct xn_slice bytes;
+
+	if (take_bytes(in, UUID_BYTES, &bytes) < 0)
+		return -EBADMSG;
+	memcpy(token->packed, ref_prefix, prefix);
+	uuid_unpack(bytes.data, token->packed + prefix);
+	token->text = (struct xn_slice){(unsigned char *)token->packed, prefix + UUID_TEXT};
+	return 0;
+}
+
+static int take_token_text(struct xn_cursor *in, struct xn_token *token)
+{
+	if (xn_take_text(in, &token->text) < 0 ||
+	    !xn_text_is_valid((const char *)token->text.data, token->text.len))
+		return -EBADMSG;
+	return 0;
+}
+
+int xn_take_token(struct xn_cursor *in, struct xn_token *token)
+{
+	static const enum xn_kind kinds[] = {
+		[TAG_NIL] = XN_NIL,	      [TAG_STRING] = XN_STRING,	 [TAG_INT] = XN_INT,
+		[TAG_FLOAT] = XN_FLOAT,	      [TAG_FALSE] = XN_BOOL,	 [TAG_TRUE] = XN_BOOL,
+		[TAG_DATETIME] = XN_DATETIME, [TAG_SET] = XN_SET,	 [TAG_MAP] = XN_MAP,
+		[TAG_REF] = XN_STRING,	      [TAG_NULL_REF] = XN_STRING, [TAG_UUID] = XN_STRING,
+	};
+	uint64_t bits;
+	unsigned tag;
+	int rc = 0;
+
+	if (xn_take_byte(in, &tag) < 0 || tag >= XN_ARRAY_SIZE(kinds))
+		return -EBADMSG;
+	token->kind = kinds[tag];
+	token->i = tag == TAG_TRUE;
+	switch ((enum tag)tag) {
+	case TAG_NIL:
+	case TAG_FALSE:
+	case TAG_TRUE:
+		break;
+	case TAG_STRING:
+		return take_token_text(in, token);
+	case TAG_INT:
+	case TAG_DATETIME:
+		return take_zigzag(in, &token->i);
+	case TAG_FLOAT:
+		rc = xn_take_fixed(in, &bits);
+		if (rc == 0)
+			memcpy(&token->f, &bits, sizeof(bits));
+		break;
+	case TAG_SET:
+		return take_count(in, 1, &token->n);
+	case TAG_MAP:
+		return take_count(in, 2, &token->n);
+	case TAG_REF:
+	case TAG_UUID:
+		return take_packed(in, tag == TAG_REF, token);
+	case TAG_NULL_REF:
+		token->text = (struct xn_slice){(const unsigned char *)XN_NULL_REF,
+						sizeof(XN_NULL_REF) - 1};
+		break;
+	}
+	return rc;
+}
+
 static struct xn_value *take_value(struct xn_cursor *in, unsigned depth);
 
 static struct xn_value *take_text_value(struct xn_cursor *in)
@@ -616,6 +683,9 @@ static int take_entry_body(struct xn_cursor *in, const struct xn_tx_head *head,
 		return xn_take_varint(in, &entry->id);
 	case XN_TX_META:
 		return take_texts(in, entry, 2);
+	case XN_TX_WAS:
+		bad = take_row_name(in, entry) < 0 || take_pairs(in, &entry->pairs) < 0;
+		return bad ? -EBADMSG : 0;
 	}
 	return -EBADMSG;
 }

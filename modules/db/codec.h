@@ -57,6 +57,17 @@ int xn_take_fixed(struct xn_cursor *in, uint64_t *out) XN_MUST_CHECK;
 int xn_take_text(struct xn_cursor *in, struct xn_slice *out) XN_MUST_CHECK;
 int xn_skip_value(struct xn_cursor *in) XN_MUST_CHECK;
 struct xn_value *xn_take_value(struct xn_cursor *in); /* NULL: bad; loop thread */
+/* A value, piece by piece, for those who make no xn_value of it. Behind a set follow .n values, behind
+ * a map .n times a text (the key) and a value. */
+struct xn_token {
+	enum xn_kind kind;
+	int64_t i; /* XN_INT, XN_DATETIME, XN_BOOL */
+	double f;
+	uint64_t n;
+	struct xn_slice text; /* XN_STRING; valid UTF-8; in .packed or in what is read */
+	char packed[48];
+};
+int xn_take_token(struct xn_cursor *in, struct xn_token *token) XN_MUST_CHECK;
 /* A value that is a string of fewer than @size bytes. */
 int xn_take_string(struct xn_cursor *in, char *out, size_t size) XN_MUST_CHECK;
 
@@ -93,6 +104,8 @@ enum xn_tx_op {
 	XN_TX_LATER,	  /* varint id, varint class, value ref, varint n, n pairs */
 	XN_TX_LATER_DONE, /* varint id */
 	XN_TX_META,	  /* text key, text value */
+	XN_TX_WAS,	  /* in history only: what the next entry replaces or removes; varint class,
+			   * value ref, varint n, n pairs */
 };
 
 struct xn_tx_entry {

@@ -21,15 +21,17 @@ struct item {
 
 struct xn_fold {
 	struct xn_kv *kv;
+	struct xn_fold_watch *watch;
 	struct xn_hmap items;
 	struct xn_tx_head head;
 };
 
-struct xn_fold *xn_fold_new(struct xn_kv *kv)
+struct xn_fold *xn_fold_new(struct xn_kv *kv, struct xn_fold_watch *watch)
 {
 	struct xn_fold *fold = xn_calloc(1, sizeof(*fold));
 
 	fold->kv = kv;
+	fold->watch = watch;
 	return fold;
 }
 
@@ -165,7 +167,7 @@ static int remove_field(struct xn_buf *row, uint32_t name_no)
 	}
 }
 
-static int merge_pairs(struct xn_buf *row, const struct xn_slice *pairs)
+int xn_row_merge(struct xn_buf *row, const struct xn_slice *pairs)
 {
 	struct xn_cursor in = xn_cursor(pairs->data, pairs->len);
 	struct xn_slice value;
@@ -210,7 +212,7 @@ static int fold_change(struct xn_fold *fold, const struct xn_tx_entry *entry)
 		return -EBADMSG;
 	set_modified(&item->value, &head, entry->stamp);
 	item->changed = true;
-	return entry->op == XN_TX_SET ? merge_pairs(&item->value, &entry->pairs) : 0;
+	return entry->op == XN_TX_SET ? xn_row_merge(&item->value, &entry->pairs) : 0;
 }
 
 static void put_big_endian(unsigned char key[8], uint64_t n)
@@ -290,9 +292,33 @@ static int fold_entry(struct xn_fold *fold, const struct xn_tx_entry *entry,
 		return put_item(fold, XN_SPACE_META, entry->texts[0].data, entry->texts[0].len,
 				entry->texts[1].data, entry->texts[1].len);
 	case XN_TX_ORIGIN:
+	case XN_TX_WAS:
 		return 0;
 	}
 	return -EBADMSG;
+}
+
+static bool is_about_row(const struct xn_tx_entry *entry)
+{
+	return entry->op == XN_TX_CREATE || entry->op == XN_TX_SET || entry->op == XN_TX_STAMP ||
+	       entry->op == XN_TX_DELETE;
+}
+
+static int tell_entry(struct xn_fold *fold, const struct xn_tx_entry *entry)
+{
+	struct xn_slice row;
+	struct item *item;
+	int rc;
+
+	if (!fold->watch)
+		return 0;
+	if (!is_about_row(entry))
+		return fold->watch->entry(fold->watch, entry, NULL);
+	rc = get_item(fold, XN_SPACE_ROWS, entry->ref.data, entry->ref.len, &item);
+	if (rc < 0)
+		return rc;
+	row = (struct xn_slice){(unsigned char *)item->value.data, item->value.len};
+	return fold->watch->entry(fold->watch, entry, item->present ? &row : NULL);
 }
 
 int xn_fold_transaction(struct xn_fold *fold, const void *bytes, size_t len)
@@ -303,16 +329,22 @@ int xn_fold_transaction(struct xn_fold *fold, const void *bytes, size_t len)
 
 	if (xn_take_tx_head(&in, &fold->head) < 0)
 		return -EBADMSG;
+	if (fold->watch)
+		fold->watch->begin(fold->watch, &fold->head);
 	for (;;) {
 		const unsigned char *start = in.at;
 
 		rc = xn_take_tx_entry(&in, &fold->head, &entry);
 		if (rc <= 0)
 			break;
-		rc = fold_entry(fold, &entry, start, in.at);
+		rc = tell_entry(fold, &entry);
+		if (rc == 0)
+			rc = fold_entry(fold, &entry, start, in.at);
 		if (rc < 0)
 			return rc;
 	}
+	if (rc == 0 && fold->watch)
+		rc = fold->watch->end(fold->watch);
 	return rc < 0 ? rc : put_meta_fixed(fold, XN_META_GENERATION, fold->head.next);
 }
 

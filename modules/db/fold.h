@@ -29,8 +29,20 @@ struct xn_kv {
 		     struct xn_slice *value);
 };
 
+/* Who is told of transactions on their way: history, which notes what they replace. */
+struct xn_fold_watch {
+	void (*begin)(struct xn_fold_watch *watch, const struct xn_tx_head *head);
+	/* Before the entry is applied. @row: the bytes of the row that it is about; NULL: none. */
+	int (*entry)(struct xn_fold_watch *watch, const struct xn_tx_entry *entry,
+		     const struct xn_slice *row);
+	int (*end)(struct xn_fold_watch *watch);
+};
+
+/* Puts the pairs into a row's bytes, in place of those of the same fields. */
+int xn_row_merge(struct xn_buf *row, const struct xn_slice *pairs) XN_MUST_CHECK;
+
 struct xn_fold; /* gathers transactions in memory, so that a row written often is put once */
-struct xn_fold *xn_fold_new(struct xn_kv *kv);
+struct xn_fold *xn_fold_new(struct xn_kv *kv, struct xn_fold_watch *watch); /* watch: or NULL */
 void xn_fold_free(struct xn_fold *fold);
 int xn_fold_transaction(struct xn_fold *fold, const void *bytes, size_t len) XN_MUST_CHECK;
 int xn_fold_finish(struct xn_fold *fold) XN_MUST_CHECK; /* puts what was gathered, in key order */

@@ -391,6 +391,7 @@ static int load_tx_entry(struct load *load, const struct xn_tx_entry *entry)
 		return load_meta(load, &entry->texts[0],
 				 xn_cursor(entry->texts[1].data, entry->texts[1].len));
 	case XN_TX_ORIGIN:
+	case XN_TX_WAS:
 		return 0;
 	}
 	return 0;

@@ -13,6 +13,7 @@
 #include "modules/db/checkpoint.h"
 #include "modules/db/fold.h"
 #include "modules/db/format.h"
+#include "modules/db/history_record.h"
 #include "modules/db/journal.h"
 
 #include <errno.h>
@@ -25,7 +26,8 @@
 
 enum {
 	SLICE_BYTES = 512 << 10,
-	KEEP_BYTES = 64 << 20, /* of journal that is history */
+	KEEP_BYTES = 8 << 20, /* of journal behind the checkpoint, for readers under way */
+	UNRECORDED_MAX = 32 << 20, /* history that cannot be written holds up so much journal */
 	FOLD_RETRY_US = 5000000,
 };
 
@@ -56,6 +58,10 @@ struct lmdb_store {
 	uint64_t slice_bytes;
 	int64_t fold_again_us; /* after a failure */
 	bool is_suspect;       /* the last one failed */
+	struct xn_recorder *recorder; /* of history; NULL: none is kept */
+	int recorder_rc; /* why the last slice is not in it */
+	uint64_t fold_synced;
+	int64_t fold_time_us;
 
 	struct xn_work replace_work;
 	struct xn_journal_replace replace;
@@ -131,6 +137,21 @@ static int open_journal(struct lmdb_store *s, const struct xn_store_reader *read
 	return -1;
 }
 
+static int make_recorder(struct lmdb_store *s, struct xn_error *err)
+{
+	struct xn_config *config = s->store.core->config;
+	struct xn_history_options options;
+	char *why XN_CLEANUP(xn_free_p) = NULL;
+	char *state_dir XN_CLEANUP(xn_free_p) = xn_strndup(s->dir, strlen(s->dir) - strlen("/db"));
+
+	if (!xn_config_int(config, "history-size"))
+		return 0;
+	if (xn_history_options_read(&options, config, &why) < 0)
+		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "history-skip: %s", why);
+	s->recorder = xn_recorder_new(state_dir, &options);
+	return 0;
+}
+
 static int lmdb_open(struct xn_store *store, const struct xn_store_reader *reader, void *arg,
 		     struct xn_error *err)
 {
@@ -143,7 +164,7 @@ static int lmdb_open(struct xn_store *store, const struct xn_store_reader *reade
 	rc = xn_checkpoint_read(s->dir, reader, arg, &s->folded);
 	if (rc < 0)
 		return refuse(s, err, rc, "reading the checkpoint");
-	if (open_journal(s, reader, arg, err) < 0)
+	if (open_journal(s, reader, arg, err) < 0 || make_recorder(s, err) < 0)
 		return -1;
 	store->was_cut = xn_journal_was_cut(s->journal);
 	return 0;
@@ -234,9 +255,23 @@ static int lmdb_flush(struct xn_store *store)
 
 /* ---- checkpoints ---- */
 
-static int fold_records(struct lmdb_store *s, struct xn_kv *kv)
+/* What could not be recorded waits in the journal for the next time, but not for ever. 1: records,
+ * 0: goes on without, -errno. */
+static int begin_recording(struct lmdb_store *s)
 {
-	struct xn_fold *fold = xn_fold_new(kv);
+	s->recorder_rc = 0;
+	if (!s->recorder)
+		return 0;
+	s->recorder_rc = xn_recorder_begin(s->recorder, s->dir, s->fold_from, s->fold_synced,
+					   s->fold_time_us);
+	if (s->recorder_rc == 0)
+		return 1;
+	return s->fold_synced - s->fold_from > UNRECORDED_MAX ? 0 : s->recorder_rc;
+}
+
+static int fold_records(struct lmdb_store *s, struct xn_kv *kv, bool records)
+{
+	struct xn_fold *fold = xn_fold_new(kv, records ? xn_recorder_watch(s->recorder) : NULL);
 	struct xn_journal_reader reader;
 	struct xn_slice bytes;
 	int rc = xn_journal_reader_open(&reader, s->dir_fd, s->fold_from);
@@ -247,6 +282,8 @@ static int fold_records(struct lmdb_store *s, struct xn_kv *kv)
 		/* It is durable, so it must be there. */
 		if (rc == 0)
 			rc = -EBADMSG;
+		if (rc == 1 && records)
+			xn_recorder_reach(s->recorder, reader.position);
 		if (rc == 1)
 			rc = xn_fold_transaction(fold, bytes.data, bytes.len);
 	}
@@ -262,17 +299,23 @@ static int fold_records(struct lmdb_store *s, struct xn_kv *kv)
 static int run_fold(struct xn_work *work)
 {
 	struct lmdb_store *s = xn_container_of(work, struct lmdb_store, fold_work);
+	int rc, records = begin_recording(s);
 	struct xn_checkpoint *cp;
-	int rc;
 
+	if (records < 0)
+		return records;
 	/* After a failure nobody knows what of LMDB's file is on the disk: a new one is made. */
 	rc = xn_checkpoint_begin(s->dir_fd, s->dir, s->is_suspect, &cp);
 	if (rc < 0)
 		return rc;
-	rc = fold_records(s, xn_checkpoint_kv(cp));
+	rc = fold_records(s, xn_checkpoint_kv(cp), records);
+	if (rc == 0 && records) /* before the checkpoint forgets what was replaced */
+		rc = s->recorder_rc = xn_recorder_commit(s->recorder);
 	if (rc == 0)
 		rc = xn_checkpoint_commit(cp, s->fold_to);
 	xn_checkpoint_end(cp);
+	if (rc < 0 && records)
+		xn_recorder_forget(s->recorder);
 	if (rc == 0)
 		rc = xn_journal_trim(s->dir_fd, s->fold_to, KEEP_BYTES);
 	return rc;
@@ -280,10 +323,16 @@ static int run_fold(struct xn_work *work)
 
 static void on_folded(struct xn_work *work, int rc);
 
-static void fold_slice(struct lmdb_store *s)
+static void plan_fold(struct lmdb_store *s)
 {
 	s->fold_from = s->folded;
-	s->fold_to = xn_journal_synced(s->journal);
+	s->fold_to = s->fold_synced = xn_journal_synced(s->journal);
+	s->fold_time_us = xn_wall_us(s->store.core->loop);
+}
+
+static void fold_slice(struct lmdb_store *s)
+{
+	plan_fold(s);
 	s->folding = s->fold_from < s->fold_to;
 	if (!s->folding)
 		return;
@@ -307,6 +356,9 @@ static void on_folded(struct xn_work *work, int rc)
 		return;
 	}
 	s->folded = s->fold_to;
+	if (s->recorder_rc < 0)
+		xn_log_error(s->store.core->log, "db", "history has a gap: writing it failed: %s",
+			     strerror(-s->recorder_rc));
 	fold_slice(s);
 }
 
@@ -368,8 +420,7 @@ static void forget_waiters(struct xn_list *list)
 /* All that is left in one LMDB transaction: the stop waits for its sync. */
 static void fold_rest(struct lmdb_store *s)
 {
-	s->fold_from = s->folded;
-	s->fold_to = xn_journal_synced(s->journal);
+	plan_fold(s);
 	s->slice_bytes = UINT64_MAX;
 	if (s->fold_from < s->fold_to)
 		run_fold(&s->fold_work);
@@ -387,6 +438,7 @@ static void lmdb_close(struct xn_store *store, bool clean)
 	forget_waiters(&s->syncing_waiters);
 	forget_waiters(&s->next_waiters);
 	xn_journal_close(s->journal);
+	xn_recorder_free(s->recorder);
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);
 	if (s->dir_fd >= 0)

@@ -387,7 +387,7 @@ static void sim_reopen(struct xn_store *store, void (*done)(int rc, void *arg), 
 
 static void fold(struct xn_sim_disk *disk)
 {
-	struct xn_fold *f = xn_fold_new(&disk->kv);
+	struct xn_fold *f = xn_fold_new(&disk->kv, NULL);
 	struct xn_slice record;
 	size_t at = 0;
 
