@@ -15,6 +15,7 @@ struct xn_ev_db_failed { int error; };
 struct xn_ev_session_ended { char session[XN_REF_LEN]; };
 struct xn_ev_operation_ended { char object[XN_REF_LEN]; };
 struct xn_ev_daemon_ready { int unused; };
+struct xn_ev_reload_asked { int unused; };
 
 /*
  * A fact that is published again before it was delivered is delivered once. What counts as the same
@@ -35,6 +36,8 @@ enum xn_coalesce { XN_SAME_PAYLOAD, XN_LATEST_ONLY };
 	/* operation: the object is free for the next */                                           \
 	X(operation_ended, XN_PRIO_EVENT, XN_SAME_PAYLOAD)                                         \
 	/* main: all modules started, listeners serve */                                           \
-	X(daemon_ready, XN_PRIO_EVENT, XN_LATEST_ONLY)
+	X(daemon_ready, XN_PRIO_EVENT, XN_LATEST_ONLY)                                             \
+	/* main: SIGHUP, files that the configuration names may have changed */                    \
+	X(reload_asked, XN_PRIO_EVENT, XN_LATEST_ONLY)
 
 #endif

@@ -65,6 +65,7 @@ static void make_core(struct daemon *d, struct xn_loop *loop)
 	d->loop = loop;
 	xn_core_init(&d->core, loop, d->log, d->config);
 	xn_bus_declare_publisher(d->core.bus, XN_EVENT_daemon_ready, "main");
+	xn_bus_declare_publisher(d->core.bus, XN_EVENT_reload_asked, "main");
 }
 
 /* ---- serve ---- */
@@ -76,6 +77,14 @@ static void on_stop_signal(int signo, void *arg)
 	xn_log_info(d->log, "main", "signal %d (%s): stopping", signo, strsignal(signo));
 	xn_notify("STOPPING=1");
 	xn_loop_stop(d->loop);
+}
+
+static void on_reload_signal(int signo, void *arg)
+{
+	struct daemon *d = arg;
+	struct xn_ev_reload_asked asked = {0};
+
+	xn_publish_reload_asked(d->core.bus, &asked);
 }
 
 /* What hangs while stopping is treated as after SIGKILL; the promise is to be gone in a second. */
@@ -168,6 +177,7 @@ static int start(struct daemon *d)
 	watch_stalls(d);
 	xn_loop_on_signal(d->loop, SIGTERM, on_stop_signal, d);
 	xn_loop_on_signal(d->loop, SIGINT, on_stop_signal, d);
+	xn_loop_on_signal(d->loop, SIGHUP, on_reload_signal, d);
 	d->modules = xn_modules_start(&d->core, d->list, &err);
 	if (!d->modules) {
 		log_error(d, &err);

@@ -207,8 +207,8 @@ static int settle_listeners(struct xn_config *config, struct xn_buf *notes, char
 		return -1;
 	}
 	xn_config_decide(config, "http", XN_DEFAULT_HTTP);
+	xn_config_decide(config, "https", XN_DEFAULT_HTTPS);
 	xn_config_decide(config, "socket", XN_DEFAULT_SOCKET);
-	xn_buf_add_string(notes, "127.0.0.1:443 is not served: HTTPS comes with a later release\n");
 	return 0;
 }
 
@@ -248,7 +248,7 @@ void xn_options_print_help(void)
 		free(more);
 	}
 	printf("\nWith no listener named, root gets --http " XN_DEFAULT_HTTP
-	       " --socket " XN_DEFAULT_SOCKET ".\n"
+	       " --https " XN_DEFAULT_HTTPS " --socket " XN_DEFAULT_SOCKET ".\n"
 	       "\nInstead of serving:\n");
 	for (const struct xn_command *command = xn_commands; command->flag; command++)
 		print_line(command->flag, command->argument, command->doc, "");

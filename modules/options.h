@@ -5,6 +5,7 @@
 #include "core/config.h"
 
 #define XN_DEFAULT_HTTP "127.0.0.1:80"
+#define XN_DEFAULT_HTTPS "127.0.0.1:443"
 #define XN_DEFAULT_SOCKET "/var/lib/xcp/xapi" /* where clients on the host look for xapi */
 
 struct xn_command;

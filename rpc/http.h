@@ -1,6 +1,5 @@
 /*
- * HTTP/1.1 server on plain loop descriptors: listeners (TCP, Unix socket; TLS later behind the same
- * transport struct), connections, keep-alive, routing by method and longest path prefix. Four kinds
+ * HTTP/1.1 server on plain loop descriptors: listeners (TCP, TLS, Unix socket), connections, keep-alive, routing by method and longest path prefix. Four kinds
  * of handler: whole body in and one reply out; stream out; stream in (200 before the body);
  * taken-over socket.
  *
@@ -18,6 +17,7 @@ struct xn_core;
 struct xn_error;
 struct xn_http;	     /* the server */
 struct xn_http_conn; /* one connection */
+struct xn_tls_identity;
 
 struct xn_http_request {
 	const char *method, *path; /* path decoded once, without the query; both terminated */
@@ -109,7 +109,8 @@ bool xn_http_stream_was_cut(const struct xn_http_conn *conn);
  * @headers: extra header lines, or NULL
  * @read_ahead: gets what the peer sent behind its request
  *
- * Return: the descriptor (non-blocking), the caller's; or -errno. conn is gone either way.
+ * Return: the descriptor (non-blocking), the caller's; or -errno. conn is gone either way. Of a TLS
+ * connection it is one end of a socket pair that stands for it.
  */
 int xn_http_take_over(struct xn_http_conn *conn, int status, const char *headers,
 		      struct xn_buf *read_ahead) XN_MUST_CHECK;
@@ -120,6 +121,10 @@ struct xn_http *xn_http_new(struct xn_core *core);
 void xn_http_free(struct xn_http *http);
 /* @addr: "127.0.0.1:80", "[::1]:8080", "localhost:80"; port 0 picks one. -1 with @err. */
 int xn_http_listen_tcp(struct xn_http *http, const char *addr, struct xn_error *err) XN_MUST_CHECK;
+/* The same with TLS. Nobody is accepted before there is a certificate; who comes waits meanwhile. */
+int xn_http_listen_tls(struct xn_http *http, const char *addr, struct xn_error *err) XN_MUST_CHECK;
+/* What new connections are shown from now on; taken. Older ones go on with theirs. */
+void xn_http_use_identity(struct xn_http *http, struct xn_tls_identity *identity);
 /* Mode 0600; a missing folder is made; a socket file that nobody listens on is replaced. */
 int xn_http_listen_unix(struct xn_http *http, const char *path, struct xn_error *err) XN_MUST_CHECK;
 /* Addresses being served, for the ready line; borrowed, NULL-terminated. */
@@ -132,7 +137,7 @@ const char *const *xn_http_addresses(const struct xn_http *http);
 void xn_http_drain(struct xn_http *http);
 
 struct xn_http_stats {
-	unsigned open, open_unix, idle; /* connections now */
+	unsigned open, open_unix, open_tls, idle; /* connections now */
 	uint64_t accepted;
 	uint64_t refused;   /* at a cap, or out of descriptors */
 	uint64_t evicted;   /* closed, being the oldest idle one, to make room */

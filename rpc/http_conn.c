@@ -10,6 +10,7 @@
 
 #include "rpc/http_internal.h"
 #include "rpc/http_query.h"
+#include "rpc/tls_relay.h"
 
 /* What a handler sees, and what lookups in it need; lives while the handler runs. */
 struct request {
@@ -78,6 +79,27 @@ struct xn_http_conn *xn_http_conn_new(struct xn_http *http, int fd, bool is_unix
 	return conn;
 }
 
+/* A handshake went on: what to wait for has changed. */
+static void on_tls_wake(void *arg)
+{
+	struct xn_http_conn *conn = arg;
+
+	xn_http_conn_enter(conn);
+	if (conn->is_shaking && xn_tls_is_open(conn->tls)) {
+		conn->is_shaking = false;
+		conn->request_since_us = xn_now_us(conn->http->core->loop);
+	}
+	xn_http_conn_leave(conn);
+}
+
+void xn_http_conn_start_tls(struct xn_http_conn *conn)
+{
+	conn->tls = xn_tls_conn_new(conn->http->tls, conn->fd, on_tls_wake, conn);
+	conn->transport = &xn_http_over_tls;
+	conn->is_shaking = true;
+	conn->http->n_tls++;
+}
+
 void xn_http_set_authenticated(struct xn_http_conn *conn)
 {
 	if (conn->is_authenticated || conn->state == XN_CONN_CLOSED)
@@ -90,7 +112,7 @@ void xn_http_set_authenticated(struct xn_http_conn *conn)
 /* Books what the connection's own buffers take. */
 static void charge(struct xn_http_conn *conn)
 {
-	size_t now = conn->in.cap + conn->out.cap;
+	size_t now = conn->in.cap + conn->out.cap + (conn->tls ? xn_tls_memory(conn->tls) : 0);
 
 	conn->http->stats.buffered += now - conn->charged;
 	if (!conn->is_authenticated)
@@ -118,6 +140,11 @@ static void release(struct xn_http_conn *conn)
 
 	xn_io_free(conn->io);
 	conn->io = NULL;
+	if (conn->tls) {
+		xn_tls_conn_free(conn->tls);
+		conn->tls = NULL;
+		http->n_tls--;
+	}
 	if (conn->fd >= 0)
 		close(conn->fd);
 	conn->fd = -1;
@@ -164,6 +191,22 @@ void xn_http_on_close(struct xn_http_conn *conn, void (*closed)(void *arg), void
 	conn->closed_arg = arg;
 }
 
+/* The plain socket, or one that stands for it. */
+static int give_away_socket(struct xn_http_conn *conn)
+{
+	struct xn_http *http = conn->http;
+	struct xn_tls_conn *tls = conn->tls;
+	int fd = conn->fd;
+
+	conn->fd = -1;
+	if (!tls)
+		return fd;
+	xn_io_free(conn->io); /* before another watches the same descriptor */
+	conn->io = NULL;
+	conn->tls = NULL;
+	return xn_tls_relay_begin(http->core->loop, &http->relays, tls, fd, &http->n_tls);
+}
+
 int xn_http_take_over(struct xn_http_conn *conn, int status, const char *headers,
 		      struct xn_buf *read_ahead)
 {
@@ -182,8 +225,7 @@ int xn_http_take_over(struct xn_http_conn *conn, int status, const char *headers
 	conn->closed = NULL;
 	conn->held = false;
 	if (conn->state != XN_CONN_CLOSED && !conn->broken && !conn->out.len) {
-		fd = conn->fd;
-		conn->fd = -1;
+		fd = give_away_socket(conn);
 		xn_buf_add(read_ahead, conn->in.data, conn->in.len);
 		xn_http_conn_set_state(conn, XN_CONN_CLOSED);
 		release(conn);
@@ -218,6 +260,8 @@ static int64_t next_deadline(struct xn_http_conn *conn)
 		return now + limits->write_us;
 	switch ((enum xn_http_state)conn->state) {
 	case XN_CONN_HEAD:
+		if (conn->is_shaking)
+			return conn->request_since_us + limits->handshake_us;
 		if (is_between_requests(conn))
 			return now + limits->kept_us;
 		if (!conn->request_since_us)
@@ -279,6 +323,8 @@ static int wanted_events(const struct xn_http_conn *conn)
  * before the peer has read it, so say that we are done and wait for the same. */
 static void begin_linger(struct xn_http_conn *conn)
 {
+	if (conn->tls && !conn->broken)
+		xn_tls_end(conn->tls);
 	if (conn->end_of_input || conn->broken) {
 		xn_http_conn_close(conn);
 		return;
@@ -290,6 +336,12 @@ static void begin_linger(struct xn_http_conn *conn)
 }
 
 static void on_job(struct xn_job *job);
+
+/* Bytes that came with earlier ones and that the socket will not announce. */
+static bool has_hidden_input(const struct xn_http_conn *conn)
+{
+	return conn->tls && xn_tls_has_input(conn->tls);
+}
 
 static void settle(struct xn_http_conn *conn)
 {
@@ -311,11 +363,14 @@ static void settle(struct xn_http_conn *conn)
 		if (conn->state == XN_CONN_CLOSED)
 			return;
 	}
-	if (conn->state == XN_CONN_HEAD ? conn->stalled && !conn->out.len
-					: xn_http_stream_has_work(conn))
+	events = wanted_events(conn);
+	if ((conn->state == XN_CONN_HEAD ? conn->stalled && !conn->out.len
+					 : xn_http_stream_has_work(conn)) ||
+	    (events & XN_IO_READ && has_hidden_input(conn)))
 		xn_loop_defer(http->core->loop, &conn->job, XN_PRIO_OPERATION, on_job);
 	file_under_deadline(conn);
-	events = wanted_events(conn);
+	if (conn->tls)
+		events = xn_tls_events(conn->tls, events);
 	if (events != conn->events)
 		xn_io_set(conn->io, events);
 	conn->events = (uint8_t)events;
@@ -754,12 +809,27 @@ static void on_bytes(struct xn_http_conn *conn, char *bytes, size_t len)
 		xn_http_stream_work(conn);
 }
 
+/* Somebody spoke HTTP where TLS is spoken. */
+static void refuse_plain(struct xn_http_conn *conn)
+{
+	static const char text[] = "400 Bad Request: HTTPS is spoken on this port\n";
+
+	conn->http->stats.bad_requests++;
+	conn->is_shaking = conn->keep_alive = false;
+	xn_http_conn_set_state(conn, XN_CONN_RUNNING);
+	xn_http_reply(conn, 400, "text/plain", NULL, text, sizeof(text) - 1);
+}
+
 static void read_input(struct xn_http_conn *conn)
 {
 	char *to;
 	size_t room = read_room(conn, &to);
 	ssize_t n = conn->transport->read(conn, to, room);
 
+	if (n > 0 && conn->is_shaking && conn->state == XN_CONN_HEAD) {
+		refuse_plain(conn);
+		return;
+	}
 	if (n > 0) {
 		on_bytes(conn, to, (size_t)n);
 		return;
@@ -781,6 +851,8 @@ static void on_ready(int fd, int events, void *arg)
 
 	xn_http_conn_enter(conn);
 	begun = xn_http_output_begin(conn);
+	if (events & XN_IO_WRITE && conn->tls && xn_tls_flush(conn->tls) < 0)
+		conn->broken = true;
 	if (events & XN_IO_WRITE && conn->out.len)
 		xn_http_output_flush(conn);
 	if (events & XN_IO_READ && conn->events & XN_IO_READ && !conn->broken)
@@ -798,8 +870,10 @@ static void on_job(struct xn_job *job)
 	begun = xn_http_output_begin(conn);
 	if (conn->state == XN_CONN_RUNNING)
 		xn_http_stream_work(conn);
-	else if (conn->state == XN_CONN_HEAD)
+	else if (conn->state == XN_CONN_HEAD && conn->stalled)
 		take_kept_requests(conn);
+	if (conn->events & XN_IO_READ && !conn->broken && has_hidden_input(conn))
+		read_input(conn);
 	xn_http_output_end(conn, begun);
 	xn_http_conn_leave(conn);
 }

@@ -14,6 +14,7 @@
 #include "core/module.h"
 #include "rpc/http.h"
 #include "rpc/http_parse.h"
+#include "rpc/tls.h"
 
 /*
  *            +--------------------------------+
@@ -37,6 +38,7 @@ enum xn_http_state {
 /* Times and sizes, in one place and per server so that tests need not wait. */
 struct xn_http_limits {
 	int64_t head_idle_us, head_total_us; /* the first byte of a new connection too */
+	int64_t handshake_us;		     /* from the connection's first moment on */
 	int64_t body_idle_us, body_total_us;
 	int64_t kept_us;   /* between requests of a kept connection */
 	int64_t write_us;  /* without progress */
@@ -46,10 +48,11 @@ struct xn_http_limits {
 	int64_t sweep_us; /* how often the others are looked at */
 	unsigned max_tcp, max_unix; /* strangers: connections that showed no session yet */
 	unsigned max_open;
+	unsigned max_tls; /* of all these; refused beyond */
 	size_t max_strangers_bytes; /* buffered for all of them */
 };
 
-/* How bytes get through: plain here, TLS later. read and write as read(2) and sendmsg(2). */
+/* How bytes get through. read and write as read(2) and sendmsg(2). */
 struct xn_http_transport {
 	ssize_t (*read)(struct xn_http_conn *conn, void *to, size_t len);
 	ssize_t (*write)(struct xn_http_conn *conn, const struct iovec *iov, int n);
@@ -62,6 +65,7 @@ struct xn_http_conn {
 	struct xn_list link; /* in http->kept, ->timed or ->untimed */
 	struct xn_io *io;
 	const struct xn_http_transport *transport;
+	struct xn_tls_conn *tls; /* or NULL */
 	int fd;
 	uint8_t state;	      /* enum xn_http_state */
 	uint8_t events;	      /* that io waits for */
@@ -78,6 +82,7 @@ struct xn_http_conn {
 	bool stalled : 1;	 /* in may hold whole requests that wait for their turn */
 	bool in_kept : 1;	 /* of http->kept */
 	bool continue_sent : 1;
+	bool is_shaking : 1;	 /* TLS: the handshake is not over */
 	uint8_t depth; /* of our functions on the stack: not freed before they return */
 	struct xn_buf in; /* what was read and not used; empty between requests */
 	struct xn_buf out;
@@ -113,6 +118,9 @@ struct xn_http {
 	struct xn_list gone;	/* closed, and a handler without on_close still has to answer */
 	struct xn_timer sweep;
 	unsigned n_open, n_unix, n_kept;
+	unsigned n_tls; /* with those that were taken over */
+	struct xn_tls *tls; /* NULL: no such listener */
+	struct xn_list relays; /* taken over behind TLS */
 	unsigned n_strangers_tcp, n_strangers_unix;
 	size_t strangers_bytes;
 	bool draining;
@@ -155,6 +163,8 @@ void xn_http_plan_sweep(struct xn_http *http);
 /* Serves @fd, non-blocking and connected; taken. @peer: for the log and the callers. */
 struct xn_http_conn *xn_http_conn_new(struct xn_http *http, int fd, bool is_unix, bool is_trusted,
 				      const char *peer);
+/* Once, right after xn_http_conn_new(). */
+void xn_http_conn_start_tls(struct xn_http_conn *conn);
 void xn_http_conn_close(struct xn_http_conn *conn); /* frees, unless somebody still holds it */
 void xn_http_conn_enter(struct xn_http_conn *conn); /* around whatever may end the connection */
 void xn_http_conn_leave(struct xn_http_conn *conn);
@@ -180,7 +190,7 @@ static inline size_t xn_http_output_left(const struct xn_http_conn *conn)
 void xn_http_add_head(struct xn_http_conn *conn, int status, const char *content_type,
 		      const char *headers, int64_t length);
 void xn_http_reply_error(struct xn_http_conn *conn, int status); /* then closes, unless kept */
-extern const struct xn_http_transport xn_http_plain;
+extern const struct xn_http_transport xn_http_plain, xn_http_over_tls;
 
 /* http_stream.c */
 void xn_http_stream_open(struct xn_http_conn *conn, enum xn_http_kind kind,

@@ -30,6 +30,18 @@ static ssize_t plain_write(struct xn_http_conn *conn, const struct iovec *iov, i
 
 const struct xn_http_transport xn_http_plain = {plain_read, plain_write};
 
+static ssize_t tls_read(struct xn_http_conn *conn, void *to, size_t len)
+{
+	return xn_tls_read(conn->tls, to, len);
+}
+
+static ssize_t tls_write(struct xn_http_conn *conn, const struct iovec *iov, int n)
+{
+	return xn_tls_write(conn->tls, iov, n);
+}
+
+const struct xn_http_transport xn_http_over_tls = {tls_read, tls_write};
+
 /* Bytes written; 0 when the socket takes none now, or ever again (then broken is set). */
 static size_t write_some(struct xn_http_conn *conn, const struct iovec *iov, int n)
 {

@@ -17,12 +17,14 @@
 #include <unistd.h>
 
 #include "rpc/http_internal.h"
+#include "rpc/tls_relay.h"
 
 #define SECONDS 1000000ll
 
 static const struct xn_http_limits default_limits = {
 	.head_idle_us = 10 * SECONDS,
 	.head_total_us = 60 * SECONDS,
+	.handshake_us = 15 * SECONDS,
 	.body_idle_us = 30 * SECONDS,
 	.body_total_us = 300 * SECONDS,
 	/* Clients keep connections for later, and what an idle one takes is small: half an hour. */
@@ -35,6 +37,7 @@ static const struct xn_http_limits default_limits = {
 	.max_tcp = 800,
 	.max_unix = 1024,
 	.max_open = 16384,
+	.max_tls = 1000,
 	.max_strangers_bytes = 64 << 20,
 };
 
@@ -43,7 +46,7 @@ struct xn_http_listener {
 	struct xn_io *io;
 	int fd;
 	char *address;	/* as shown */
-	bool is_unix;
+	bool is_unix, is_tls;
 	dev_t dev; /* of the socket file, so that only our own is removed */
 	ino_t ino;
 };
@@ -219,11 +222,14 @@ static bool evict_one(struct xn_http *http, struct xn_list *list, bool strangers
 
 /* Room for one more: the one idle for longest goes, else the one that took longest to say what it
  * wants. Never one whose request is being answered. */
-static bool make_room(struct xn_http *http, bool is_unix)
+static bool make_room(struct xn_http *http, bool is_unix, bool is_tls)
 {
 	bool strangers_full = is_unix ? http->n_strangers_unix >= http->limits.max_unix
 				      : http->n_strangers_tcp >= http->limits.max_tcp;
 
+	/* Each takes much memory: a number that cannot be had by being idle longer. */
+	if (is_tls && http->n_tls >= http->limits.max_tls && !strangers_full)
+		return false;
 	if (!strangers_full && http->n_open < http->limits.max_open)
 		return true;
 	return evict_one(http, &http->kept, strangers_full, is_unix) ||
@@ -265,15 +271,19 @@ static bool peer_is_trusted(int fd)
 static void welcome(struct xn_http_listener *listener, int fd, const struct sockaddr_storage *addr)
 {
 	struct xn_http *http = listener->http;
+	struct xn_http_conn *conn;
 	char peer[64];
 
-	if (!make_room(http, listener->is_unix)) {
+	if (!make_room(http, listener->is_unix, listener->is_tls)) {
 		http->stats.refused++;
 		close(fd);
 		return;
 	}
 	format_peer(addr, peer, sizeof(peer));
-	xn_http_conn_new(http, fd, listener->is_unix, listener->is_unix && peer_is_trusted(fd), peer);
+	conn = xn_http_conn_new(http, fd, listener->is_unix,
+				listener->is_unix && peer_is_trusted(fd), peer);
+	if (listener->is_tls)
+		xn_http_conn_start_tls(conn);
 }
 
 /* Without a descriptor to accept with, the waiting connection would wake the loop for ever. Close
@@ -400,11 +410,11 @@ static int parse_tcp(const char *text, struct sockaddr_storage *addr_out, sockle
 			 &in4->sin_addr) == 1 ? 0 : -EINVAL;
 }
 
-int xn_http_listen_tcp(struct xn_http *http, const char *address, struct xn_error *err)
+/* A socket that listens, or -1; @address is filled with what it was given. */
+static int open_tcp(const char *address, char shown[64], struct xn_error *err)
 {
 	struct sockaddr_storage addr;
 	socklen_t len;
-	char shown[64];
 	int one = 1, fd;
 
 	if (parse_tcp(address, &addr, &len) < 0)
@@ -423,9 +433,47 @@ int xn_http_listen_tcp(struct xn_http *http, const char *address, struct xn_erro
 		close(fd);
 		return -1;
 	}
-	format_peer(&addr, shown, sizeof(shown));
+	format_peer(&addr, shown, 64);
+	return fd;
+}
+
+int xn_http_listen_tcp(struct xn_http *http, const char *address, struct xn_error *err)
+{
+	char shown[64];
+	int fd = open_tcp(address, shown, err);
+
+	if (fd < 0)
+		return -1;
 	add_listener(http, fd, xn_strdup(shown), false);
 	return 0;
+}
+
+int xn_http_listen_tls(struct xn_http *http, const char *address, struct xn_error *err)
+{
+	char shown[64];
+	int fd = open_tcp(address, shown, err);
+	struct xn_http_listener *listener;
+
+	if (fd < 0)
+		return -1;
+	if (!http->tls)
+		http->tls = xn_tls_new(http->core);
+	listener = add_listener(http, fd, xn_asprintf("https://%s", shown), false);
+	listener->is_tls = true;
+	if (!xn_tls_identity(http->tls))
+		xn_io_set(listener->io, 0); /* the kernel keeps who comes until there is one */
+	return 0;
+}
+
+void xn_http_use_identity(struct xn_http *http, struct xn_tls_identity *identity)
+{
+	if (!http->tls) {
+		xn_tls_identity_unref(identity);
+		return;
+	}
+	xn_tls_use(http->tls, identity);
+	for (size_t i = 0; i < http->n_listeners; i++)
+		xn_io_set(http->listeners[i]->io, XN_IO_READ);
 }
 
 /* The folders above @path, as far as they are missing. */
@@ -562,6 +610,7 @@ struct xn_http *xn_http_new(struct xn_core *core)
 	xn_list_init(&http->timed);
 	xn_list_init(&http->untimed);
 	xn_list_init(&http->gone);
+	xn_list_init(&http->relays);
 	http->scratch = xn_malloc(XN_HTTP_SCRATCH);
 	http->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	for (size_t i = 0; i < XN_ARRAY_SIZE(own_routes); i++)
@@ -585,6 +634,8 @@ void xn_http_free(struct xn_http *http)
 	close_all(&http->untimed);
 	for (struct xn_list *node; (node = xn_list_pop(&http->gone));)
 		free(xn_list_entry(node, struct xn_http_conn, link));
+	xn_tls_relays_end(&http->relays);
+	xn_tls_free(http->tls);
 	xn_timer_cancel(&http->sweep);
 	if (http->reserve_fd >= 0)
 		close(http->reserve_fd);
@@ -630,5 +681,6 @@ void xn_http_stats(const struct xn_http *http, struct xn_http_stats *out)
 	*out = http->stats;
 	out->open = http->n_open;
 	out->open_unix = http->n_unix;
+	out->open_tls = http->n_tls;
 	out->idle = http->n_kept;
 }

@@ -142,6 +142,9 @@ static void feed(struct xn_http_conn *conn)
 
 	while ((stream = conn->stream) && has_input(conn)) {
 		if (xn_http_stream_input_is_over(conn)) {
+			/* Without TLS's farewell anybody on the way may have ended it. */
+			if (stream->to_eof && conn->tls && xn_tls_was_cut(conn->tls))
+				stream->cut = true;
 			tell_end(conn);
 			return;
 		}

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "rpc/rpc_internal.h"
+#include "rpc/tls_certificate.h"
 
 enum { MAX_RPC_BODY = 4 << 20 }; /* hostile round trips of large fields, not uploads */
 
@@ -103,6 +104,14 @@ static const struct xn_http_route routes[] = {
 	{.method = "POST", .path = "", .prefix = true, .max_body = MAX_RPC_BODY, .run = on_any_rpc},
 };
 
+static void on_reload_asked(const struct xn_ev_reload_asked *ev, void *arg)
+{
+	struct xn_rpc *rpc = arg;
+
+	if (rpc->certificate)
+		xn_certificate_reload(rpc->certificate);
+}
+
 static int rpc_init(struct xn_core *core, void **state_out, struct xn_error *err)
 {
 	struct xn_rpc *rpc = xn_calloc(1, sizeof(*rpc));
@@ -110,6 +119,7 @@ static int rpc_init(struct xn_core *core, void **state_out, struct xn_error *err
 	rpc->core = core;
 	xn_list_init(&rpc->calls);
 	xn_list_init(&rpc->visits);
+	rpc->on_reload = xn_subscribe_reload_asked(core->bus, "rpc", on_reload_asked, rpc);
 	*state_out = rpc;
 	return 0;
 }
@@ -118,15 +128,18 @@ static int listen_as_configured(struct xn_rpc *rpc, struct xn_error *err)
 {
 	struct xn_config *config = rpc->core->config;
 	const char *http = xn_config_string(config, "http");
+	const char *https = xn_config_string(config, "https");
 	const char *socket = xn_config_string(config, "socket");
 
 	if (http && xn_http_listen_tcp(rpc->http, http, err) < 0)
+		return -1;
+	if (https && xn_http_listen_tls(rpc->http, https, err) < 0)
 		return -1;
 	if (socket && xn_http_listen_unix(rpc->http, socket, err) < 0)
 		return -1;
 	for (const char *const *a = xn_http_addresses(rpc->http); *a; a++)
 		xn_core_add_address(rpc->core, *a);
-	return 0;
+	return xn_certificate_start(rpc->certificate, https != NULL, err);
 }
 
 static int rpc_start(void *state, struct xn_error *err)
@@ -141,6 +154,7 @@ static int rpc_start(void *state, struct xn_error *err)
 	rpc->http = xn_http_new(rpc->core);
 	for (size_t i = 0; i < XN_ARRAY_SIZE(routes); i++)
 		xn_http_add_route(rpc->http, &routes[i], rpc);
+	rpc->certificate = xn_certificate_new(rpc);
 	return listen_as_configured(rpc, err);
 }
 
@@ -165,8 +179,10 @@ static void rpc_stop(void *state)
 {
 	struct xn_rpc *rpc = state;
 
+	xn_bus_unsubscribe(rpc->on_reload);
 	xn_rpc_drop_visits(rpc);
 	if (rpc->http) {
+		xn_certificate_free(rpc->certificate);
 		cut_waiting_clients(rpc);
 		xn_http_drain(rpc->http);
 		xn_http_free(rpc->http);
@@ -181,6 +197,7 @@ static const char *const rpc_needs[] = {"db", "auth", "task", NULL};
 const struct xn_module xn_rpc_module = {
 	.name = "rpc",
 	.needs = rpc_needs,
+	.methods = xn_certificate_methods,
 	.init = rpc_init,
 	.start = rpc_start,
 	.stop = rpc_stop,

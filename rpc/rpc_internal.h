@@ -10,15 +10,18 @@
 #include "rpc/request.h"
 #include "rpc/rpc.h"
 
+struct xn_certificate; /* tls_certificate.h */
+
 struct xn_rpc {
 	struct xn_core *core;
 	struct xn_http *http;
+	struct xn_certificate *certificate; /* NULL: no sockets, in a simulation */
 	struct xn_db *db;
 	struct xn_auth *auth;
 	struct xn_tasks *tasks;
 	struct xn_list calls; /* struct xn_rpc_call, by link */
 	struct xn_list visits; /* visit.c: those whose password is being checked */
-	struct xn_subscription *ready;
+	struct xn_subscription *on_reload;
 };
 
 /*

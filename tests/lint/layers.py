@@ -21,6 +21,7 @@ LIBRARIES = [
     (re.compile(r"^event2?[/.]"), re.compile(r"^core/loop[^/]*\.c$"), "libevent"),
     (re.compile(r"^lmdb\.h$"), re.compile(r"^modules/db/"), "LMDB"),
     (re.compile(r"^libxl|^xenctrl|^xenguest|^xentoollog"), re.compile(r"^modules/domain/libxl/"), "libxl"),
+    (re.compile(r"^mbedtls/(ssl|x509|pk|rsa|net_)"), re.compile(r"^rpc/tls[^/]*$"), "mbedtls' TLS"),
     (re.compile(r"^pthread\.h$|^threads\.h$"), re.compile(r"^core/worker\.c$"), "threads"),
 ]
 
@@ -189,6 +190,8 @@ TREES = [
     ({"modules/modules.c": '#include "modules/a/inner.h"\n'}, "no public header"),
     ({"modules/a/a.c": "#include <event2/event.h>\n"}, "libevent is not for this file"),
     ({"core/loop_event.c": "#include <event2/event.h>\n"}, ""),
+    ({"rpc/tls.c": "#include <mbedtls/ssl.h>\n"}, ""),
+    ({"rpc/http.c": "#include <mbedtls/ssl.h>\n"}, "mbedtls' TLS is not for this file"),
     ({"core/bus.c": "#include <event2/event.h>\n"}, "libevent is not for this file"),
     ({"modules/a/a.c": "#include <lmdb.h>\n"}, "LMDB is not for this file"),
     ({"modules/db/store.c": "#include <lmdb.h>\n"}, ""),

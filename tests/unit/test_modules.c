@@ -56,6 +56,7 @@ static void every_event_has_a_publisher_and_a_reader(void **state)
 	struct xn_buf why = {0};
 
 	xn_bus_declare_publisher(f->core.bus, XN_EVENT_daemon_ready, "main");
+	xn_bus_declare_publisher(f->core.bus, XN_EVENT_reload_asked, "main");
 	if (xn_bus_check(f->core.bus, &why) < 0)
 		fail_msg("%s", xn_buf_cstr(&why));
 	xn_buf_clear(&why);
