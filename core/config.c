@@ -45,6 +45,8 @@ const struct xn_config_key xn_config_keys[] = {
 	 .doc = "serve the xenstore protocol on this Unix socket", .later = LATER},
 	{"password-file", XN_CONFIG_STRING, .argument = "FILE",
 	 .doc = "holds one line: the password of the login root"},
+	{"call-values", XN_CONFIG_INT, "16384", .min = 256, .max = 1000000, .argument = "N",
+	 .doc = "numbers, texts, sets, maps and their members in one call"},
 	{"plug-width", XN_CONFIG_INT, "10", .min = 1, .max = 255, .argument = "N",
 	 .doc = "devices of one VM that are plugged at a time"},
 	{"plug-limit", XN_CONFIG_INT, "40", .min = 1, .max = 100000, .argument = "N",

@@ -214,10 +214,34 @@ static struct xn_value *from_jansson(const json_t *json, unsigned depth)
 	return NULL;
 }
 
+/* Behind the string whose text begins at @at. */
+static const char *after_string(const char *at, const char *end)
+{
+	while (at < end && *at != '"')
+		at += *at == '\\' ? 2 : 1;
+	return at < end ? at + 1 : end;
+}
+
+size_t xn_json_count(const char *text, size_t len, size_t enough)
+{
+	const char *at = text, *end = text + len;
+	size_t n = 1;
+
+	while (at < end && n < enough) {
+		char c = *at++;
+
+		if (c == '"')
+			at = after_string(at, end);
+		else if (c == ',' || c == '[' || c == '{' || c == ':')
+			n++;
+	}
+	return n;
+}
+
 int xn_json_parse(const char *text, size_t len, struct xn_value **v_out, struct xn_buf *why)
 {
 	json_error_t error;
-	json_t *json = json_loadb(text, len, JSON_DECODE_ANY, &error);
+	json_t *json = json_loadb(text, len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &error);
 	struct xn_value *v;
 
 	if (!json) {

@@ -15,8 +15,15 @@ void xn_json_write_string(const char *s, size_t len, struct xn_buf *out); /* wit
 void xn_json_write_float(double f, struct xn_buf *out);
 
 /*
+ * At least as many as @text has values, members counted; no more is looked for than @enough. For who
+ * bounds what he lets be parsed.
+ */
+size_t xn_json_count(const char *text, size_t len, size_t enough);
+
+/*
  * Numbers without fraction become XN_INT (beyond 64 bits: error), others XN_FLOAT. Deeper nesting than
- * XN_JSON_MAX_DEPTH, invalid UTF-8, U+0000 and bytes after the value are errors.
+ * XN_JSON_MAX_DEPTH, invalid UTF-8, U+0000, a member twice in an object and bytes after the value are
+ * errors.
  * Return 0, or -1 with a sentence in @why (may be NULL).
  */
 int xn_json_parse(const char *text, size_t len, struct xn_value **v_out, struct xn_buf *why)

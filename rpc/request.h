@@ -22,12 +22,17 @@ struct xn_request {
 
 void xn_request_clear(struct xn_request *request);
 
-/* Return 0, or -1 with a sentence in @why: the body was no call; `protocol` and, where it could be
- * read, `id` are filled for the reply, and the request must be cleared all the same. */
-int xn_jsonrpc_parse(const char *body, size_t len, struct xn_request *request, struct xn_buf *why)
-	XN_MUST_CHECK;
-int xn_xmlrpc_parse(const char *body, size_t len, struct xn_request *request, struct xn_buf *why)
-	XN_MUST_CHECK;
+/*
+ * @max_values: numbers, texts, sets, maps and their members that the body may have
+ *
+ * Return 0, or -1 with a sentence in @why: the body was no call; `protocol` and, where it could be
+ * read, `id` are filled for the reply, and the request must be cleared all the same. Both touch
+ * nothing else: they may run on a worker's thread.
+ */
+int xn_jsonrpc_parse(const char *body, size_t len, size_t max_values, struct xn_request *request,
+		     struct xn_buf *why) XN_MUST_CHECK;
+int xn_xmlrpc_parse(const char *body, size_t len, size_t max_values, struct xn_request *request,
+		    struct xn_buf *why) XN_MUST_CHECK;
 
 const char *xn_protocol_content_type(enum xn_protocol protocol);
 

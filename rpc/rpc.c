@@ -1,6 +1,6 @@
 /*
- * The rpc module: opens the listeners that the configuration names, routes bodies to the two
- * protocols' parsers and these to dispatch.
+ * The rpc module: opens the listeners that the configuration names, and routes what comes to body.c,
+ * which parses it for dispatch.
  */
 #include "rpc/rpc.h"
 
@@ -8,12 +8,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "core/worker.h"
 #include "rpc/rpc_internal.h"
 #include "rpc/tls_certificate.h"
 
-enum { MAX_RPC_BODY = 4 << 20 }; /* hostile round trips of large fields, not uploads */
-
-typedef int parse_fn(const char *body, size_t len, struct xn_request *request, struct xn_buf *why);
+enum {
+	MAX_RPC_BODY = 4 << 20, /* hostile round trips of large fields, not uploads */
+	READERS = 2,
+};
 
 static struct xn_rpc_call *call_new(struct xn_rpc *rpc)
 {
@@ -23,27 +25,6 @@ static struct xn_rpc_call *call_new(struct xn_rpc *rpc)
 	rc->holders = 1;
 	xn_list_push(&rpc->calls, &rc->link);
 	return rc;
-}
-
-static void parse_and_dispatch(struct xn_rpc_call *rc, parse_fn *parse, const char *body,
-			       size_t len)
-{
-	struct xn_buf why XN_CLEANUP(xn_buf_clear_p) = {0};
-
-	if (parse(body, len, &rc->request, &why) < 0)
-		xn_rpc_malformed(rc, xn_buf_cstr(&why));
-	else
-		xn_rpc_dispatch(rc);
-}
-
-/* JSON or XML by the first byte that is no white space. */
-static parse_fn *parser_for(const char *body, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		if (!strchr(" \t\r\n", body[i]))
-			return body[i] == '{' || body[i] == '[' ? xn_jsonrpc_parse
-								: xn_xmlrpc_parse;
-	return xn_xmlrpc_parse;
 }
 
 static void on_closed(void *arg)
@@ -61,7 +42,7 @@ static void read_trace(const struct xn_http_request *req, char trace[33])
 		snprintf(trace, 33, "%.32s", parent + 3);
 }
 
-static void serve(struct xn_rpc *rpc, const struct xn_http_request *req, parse_fn *parse)
+static void serve(struct xn_rpc *rpc, const struct xn_http_request *req, bool is_json)
 {
 	struct xn_rpc_call *rc = call_new(rpc);
 	const char *agent = xn_http_header(req, "user-agent");
@@ -73,17 +54,17 @@ static void serve(struct xn_rpc *rpc, const struct xn_http_request *req, parse_f
 		snprintf(rc->call.user_agent, sizeof(rc->call.user_agent), "%s", agent);
 	read_trace(req, rc->call.trace);
 	xn_http_on_close(req->conn, on_closed, rc);
-	parse_and_dispatch(rc, parse, req->body, req->body_len);
+	xn_rpc_read_body(rc, req->body, req->body_len, is_json);
 }
 
 static void on_jsonrpc(const struct xn_http_request *req, void *arg)
 {
-	serve(arg, req, xn_jsonrpc_parse);
+	serve(arg, req, true);
 }
 
 static void on_any_rpc(const struct xn_http_request *req, void *arg)
 {
-	serve(arg, req, parser_for(req->body, req->body_len));
+	serve(arg, req, false);
 }
 
 void xn_rpc_call(struct xn_rpc *rpc, const char *body, size_t len, const struct xn_caller *from,
@@ -94,7 +75,7 @@ void xn_rpc_call(struct xn_rpc *rpc, const char *body, size_t len, const struct 
 	rc->reply = reply;
 	rc->reply_arg = arg;
 	rc->call.caller = *from;
-	parse_and_dispatch(rc, parser_for(body, len), body, len);
+	xn_rpc_read_body(rc, body, len, false);
 }
 
 static const struct xn_http_route routes[] = {
@@ -149,8 +130,10 @@ static int rpc_start(void *state, struct xn_error *err)
 	rpc->db = xn_db_of(rpc->core);
 	rpc->auth = xn_module_state(rpc->core, "auth");
 	rpc->tasks = xn_tasks_of(rpc->core);
+	rpc->max_values = (size_t)xn_config_int(rpc->core->config, "call-values");
 	if (xn_loop_is_virtual(rpc->core->loop))
 		return 0; /* a simulation calls through xn_rpc_call() */
+	rpc->readers = xn_pool_new(rpc->core->loop, "rpc", READERS);
 	rpc->http = xn_http_new(rpc->core);
 	for (size_t i = 0; i < XN_ARRAY_SIZE(routes); i++)
 		xn_http_add_route(rpc->http, &routes[i], rpc);
@@ -180,6 +163,8 @@ static void rpc_stop(void *state)
 	struct xn_rpc *rpc = state;
 
 	xn_bus_unsubscribe(rpc->on_reload);
+	xn_pool_free(rpc->readers);
+	rpc->readers = NULL;
 	xn_rpc_drop_visits(rpc);
 	if (rpc->http) {
 		xn_certificate_free(rpc->certificate);

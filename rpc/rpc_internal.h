@@ -22,6 +22,9 @@ struct xn_rpc {
 	struct xn_list calls; /* struct xn_rpc_call, by link */
 	struct xn_list visits; /* visit.c: those whose password is being checked */
 	struct xn_subscription *on_reload;
+	struct xn_pool *readers; /* body.c: threads that parse long bodies */
+	size_t max_values;       /* in a call */
+	size_t bytes_read;       /* that the readers have, queued ones too */
 };
 
 /*
@@ -58,6 +61,9 @@ void xn_rpc_malformed(struct xn_rpc_call *rc, const char *why);
 void xn_rpc_client_gone(struct xn_rpc_call *rc);
 /* The module stops: @rc is answered by nobody, and ends with its handler. */
 void xn_rpc_abandon(struct xn_rpc_call *rc);
+
+/* body.c: from a body to a dispatched call. @rc is taken; @is_json: no XML is looked for. */
+void xn_rpc_read_body(struct xn_rpc_call *rc, const char *body, size_t len, bool is_json);
 
 /* visit.c */
 void xn_rpc_drop_visits(struct xn_rpc *rpc);

@@ -10,7 +10,11 @@
 #include "core/json.h" /* the depth limit */
 #include "rpc/request.h"
 
-enum { MAX_DEPTH = XN_JSON_MAX_DEPTH, MAX_TEXT = 16 << 20 };
+enum {
+	MAX_DEPTH = XN_JSON_MAX_DEPTH,
+	MAX_TEXT = 16 << 20,
+	MAX_TAG = 16 << 10, /* bytes; also of a comment. Thousands of attributes take expat long */
+};
 
 /* What may be open at one level. */
 enum frame_kind { IN_VALUE, IN_ARRAY, IN_STRUCT, IN_MEMBER };
@@ -27,6 +31,7 @@ struct parser {
 	struct xn_buf *why;
 	struct frame stack[MAX_DEPTH];
 	unsigned depth;
+	size_t values_left;
 	struct xn_buf text; /* character data of the innermost element */
 	enum { START, CALL, PARAMS, PARAM, DONE } place;
 	bool failed;
@@ -54,6 +59,15 @@ static void push(struct parser *p, enum frame_kind kind, struct xn_value *value)
 		return;
 	}
 	p->stack[p->depth++] = (struct frame){.kind = kind, .value = value};
+}
+
+/* One more value or member is begun. */
+static void count(struct parser *p)
+{
+	if (p->values_left)
+		p->values_left--;
+	else
+		fail(p, "too many values");
 }
 
 /* A finished <value> goes to the array, member or parameter that it stands in. */
@@ -201,6 +215,7 @@ static bool start_value_part(struct parser *p, const char *tag)
 	bool in_value = in && in->kind == IN_VALUE && !in->value;
 
 	if (strcmp(tag, "value") == 0) {
+		count(p);
 		push(p, IN_VALUE, NULL);
 		return true;
 	}
@@ -213,6 +228,7 @@ static bool start_value_part(struct parser *p, const char *tag)
 		return true;
 	}
 	if (in && in->kind == IN_STRUCT && strcmp(tag, "member") == 0) {
+		count(p);
 		push(p, IN_MEMBER, NULL);
 		return true;
 	}
@@ -264,6 +280,10 @@ static void end_member(struct parser *p)
 
 	if (!member->name || !member->value) {
 		fail(p, "a member without name or value");
+		return;
+	}
+	if (xn_map_get(member[-1].value, member->name)) {
+		fail(p, "a member stands twice in a struct");
 		return;
 	}
 	p->depth--;
@@ -355,9 +375,30 @@ static void drop_stack(struct parser *p)
 	}
 }
 
-int xn_xmlrpc_parse(const char *body, size_t len, struct xn_request *request, struct xn_buf *why)
+/* In portions, between which a tag that does not end is seen before it costs much. */
+static enum XML_Status feed(struct parser *p, const char *body, size_t len)
 {
-	struct parser p = {.request = request, .why = why};
+	enum XML_Status status = XML_STATUS_OK;
+	XML_Index reached;
+
+	for (size_t at = 0; at < len && status == XML_STATUS_OK;) {
+		size_t n = len - at < MAX_TAG ? len - at : MAX_TAG;
+
+		status = XML_Parse(p->expat, body + at, (int)n, at + n == len);
+		at += n;
+		reached = XML_GetCurrentByteIndex(p->expat); /* -1: nothing is left over */
+		if (status == XML_STATUS_OK && reached >= 0 && (XML_Index)at - reached > MAX_TAG) {
+			fail(p, "a tag is too long");
+			status = XML_STATUS_ERROR;
+		}
+	}
+	return status;
+}
+
+int xn_xmlrpc_parse(const char *body, size_t len, size_t max_values, struct xn_request *request,
+		    struct xn_buf *why)
+{
+	struct parser p = {.request = request, .why = why, .values_left = max_values};
 	enum XML_Status status;
 
 	*request = (struct xn_request){.protocol = XN_XML_RPC, .params = xn_set_new()};
@@ -370,7 +411,7 @@ int xn_xmlrpc_parse(const char *body, size_t len, struct xn_request *request, st
 	XML_SetElementHandler(p.expat, on_start, on_end);
 	XML_SetCharacterDataHandler(p.expat, on_text);
 	XML_SetStartDoctypeDeclHandler(p.expat, on_doctype);
-	status = XML_Parse(p.expat, body, (int)len, XML_TRUE);
+	status = len ? feed(&p, body, len) : XML_Parse(p.expat, body, 0, XML_TRUE);
 	if (status != XML_STATUS_OK && !p.failed) {
 		p.failed = true;
 		xn_buf_printf(why, "%s in line %lu", XML_ErrorString(XML_GetErrorCode(p.expat)),

@@ -4,6 +4,8 @@
 #include "core/json.h"
 #include "rpc/request.h"
 
+enum { MAX_VALUES = 1000 };
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -12,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
 	struct xn_request request;
 
-	if (xn_jsonrpc_parse((const char *)data, size, &request, &why) == 0) {
+	if (xn_jsonrpc_parse((const char *)data, size, MAX_VALUES, &request, &why) == 0) {
 		struct xn_value *again;
 
 		xn_json_write(request.params, &text);

@@ -4,6 +4,8 @@
 #include "core/xml.h"
 #include "rpc/request.h"
 
+enum { MAX_VALUES = 1000 };
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void print_call(const struct xn_value *params, struct xn_buf *out)
@@ -24,9 +26,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct xn_buf second XN_CLEANUP(xn_buf_clear_p) = {0};
 	struct xn_request request, again;
 
-	if (xn_xmlrpc_parse((const char *)data, size, &request, &why) == 0) {
+	if (xn_xmlrpc_parse((const char *)data, size, MAX_VALUES, &request, &why) == 0) {
 		print_call(request.params, &text);
-		assert(xn_xmlrpc_parse(text.data, text.len, &again, &why) == 0);
+		assert(xn_xmlrpc_parse(text.data, text.len, MAX_VALUES, &again, &why) == 0);
 		print_call(again.params, &second);
 		assert(second.len == text.len && memcmp(second.data, text.data, text.len) == 0);
 		xn_request_clear(&again);

@@ -4,7 +4,10 @@
 #include "core/json.h"
 #include "rpc/request.h"
 
-typedef int parse_fn(const char *body, size_t len, struct xn_request *request, struct xn_buf *why);
+enum { MAX_VALUES = 100 };
+
+typedef int parse_fn(const char *body, size_t len, size_t max_values, struct xn_request *request,
+		     struct xn_buf *why);
 
 /* Method and parameters, as JSON; "!" and the sentence when the body is refused. */
 static void assert_parsed(parse_fn *parse, const char *body, const char *expected)
@@ -12,7 +15,7 @@ static void assert_parsed(parse_fn *parse, const char *body, const char *expecte
 	struct xn_buf out XN_CLEANUP(xn_buf_clear_p) = {0};
 	struct xn_request request;
 
-	if (parse(body, strlen(body), &request, &out) == 0) {
+	if (parse(body, strlen(body), MAX_VALUES, &request, &out) == 0) {
 		assert_int_equal(out.len, 0);
 		xn_buf_add_string(&out, xn_value_string(request.method));
 		xn_json_write(request.params, &out);
@@ -80,6 +83,8 @@ static void xml_that_is_no_call_is_refused(void **state)
 		ONE("<value><struct><member><name>k</name></member></struct></value>"),
 		ONE("<value><struct><member><value>1</value></member></struct></value>"),
 		ONE("<value><struct><value>1</value></struct></value>"),
+		ONE("<value><struct><member><name>k</name><value/></member>"
+		    "<member><name>k</name><value/></member></struct></value>"),
 		ONE("<value><base64>////</base64></value>"),
 		ONE("<value>\x01</value>"),
 		ONE("<value>\xff</value>"),
@@ -89,6 +94,78 @@ static void xml_that_is_no_call_is_refused(void **state)
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(bodies); i++)
 		assert_parsed(xn_xmlrpc_parse, bodies[i], "!");
+}
+
+static void no_text_that_is_one_stretch_takes_long(void **state)
+{
+	static const struct {
+		const char *before, *again, *after, *expected;
+	} cases[] = {
+		{"<methodCall ", "a=\"\" ", "/>", "!"},
+		{"<!--", "comment ", "-->" XML(""), "!"},
+		{"<?", "instruct", "?>" XML(""), "!"},
+		{"<!DOCTYPE a [<!ENTITY b \"", "entity", "\">]>" XML(""), "!"},
+		{"", "<!-- many short ones -->",
+		 "<methodCall><methodName>a.b</methodName></methodCall>", "a.b[]"},
+		{"<methodCall>", "\n \t", "<methodName>a.b</methodName></methodCall>", "a.b[]"},
+	};
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(cases); i++) {
+		struct xn_buf body XN_CLEANUP(xn_buf_clear_p) = {0};
+
+		xn_buf_add_string(&body, cases[i].before);
+		while (body.len < 100 << 10)
+			xn_buf_add_string(&body, cases[i].again);
+		xn_buf_add_string(&body, cases[i].after);
+		assert_parsed(xn_xmlrpc_parse, xn_buf_cstr(&body), cases[i].expected);
+	}
+}
+
+static void long_text_is_read_whole(void **state)
+{
+	struct xn_buf body XN_CLEANUP(xn_buf_clear_p) = {0};
+	struct xn_buf why XN_CLEANUP(xn_buf_clear_p) = {0};
+	struct xn_request request;
+
+	xn_buf_add_string(&body, "<methodCall><methodName>a.b</methodName><params><param><value>");
+	for (int i = 0; i < 100000; i++)
+		xn_buf_add_string(&body, "\xc3\xa9&lt;");
+	xn_buf_add_string(&body, "</value></param></params></methodCall>");
+	assert_int_equal(xn_xmlrpc_parse(body.data, body.len, MAX_VALUES, &request, &why), 0);
+	assert_int_equal(xn_value_string_len(xn_set_at(request.params, 0)), 300000);
+	xn_request_clear(&request);
+}
+
+static void values_are_counted(void **state)
+{
+	static const struct {
+		parse_fn *parse;
+		const char *before, *again, *last;
+	} cases[] = {
+		{xn_jsonrpc_parse, "{\"method\":\"a.b\",\"id\":0,\"params\":[[", "1,", "\"a,b\"]]}"},
+		{xn_jsonrpc_parse, "{\"method\":\"a.b\",\"id\":0,\"params\":[", "[],", "0]}"},
+		{xn_xmlrpc_parse,
+		 "<methodCall><methodName>a.b</methodName><params><param><value><array><data>",
+		 "<value/>", "</data></array></value></param></params></methodCall>"},
+	};
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(cases); i++) {
+		for (int n = 10; n <= MAX_VALUES; n += MAX_VALUES - 10) {
+			struct xn_buf body XN_CLEANUP(xn_buf_clear_p) = {0};
+			struct xn_buf why XN_CLEANUP(xn_buf_clear_p) = {0};
+			struct xn_request request;
+
+			xn_buf_add_string(&body, cases[i].before);
+			for (int k = 0; k < n; k++)
+				xn_buf_add_string(&body, cases[i].again);
+			xn_buf_add_string(&body, cases[i].last);
+			assert_int_equal(cases[i].parse(body.data, body.len, MAX_VALUES, &request,
+								 &why),
+					 n == 10 ? 0 : -1);
+			assert_string_equal(xn_buf_cstr(&why), n == 10 ? "" : "too many values");
+			xn_request_clear(&request);
+		}
+	}
 }
 
 static void deeply_nested_xml_is_refused(void **state)
@@ -125,6 +202,8 @@ static void json_that_is_no_call_is_refused(void **state)
 		"{\"method\":\"a.b\",\"id\":0,\"params\":1}",
 		"{\"method\":\"a.b\",\"id\":0,\"params\":{}}",
 		"{\"method\":\"a.b\",\"id\":0} x",
+		"{\"method\":\"a.b\",\"method\":\"a.c\",\"id\":0}",
+		"\xef\xbb\xbf{\"method\":\"a.b\",\"id\":0}",
 	};
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(bodies); i++)
@@ -139,7 +218,7 @@ static void assert_envelope(const char *call, const char *success, const char *f
 	struct xn_request request;
 	parse_fn *parse = *call == '<' ? xn_xmlrpc_parse : xn_jsonrpc_parse;
 
-	assert_int_equal(parse(call, strlen(call), &request, &out), 0);
+	assert_int_equal(parse(call, strlen(call), MAX_VALUES, &request, &out), 0);
 	xn_request_print_result(&request, result, false, &out);
 	assert_string_equal(xn_buf_cstr(&out), success);
 	out.len = 0;
@@ -177,6 +256,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(xml_values_are_read_in_every_spelling),
 		cmocka_unit_test(xml_that_is_no_call_is_refused),
+		cmocka_unit_test(no_text_that_is_one_stretch_takes_long),
+		cmocka_unit_test(long_text_is_read_whole),
+		cmocka_unit_test(values_are_counted),
 		cmocka_unit_test(deeply_nested_xml_is_refused),
 		cmocka_unit_test(json_calls_of_both_versions_are_read),
 		cmocka_unit_test(json_that_is_no_call_is_refused),
