@@ -143,7 +143,7 @@ void xn_json_write(const struct xn_value *v, struct xn_buf *out)
 		write_map(v, out);
 		break;
 	case XN_EMBED:
-		v->embed.ops->write(v->embed.object, XN_FORMAT_JSON, out);
+		xn_embed_write(v, XN_FORMAT_JSON, out);
 		break;
 	}
 }

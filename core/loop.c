@@ -21,7 +21,7 @@ enum {
 
 static const char *const priority_names[XN_PRIO_COUNT] = {
 	[XN_PRIO_REPLY] = "reply",     [XN_PRIO_OPERATION] = "operation", [XN_PRIO_EVENT] = "event",
-	[XN_PRIO_REFRESH] = "refresh", [XN_PRIO_IDLE] = "idle",
+	[XN_PRIO_REFRESH] = "refresh", [XN_PRIO_BULK] = "bulk",	   [XN_PRIO_IDLE] = "idle",
 };
 
 /* ---- queues of deferred calls ---- */
@@ -336,7 +336,7 @@ static void run_jobs(struct xn_loop *loop)
 		}
 		run_one_job(loop, priority);
 		ran_above |= is_above;
-		if (loop->now_us >= end_us || --left == 0)
+		if (loop->now_us >= end_us || --left == 0 || priority == XN_PRIO_BULK)
 			break;
 	}
 	/* Out of budget: nobody starves, each lower queue moves on by one. */

@@ -62,6 +62,7 @@ enum xn_priority {
 	XN_PRIO_OPERATION, /* steps of operations */
 	XN_PRIO_EVENT,	   /* bus delivery, calls of clients */
 	XN_PRIO_REFRESH,   /* refresh signals, reconciling */
+	XN_PRIO_BULK,	   /* slices of long replies: one a turn, so that all else overtakes them */
 	XN_PRIO_IDLE,	   /* garbage collection, checkpoints */
 	XN_PRIO_COUNT,
 };

@@ -144,6 +144,18 @@ struct xn_value *xn_embed(const struct xn_embed_ops *ops, void *object)
 	return v;
 }
 
+void xn_embed_write(const struct xn_value *v, enum xn_format format, struct xn_buf *out)
+{
+	size_t at = 0;
+
+	if (!v->embed.ops->part) {
+		v->embed.ops->write(v->embed.object, format, out);
+		return;
+	}
+	while (v->embed.ops->part(v->embed.object, format, &at, out))
+		;
+}
+
 struct xn_value *xn_value_ref(const struct xn_value *v)
 {
 	struct xn_value *same = (struct xn_value *)v;

@@ -25,10 +25,20 @@ enum xn_format { XN_FORMAT_JSON, XN_FORMAT_XML };
 
 struct xn_value;
 
-/* Something outside core that can write itself into a result. */
+/*
+ * Something outside core that can write itself into a result: at once, or, what may be long, in parts
+ * of some 64 KB and a fraction of a millisecond each, so that others have their turns in between.
+ */
 struct xn_embed_ops {
 	void (*write)(const void *object, enum xn_format format, struct xn_buf *out);
 	void (*release)(void *object); /* may be NULL */
+	/* In place of write(): appends the part at *at (0 at first) and moves it on; false: that was the
+	 * last. One that only prepares appends nothing. */
+	bool (*part)(const void *object, enum xn_format format, size_t *at, struct xn_buf *out);
+	/* With part(): a step towards the length of all parts, or -1: not known yet. */
+	int64_t (*measure)(const void *object, enum xn_format format);
+	/* With part(): bytes that it keeps from being freed, about. */
+	size_t (*held)(const void *object);
 };
 
 struct xn_map_entry {
@@ -74,6 +84,12 @@ struct xn_value *xn_datetime(int64_t epoch_seconds);
 struct xn_value *xn_set_new(void); /* empty */
 struct xn_value *xn_map_new(void); /* empty */
 struct xn_value *xn_embed(const struct xn_embed_ops *ops, void *object);
+/* Whether the value is one that may be long and comes in parts. */
+static inline bool xn_value_has_parts(const struct xn_value *v)
+{
+	return v->kind == XN_EMBED && v->embed.ops->part;
+}
+void xn_embed_write(const struct xn_value *v, enum xn_format format, struct xn_buf *out); /* all of it */
 
 struct xn_value *xn_value_ref(const struct xn_value *v); /* the same value, one more owner */
 void xn_value_unref(struct xn_value *v);		 /* NULL is fine */

@@ -79,7 +79,7 @@ void xn_xml_write(const struct xn_value *v, struct xn_buf *out)
 	char date[19];
 
 	if (v->kind == XN_EMBED) { /* brings its own <value> */
-		v->embed.ops->write(v->embed.object, XN_FORMAT_XML, out);
+		xn_embed_write(v, XN_FORMAT_XML, out);
 		return;
 	}
 	xn_buf_add_string(out, "<value>");

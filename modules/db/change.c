@@ -158,6 +158,7 @@ static void take_back(struct xn_db *db, struct xn_undo *undo)
 {
 	struct xn_row *row = undo->row;
 
+	xn_record_leave(row);
 	switch (undo->kind) {
 	case XN_UNDO_FIELD:
 		take_back_field(row, undo->field, undo->value);
@@ -184,7 +185,6 @@ static void take_back(struct xn_db *db, struct xn_undo *undo)
 		xn_row_enter(row);
 		break;
 	}
-	xn_record_forget(row);
 }
 
 static void reset_turn(struct xn_db *db)
@@ -214,6 +214,8 @@ void xn_turn_roll_back(struct xn_db *db)
 		take_back(db, &turn->undo[--turn->n_undo]);
 	xn_tombstones_drop_newest(db, db->n_graves - turn->tombstones);
 	db->generation = turn->first;
+	xn_walks_restart(db);
+	xn_last_records_take_back(db, turn->first);
 	reset_turn(db);
 }
 
@@ -242,7 +244,6 @@ static void stamp_row(struct xn_db *db, struct xn_row *row, uint64_t stamp)
 						      .row = row,
 						      .stamp = row->modified});
 	xn_row_stamp(row, stamp);
-	xn_record_forget(row);
 }
 
 void xn_turn_stamp_other(struct xn_db *db, struct xn_row *row, uint64_t stamp)
@@ -340,6 +341,9 @@ void xn_db_delete(struct xn_db *db, struct xn_row *row)
 	if (was_seen)
 		xn_tombstone_add(db, xn_row_class(row), xn_row_ref(row), row->created, stamp);
 	xn_turn_undo_add(db, (struct xn_undo){.kind = XN_UNDO_DELETE, .row = row});
+	if (was_seen)
+		xn_record_is_last(row, stamp);
+	xn_row_changes(row);
 	xn_row_leave(row);
 	row->deleted = true;
 	xn_list_push(&db->turn.deleted, &row->link);
@@ -364,6 +368,7 @@ bool xn_db_set(struct xn_db *db, struct xn_row *row, int field, struct xn_value 
 		return false;
 	}
 	stamp = spend_generation(db);
+	xn_row_changes(row);
 	if (field == cls->uuid_field)
 		xn_row_uuid_leave(row);
 	row->fields[field] = value;
@@ -443,6 +448,7 @@ uint64_t xn_db_touch(struct xn_db *db, struct xn_row *row)
 {
 	uint64_t stamp = spend_generation(db);
 
+	xn_row_changes(row);
 	db->generation++; /* xapi spends two: clients compare the token it answers with */
 	xn_turn_stamp_other(db, row, stamp);
 	return stamp - 1;

@@ -48,6 +48,7 @@ static void make_table(struct xn_db *db, int class_id)
 	table->db = db;
 	table->cls = cls;
 	xn_list_init(&table->rows);
+	xn_list_init(&table->walks);
 	table->defaults = xn_calloc(cls->n_fields, sizeof(*table->defaults));
 	for (unsigned f = 0; f < cls->n_fields; f++)
 		table->defaults[f] = xn_field_default(cls, f);
@@ -80,8 +81,9 @@ static int db_init(struct xn_core *core, void **state_out, struct xn_error *err)
 	db->core = core;
 	db->generation = 1;
 	db->next_later = 1;
-	db->record_limit = XN_RECORD_CACHE_BYTES;
-	xn_list_init(&db->records);
+	db->cache_limit = XN_RECORD_CACHE_BYTES;
+	xn_list_init(&db->cached);
+	xn_list_init(&db->last_records);
 	xn_list_init(&db->turn.deleted);
 	xn_names_init(&db->names);
 	for (int c = 0; c < XN_CLASS_COUNT; c++)
@@ -179,6 +181,7 @@ static void db_stop(void *state)
 	xn_db_close(db);
 	xn_commit_clear(db);
 	xn_turn_end(db);
+	xn_db_drop_deleted(db);
 	for (int c = 0; c < XN_CLASS_COUNT; c++)
 		clear_table(&db->tables[c]);
 	free(db->turn.undo);

@@ -51,13 +51,57 @@ bool xn_row_bool(const struct xn_row *row, int field);
 struct xn_row *xn_row_follow(struct xn_db *db, const struct xn_row *row, int field);
 const char *xn_row_map_string(const struct xn_row *row, int field, const char *key); /* or NULL */
 
-/* The public record as a result value: a copy of the cached bytes when it is encoded. Encode it in
- * the same turn (xn_call_reply does). */
+/* The public record as a result value, as it is now. */
 struct xn_value *xn_row_record(struct xn_row *row);
-/* Map ref -> record of all @n rows, encoded from the caches. Takes nothing; rows are borrowed. */
+/* Map ref -> record of all @n rows, as they are now. Takes nothing. */
 struct xn_value *xn_rows_records(struct xn_row *const *rows, size_t n);
 /* The record's JSON bytes, borrowed until the row changes or the cache needs room. */
 const char *xn_row_json(struct xn_row *row, size_t *len_out);
+
+/*
+ * A row's public fields as they are now: shared by all who take it, the same for ever. Costs nothing
+ * until the row changes; from then on it keeps the values that it had.
+ */
+struct xn_record;
+struct xn_record *xn_row_take(struct xn_row *row); /* a reference of the caller's */
+struct xn_record *xn_record_share(struct xn_record *record); /* one more reference */
+void xn_record_unref(struct xn_record *record);	   /* NULL is fine */
+const char *xn_record_ref(const struct xn_record *record);
+int xn_record_class(const struct xn_record *record);
+uint64_t xn_record_created(const struct xn_record *record);
+uint64_t xn_record_modified(const struct xn_record *record);
+const struct xn_value *xn_record_get(const struct xn_record *record, int field); /* a public one */
+void xn_record_write(struct xn_record *record, enum xn_format format, struct xn_buf *out);
+/* How many bytes that writes; *encoded grows by those that had to be made to know it. */
+size_t xn_record_length(struct xn_record *record, enum xn_format format, size_t *encoded);
+/* What records keep whose rows have gone on. */
+size_t xn_db_frozen_bytes(const struct xn_db *db);
+
+/* The rows of a class that changed after a stamp, as they are at the beginning, gathered in steps of
+ * some @rows; the newest first. Loop thread only, like all here. */
+struct xn_walk { /* embedded */
+	struct xn_list link;
+	struct xn_db *db;
+	uint64_t since;
+	struct xn_row *next;
+	struct xn_record **records; /* found so far */
+	size_t n, cap;
+};
+void xn_walk_begin(struct xn_walk *walk, struct xn_db *db, int class_id, uint64_t since);
+bool xn_walk_step(struct xn_walk *walk, unsigned rows); /* true: that was the last */
+void xn_walk_end(struct xn_walk *walk);		       /* lets go of the records; any time */
+
+/* All rows of a class as a result, as they are now: a set of references, or a map to records. */
+enum xn_list_kind { XN_LIST_REFS, XN_LIST_RECORDS };
+struct xn_list_test { /* leaves rows out */
+	bool (*passes)(void *arg, const struct xn_record *record);
+	void (*free)(void *arg); /* called once, when the test is over */
+	void *arg;
+	unsigned cost; /* steps a row takes, of some 20 ns */
+};
+struct xn_value *xn_db_list(struct xn_db *db, int class_id, enum xn_list_kind kind,
+			    const struct xn_list_test *test); /* NULL: all */
+
 /* A plain map with the public fields, for code that looks into records (clone, snapshot). */
 struct xn_value *xn_row_to_map(const struct xn_row *row);
 
@@ -113,6 +157,13 @@ struct xn_tombstone { uint64_t created, deleted; int class_id; const char *ref; 
 /* Tombstones of a class, newest first; @at NULL starts. Borrowed until the next change. */
 const struct xn_tombstone *xn_db_tombstone(struct xn_db *db, int class_id,
 					   const struct xn_tombstone *at);
+
+/* From now on the last records of rows that are deleted are kept, until they are taken; or no more. */
+void xn_db_keep_deleted(struct xn_db *db, bool keep);
+/* The record of the row that was deleted under this stamp, the caller's; or NULL. Older ones go: ask
+ * in the order of stamps. */
+struct xn_record *xn_db_take_deleted(struct xn_db *db, uint64_t deleted);
+void xn_db_drop_deleted(struct xn_db *db); /* those that nobody took */
 
 /* ---- durability ---- */
 struct xn_db_wait { /* embedded; all zero bytes at first; one pending use at a time */

@@ -1,7 +1,7 @@
 /*
  * What the database's files share: the tables of rows, the open turn with its undo list, and the
  * calls between row.c (rows and reading), change.c (changes), relations.c (other ends),
- * generation.c (stamps, tombstones, tokens), record.c (cached JSON), load.c (bytes to rows) and
+ * generation.c (stamps, tombstones, tokens), record.c (records and their JSON), walk.c and listing.c (lists of them), load.c (bytes to rows) and
  * commit.c (turns to the store). See db.h for what they promise together.
  */
 #ifndef XN_DB_INTERNAL_H
@@ -26,12 +26,11 @@ enum {
 	XN_TURN_LARGE = 8 << 20, /* journaled before the turn is over; far below XN_TX_MAX */
 };
 
-struct xn_cached_record;
-
 struct xn_table { /* one a class */
 	struct xn_db *db;
 	const struct xn_class *cls;
 	struct xn_list rows; /* by modified stamp, oldest first */
+	struct xn_list walks; /* struct xn_walk, under way */
 	size_t n_rows;
 	struct xn_value **defaults;
 	uint32_t newest_tombstone; /* number, 0: none */
@@ -51,7 +50,8 @@ struct xn_row {
 	struct xn_table *table;
 	struct xn_value *ref;
 	uint64_t created, modified;
-	struct xn_cached_record *cached;
+	struct xn_record *record; /* as it is now; NULL: nobody needs it */
+	uint32_t lengths[2]; /* of the record, by enum xn_format; 0: not known */
 	bool deleted; /* in this turn; freed when it ends */
 	struct xn_value *fields[]; /* never NULL */
 };
@@ -130,8 +130,11 @@ struct xn_db {
 	uint32_t n_graves; /* the newest one's number */
 	uint32_t n_reused; /* numbers up to this one gave their place to newer ones, for good */
 
-	struct xn_list records; /* cached ones, least recently used first */
-	size_t record_bytes, record_limit;
+	struct xn_list cached; /* JSON of records, least recently used first */
+	size_t cached_bytes, cache_limit;
+	size_t frozen_bytes; /* kept by records whose rows went on */
+	bool keeps_deleted;
+	struct xn_list last_records; /* of deleted rows, while somebody wants them */
 	struct xn_buf scratch;
 
 	struct xn_turn turn;
@@ -224,7 +227,14 @@ int xn_skipped_load(struct xn_db *db, const void *bytes, size_t len) XN_MUST_CHE
 void xn_skipped_put(const struct xn_db *db, struct xn_buf *out);
 
 /* ---- record.c ---- */
-void xn_record_forget(struct xn_row *row); /* the row changed */
+void xn_record_leave(struct xn_row *row); /* it changes or goes: its record stays as it is */
+void xn_record_is_last(struct xn_row *row, uint64_t deleted); /* before the row is deleted */
+void xn_last_records_take_back(struct xn_db *db, uint64_t from); /* those deleted since */
+
+/* ---- walk.c ---- */
+/* Before a change of @row's fields or stamp, each time; and before it leaves its table. */
+void xn_row_changes(struct xn_row *row);
+void xn_walks_restart(struct xn_db *db); /* what they saw of this turn did not happen */
 
 /* ---- check.c ---- */
 void xn_finding(struct xn_findings *findings, const char *fmt, ...) XN_PRINTF(2, 3);

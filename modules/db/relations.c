@@ -15,22 +15,33 @@ bool xn_field_is_related(const struct xn_class *cls, const struct xn_field *f)
 	return f->other_class != cls->id || &cls->fields[f->other_field] != f;
 }
 
+static int by_ref(const void *ref, const void *item)
+{
+	const struct xn_value *const *v = item;
+
+	return strcmp(ref, xn_value_string(*v));
+}
+
+/* Of a sorted set. */
+static bool is_member(const struct xn_value *set, const char *ref)
+{
+	return xn_set_len(set) && bsearch(ref, set->set.items, set->set.len,
+					  sizeof(set->set.items[0]), by_ref);
+}
+
 /* Puts @row into the set on the other side, or takes it out. */
 static void link_other(struct xn_db *db, struct xn_row *row, const struct xn_field *f,
 		       const char *other_ref, bool in, uint64_t stamp)
 {
 	struct xn_row *other = xn_db_get(db, f->other_class, other_ref);
-	bool changed;
 
-	if (!other)
+	if (!other || is_member(other->fields[f->other_field], xn_row_ref(row)) == in)
 		return;
+	xn_row_changes(other);
 	if (in)
-		changed = xn_set_insert_sorted(&other->fields[f->other_field],
-					       xn_value_ref(row->ref));
+		xn_set_insert_sorted(&other->fields[f->other_field], xn_value_ref(row->ref));
 	else
-		changed = xn_set_remove_sorted(&other->fields[f->other_field], xn_row_ref(row));
-	if (!changed)
-		return;
+		xn_set_remove_sorted(&other->fields[f->other_field], xn_row_ref(row));
 	xn_turn_undo_add(db, (struct xn_undo){.kind = in ? XN_UNDO_LINKED : XN_UNDO_UNLINKED,
 					      .row = other,
 					      .field = f->other_field,
@@ -82,6 +93,7 @@ static void release_members(struct xn_db *db, struct xn_row *row, unsigned field
 
 		if (!member || member == row)
 			continue;
+		xn_row_changes(member);
 		xn_turn_undo_add(db, (struct xn_undo){.kind = XN_UNDO_FIELD,
 						      .row = member,
 						      .field = f->other_field,

@@ -25,7 +25,7 @@ struct xn_row *xn_row_new(struct xn_table *table, struct xn_value *ref_taken, ui
 
 void xn_row_free(struct xn_row *row)
 {
-	xn_record_forget(row);
+	xn_record_leave(row);
 	xn_list_remove(&row->link);
 	for (unsigned f = 0; f < row->table->cls->n_fields; f++)
 		xn_value_unref(row->fields[f]);

@@ -1,6 +1,8 @@
 /* The module event: who has what open, and the bus events that it lives on. See event.h. */
 #include "modules/event/event_internal.h"
 
+#include "core/config.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -30,6 +32,8 @@ struct client *client_get(struct xn_events *events, const char *session)
 	xn_list_init(&client->waiters);
 	xn_list_init(&client->queue);
 	xn_list_init(&client->next_waiters);
+	xn_list_init(&client->listening);
+	xn_list_init(&client->served);
 	xn_hmap_insert(&events->clients, &client->by_session, xn_hash_string(client->session));
 	return client;
 }
@@ -82,6 +86,7 @@ static int event_init(struct xn_core *core, void **state_out, struct xn_error *e
 	events->core = core;
 	subscriptions_init(&events->subscriptions);
 	xn_list_init(&events->woken);
+	xn_list_init(&events->served);
 	events->on_committed = xn_subscribe_db_committed(core->bus, "event", on_committed, events);
 	events->on_db_failed = xn_subscribe_db_failed(core->bus, "event", on_db_failed, events);
 	events->on_session_ended =
@@ -95,6 +100,7 @@ static int event_start(void *state, struct xn_error *err)
 	struct xn_events *events = state;
 
 	events->db = xn_db_of(events->core);
+	events->queue_limit = (size_t)xn_config_int(events->core->config, "event-queue");
 	events->committed = events->seen = events->queued = latest_stamp(events->db);
 	next_restore(events);
 	return 0;
@@ -116,6 +122,7 @@ static void event_stop(void *state)
 		on_session_ended(&ended, events); /* calls still waiting fail */
 	}
 	from_clear(events);
+	next_clear(events);
 	xn_hmap_clear(&events->clients);
 	subscriptions_clear(&events->subscriptions);
 	free(events);

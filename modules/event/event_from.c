@@ -39,8 +39,7 @@ static void waiter_free(struct waiter *w)
 	xn_list_remove(&w->link);
 	xn_list_remove(&w->client_link);
 	client_release(events, w->client);
-	if (xn_list_empty(&w->sub->waiters) && xn_list_empty(&w->sub->asked))
-		subscription_unindex(&events->subscriptions, w->sub);
+	subscription_unindex_idle(&events->subscriptions, w->sub);
 	subscription_unref(&events->subscriptions, w->sub);
 	events->n_waiters--;
 	free(w);
@@ -168,7 +167,7 @@ static void serve(struct xn_events *events, struct subscription *sub, struct wai
 {
 	struct selection *sel = shared_selection(events, sub, w->since);
 
-	if (sel->n_changes) {
+	if (!selection_is_empty(sel)) {
 		answer(w, sel);
 		return;
 	}
@@ -269,7 +268,7 @@ void event_from(struct xn_call *call)
 	}
 	sub = subscription_get(&events->subscriptions, call->args[0]);
 	sel = selection_new(events->core, events->db, sub, since);
-	if (!sel->n_changes && wait_us > 0) {
+	if (selection_is_empty(sel) && wait_us > 0) {
 		park(events, call, sub, since, sel->upto, wait_us);
 		selection_unref(sel);
 		return;

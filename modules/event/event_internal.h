@@ -2,6 +2,8 @@
 #ifndef XN_EVENT_INTERNAL_H
 #define XN_EVENT_INTERNAL_H
 
+#include <inttypes.h>
+
 #include "core/events.h"
 #include "core/hmap.h"
 #include "core/module.h"
@@ -26,7 +28,8 @@ struct subscription {
 	struct xn_list asked;     /* the same, woken by a change and not yet looked after */
 	struct xn_list woken;     /* xn_events.woken, while .asked may hold some */
 	struct selection *latest; /* shared by the waiters answered in one go */
-	/* The index, while anybody waits. */
+	struct xn_list listeners; /* struct client: registered for event.next with these wishes */
+	/* The index, while anybody waits or listens. */
 	bool is_indexed;
 	struct class_watch *class_watches;
 	size_t n_class_watches;
@@ -57,40 +60,85 @@ void subscription_unref(struct subscriptions *set, struct subscription *sub);
 bool subscription_wants(const struct subscription *sub, int class_id, const char *ref);
 void subscription_index(struct subscriptions *set, struct subscription *sub);
 void subscription_unindex(struct subscriptions *set, struct subscription *sub);
+void subscription_unindex_idle(struct subscriptions *set, struct subscription *sub); /* unless used */
+bool object_watch_is_for(const struct object_watch *watch, int class_id, const char *ref);
 
 /* ---- token.c ---- */
 int event_token_parse(const char *token, uint64_t *stamp_out) XN_MUST_CHECK; /* 0 or -EINVAL */
 void event_token_print(uint64_t stamp, struct xn_buf *out);
 
-/* ---- selection.c: what happened since a token, and its encoding ---- */
+/* ---- event_text.c: events in the two formats ---- */
 
 enum operation { OP_ADD, OP_MOD, OP_DEL, OP_COUNT };
 extern const char *const operation_names[OP_COUNT];
 
-struct change {
+enum { EVENT_BYTES_A_STEP = 64 << 10 };
+
+struct event_text { /* all borrowed */
+	int64_t id, time_s;
+	const char *time_suffix;
 	enum operation operation;
 	int class_id;
+	const char *ref;
+	struct xn_record *record; /* NULL: no snapshot */
+};
+void event_xml_name(struct xn_buf *out, const char *name); /* "<member><name>NAME</name>" */
+
+/* A list of them, written and measured in steps of a fraction of a millisecond. */
+struct event_texts {
+	size_t n;
+	void (*get)(const void *from, size_t i, struct event_text *out);
+	const void *from;
+};
+struct event_measure {
+	size_t events;
+	int64_t bytes;
+};
+bool event_texts_write(const struct event_texts *texts, enum xn_format format, size_t *at,
+		       struct xn_buf *out); /* false: that was the last one */
+bool event_texts_measure(const struct event_texts *texts, enum xn_format format,
+			 struct event_measure *so_far); /* true: that was the last one */
+
+/* ---- selection.c: what happened since a token, and its encoding ---- */
+
+struct change {
 	uint64_t stamp;
-	struct xn_row *row;   /* ADD, MOD: valid until the database changes */
-	char ref[XN_REF_LEN]; /* DEL */
+	int class_id;
+	enum operation operation;
+	union {
+		struct xn_record *record; /* ADD, MOD */
+		char *ref;		  /* DEL */
+	};
 };
 
+/*
+ * The rows are those of the moment it was made. A large one is gathered in steps, the first of them
+ * at once; until the last its changes are not all known.
+ */
 struct selection {
 	unsigned refs;
 	struct xn_db *db;
 	uint64_t since, upto;
 	int64_t time_s;
+	struct xn_walk *walks; /* of classes, still to be gathered; NULL: all are */
+	unsigned n_walks;
 	struct change
 		*changes; /* all ADD, then MOD, then DEL; inside each in the order of stamps */
 	size_t n_changes, cap;
+	uint32_t *counts;	/* rows of each class; with the result */
 	struct xn_buf bytes[2]; /* by enum xn_format; empty until asked for */
+	struct event_measure measured[2];
 };
 
 /* Everything @sub wants with a stamp in (@since, now]. @sub NULL: all classes. */
 struct selection *selection_new(struct xn_core *core, struct xn_db *db,
 				const struct subscription *sub, uint64_t since);
+bool selection_is_empty(const struct selection *sel);
+void selection_gather(struct selection *sel); /* all of it, now */
+const char *change_ref(const struct change *change);
+struct selection *selection_ref(struct selection *sel);
 void selection_unref(struct selection *sel);
-/* The result of event.from. Taken by xn_call_reply in the same turn. */
+/* The result of event.from. In the turn that the selection was made in. */
 struct xn_value *selection_result(struct selection *sel);
 
 /* The stamp of the newest change. */
@@ -111,10 +159,12 @@ struct client {
 	/* event.register, event.next; see event_next.c */
 	struct xn_value *wishes; /* sorted set; NULL: never registered */
 	struct subscription *sub;
-	struct xn_list queue; /* struct queued */
-	size_t queue_bytes;
+	struct xn_list listening; /* sub->listeners */
+	struct xn_list queue;	  /* struct queued */
+	size_t queue_bytes, n_queued;
 	bool lost;
 	struct xn_list next_waiters; /* struct next_waiter */
+	struct xn_list served;	     /* xn_events.served, while one of these can be answered */
 };
 
 struct xn_events {
@@ -132,6 +182,9 @@ struct xn_events {
 	struct xn_job serve_job;
 	unsigned n_waiters;
 	unsigned n_registered;
+	struct xn_list served; /* clients with something to tell to a waiting event.next */
+	struct xn_job next_job;
+	size_t queue_limit; /* bytes of one client's queue */
 	uint64_t queued;    /* changes up to this stamp are in the queues of event.next */
 	int64_t current_id; /* event.next's counter */
 	struct xn_subscription *on_committed, *on_db_failed, *on_session_ended;
@@ -159,5 +212,6 @@ void next_restore(struct xn_events *events); /* registrations made before a rest
 void next_queue_changes(struct xn_events *events);
 void next_take_back(struct xn_events *events); /* what is queued may not have happened */
 void next_end_session(struct xn_events *events, struct client *client);
+void next_clear(struct xn_events *events);
 
 #endif

@@ -2,15 +2,12 @@
  * The older way: event.register, then event.next until tired. Each registered session has a queue
  * of what its commits brought, bounded in bytes; who is too slow gets EVENTS_LOST once.
  */
-#include "core/json.h"
-#include "core/xml.h"
 #include "modules/event/event_internal.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { QUEUE_MAX_BYTES = 10000000, EVENT_OVERHEAD = 200, WISH_MAX = 128, WISHES_MAX = 1000 };
+enum { EVENT_OVERHEAD = 200, WISH_MAX = 128, WISHES_MAX = 1000, ANSWERS_A_CALLBACK = 128 };
 
 /* One event, shared by the queues of all sessions that want it. */
 struct event {
@@ -19,7 +16,7 @@ struct event {
 	enum operation operation;
 	int class_id;
 	char ref[XN_REF_LEN];
-	struct xn_value *record; /* NULL for DEL */
+	struct xn_record *record; /* NULL: not known any more */
 	size_t size;
 };
 
@@ -39,28 +36,43 @@ static void event_unref(struct event *event)
 {
 	if (--event->refs)
 		return;
-	xn_value_unref(event->record);
+	xn_record_unref(event->record);
 	free(event);
 }
 
 /* ---- queues ---- */
 
-static void drop_first(struct client *client)
+static struct event *take_first(struct client *client)
 {
 	struct queued *queued = xn_list_entry(xn_list_pop(&client->queue), struct queued, link);
+	struct event *event = queued->event;
 
-	client->queue_bytes -= queued->event->size;
-	event_unref(queued->event);
+	client->queue_bytes -= event->size;
+	client->n_queued--;
 	free(queued);
+	return event;
 }
 
 static void drop_queue(struct client *client)
 {
 	while (!xn_list_empty(&client->queue))
-		drop_first(client);
+		event_unref(take_first(client));
 }
 
-static void push(struct client *client, struct event *event)
+static bool is_ready(const struct client *client)
+{
+	return client->lost || !xn_list_empty(&client->queue);
+}
+
+/* Its waiting event.next, if any, is to be answered. */
+static void is_served(struct xn_events *events, struct client *client)
+{
+	if (is_ready(client) && !xn_list_empty(&client->next_waiters) &&
+	    xn_list_empty(&client->served))
+		xn_list_push(&events->served, &client->served);
+}
+
+static void push(struct xn_events *events, struct client *client, struct event *event)
 {
 	struct queued *queued = xn_calloc(1, sizeof(*queued));
 
@@ -68,60 +80,125 @@ static void push(struct client *client, struct event *event)
 	queued->event = event;
 	xn_list_push(&client->queue, &queued->link);
 	client->queue_bytes += event->size;
-	while (client->queue_bytes > QUEUE_MAX_BYTES) {
-		drop_first(client);
+	client->n_queued++;
+	while (client->queue_bytes > events->queue_limit && client->n_queued) {
+		event_unref(take_first(client));
 		client->lost = true;
 	}
+	is_served(events, client);
 }
 
 static struct event *event_of(struct xn_events *events, const struct selection *sel,
 			      const struct change *change)
 {
 	struct event *event = xn_calloc(1, sizeof(*event));
-	size_t len = 0;
+	size_t encoded = 0;
 
 	event->refs = 1;
 	event->id = ++events->current_id;
 	event->time_s = sel->time_s;
 	event->operation = change->operation;
 	event->class_id = change->class_id;
-	snprintf(event->ref, sizeof(event->ref), "%s",
-		 change->row ? xn_row_ref(change->row) : change->ref);
-	if (change->row) {
-		event->record = xn_row_to_map(change->row);
-		xn_row_json(change->row, &len);
-	}
-	event->size = len + EVENT_OVERHEAD;
+	snprintf(event->ref, sizeof(event->ref), "%s", change_ref(change));
+	event->record = change->operation == OP_DEL
+				? xn_db_take_deleted(events->db, change->stamp)
+				: xn_record_share(change->record);
+	event->size = EVENT_OVERHEAD;
+	if (event->record)
+		event->size += xn_record_length(event->record, XN_FORMAT_JSON, &encoded);
 	return event;
 }
 
-/* ---- answers: a set of maps; the generic encoders write them ---- */
+/* ---- answers: what is queued becomes a batch ---- */
 
-static struct xn_value *event_map(const struct event *event)
+struct batch {
+	size_t n;
+	struct event_measure measured[2];
+	struct event *events[];
+};
+
+static void get_event(const void *from, size_t i, struct event_text *out)
 {
-	struct xn_value *map = xn_map_new();
+	const struct batch *batch = from;
+	const struct event *event = batch->events[i];
 
-	xn_map_put(&map, "id", xn_stringf("%" PRId64, event->id));
-	xn_map_put(&map, "timestamp", xn_stringf("%" PRId64 ".", event->time_s));
-	xn_map_put_string(&map, "class", xn_classes[event->class_id].event_name);
-	xn_map_put_string(&map, "operation", operation_names[event->operation]);
-	xn_map_put_string(&map, "ref", event->ref);
-	if (event->record)
-		xn_map_put(&map, "snapshot", xn_value_ref(event->record));
-	return map;
+	*out = (struct event_text){
+		.id = event->id,
+		.time_s = event->time_s,
+		.time_suffix = ".",
+		.operation = event->operation,
+		.class_id = event->class_id,
+		.ref = event->ref,
+		.record = event->record,
+	};
+}
+
+static struct event_texts texts_of(const struct batch *batch)
+{
+	return (struct event_texts){.n = batch->n, .get = get_event, .from = batch};
+}
+
+static const char *const batch_begin[] = {
+	[XN_FORMAT_JSON] = "[", [XN_FORMAT_XML] = "<value><array><data>"};
+static const char *const batch_end[] = {
+	[XN_FORMAT_JSON] = "]", [XN_FORMAT_XML] = "</data></array></value>"};
+
+static bool write_part(const void *object, enum xn_format format, size_t *at, struct xn_buf *out)
+{
+	struct event_texts texts = texts_of(object);
+
+	if (!*at)
+		xn_buf_add_string(out, batch_begin[format]);
+	if (event_texts_write(&texts, format, at, out))
+		return true;
+	xn_buf_add_string(out, batch_end[format]);
+	return false;
+}
+
+static int64_t measure(const void *object, enum xn_format format)
+{
+	struct batch *batch = (struct batch *)object;
+	struct event_texts texts = texts_of(batch);
+
+	if (!event_texts_measure(&texts, format, &batch->measured[format]))
+		return -1;
+	return batch->measured[format].bytes +
+	       (int64_t)(strlen(batch_begin[format]) + strlen(batch_end[format]));
+}
+
+static size_t held(const void *object)
+{
+	const struct batch *batch = object;
+	size_t sum = sizeof(*batch);
+
+	for (size_t i = 0; i < batch->n; i++)
+		sum += batch->events[i]->size;
+	return sum;
+}
+
+static void release_batch(void *object)
+{
+	struct batch *batch = object;
+
+	for (size_t i = 0; i < batch->n; i++)
+		event_unref(batch->events[i]);
+	free(batch);
 }
 
 static struct xn_value *take_queue(struct client *client)
 {
-	struct xn_value *set = xn_set_new();
+	static const struct xn_embed_ops ops = {
+		.part = write_part,
+		.measure = measure,
+		.held = held,
+		.release = release_batch,
+	};
+	struct batch *batch = xn_calloc(1, sizeof(*batch) +
+						   client->n_queued * sizeof(batch->events[0]));
 
-	while (!xn_list_empty(&client->queue)) {
-		xn_set_append(
-			&set,
-			event_map(xn_list_entry(client->queue.next, struct queued, link)->event));
-		drop_first(client);
-	}
-	return set;
+	while (!xn_list_empty(&client->queue))
+		batch->events[batch->n++] = take_first(client);
+	return xn_embed(&ops, batch);
 }
 
 static struct xn_call *next_waiter_release(struct next_waiter *w)
@@ -148,11 +225,6 @@ static void on_call_cancelled(struct xn_call *call)
 	fail_next(call->waiting, XN_ERR_TASK_CANCELLED, call->task);
 }
 
-static bool is_ready(const struct client *client)
-{
-	return client->lost || !xn_list_empty(&client->queue);
-}
-
 static void answer(struct client *client, struct xn_call *call)
 {
 	struct xn_error err = {0};
@@ -166,46 +238,62 @@ static void answer(struct client *client, struct xn_call *call)
 	xn_call_reply(call, take_queue(client));
 }
 
+static void tell_listeners(struct xn_events *events, const struct selection *sel,
+			   const struct change *change, const struct subscription *sub,
+			   struct event **event)
+{
+	xn_list_each(link, &sub->listeners) {
+		if (!*event)
+			*event = event_of(events, sel, change);
+		push(events, xn_list_entry(link, struct client, listening), *event);
+	}
+}
+
 static void queue_change(struct xn_events *events, const struct selection *sel,
 			 const struct change *change)
 {
-	const char *ref = change->row ? xn_row_ref(change->row) : change->ref;
+	const char *ref = change_ref(change);
 	struct event *event = NULL;
+	struct xn_hnode *node =
+		xn_hmap_first_same(&events->subscriptions.by_ref, xn_hash_string(ref));
 
-	for (struct xn_hnode *node = xn_hmap_first(&events->clients); node;
-	     node = xn_hmap_next(&events->clients, node)) {
-		struct client *client = xn_container_of(node, struct client, by_session);
+	xn_list_each(link, &events->subscriptions.by_class[change->class_id]) {
+		tell_listeners(events, sel, change,
+			       xn_list_entry(link, struct class_watch, link)->sub, &event);
+	}
+	for (; node; node = xn_hmap_next_same(node)) {
+		const struct object_watch *watch =
+			xn_container_of(node, struct object_watch, by_ref);
 
-		if (!client->sub || !subscription_wants(client->sub, change->class_id, ref))
-			continue;
-		if (!event)
-			event = event_of(events, sel, change);
-		push(client, event);
+		if (object_watch_is_for(watch, change->class_id, ref))
+			tell_listeners(events, sel, change, watch->sub, &event);
 	}
 	if (event)
 		event_unref(event);
 }
 
-/* Answering may make clients come and go, so each round starts again from the table. */
-static struct client *find_served(struct xn_events *events)
+static void on_next(struct xn_job *job)
 {
-	for (struct xn_hnode *node = xn_hmap_first(&events->clients); node;
-	     node = xn_hmap_next(&events->clients, node)) {
-		struct client *client = xn_container_of(node, struct client, by_session);
+	struct xn_events *events = xn_container_of(job, struct xn_events, next_job);
+	struct xn_list *link;
+	unsigned budget = ANSWERS_A_CALLBACK;
 
-		if (is_ready(client) && !xn_list_empty(&client->next_waiters))
-			return client;
+	while (budget-- && (link = xn_list_pop(&events->served))) {
+		struct client *client = xn_list_entry(link, struct client, served);
+
+		if (!is_ready(client) || xn_list_empty(&client->next_waiters))
+			continue;
+		answer(client, next_waiter_release(xn_list_entry(client->next_waiters.next,
+								 struct next_waiter, link)));
+		is_served(events, client);
 	}
-	return NULL;
+	if (!xn_list_empty(&events->served))
+		xn_loop_defer(events->core->loop, &events->next_job, XN_PRIO_EVENT, on_next);
 }
 
 static void serve(struct xn_events *events)
 {
-	struct client *client;
-
-	while ((client = find_served(events)))
-		answer(client, next_waiter_release(xn_list_entry(client->next_waiters.next,
-								 struct next_waiter, link)));
+	on_next(&events->next_job);
 }
 
 void next_queue_changes(struct xn_events *events)
@@ -217,9 +305,11 @@ void next_queue_changes(struct xn_events *events)
 		return;
 	}
 	sel = selection_new(events->core, events->db, NULL, events->queued);
+	selection_gather(sel);
 	events->queued = sel->upto;
 	for (size_t i = 0; i < sel->n_changes; i++)
 		queue_change(events, sel, &sel->changes[i]);
+	xn_db_drop_deleted(events->db);
 	selection_unref(sel);
 	serve(events);
 }
@@ -235,8 +325,14 @@ void next_take_back(struct xn_events *events)
 			continue;
 		drop_queue(client);
 		client->lost = true;
+		is_served(events, client);
 	}
 	serve(events);
+}
+
+void next_clear(struct xn_events *events)
+{
+	xn_job_cancel(&events->next_job);
 }
 
 /* ---- registration ---- */
@@ -251,7 +347,13 @@ static void set_wishes(struct xn_events *events, struct client *client, struct x
 		xn_value_unref(client->wishes);
 	client->wishes = wishes;
 	client->sub = subscription_get(&events->subscriptions, wishes);
+	xn_list_remove(&client->listening);
+	xn_list_push(&client->sub->listeners, &client->listening);
+	subscription_index(&events->subscriptions, client->sub);
+	if (old)
+		subscription_unindex_idle(&events->subscriptions, old);
 	subscription_unref(&events->subscriptions, old);
+	xn_db_keep_deleted(events->db, true);
 }
 
 /* Kept in the session's row, so that a restart can tell the client what it missed. */
@@ -370,11 +472,15 @@ void next_end_session(struct xn_events *events, struct client *client)
 		fail_next(w, XN_ERR_SESSION_INVALID, *secret ? secret : client->session);
 	}
 	drop_queue(client);
+	xn_list_remove(&client->served);
 	if (!client->wishes)
 		return;
 	events->n_registered--;
+	xn_db_keep_deleted(events->db, events->n_registered > 0);
 	xn_value_unref(client->wishes);
 	client->wishes = NULL;
+	xn_list_remove(&client->listening);
+	subscription_unindex_idle(&events->subscriptions, client->sub);
 	subscription_unref(&events->subscriptions, client->sub);
 	client->sub = NULL;
 }

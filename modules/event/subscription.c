@@ -140,6 +140,7 @@ struct subscription *subscription_get(struct subscriptions *set, const struct xn
 	xn_list_init(&sub->waiters);
 	xn_list_init(&sub->asked);
 	xn_list_init(&sub->woken);
+	xn_list_init(&sub->listeners);
 	xn_hmap_insert(&set->all, &sub->by_wish, hash);
 	return sub;
 }
@@ -213,4 +214,19 @@ void subscription_unindex(struct subscriptions *set, struct subscription *sub)
 	sub->object_watches = NULL;
 	sub->n_class_watches = 0;
 	sub->is_indexed = false;
+}
+
+void subscription_unindex_idle(struct subscriptions *set, struct subscription *sub)
+{
+	if (xn_list_empty(&sub->waiters) && xn_list_empty(&sub->asked) &&
+	    xn_list_empty(&sub->listeners))
+		subscription_unindex(set, sub);
+}
+
+bool object_watch_is_for(const struct object_watch *watch, int class_id, const char *ref)
+{
+	const struct object *object =
+		&watch->sub->objects[watch - watch->sub->object_watches];
+
+	return object->class_id == class_id && strcmp(object->ref, ref) == 0;
 }

@@ -93,43 +93,21 @@ static void run_get_by_name_label(struct xn_call *call)
 
 /* ---- all ---- */
 
-void records_reply_refs(struct xn_call *call, struct xn_row *const *rows, size_t n)
-{
-	struct xn_value *refs = xn_set_new();
-
-	for (size_t i = 0; i < n; i++)
-		xn_set_append_string(&refs, xn_row_ref(rows[i]));
-	xn_call_reply(call, refs);
-}
-
-void records_reply_records(struct xn_call *call, struct xn_row *const *rows, size_t n)
-{
-	xn_call_reply(call, xn_rows_records(rows, n)); /* encoded in there */
-}
-
-static void reply_all(struct xn_call *call, records_reply *reply)
+static void reply_all(struct xn_call *call, enum xn_list_kind kind)
 {
 	const struct records *records = call->state;
-	int class_id = call->method->class_id;
-	struct xn_row **rows =
-		xn_calloc(xn_db_count(records->db, class_id), sizeof(struct xn_row *));
-	size_t n = 0;
 
-	for (struct xn_row *row = xn_db_first(records->db, class_id); row;
-	     row = xn_db_next(records->db, row))
-		rows[n++] = row;
-	reply(call, rows, n);
-	free(rows);
+	xn_call_reply(call, xn_db_list(records->db, call->method->class_id, kind, NULL));
 }
 
 static void run_get_all(struct xn_call *call)
 {
-	reply_all(call, records_reply_refs);
+	reply_all(call, XN_LIST_REFS);
 }
 
 static void run_get_all_records(struct xn_call *call)
 {
-	reply_all(call, records_reply_records);
+	reply_all(call, XN_LIST_RECORDS);
 }
 
 /* ---- change ---- */
@@ -344,7 +322,6 @@ static int records_init(struct xn_core *core, void **state_out, struct xn_error 
 
 	records->db = xn_db_of(core);
 	records->auth = xn_module_state(core, "auth");
-	xn_list_init(&records->selections);
 	*state_out = records;
 	for (size_t i = 0; i < XN_ARRAY_SIZE(kinds); i++)
 		if (xn_methods_add_kind(core->methods, kinds[i].kind, kinds[i].run, kinds[i].check,
@@ -355,7 +332,6 @@ static int records_init(struct xn_core *core, void **state_out, struct xn_error 
 
 static void records_stop(void *state)
 {
-	records_drop_selections(state);
 	free(state);
 }
 

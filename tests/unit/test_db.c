@@ -270,16 +270,16 @@ static void the_record_cache_keeps_to_its_limit(void **state)
 	struct xn_buf out = {0};
 	size_t len;
 
-	f->db->record_limit = 20000;
+	f->db->cache_limit = 20000;
 	for (int i = 0; i < 100; i++) {
 		rows[i] = a_vm(f, "x");
 		xn_row_json(rows[i], &len);
-		assert_true(f->db->record_bytes <= 20000 + len);
+		assert_true(f->db->cached_bytes <= 20000 + len);
 	}
 	all = xn_rows_records(rows, 100);
-	all->embed.ops->write(all->embed.object, XN_FORMAT_JSON, &out);
+	xn_embed_write(all, XN_FORMAT_JSON, &out);
 	assert_true(out.len > 100 * len);
-	assert_true(f->db->record_bytes <= 20000 + len);
+	assert_true(f->db->cached_bytes <= 20000 + len);
 	xn_value_unref(all);
 	xn_buf_clear(&out);
 }
