@@ -82,7 +82,7 @@ const struct xn_config_key xn_config_keys[] = {
 	 .doc = "event.from and event.next that wait, of all sessions"},
 	{"event-classes", XN_CONFIG_INT, "1000", .min = 10, .max = 100000, .argument = "N",
 	 .doc = "classes and objects that one event.from names, or one session registers"},
-	{"event-queue", XN_CONFIG_SIZE, "10M", .min = 65536, .max = 1 << 30, .argument = "SIZE",
+	{"event-queue", XN_CONFIG_SIZE, "10000000", .min = 65536, .max = 1 << 30, .argument = "SIZE",
 	 .doc = "bytes of events that wait for one session's event.next"},
 	{"string-bytes", XN_CONFIG_SIZE, "256K", .min = 4096, .max = 16 << 20, .argument = "SIZE",
 	 .doc = "bytes of one text that a caller gives"},

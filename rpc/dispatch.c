@@ -9,94 +9,22 @@
 
 enum { PATIENCE_US = 240 * 1000000 }; /* clients hang up at 300 s of silence */
 
-static void drop(struct xn_rpc_call *rc)
+void xn_rpc_call_drop(struct xn_rpc_call *rc)
 {
 	if (--rc->holders)
 		return;
 	xn_list_remove(&rc->link);
 	xn_timer_cancel(&rc->patience);
-	xn_job_cancel(&rc->begin);
 	xn_db_wait_cancel(&rc->wait);
 	xn_request_clear(&rc->request);
 	xn_buf_clear(&rc->body);
+	xn_value_unref(rc->rest);
 	free(rc);
-}
-
-/* ---- the reply ---- */
-
-static void send_body(struct xn_rpc_call *rc)
-{
-	static const char declaration[] = "<?xml version=\"1.0\"?>";
-	struct xn_http_conn *conn = rc->conn;
-
-	xn_timer_cancel(&rc->patience);
-	rc->conn = NULL;
-	/* White space went before, and behind that XML allows no declaration. */
-	if (rc->waited && rc->body.len >= sizeof(declaration) &&
-	    memcmp(rc->body.data, declaration, sizeof(declaration) - 1) == 0)
-		xn_buf_drop(&rc->body, sizeof(declaration) - 1);
-	if (conn) {
-		xn_http_on_close(conn, NULL, NULL);
-		xn_http_reply(conn, 200, xn_protocol_content_type(rc->request.protocol),
-			      "Access-Control-Allow-Origin: *\r\n"
-			      "Access-Control-Allow-Headers: X-Requested-With\r\n",
-			      rc->body.data, rc->body.len);
-	} else if (rc->reply) {
-		rc->reply(rc->body.data, rc->body.len, rc->reply_arg);
-	}
-	drop(rc);
-}
-
-static void print_error(struct xn_rpc_call *rc, const struct xn_error *err)
-{
-	rc->body.len = 0;
-	xn_request_print_error(&rc->request, err, &rc->body);
-}
-
-static void on_safe(struct xn_db_wait *wait, int rc_store)
-{
-	struct xn_rpc_call *rc = xn_container_of(wait, struct xn_rpc_call, wait);
-
-	if (rc_store < 0) { /* what the reply promised may not survive: do not promise it */
-		struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
-
-		xn_error_from_errno(&err, rc_store, "the database could not store the change");
-		print_error(rc, &err);
-	}
-	send_body(rc);
-}
-
-/* The body is encoded; it goes out once what it shows is at least as safe as it claims. */
-static void send_when(struct xn_rpc_call *rc, enum xn_durability durability)
-{
-	struct xn_db *db = rc->rpc->db;
-
-	rc->answered = true;
-	if (durability == XN_REPLY_WHEN_DURABLE)
-		xn_db_when_durable(db, &rc->wait, on_safe);
-	else if (durability == XN_REPLY_WHEN_VISIBLE || xn_db_turn_changes(db))
-		xn_db_when_visible(db, &rc->wait, on_safe); /* a read sees this turn's changes */
-	else
-		send_body(rc);
-}
-
-static void answer_error(struct xn_rpc_call *rc, const struct xn_error *err)
-{
-	print_error(rc, err);
-	send_when(rc, XN_REPLY_AT_ONCE);
-}
-
-static void answer(struct xn_rpc_call *rc, const struct xn_value *result, bool bare,
-		   enum xn_durability durability)
-{
-	xn_request_print_result(&rc->request, result, bare, &rc->body);
-	send_when(rc, durability);
 }
 
 void xn_rpc_malformed(struct xn_rpc_call *rc, const char *why)
 {
-	xn_request_print_malformed(&rc->request, why, &rc->body);
-	send_when(rc, XN_REPLY_AT_ONCE);
+	xn_rpc_answer_malformed(rc, why);
 }
 
 /* ---- the handler's end ---- */
@@ -157,7 +85,7 @@ static void on_finish(struct xn_call *call, const struct xn_value *result,
 	log_end(rc, err);
 	if (!rc->rpc) {
 		if (!rc->async)
-			drop(rc); /* the reply's hold */
+			xn_rpc_call_drop(rc); /* the reply's hold */
 	} else if (rc->async) {
 		if (err)
 			xn_task_fail(rc->rpc->tasks, rc->task, err, NULL, NULL);
@@ -165,9 +93,9 @@ static void on_finish(struct xn_call *call, const struct xn_value *result,
 			xn_task_succeed(rc->rpc->tasks, rc->task, call->method->result, result,
 					NULL, NULL);
 	} else if (err) {
-		answer_error(rc, err);
+		xn_rpc_answer_error(rc, err);
 	} else {
-		answer(rc, result, false, call->durability);
+		xn_rpc_answer(rc, result, false, call->durability);
 	}
 }
 
@@ -175,24 +103,27 @@ static void on_released(struct xn_call *call)
 {
 	struct xn_rpc_call *rc = call->sink_data;
 
-	drop(rc);
+	xn_rpc_call_drop(rc);
 }
 
 void xn_rpc_abandon(struct xn_rpc_call *rc)
 {
+	struct xn_rpc *rpc = rc->rpc;
 	bool waits = rc->wait.link.next && !xn_list_empty(&rc->wait.link);
+	bool begins = !rc->answered && xn_fair_is_queued(&rc->turn);
 
 	xn_list_remove(&rc->link);
 	xn_timer_cancel(&rc->patience);
 	xn_db_wait_cancel(&rc->wait);
+	xn_fair_remove(begins ? &rpc->begins : &rpc->slices, &rc->turn);
 	rc->rpc = NULL;
 	rc->conn = NULL;
 	rc->reply = NULL;
-	if (rc->answered && waits) {
-		drop(rc);
-	} else if (xn_job_is_pending(&rc->begin)) { /* neither handler nor reply will be */
+	if (rc->answered && (waits || rc->rest)) {
+		xn_rpc_call_drop(rc);
+	} else if (begins) { /* neither handler nor reply will be */
 		rc->holders = 1;
-		drop(rc);
+		xn_rpc_call_drop(rc);
 	}
 }
 
@@ -216,8 +147,10 @@ void xn_rpc_client_gone(struct xn_rpc_call *rc)
 	struct xn_call *call = &rc->call;
 
 	rc->conn = NULL;
-	if (rc->answered)
-		return; /* the wait's end finds nobody and frees it */
+	if (rc->answered) {
+		xn_rpc_answer_unread(rc);
+		return;
+	}
 	/* What has a task row goes on without its client; what only waits for the client ends. */
 	if (call->on_cancel && !call->task[0])
 		call->on_cancel(call);
@@ -357,7 +290,7 @@ static void begin_async(struct xn_rpc_call *rc)
 		       rc->task);
 	snprintf(rc->call.task, sizeof(rc->call.task), "%s", rc->task);
 	ref = xn_string(rc->task);
-	answer(rc, ref, false, XN_REPLY_WHEN_DURABLE);
+	xn_rpc_answer(rc, ref, false, XN_REPLY_WHEN_DURABLE);
 	xn_value_unref(ref);
 }
 
@@ -394,8 +327,8 @@ static void refuse(struct xn_rpc_call *rc, struct xn_error *err)
 	for (unsigned i = 0; i < rc->call.n_args; i++)
 		xn_value_unref(rc->call.args[i]);
 	rc->call.n_args = 0;
-	drop(rc); /* the handler's hold: it never ran */
-	answer_error(rc, err);
+	xn_rpc_call_drop(rc); /* the handler's hold: it never ran */
+	xn_rpc_answer_error(rc, err);
 }
 
 static void list_methods(struct xn_rpc_call *rc)
@@ -406,8 +339,8 @@ static void list_methods(struct xn_rpc_call *rc)
 		if (!(xn_methods[i].flags & (XN_MF_HIDDEN | XN_MF_REMOVED)))
 			xn_set_append_string(&names, xn_methods[i].name);
 	xn_set_append_string(&names, "system.listMethods");
-	drop(rc);
-	answer(rc, names, true, XN_REPLY_AT_ONCE);
+	xn_rpc_call_drop(rc);
+	xn_rpc_answer(rc, names, true, XN_REPLY_AT_ONCE);
 	xn_value_unref(names);
 }
 
@@ -436,12 +369,11 @@ static void run_method(struct xn_rpc_call *rc, bool async, struct xn_error *err)
 	xn_db_bound_turn(db);
 	if (!rc->answered)
 		xn_timer_arm(call->core->loop, &rc->patience, PATIENCE_US, on_patience_over);
-	drop(rc);
+	xn_rpc_call_drop(rc);
 }
 
-static void dispatch(struct xn_job *job)
+static void dispatch(struct xn_rpc_call *rc)
 {
-	struct xn_rpc_call *rc = xn_container_of(job, struct xn_rpc_call, begin);
 	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
 	const char *name = xn_value_string(rc->request.method);
 	bool async;
@@ -464,8 +396,8 @@ static void dispatch(struct xn_job *job)
 	}
 }
 
-/* Who takes turns with whom: sessions; without one, addresses. */
-static uint64_t caller_of(const struct xn_rpc_call *rc)
+/* Who takes turns with whom: addresses; for each its sessions. */
+static void find_caller(struct xn_rpc_call *rc)
 {
 	const struct xn_value *params = rc->request.params;
 	const char *origin = rc->call.caller.origin;
@@ -476,19 +408,37 @@ static uint64_t caller_of(const struct xn_rpc_call *rc)
 			? xn_auth_session_ref(rc->rpc->auth, xn_value_string(first))
 			: NULL;
 
-	if (session)
-		return xn_hash_string(session);
-	return xn_hash_bytes(origin, port ? (size_t)(port - origin) : strlen(origin));
+	rc->address = xn_hash_bytes(origin, port ? (size_t)(port - origin) : strlen(origin));
+	rc->caller = session ? xn_hash_string(session) : rc->address;
+}
+
+/* One call of whoever's turn it is: what a caller has queued does not come before another's. */
+static void on_begin(struct xn_job *job)
+{
+	struct xn_rpc *rpc = xn_container_of(job, struct xn_rpc, begin_job);
+	struct xn_loop *loop = rpc->core->loop;
+	struct xn_fair_item *item = xn_fair_take(&rpc->begins, NULL, NULL);
+	struct xn_rpc_call *rc;
+
+	if (rpc->begins.count)
+		xn_loop_defer_as(loop, job, XN_PRIO_EVENT, on_begin, 0);
+	if (!item)
+		return;
+	rc = xn_container_of(item, struct xn_rpc_call, turn);
+	xn_loop_set_caller(loop, rc->caller);
+	dispatch(rc);
 }
 
 void xn_rpc_dispatch(struct xn_rpc_call *rc)
 {
-	struct xn_loop *loop = rc->rpc->core->loop;
+	struct xn_rpc *rpc = rc->rpc;
 
 	rc->holders = 2; /* the reply, the handler */
-	rc->began_us = xn_now_us(loop);
-	rc->call.core = rc->rpc->core;
+	rc->began_us = xn_now_us(rpc->core->loop);
+	rc->call.core = rpc->core;
 	rc->call.sink = &sink;
 	rc->call.sink_data = rc;
-	xn_loop_defer_as(loop, &rc->begin, XN_PRIO_EVENT, dispatch, caller_of(rc));
+	find_caller(rc);
+	xn_fair_put(&rpc->begins, &rc->turn, rc->address, rc->caller);
+	xn_loop_defer_as(rpc->core->loop, &rpc->begin_job, XN_PRIO_EVENT, on_begin, 0);
 }

@@ -86,7 +86,8 @@ void xn_http_cut(struct xn_http_conn *conn);
 void xn_http_set_authenticated(struct xn_http_conn *conn);
 
 /* ---- streams (XN_HTTP_STREAM_OUT, XN_HTTP_STREAM_IN), with back-pressure ---- */
-/* @length: -1 unknown: chunked on HTTP/1.1, to EOF on 1.0. want() is called, from the loop, each
+/* Handlers of whole bodies may answer so, too. @length: -1 unknown: chunked on HTTP/1.1, to EOF on 1.0.
+ * After xn_http_keep_waiting() what is given here is ignored. want() is called, from the loop, each
  * time that output may be added; NULL for none. */
 void xn_http_stream_begin(struct xn_http_conn *conn, int status, const char *headers,
 			  int64_t length, void (*want)(struct xn_http_conn *conn, void *arg),

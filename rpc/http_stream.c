@@ -204,12 +204,19 @@ void xn_http_stream_begin(struct xn_http_conn *conn, int status, const char *hea
 			  int64_t length, void (*want)(struct xn_http_conn *conn, void *arg),
 			  void *arg)
 {
-	struct xn_http_stream *stream = conn->stream;
+	struct xn_http_stream *stream;
 	bool begun;
 	int64_t framing = length;
 
 	if (conn->state == XN_CONN_CLOSED)
 		return;
+	if (!conn->stream) { /* a handler of whole bodies whose answer is long */
+		conn->stream = xn_calloc(1, sizeof(*conn->stream));
+		conn->stream->kind = XN_HTTP_STREAM_OUT;
+	}
+	stream = conn->stream;
+	if (conn->waiting_sent)
+		length = -1; /* the head is out, and says nothing of it */
 	xn_http_conn_enter(conn);
 	begun = xn_http_output_begin(conn);
 	stream->begun = true;
@@ -227,7 +234,8 @@ void xn_http_stream_begin(struct xn_http_conn *conn, int status, const char *hea
 	if (stream->expects_continue)
 		xn_buf_add_string(xn_http_output(conn), "HTTP/1.1 100 Continue\r\n\r\n");
 	stream->expects_continue = false;
-	xn_http_add_head(conn, status, NULL, headers, framing);
+	if (!conn->waiting_sent)
+		xn_http_add_head(conn, status, NULL, headers, framing);
 	xn_http_output_end(conn, begun);
 	xn_http_conn_leave(conn);
 }

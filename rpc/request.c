@@ -42,37 +42,45 @@ static void print_strings(const struct xn_error *err, struct xn_buf *out)
 	XML_HEAD "<params><param><value><struct><member><name>Status</name><value>"
 #define STATUS_TAIL "</member></struct></value></param></params></methodResponse>"
 
-static void print_xml_result(const struct xn_value *result, bool bare, struct xn_buf *out)
+#define RESULT_HEAD STATUS_HEAD "Success</value></member><member><name>Value</name>"
+
+enum xn_format xn_protocol_format(enum xn_protocol protocol)
 {
-	if (bare) {
-		xn_buf_add_string(out, XML_HEAD "<params><param>");
-		xn_xml_write(result, out);
-		xn_buf_add_string(out, "</param></params></methodResponse>");
+	return protocol == XN_XML_RPC ? XN_FORMAT_XML : XN_FORMAT_JSON;
+}
+
+void xn_request_begin_result(const struct xn_request *request, bool bare, struct xn_buf *out)
+{
+	static const char *const heads[] = {
+		[XN_JSON_RPC_1] = "{\"result\":",
+		[XN_JSON_RPC_2] = "{\"jsonrpc\":\"2.0\",\"result\":",
+		[XN_XML_RPC] = RESULT_HEAD,
+	};
+
+	bare = bare && request->protocol == XN_XML_RPC;
+	xn_buf_add_string(out, bare ? XML_HEAD "<params><param>" : heads[request->protocol]);
+}
+
+void xn_request_end_result(const struct xn_request *request, bool bare, struct xn_buf *out)
+{
+	if (request->protocol == XN_XML_RPC) {
+		xn_buf_add_string(out, bare ? "</param></params></methodResponse>" : STATUS_TAIL);
 		return;
 	}
-	xn_buf_add_string(out, STATUS_HEAD "Success</value></member><member><name>Value</name>");
-	xn_xml_write(result, out);
-	xn_buf_add_string(out, STATUS_TAIL);
+	if (request->protocol == XN_JSON_RPC_1)
+		xn_buf_add_string(out, ",\"error\":null");
+	print_id(request, out);
 }
 
 void xn_request_print_result(const struct xn_request *request, const struct xn_value *result,
 			     bool bare, struct xn_buf *out)
 {
-	switch (request->protocol) {
-	case XN_XML_RPC:
-		print_xml_result(result, bare, out);
-		return;
-	case XN_JSON_RPC_2:
-		xn_buf_add_string(out, "{\"jsonrpc\":\"2.0\",\"result\":");
+	xn_request_begin_result(request, bare, out);
+	if (request->protocol == XN_XML_RPC)
+		xn_xml_write(result, out);
+	else
 		xn_json_write(result, out);
-		break;
-	case XN_JSON_RPC_1:
-		xn_buf_add_string(out, "{\"result\":");
-		xn_json_write(result, out);
-		xn_buf_add_string(out, ",\"error\":null");
-		break;
-	}
-	print_id(request, out);
+	xn_request_end_result(request, bare, out);
 }
 
 static void print_xml_error(const struct xn_error *err, struct xn_buf *out)

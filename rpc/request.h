@@ -39,6 +39,10 @@ const char *xn_protocol_content_type(enum xn_protocol protocol);
 /* Whole HTTP bodies. @bare: without XML-RPC's Status struct (system.listMethods). */
 void xn_request_print_result(const struct xn_request *request, const struct xn_value *result,
 			     bool bare, struct xn_buf *out);
+/* What goes before a result, and what behind it, for one that comes in parts. */
+void xn_request_begin_result(const struct xn_request *request, bool bare, struct xn_buf *out);
+void xn_request_end_result(const struct xn_request *request, bool bare, struct xn_buf *out);
+enum xn_format xn_protocol_format(enum xn_protocol protocol);
 void xn_request_print_error(const struct xn_request *request, const struct xn_error *err,
 			    struct xn_buf *out);
 /* The body was no call: a fault, or JSON-RPC's parse error. */

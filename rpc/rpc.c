@@ -99,6 +99,8 @@ static int rpc_init(struct xn_core *core, void **state_out, struct xn_error *err
 
 	rpc->core = core;
 	xn_list_init(&rpc->calls);
+	xn_fair_init(&rpc->begins);
+	xn_fair_init(&rpc->slices);
 	xn_list_init(&rpc->visits);
 	rpc->on_reload = xn_subscribe_reload_asked(core->bus, "rpc", on_reload_asked, rpc);
 	*state_out = rpc;
@@ -174,6 +176,11 @@ static void rpc_stop(void *state)
 	}
 	while (!xn_list_empty(&rpc->calls))
 		xn_rpc_abandon(xn_list_entry(rpc->calls.next, struct xn_rpc_call, link));
+	xn_job_cancel(&rpc->begin_job);
+	xn_job_cancel(&rpc->slice_job);
+	xn_fair_clear(&rpc->begins);
+	xn_fair_clear(&rpc->slices);
+	xn_buf_clear(&rpc->piece);
 	free(rpc);
 }
 

@@ -3,6 +3,7 @@
 #define XN_RPC_INTERNAL_H
 
 #include "core/call.h"
+#include "core/fair.h"
 #include "modules/auth/auth.h"
 #include "modules/db/db.h"
 #include "modules/task/task.h"
@@ -20,6 +21,10 @@ struct xn_rpc {
 	struct xn_auth *auth;
 	struct xn_tasks *tasks;
 	struct xn_list calls; /* struct xn_rpc_call, by link */
+	/* Who waits for a turn, by address, then by session: calls to begin, slices of long replies. */
+	struct xn_fair begins, slices;
+	struct xn_job begin_job, slice_job;
+	struct xn_buf piece; /* of the slice under way */
 	struct xn_list visits; /* visit.c: those whose password is being checked */
 	struct xn_subscription *on_reload;
 	struct xn_pool *readers; /* body.c: threads that parse long bodies */
@@ -37,7 +42,8 @@ struct xn_rpc_call {
 	struct xn_list link;
 	struct xn_request request;
 	unsigned holders;
-	struct xn_job begin; /* its caller's turn */
+	uint64_t address, caller; /* numbers for where it comes from, and for whose session it is */
+	struct xn_fair_item turn; /* in rpc->begins, later perhaps in rpc->slices */
 	bool async;
 	bool answered;
 	bool waited; /* white space was sent meanwhile */
@@ -49,14 +55,19 @@ struct xn_rpc_call {
 	void (*reply)(const char *body, size_t len, void *arg);
 	void *reply_arg;
 
-	struct xn_buf body;	/* the encoded reply, while it waits to be durable */
+	struct xn_buf body;	/* the encoded reply, while it waits to be durable; or its beginning */
+	struct xn_value *rest;	/* what follows on that, in parts from rest_at on; NULL: nothing */
+	size_t rest_at;
+	bool bare, sending; /* of a reply with a rest: without Status; its head is out */
+	bool busy;	    /* a slice of it is being written: it must not be freed */
 	struct xn_db_wait wait;
 	struct xn_timer patience; /* a silent synchronous call: white space before clients hang up */
 };
 
-/* Takes @rc: every path ends in exactly one reply. */
+/* dispatch.c. Takes @rc: every path ends in exactly one reply. */
 void xn_rpc_dispatch(struct xn_rpc_call *rc);
 void xn_rpc_malformed(struct xn_rpc_call *rc, const char *why);
+void xn_rpc_call_drop(struct xn_rpc_call *rc); /* one holder less */
 /* The client hung up before its reply. */
 void xn_rpc_client_gone(struct xn_rpc_call *rc);
 /* The module stops: @rc is answered by nobody, and ends with its handler. */
@@ -67,5 +78,13 @@ void xn_rpc_read_body(struct xn_rpc_call *rc, const char *body, size_t len, bool
 
 /* visit.c */
 void xn_rpc_drop_visits(struct xn_rpc *rpc);
+
+/* reply.c. Each takes the reply's hold on @rc. */
+void xn_rpc_answer(struct xn_rpc_call *rc, const struct xn_value *result, bool bare,
+		   enum xn_durability durability);
+void xn_rpc_answer_error(struct xn_rpc_call *rc, const struct xn_error *err);
+/* Nobody reads the answer that was given; nothing when it has gone out. */
+void xn_rpc_answer_unread(struct xn_rpc_call *rc);
+void xn_rpc_answer_malformed(struct xn_rpc_call *rc, const char *why);
 
 #endif
