@@ -57,13 +57,15 @@ class Daemon:
         with open(self.password_file, "w", encoding="utf-8") as out:
             out.write(PASSWORD + "\n")
 
-    def start(self):
+    def command(self):
         port = self.address[1] if self.address else 0  # clients find it again after a restart
+        return [XENOLITHD, "--state-dir", self.state, "--hypervisor", "sim",
+                "--http", f"127.0.0.1:{port}", "--socket", self.socket,
+                "--password-file", self.password_file, *self.options]
+
+    def start(self):
         self.process = subprocess.Popen(
-            [XENOLITHD, "--state-dir", self.state, "--hypervisor", "sim",
-             "--http", f"127.0.0.1:{port}", "--socket", self.socket,
-             "--password-file", self.password_file, *self.options],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            self.command(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             text=True, errors="replace", **self.popen)
         ready = queue.Queue()
         threading.Thread(target=self._read_log, args=(self.process.stderr, ready),

@@ -827,6 +827,20 @@ static void a_half_made_domain_is_found_and_can_be_destroyed(void **state)
 	assert_nothing_left(f);
 }
 
+static void a_half_made_domain_goes_on_dying_after_a_restart(void **state)
+{
+	const char *const options[] = {"sim-build", "hang", "sim-destroy-ms", "100", NULL};
+	struct fixture *f = *state;
+
+	assert_int_equal(create(f, UUID "1", options), 0);
+	xn_loop_turn(f->core.loop, 0);
+	assert_int_equal(f->b->ops->destroy(f->b, info(f)->domid, NULL, NULL), 0);
+	xn_loop_turn(f->core.loop, 0);
+	restart(f);
+	run_ms(f, 1000);
+	assert_nothing_left(f);
+}
+
 static void half_a_record_at_the_end_is_left_out(void **state)
 {
 	struct fixture *f = *state;
@@ -1113,6 +1127,7 @@ int main(void)
 		TF(a_running_guest_runs_on_after_a_restart),
 		TF(whatever_was_going_on_goes_on),
 		TF(a_half_made_domain_is_found_and_can_be_destroyed),
+		TF(a_half_made_domain_goes_on_dying_after_a_restart),
 		TF(a_long_history_is_shortened_while_the_world_goes_on),
 		TF(a_full_disk_is_survived_and_made_good),
 		cmocka_unit_test(each_call_is_answered_once_and_nothing_is_left),

@@ -343,13 +343,13 @@ void xn_sim_domain_reopened(struct xn_sim_domain *domain)
 {
 	domain->sim->used_memory += domain->held_bytes;
 	note_promise(domain);
-	if (domain->is_building)
-		return;
-	domain->identity->introduced = true;
+	domain->identity->introduced = !domain->is_building;
 	if (domain->info.dying) {
 		xn_timer_arm(xn_sim_loop(domain->sim), &domain->timer, 0, on_destroyed);
 		return;
 	}
+	if (domain->is_building)
+		return;
 	if ((domain->guest.phase == XN_SIM_UP || domain->guest.phase == XN_SIM_RESUMING) &&
 	    !domain->info.shut_down)
 		xn_sim_guest_listen(domain);
