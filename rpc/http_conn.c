@@ -41,27 +41,29 @@ void xn_http_conn_set_state(struct xn_http_conn *conn, enum xn_http_state state)
 	conn->state = state;
 }
 
+static void count(struct xn_http_conn *conn, int by)
+{
+	conn->http->n_open += (unsigned)by;
+	conn->http->n_door[conn->door] += (unsigned)by;
+}
+
 static void count_stranger(struct xn_http_conn *conn, int by)
 {
-	struct xn_http *http = conn->http;
-
-	if (conn->is_unix)
-		http->n_strangers_unix += (unsigned)by;
-	else
-		http->n_strangers_tcp += (unsigned)by;
+	conn->http->n_strangers[conn->door] += (unsigned)by;
 }
 
 static void on_ready(int fd, int events, void *arg);
+static void start_tls(struct xn_http_conn *conn);
 
-struct xn_http_conn *xn_http_conn_new(struct xn_http *http, int fd, bool is_unix, bool is_trusted,
-				      const char *peer)
+struct xn_http_conn *xn_http_conn_new(struct xn_http *http, int fd, enum xn_http_door door,
+				      bool is_trusted, const char *peer)
 {
 	struct xn_http_conn *conn = xn_calloc(1, sizeof(*conn));
 	size_t len = strlen(peer);
 
 	conn->http = http;
 	conn->fd = fd;
-	conn->is_unix = is_unix;
+	conn->door = door;
 	conn->is_trusted = is_trusted;
 	conn->is_new = true;
 	conn->transport = &xn_http_plain;
@@ -71,9 +73,10 @@ struct xn_http_conn *xn_http_conn_new(struct xn_http *http, int fd, bool is_unix
 	conn->events = XN_IO_READ;
 	conn->io = xn_io_new(http->core->loop, fd, conn->events, on_ready, conn);
 	xn_list_push(&http->timed, &conn->link);
-	http->n_open++;
-	http->n_unix += is_unix;
+	count(conn, 1);
 	count_stranger(conn, 1);
+	if (door == XN_DOOR_TLS)
+		start_tls(conn);
 	http->stats.accepted++;
 	xn_http_plan_sweep(http);
 	return conn;
@@ -92,12 +95,11 @@ static void on_tls_wake(void *arg)
 	xn_http_conn_leave(conn);
 }
 
-void xn_http_conn_start_tls(struct xn_http_conn *conn)
+static void start_tls(struct xn_http_conn *conn)
 {
 	conn->tls = xn_tls_conn_new(conn->http->tls, conn->fd, on_tls_wake, conn);
 	conn->transport = &xn_http_over_tls;
 	conn->is_shaking = true;
-	conn->http->n_tls++;
 }
 
 void xn_http_set_authenticated(struct xn_http_conn *conn)
@@ -140,11 +142,8 @@ static void release(struct xn_http_conn *conn)
 
 	xn_io_free(conn->io);
 	conn->io = NULL;
-	if (conn->tls) {
-		xn_tls_conn_free(conn->tls);
-		conn->tls = NULL;
-		http->n_tls--;
-	}
+	xn_tls_conn_free(conn->tls);
+	conn->tls = NULL;
 	if (conn->fd >= 0)
 		close(conn->fd);
 	conn->fd = -1;
@@ -158,8 +157,7 @@ static void release(struct xn_http_conn *conn)
 		count_stranger(conn, -1);
 	unlink_conn(conn);
 	xn_list_push(&http->gone, &conn->link);
-	http->n_open--;
-	http->n_unix -= conn->is_unix;
+	count(conn, -1);
 }
 
 void xn_http_conn_close(struct xn_http_conn *conn)
@@ -204,7 +202,9 @@ static int give_away_socket(struct xn_http_conn *conn)
 	xn_io_free(conn->io); /* before another watches the same descriptor */
 	conn->io = NULL;
 	conn->tls = NULL;
-	return xn_tls_relay_begin(http->core->loop, &http->relays, tls, fd, &http->n_tls);
+	http->n_door[conn->door]++; /* the relay's, until that ends */
+	return xn_tls_relay_begin(http->core->loop, &http->relays, tls, fd,
+				  &http->n_door[conn->door]);
 }
 
 int xn_http_take_over(struct xn_http_conn *conn, int status, const char *headers,
@@ -343,16 +343,35 @@ static bool has_hidden_input(const struct xn_http_conn *conn)
 	return conn->tls && xn_tls_has_input(conn->tls);
 }
 
+/* Strangers together hold too much: this one, which would hold more, gives back what it has. */
+static void refuse_for_memory(struct xn_http_conn *conn)
+{
+	static const char text[] = "503 Service Unavailable: too much is buffered\n";
+
+	conn->http->stats.refused++;
+	if (conn->state > XN_CONN_BODY || conn->out.len || conn->is_shaking) {
+		xn_http_conn_close(conn);
+		return;
+	}
+	xn_buf_clear(&conn->in);
+	conn->keep_alive = false;
+	xn_http_conn_set_state(conn, XN_CONN_RUNNING);
+	xn_http_reply(conn, 503, "text/plain", "Retry-After: 1\r\n", text, sizeof(text) - 1);
+	charge(conn);
+}
+
 static void settle(struct xn_http_conn *conn)
 {
 	struct xn_http *http = conn->http;
 	int events;
 
 	charge(conn);
-	if (conn->broken ||
-	    (!conn->is_authenticated && conn->charged &&
-	     http->strangers_bytes > http->limits.max_strangers_bytes)) {
-		http->stats.refused += !conn->broken;
+	if (!conn->broken && !conn->is_authenticated && conn->charged &&
+	    http->strangers_bytes > http->limits.max_strangers_bytes)
+		refuse_for_memory(conn);
+	if (conn->state == XN_CONN_CLOSED)
+		return;
+	if (conn->broken) {
 		xn_http_conn_close(conn);
 		return;
 	}
@@ -683,6 +702,8 @@ static size_t take_request(struct xn_http_conn *conn, char *data, size_t len)
 	if (conn->state == XN_CONN_BODY && !conn->body_seen && len < conn->need)
 		return 0;
 	rc = xn_http_parse_head(data, len, &head);
+	if (rc >= 0 && (rc ? (size_t)rc : len) > conn->http->limits.max_head)
+		rc = -431;
 	if (rc == 0)
 		return 0;
 	if (rc < 0)

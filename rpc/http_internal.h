@@ -11,6 +11,7 @@
 
 #include "core/list.h"
 #include "core/loop.h"
+#include "core/metrics.h"
 #include "core/module.h"
 #include "rpc/http.h"
 #include "rpc/http_parse.h"
@@ -35,7 +36,10 @@ enum xn_http_state {
 	XN_CONN_STATES
 };
 
-/* Times and sizes, in one place and per server so that tests need not wait. */
+/* Where a connection came in. */
+enum xn_http_door { XN_DOOR_TCP, XN_DOOR_TLS, XN_DOOR_UNIX, XN_N_DOORS };
+
+/* Times and sizes, from the configuration; per server so that tests need not wait. */
 struct xn_http_limits {
 	int64_t head_idle_us, head_total_us; /* the first byte of a new connection too */
 	int64_t handshake_us;		     /* from the connection's first moment on */
@@ -46,11 +50,15 @@ struct xn_http_limits {
 	int64_t grace_us;  /* for the answer after the peer's end of file */
 	int64_t drain_us;
 	int64_t sweep_us; /* how often the others are looked at */
-	unsigned max_tcp, max_unix; /* strangers: connections that showed no session yet */
-	unsigned max_open;
-	unsigned max_tls; /* of all these; refused beyond */
+	unsigned max_open, max_door[XN_N_DOORS];
+	unsigned max_strangers[XN_N_DOORS]; /* connections that showed no session yet */
 	size_t max_strangers_bytes; /* buffered for all of them */
+	size_t max_head; /* at most XN_HTTP_MAX_HEAD */
 };
+/* @config NULL: the defaults. */
+void xn_http_limits_read(struct xn_http_limits *limits, const struct xn_config *config);
+/* False: the limit of open files allows fewer connections, and that is the limit now. */
+bool xn_http_limits_fit(struct xn_http_limits *limits);
 
 /* How bytes get through. read and write as read(2) and sendmsg(2). */
 struct xn_http_transport {
@@ -68,9 +76,10 @@ struct xn_http_conn {
 	struct xn_tls_conn *tls; /* or NULL */
 	int fd;
 	uint8_t state;	      /* enum xn_http_state */
+	uint8_t door;	      /* enum xn_http_door */
 	uint8_t events;	      /* that io waits for */
 	uint8_t minor_version; /* of the request under way */
-	bool is_unix : 1, is_trusted : 1, is_authenticated : 1;
+	bool is_trusted : 1, is_authenticated : 1;
 	bool is_new : 1;	 /* no request yet */
 	bool keep_alive : 1;	 /* after this answer, if nothing else speaks against it */
 	bool closing : 1;	 /* LINGER as soon as the output is out */
@@ -117,11 +126,10 @@ struct xn_http {
 	struct xn_list untimed; /* a handler is at work */
 	struct xn_list gone;	/* closed, and a handler without on_close still has to answer */
 	struct xn_timer sweep;
-	unsigned n_open, n_unix, n_kept;
-	unsigned n_tls; /* with those that were taken over */
+	unsigned n_open, n_kept;
+	unsigned n_door[XN_N_DOORS], n_strangers[XN_N_DOORS]; /* TLS: with those taken over */
 	struct xn_tls *tls; /* NULL: no such listener */
 	struct xn_list relays; /* taken over behind TLS */
-	unsigned n_strangers_tcp, n_strangers_unix;
 	size_t strangers_bytes;
 	bool draining;
 	int reserve_fd; /* given up for a moment when descriptors run out */
@@ -139,6 +147,7 @@ struct xn_http {
 	size_t n_listeners;
 	const char **addresses; /* NULL-terminated */
 	struct xn_http_stats stats;
+	struct xn_metrics_source metrics;
 };
 
 enum {
@@ -159,12 +168,13 @@ struct xn_http_target {
 struct xn_http_target xn_http_route(struct xn_http *http, const char *method, const char *path);
 void xn_http_plan_sweep(struct xn_http *http);
 
+/* http_limits.c */
+void xn_http_add_metrics(struct xn_http *http);
+
 /* http_conn.c */
 /* Serves @fd, non-blocking and connected; taken. @peer: for the log and the callers. */
-struct xn_http_conn *xn_http_conn_new(struct xn_http *http, int fd, bool is_unix, bool is_trusted,
-				      const char *peer);
-/* Once, right after xn_http_conn_new(). */
-void xn_http_conn_start_tls(struct xn_http_conn *conn);
+struct xn_http_conn *xn_http_conn_new(struct xn_http *http, int fd, enum xn_http_door door,
+				      bool is_trusted, const char *peer);
 void xn_http_conn_close(struct xn_http_conn *conn); /* frees, unless somebody still holds it */
 void xn_http_conn_enter(struct xn_http_conn *conn); /* around whatever may end the connection */
 void xn_http_conn_leave(struct xn_http_conn *conn);

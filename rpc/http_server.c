@@ -19,34 +19,12 @@
 #include "rpc/http_internal.h"
 #include "rpc/tls_relay.h"
 
-#define SECONDS 1000000ll
-
-static const struct xn_http_limits default_limits = {
-	.head_idle_us = 10 * SECONDS,
-	.head_total_us = 60 * SECONDS,
-	.handshake_us = 15 * SECONDS,
-	.body_idle_us = 30 * SECONDS,
-	.body_total_us = 300 * SECONDS,
-	/* Clients keep connections for later, and what an idle one takes is small: half an hour. */
-	.kept_us = 1800 * SECONDS,
-	.write_us = 120 * SECONDS,
-	.linger_us = 2 * SECONDS,
-	.grace_us = 1 * SECONDS,
-	.drain_us = SECONDS / 2,
-	.sweep_us = 1 * SECONDS,
-	.max_tcp = 800,
-	.max_unix = 1024,
-	.max_open = 16384,
-	.max_tls = 1000,
-	.max_strangers_bytes = 64 << 20,
-};
-
 struct xn_http_listener {
 	struct xn_http *http;
 	struct xn_io *io;
 	int fd;
 	char *address;	/* as shown */
-	bool is_unix, is_tls;
+	enum xn_http_door door;
 	dev_t dev; /* of the socket file, so that only our own is removed */
 	ino_t ino;
 };
@@ -204,14 +182,20 @@ struct xn_http_target xn_http_route(struct xn_http *http, const char *method, co
 
 /* ---- caps ---- */
 
-static bool evict_one(struct xn_http *http, struct xn_list *list, bool strangers_only, bool is_unix)
+/* Who may go for somebody else. */
+struct victims {
+	bool strangers_only;
+	uint8_t doors; /* bits */
+};
+
+static bool evict_one(struct xn_http *http, struct xn_list *list, const struct victims *victims)
 {
 	xn_list_each(node, list) {
 		struct xn_http_conn *conn = xn_list_entry(node, struct xn_http_conn, link);
 
-		if (conn->depth || conn->out.len || conn->state > XN_CONN_BODY)
-			continue;
-		if (strangers_only && (conn->is_authenticated || conn->is_unix != is_unix))
+		if (conn->depth || conn->out.len || conn->state > XN_CONN_BODY ||
+		    !(victims->doors & 1 << conn->door) ||
+		    (victims->strangers_only && conn->is_authenticated))
 			continue;
 		http->stats.evicted++;
 		xn_http_conn_close(conn);
@@ -220,20 +204,32 @@ static bool evict_one(struct xn_http *http, struct xn_list *list, bool strangers
 	return false;
 }
 
+enum {
+	NETWORK_DOORS = 1 << XN_DOOR_TCP | 1 << XN_DOOR_TLS,
+	UNIX_SHARE = 16, /* this part of all connections is for the Unix socket alone */
+};
+
 /* Room for one more: the one idle for longest goes, else the one that took longest to say what it
  * wants. Never one whose request is being answered. */
-static bool make_room(struct xn_http *http, bool is_unix, bool is_tls)
+static bool make_room(struct xn_http *http, enum xn_http_door door)
 {
-	bool strangers_full = is_unix ? http->n_strangers_unix >= http->limits.max_unix
-				      : http->n_strangers_tcp >= http->limits.max_tcp;
+	const struct xn_http_limits *limits = &http->limits;
+	bool is_unix = door == XN_DOOR_UNIX;
+	unsigned most = is_unix ? limits->max_open : limits->max_open - limits->max_open / UNIX_SHARE;
+	struct victims victims = {false, is_unix ? 0xff : NETWORK_DOORS};
 
-	/* Each takes much memory: a number that cannot be had by being idle longer. */
-	if (is_tls && http->n_tls >= http->limits.max_tls && !strangers_full)
-		return false;
-	if (!strangers_full && http->n_open < http->limits.max_open)
+	if (http->n_strangers[door] >= limits->max_strangers[door])
+		victims = (struct victims){true, (uint8_t)(1 << door)};
+	else if (door == XN_DOOR_TLS && http->n_door[door] >= limits->max_door[door])
+		return false; /* one takes much memory: none is had by being idle for less long */
+	else if (http->n_door[door] >= limits->max_door[door])
+		victims.doors = (uint8_t)(1 << door);
+	else if (http->n_open < most)
 		return true;
-	return evict_one(http, &http->kept, strangers_full, is_unix) ||
-	       evict_one(http, &http->timed, strangers_full, is_unix);
+	if (evict_one(http, &http->kept, &victims))
+		return true;
+	victims.strangers_only = true;
+	return evict_one(http, &http->timed, &victims);
 }
 
 /* ---- listeners ---- */
@@ -271,19 +267,16 @@ static bool peer_is_trusted(int fd)
 static void welcome(struct xn_http_listener *listener, int fd, const struct sockaddr_storage *addr)
 {
 	struct xn_http *http = listener->http;
-	struct xn_http_conn *conn;
+	bool is_unix = listener->door == XN_DOOR_UNIX;
 	char peer[64];
 
-	if (!make_room(http, listener->is_unix, listener->is_tls)) {
+	if (!make_room(http, listener->door)) {
 		http->stats.refused++;
 		close(fd);
 		return;
 	}
 	format_peer(addr, peer, sizeof(peer));
-	conn = xn_http_conn_new(http, fd, listener->is_unix,
-				listener->is_unix && peer_is_trusted(fd), peer);
-	if (listener->is_tls)
-		xn_http_conn_start_tls(conn);
+	xn_http_conn_new(http, fd, listener->door, is_unix && peer_is_trusted(fd), peer);
 }
 
 /* Without a descriptor to accept with, the waiting connection would wake the loop for ever. Close
@@ -291,9 +284,11 @@ static void welcome(struct xn_http_listener *listener, int fd, const struct sock
 static bool on_no_descriptors(struct xn_http_listener *listener)
 {
 	struct xn_http *http = listener->http;
+	struct victims anybody = {false, 0xff}, strangers = {true, NETWORK_DOORS};
 	int fd;
 
-	if (evict_one(http, &http->kept, false, false))
+	if (evict_one(http, &http->kept, &anybody) ||
+	    (listener->door == XN_DOOR_UNIX && evict_one(http, &http->timed, &strangers)))
 		return true;
 	if (http->reserve_fd < 0)
 		return false;
@@ -331,13 +326,13 @@ static void on_connection(int listening_fd, int events, void *arg)
 
 /* @fd and @address are taken. */
 static struct xn_http_listener *add_listener(struct xn_http *http, int fd, char *address,
-					     bool is_unix)
+					     enum xn_http_door door)
 {
 	struct xn_http_listener *listener = xn_calloc(1, sizeof(*listener));
 	size_t n = http->n_listeners;
 
 	*listener = (struct xn_http_listener){
-		.http = http, .fd = fd, .address = address, .is_unix = is_unix};
+		.http = http, .fd = fd, .address = address, .door = door};
 	listener->io = xn_io_new(http->core->loop, fd, XN_IO_READ, on_connection, listener);
 	http->listeners = xn_realloc(http->listeners, (n + 1) * sizeof(*http->listeners));
 	http->listeners[n] = listener;
@@ -354,7 +349,7 @@ static void free_listener(struct xn_http_listener *listener)
 
 	xn_io_free(listener->io);
 	close(listener->fd);
-	if (listener->is_unix && lstat(listener->address, &now) == 0 &&
+	if (listener->door == XN_DOOR_UNIX && lstat(listener->address, &now) == 0 &&
 	    now.st_dev == listener->dev && now.st_ino == listener->ino)
 		unlink(listener->address);
 	free(listener->address);
@@ -444,7 +439,7 @@ int xn_http_listen_tcp(struct xn_http *http, const char *address, struct xn_erro
 
 	if (fd < 0)
 		return -1;
-	add_listener(http, fd, xn_strdup(shown), false);
+	add_listener(http, fd, xn_strdup(shown), XN_DOOR_TCP);
 	return 0;
 }
 
@@ -458,8 +453,7 @@ int xn_http_listen_tls(struct xn_http *http, const char *address, struct xn_erro
 		return -1;
 	if (!http->tls)
 		http->tls = xn_tls_new(http->core);
-	listener = add_listener(http, fd, xn_asprintf("https://%s", shown), false);
-	listener->is_tls = true;
+	listener = add_listener(http, fd, xn_asprintf("https://%s", shown), XN_DOOR_TLS);
 	if (!xn_tls_identity(http->tls))
 		xn_io_set(listener->io, 0); /* the kernel keeps who comes until there is one */
 	return 0;
@@ -536,7 +530,7 @@ int xn_http_listen_unix(struct xn_http *http, const char *path, struct xn_error 
 		close(fd);
 		return -1;
 	}
-	listener = add_listener(http, fd, xn_strdup(path), true);
+	listener = add_listener(http, fd, xn_strdup(path), XN_DOOR_UNIX);
 	listener->dev = st.st_dev;
 	listener->ino = st.st_ino;
 	return 0;
@@ -605,7 +599,12 @@ struct xn_http *xn_http_new(struct xn_core *core)
 	struct xn_http *http = xn_calloc(1, sizeof(*http));
 
 	http->core = core;
-	http->limits = default_limits;
+	xn_http_limits_read(&http->limits, core->config);
+	if (!xn_http_limits_fit(&http->limits))
+		xn_log_warn(core->log, "rpc",
+			    "the limit of open files allows %u connections only",
+			    http->limits.max_open);
+	xn_http_add_metrics(http);
 	xn_list_init(&http->kept);
 	xn_list_init(&http->timed);
 	xn_list_init(&http->untimed);
@@ -628,6 +627,7 @@ void xn_http_free(struct xn_http *http)
 {
 	if (!http)
 		return;
+	xn_metrics_remove(&http->metrics);
 	stop_listening(http);
 	close_all(&http->kept);
 	close_all(&http->timed);
@@ -680,7 +680,7 @@ void xn_http_stats(const struct xn_http *http, struct xn_http_stats *out)
 {
 	*out = http->stats;
 	out->open = http->n_open;
-	out->open_unix = http->n_unix;
-	out->open_tls = http->n_tls;
+	out->open_unix = http->n_door[XN_DOOR_UNIX];
+	out->open_tls = http->n_door[XN_DOOR_TLS];
 	out->idle = http->n_kept;
 }

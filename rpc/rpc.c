@@ -12,10 +12,7 @@
 #include "rpc/rpc_internal.h"
 #include "rpc/tls_certificate.h"
 
-enum {
-	MAX_RPC_BODY = 4 << 20, /* hostile round trips of large fields, not uploads */
-	READERS = 2,
-};
+enum { READERS = 2 };
 
 static struct xn_rpc_call *call_new(struct xn_rpc *rpc)
 {
@@ -78,11 +75,12 @@ void xn_rpc_call(struct xn_rpc *rpc, const char *body, size_t len, const struct 
 	xn_rpc_read_body(rc, body, len, false);
 }
 
-static const struct xn_http_route routes[] = {
-	{.method = "POST", .path = "/jsonrpc", .max_body = MAX_RPC_BODY, .run = on_jsonrpc},
-	{.method = "POST", .path = "/json", .max_body = MAX_RPC_BODY, .run = on_any_rpc},
+/* Of every API call; max_body comes from the configuration. */
+static const struct xn_http_route routes[XN_RPC_ROUTES] = {
+	{.method = "POST", .path = "/jsonrpc", .run = on_jsonrpc},
+	{.method = "POST", .path = "/json", .run = on_any_rpc},
 	/* xapi's router takes the longest matching prefix, so any unknown path is XML-RPC. */
-	{.method = "POST", .path = "", .prefix = true, .max_body = MAX_RPC_BODY, .run = on_any_rpc},
+	{.method = "POST", .path = "", .prefix = true, .run = on_any_rpc},
 };
 
 static void on_reload_asked(const struct xn_ev_reload_asked *ev, void *arg)
@@ -137,8 +135,12 @@ static int rpc_start(void *state, struct xn_error *err)
 		return 0; /* a simulation calls through xn_rpc_call() */
 	rpc->readers = xn_pool_new(rpc->core->loop, "rpc", READERS);
 	rpc->http = xn_http_new(rpc->core);
-	for (size_t i = 0; i < XN_ARRAY_SIZE(routes); i++)
-		xn_http_add_route(rpc->http, &routes[i], rpc);
+	for (size_t i = 0; i < XN_RPC_ROUTES; i++) {
+		rpc->routes[i] = routes[i];
+		rpc->routes[i].max_body =
+			(size_t)xn_config_int(rpc->core->config, "rpc-body");
+		xn_http_add_route(rpc->http, &rpc->routes[i], rpc);
+	}
 	rpc->certificate = xn_certificate_new(rpc);
 	return listen_as_configured(rpc, err);
 }

@@ -11,11 +11,14 @@
 #include "rpc/request.h"
 #include "rpc/rpc.h"
 
+enum { XN_RPC_ROUTES = 3 };
+
 struct xn_certificate; /* tls_certificate.h */
 
 struct xn_rpc {
 	struct xn_core *core;
 	struct xn_http *http;
+	struct xn_http_route routes[XN_RPC_ROUTES];
 	struct xn_certificate *certificate; /* NULL: no sockets, in a simulation */
 	struct xn_db *db;
 	struct xn_auth *auth;

@@ -25,7 +25,6 @@ struct xn_tls_identity *xn_tls_identity(const struct xn_tls *tls);
 
 struct xn_tls_stats {
 	uint64_t handshakes, handshakes_failed;
-	uint64_t resumed; /* of the handshakes: with a ticket */
 };
 void xn_tls_stats(const struct xn_tls *tls, struct xn_tls_stats *out);
 

@@ -122,7 +122,7 @@ static void answers(const uint8_t *data, size_t size, size_t step, struct xn_buf
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) < 0)
 		abort();
-	xn_http_conn_new(http, fds[1], true, true, "unix");
+	xn_http_conn_new(http, fds[1], XN_DOOR_UNIX, true, "unix");
 	for (size_t sent = 0; sent < size;) {
 		ssize_t n = send(fds[0], data + sent, size - sent < step ? size - sent : step,
 				 MSG_NOSIGNAL);
@@ -138,7 +138,7 @@ static void answers(const uint8_t *data, size_t size, size_t step, struct xn_buf
 	collect(http, fds[0], out);
 	assert(http->n_open == 0 && http->n_kept == 0);
 	assert(http->stats.buffered == 0 && http->strangers_bytes == 0);
-	assert(http->n_strangers_unix == 0 && !http->active && !http->out.len);
+	assert(http->n_strangers[XN_DOOR_UNIX] == 0 && !http->active && !http->out.len);
 	xn_buf_cstr(out);
 	while ((at = out->len ? strstr(out->data, "\r\nDate: ") : NULL) && strlen(at) >= 37)
 		memset(at + 2, 'D', 35);

@@ -76,7 +76,7 @@ int connect_pair(struct fixture *f)
 	int fds[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
-	xn_http_conn_new(f->http, fds[1], true, true, "unix");
+	xn_http_conn_new(f->http, fds[1], XN_DOOR_UNIX, true, "unix");
 	return fds[0];
 }
 

@@ -689,7 +689,7 @@ static void at_the_cap_the_oldest_idle_connection_makes_room(void **state)
 	struct fixture *f = *state;
 	int fds[3], fresh;
 
-	f->http->limits.max_tcp = 3;
+	f->http->limits.max_strangers[XN_DOOR_TCP] = 3;
 	for (int i = 0; i < 3; i++) {
 		fds[i] = connect_tcp(f);
 		send_text(fds[i], "POST /echo HTTP/1.1\r\nContent-Length: 2\r\n\r\nok");
@@ -712,7 +712,7 @@ static void at_the_cap_busy_connections_stay_and_the_new_one_goes(void **state)
 	struct fixture *f = *state;
 	int busy, fresh;
 
-	f->http->limits.max_tcp = 1;
+	f->http->limits.max_strangers[XN_DOOR_TCP] = 1;
 	busy = connect_tcp(f);
 	send_text(busy, "POST /later HTTP/1.1\r\n\r\n");
 	settle_loop(f);
@@ -827,7 +827,7 @@ static void the_unix_socket_is_private_and_trusts_its_owner(void **state)
 	fd = connect_unix(path);
 	send_text(fd, "GET /describe HTTP/1.1\r\n\r\n");
 	read_until(f, fd, "unix trusted");
-	assert_int_equal(f->http->n_unix, 1);
+	assert_int_equal(f->http->n_door[XN_DOOR_UNIX], 1);
 	close(fd);
 	xn_http_drain(f->http);
 	assert_int_equal(stat(path, &st), -1);
