@@ -54,14 +54,18 @@ class Daemon:
         self.log = []
         self.clients = []
         self.address = None  # (host, port)
+        self.https_address = None  # the same, with --https among the options
         with open(self.password_file, "w", encoding="utf-8") as out:
             out.write(PASSWORD + "\n")
 
     def command(self):
         port = self.address[1] if self.address else 0  # clients find it again after a restart
+        options = list(self.options)
+        if self.https_address:
+            options[options.index("--https") + 1] = "%s:%d" % self.https_address
         return [XENOLITHD, "--state-dir", self.state, "--hypervisor", "sim",
                 "--http", f"127.0.0.1:{port}", "--socket", self.socket,
-                "--password-file", self.password_file, *self.options]
+                "--password-file", self.password_file, *options]
 
     def start(self):
         self.process = subprocess.Popen(
@@ -79,6 +83,8 @@ class Daemon:
             self.kill()
             raise AssertionError("the daemon did not start:\n" + self.log_text())
         self.address = ("127.0.0.1", int(found.group(1)))
+        found = re.search(r"https://127\.0\.0\.1:(\d+)", line)
+        self.https_address = ("127.0.0.1", int(found.group(1))) if found else None
         return self
 
     def _read_log(self, stream, ready):

@@ -19,6 +19,7 @@ const xapi = new Xapi({
 	url,
 	auth: { user: 'root', password },
 	transport,
+	allowUnauthorized: true,
 	debounce: 20,
 	eventPollDelay: 100, // after an error; a minute in production
 })

@@ -51,13 +51,13 @@ class XenApiClient(unittest.TestCase):
         install()
 
     def setUp(self):
-        self.daemon = harness.Daemon()
+        self.daemon = harness.Daemon("--https", "127.0.0.1:0")
         self.addCleanup(self.daemon.clear)
         self.daemon.start()
 
-    def drive(self, transport):
+    def drive(self, transport, url=None):
         node = subprocess.Popen(
-            ["node", "client.mjs", self.daemon.url(), harness.PASSWORD, transport], cwd=folder,
+            ["node", "client.mjs", url or self.daemon.url(), harness.PASSWORD, transport], cwd=folder,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         limit = threading.Timer(RUN_LIMIT, node.kill)
         limit.start()
@@ -85,6 +85,9 @@ class XenApiClient(unittest.TestCase):
 
     def test_over_xml_rpc(self):
         self.drive("xml-rpc")
+
+    def test_over_tls_with_a_certificate_that_nobody_signed(self):
+        self.drive("json-rpc", "https://%s:%d" % self.daemon.https_address)
 
     def test_with_the_transport_that_it_finds_itself(self):
         self.drive("auto")
