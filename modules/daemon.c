@@ -4,6 +4,7 @@
  * in the modules.
  */
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,7 @@
 #include "modules/domain/domain.h"
 #include "modules/options.h"
 
-enum { STOP_LIMIT_US = 900000 };
+enum { STOP_LIMIT_US = 900000, LARGE_BYTES = 1 << 20 };
 
 struct daemon {
 	const struct xn_module *const *list;
@@ -267,11 +268,22 @@ int xn_daemon_describe(struct xn_config *config, const struct xn_module *const *
 	return status;
 }
 
+/* What a large call or answer needed goes back at once. glibc would raise both limits with the first
+ * large buffer that it frees, and keep megabytes for every thread. */
+static void keep_no_spare_memory(void)
+{
+#ifdef M_TRIM_THRESHOLD
+	mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
+	mallopt(M_TRIM_THRESHOLD, LARGE_BYTES);
+#endif
+}
+
 static int settle_and_serve(const struct xn_invocation *in)
 {
 	struct daemon d = {.list = in->modules, .config = in->config, .state_dir = -1};
 	int status = XN_EXIT_USAGE;
 
+	keep_no_spare_memory();
 	d.log = xn_daemon_log(d.config);
 	if (xn_daemon_settle(d.config, d.log) == 0)
 		status = serve(&d);
