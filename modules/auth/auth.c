@@ -3,15 +3,27 @@
 
 #include <stdlib.h>
 
+enum { WORKERS = 2 }; /* for the password file */
+
+static int add_methods(struct xn_auth *auth, struct xn_error *err)
+{
+	for (const struct xn_method_impl *impl = auth_subject_methods; impl->name; impl++)
+		if (xn_methods_add(auth->core->methods, impl, auth, err) < 0)
+			return -1;
+	return 0;
+}
+
 static int auth_init(struct xn_core *core, void **state_out, struct xn_error *err)
 {
 	struct xn_auth *auth = xn_calloc(1, sizeof(*auth));
-	const char *path = core->config ? xn_config_string(core->config, "password-file") : NULL;
 
 	auth->core = core;
-	auth->password_file.path = path ? xn_strdup(path) : NULL;
 	xn_list_init(&auth->local);
 	xn_list_init(&auth->claims);
+	if (add_methods(auth, err) < 0) {
+		free(auth);
+		return -1;
+	}
 	*state_out = auth;
 	return 0;
 }
@@ -19,8 +31,17 @@ static int auth_init(struct xn_core *core, void **state_out, struct xn_error *er
 static int auth_start(void *state, struct xn_error *err)
 {
 	struct xn_auth *auth = state;
+	struct xn_config *config = auth->core->config;
+	const char *path = xn_config_string(config, "password-file");
 
 	auth->db = xn_db_of(auth->core);
+	auth->password_path = path ? xn_strdup(path) : NULL;
+	auth->max_claims = (unsigned)xn_config_int(config, "login-queue");
+	auth->workers = xn_pool_new(auth->core->loop, "auth", WORKERS);
+	auth_failures_start(auth);
+	auth_gc_read_limits(auth);
+	if (auth_pam_start(auth, err) < 0)
+		return -1;
 	auth_roles_create(auth);
 	auth_gc_start(auth);
 	auth_password_announce(auth);
@@ -33,10 +54,12 @@ static void auth_stop(void *state)
 
 	xn_timer_cancel(&auth->gc_timer);
 	xn_job_cancel(&auth->gc_job);
-	while (!xn_list_empty(&auth->claims))
-		auth_claim_drop(xn_list_entry(auth->claims.next, struct auth_claim, link));
+	auth_claims_end(auth);
+	auth_pam_stop(auth);
+	xn_pool_free(auth->workers);
+	auth_failures_stop(auth);
 	auth_sessions_clear(auth);
-	auth_password_clear(auth);
+	free(auth->password_path);
 	free(auth);
 }
 

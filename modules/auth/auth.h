@@ -12,6 +12,11 @@ extern const struct xn_module xn_auth_module;
 
 struct xn_auth;
 
+/* A child of the same binary asks PAM: main() hands over when it is started with this. */
+#define XN_PAM_CHILD_ARG "--pam-child"
+int xn_pam_child_main(void);
+bool xn_pam_is_built_in(void);
+
 /*
  * xn_auth_session - who holds @secret ("OpaqueRef:...")
  * Fills session, user, role, is_superuser of @caller. Refreshes last_active when older than 600 s.
@@ -54,7 +59,6 @@ struct xn_auth_visit {
 	struct xn_auth *auth;
 	struct auth_claim *claim; /* a password that is being checked */
 	char own_session[48];	  /* made for this visit; or "" */
-	char originator[80];	  /* of that session */
 	void (*decided)(struct xn_auth_visit *visit, const struct xn_error *err);
 };
 

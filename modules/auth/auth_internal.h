@@ -2,8 +2,11 @@
 #ifndef XN_AUTH_INTERNAL_H
 #define XN_AUTH_INTERNAL_H
 
+#include "core/child.h"
 #include "core/events.h"
+#include "core/gate.h"
 #include "core/hmap.h"
+#include "core/metrics.h"
 #include "core/module.h"
 #include "modules/auth/auth.h"
 #include "modules/db/db.h"
@@ -13,7 +16,8 @@ enum {
 	SESSION_TEXT_MAX = 256,   /* originator, kept in the row */
 	SESSION_GC_PERIOD_S = 30,
 	SESSION_GC_LOGINS = 100, /* so many logins bring the next collection forward */
-	LOCAL_SESSIONS_MAX = 64,
+	USER_MAX = 63,		 /* bytes of a user's name that may log in */
+	PASSWORD_MAX = 1024,
 };
 
 /*
@@ -30,13 +34,18 @@ struct session {
 	int64_t used_us, written_us; /* last use; time of the row's last_active */
 };
 
-/* The file that --password-file names, and what it held when last read. */
-struct password_file {
-	char *path; /* NULL: none configured */
-	char *password;
-	int64_t mtime_ns, size;
-	uint64_t inode;
-	bool changing; /* a worker writes a new one */
+/* How many sessions there may be: the configuration's, read once. */
+struct session_limits {
+	int64_t idle_s;
+	unsigned anonymous, originator, user, pool, local;
+};
+
+struct failures; /* backoff.c */
+struct auth_pam; /* pam.c */
+
+struct auth_counters { /* since the start */
+	uint64_t logins, logins_trusted, failed, put_off, too_many, denied;
+	uint64_t pam_runs, pam_timeouts, pam_broken, collected;
 };
 
 struct xn_auth {
@@ -44,12 +53,23 @@ struct xn_auth {
 	struct xn_db *db;
 	struct xn_hmap by_secret, by_ref;
 	struct xn_list local; /* least recently made first */
-	struct xn_list claims;
 	unsigned n_local;
-	struct password_file password_file;
+	struct session_limits limits;
+
+	char *password_path; /* NULL: none configured */
+	bool password_changing; /* a worker writes a new one */
+	struct xn_pool *workers; /* for that file: other work that blocks must not keep logins */
+	struct auth_pam *pam;	 /* NULL: off */
+	struct failures *failures;
+	struct xn_list claims;
+	unsigned n_claims, max_claims;
+
 	struct xn_timer gc_timer;
 	struct xn_job gc_job;
 	unsigned logins_since_gc;
+	struct xn_timer report_timer;
+	struct auth_counters counters;
+	struct xn_metrics_source metrics;
 };
 
 /* ---- session.c ---- */
@@ -57,6 +77,9 @@ struct login {
 	const char *user, *originator;
 	enum xn_role role;
 	bool superuser, local;
+	/* Of who is no superuser: the row of class subject that gives the role, and the account. */
+	char subject[XN_REF_LEN];
+	const char *sid;
 };
 void auth_session_begin(struct xn_auth *auth, const struct login *login, char secret[XN_REF_LEN]);
 /* Deletes the row, forgets the cache entry, tells session_ended. Unknown: false. */
@@ -64,48 +87,109 @@ bool auth_session_end(struct xn_auth *auth, const char *ref);
 /* The cache entry of a row, or NULL when its secret was not seen since the start. */
 struct session *auth_session_by_ref(struct xn_auth *auth, const char *ref);
 void auth_sessions_clear(struct xn_auth *auth); /* cache only */
-
-/* ---- claim.c ---- */
-/*
- * A name and a password on their way to be checked; owned by whoever began it, until decided().
- * decided() comes once, later from the loop, then the claim is freed: err->code is
- * SESSION_AUTHENTICATION_FAILED, SESSION_AUTHORIZATION_FAILED or RBAC_PERMISSION_DENIED, or NULL with
- * what the login gets in .login (.user is the claim's; the rest is the owner's to fill).
- */
-struct auth_claim {
-	struct xn_auth *auth;
-	struct xn_list link; /* xn_auth.claims */
-	char *user, *password, *origin;
-	struct login login;
-	struct xn_error err;
-	struct xn_job told;
-	void (*decided)(struct auth_claim *claim, void *arg);
-	void *arg;
-};
-struct auth_claim *auth_claim_begin(struct xn_auth *auth, const char *user, const char *password,
-				    const char *origin,
-				    void (*decided)(struct auth_claim *claim, void *arg), void *arg);
-void auth_claim_drop(struct auth_claim *claim); /* decided() does not come; NULL is fine */
+/* Of everybody who logged in as this account, but the session @but and superusers. */
+void auth_sessions_end_of(struct xn_auth *auth, const char *sid, const char *but);
 
 /* ---- session_gc.c ---- */
+void auth_gc_read_limits(struct xn_auth *auth);
 void auth_gc_start(struct xn_auth *auth);
 void auth_gc_soon(struct xn_auth *auth);
 void auth_gc_run(struct xn_auth *auth);
 
+/* ---- claim.c ---- */
+/*
+ * A name and a password on their way to be checked; whoever began it may drop it until decided().
+ * decided() comes once, later from the loop, then the claim is freed: err->code is
+ * SESSION_AUTHENTICATION_FAILED, SESSION_AUTHORIZATION_FAILED or RBAC_PERMISSION_DENIED, or NULL with
+ * what the login gets in .login (its strings are the claim's).
+ */
+struct auth_claim;
+struct auth_claim_spec {
+	const char *user, *password; /* copied */
+	const char *origin;	     /* "10.0.0.5:41234" */
+	const char *originator, *user_agent;
+	void (*decided)(const struct login *login, struct xn_error *err, void *arg);
+	void *arg;
+};
+struct auth_claim *auth_claim_begin(struct xn_auth *auth, const struct auth_claim_spec *spec);
+void auth_claim_drop(struct auth_claim *claim); /* decided() does not come; NULL is fine */
+/* Decides all of them: the module stops. */
+void auth_claims_end(struct xn_auth *auth);
+
 /* ---- password_file.c ---- */
 /* Says at start what would otherwise show only at the first login. */
 void auth_password_announce(struct xn_auth *auth);
-/* 0, or -1 with SESSION_AUTHENTICATION_FAILED [user, text]. */
-int auth_password_check(struct xn_auth *auth, const char *user, const char *password,
-			struct xn_error *err);
+/* A check on a worker; done() gets 0, -EACCES (wrong), or what went wrong with the file. */
+struct password_check;
+struct password_check *auth_password_check(struct xn_auth *auth, const char *password,
+					   void (*done)(int rc, void *arg), void *arg);
+void auth_password_check_drop(struct password_check *check); /* done() does not come; NULL is fine */
 /* Writes the new password from a worker, then answers @call. */
 void auth_password_change(struct xn_auth *auth, struct xn_call *call, const char *password);
-void auth_password_clear(struct xn_auth *auth);
+
+/* ---- pam.c, pam_answer.c ---- */
+enum { PAM_GROUPS_MAX = 256, PAM_ANSWER_MAX = 32768 };
+enum pam_verdict {
+	PAM_RIGHT,
+	PAM_WRONG,   /* name or password */
+	PAM_REFUSED, /* the account may not log in, or the new password is unfit: .text says why */
+	PAM_BROKEN,  /* neither: PAM itself failed */
+	PAM_LATE,    /* no answer in time */
+};
+struct pam_answer { /* borrowed for the call */
+	enum pam_verdict verdict;
+	const char *text; /* may be "" */
+	const char *user; /* as PAM calls it in the end */
+	const char *groups[PAM_GROUPS_MAX];
+	unsigned n_groups;
+};
+/* What a child printed: strings, each with its NUL. Total over bytes; what is no answer: PAM_BROKEN. */
+void auth_pam_read_answer(const char *bytes, size_t len, struct pam_answer *out);
+
+int auth_pam_start(struct xn_auth *auth, struct xn_error *err);
+void auth_pam_stop(struct xn_auth *auth);
+/* Whether this account, or one in these groups, becomes superuser. */
+bool auth_pam_is_superuser(const struct auth_pam *pam, const char *user,
+			   const char *const *groups, unsigned n_groups);
+enum pam_task { PAM_CHECK, PAM_CHANGE, PAM_LOOK_UP };
+struct pam_ask_spec {
+	enum pam_task task;
+	const char *user, *password, *fresh; /* copied; NULL where the task needs none */
+	const char *origin;
+	void (*answered)(const struct pam_answer *answer, void *arg);
+	void *arg;
+};
+struct pam_ask; /* answered() comes once, later from the loop */
+struct pam_ask *auth_pam_ask(struct xn_auth *auth, const struct pam_ask_spec *spec);
+void auth_pam_drop(struct pam_ask *ask); /* answered() does not come; NULL is fine */
+struct pam_numbers {
+	unsigned running, waiting, limit;
+};
+void auth_pam_numbers(const struct xn_auth *auth, struct pam_numbers *out);
+
+/* ---- backoff.c ---- */
+void auth_failures_start(struct xn_auth *auth);
+void auth_failures_stop(struct xn_auth *auth);
+/* Microseconds until @user may try again from @origin; 0: now. */
+int64_t auth_failures_wait_us(struct xn_auth *auth, const char *user, const char *origin);
+void auth_failures_add(struct xn_auth *auth, const struct auth_claim_spec *claim);
+void auth_failures_forgive(struct xn_auth *auth, const char *user, const char *origin);
+unsigned auth_failures_count(const struct xn_auth *auth); /* entries */
+
+/* ---- subject.c ---- */
+/* What the rows of class subject give to an account and its groups: role, subject, sid. 0, or -1 with
+ * SESSION_AUTHORIZATION_FAILED, RBAC_PERMISSION_DENIED. */
+int auth_subject_login(struct xn_auth *auth, const struct pam_answer *account,
+		       struct login *login, struct xn_error *err);
+extern const struct xn_method_impl auth_subject_methods[];
 
 /* ---- role.c ---- */
 void auth_roles_create(struct xn_auth *auth);
-/* XN_ROLE_COUNT when no role has this name. */
+/* XN_ROLE_COUNT when no role has this name, or reference. */
 enum xn_role auth_role_by_name(const char *name);
+enum xn_role auth_role_by_ref(const char *ref);
+/* Lower-case names of all that a role may call. */
+struct xn_value *auth_role_permissions(enum xn_role role);
 void role_get_permissions_name_label(struct xn_call *call);
 void role_get_by_permission_name_label(struct xn_call *call);
 

@@ -1,6 +1,7 @@
 /*
- * The password file: one line, the password of the login `root`. Read again when it changed;
- * session.change_password replaces it in one rename, so that a crash leaves the old or the new one.
+ * The password file: one line, the password of the login `root`. Read by a worker whenever somebody
+ * logs in, and kept nowhere; session.change_password replaces it in one rename, so that a crash
+ * leaves the old or the new one.
  */
 #include "modules/auth/auth_internal.h"
 #include "modules/auth/sha256.h"
@@ -12,17 +13,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PASSWORD_MAX = 1024 };
+/* ---- check ---- */
 
-static void forget_password(struct password_file *file)
-{
-	if (file->password)
-		explicit_bzero(file->password, strlen(file->password));
-	free(file->password);
-	file->password = NULL;
-}
+struct password_check {
+	struct xn_work work;
+	char *path, *password;
+	void (*done)(int rc, void *arg); /* NULL: dropped */
+	void *arg;
+};
 
-static void take_first_line(struct password_file *file, const char *bytes, size_t len)
+/* Length of the first line, or 0 when it is no password. */
+static size_t first_line(const char *bytes, size_t len)
 {
 	const char *end = memchr(bytes, '\n', len);
 
@@ -30,90 +31,98 @@ static void take_first_line(struct password_file *file, const char *bytes, size_
 		len = (size_t)(end - bytes);
 	if (len && bytes[len - 1] == '\r')
 		len--;
-	if (len && len <= PASSWORD_MAX && !memchr(bytes, '\0', len))
-		file->password = xn_strndup(bytes, len);
-}
-
-static int64_t mtime_ns(const struct stat *st)
-{
-	return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
-}
-
-/* A local file of one line, and only when a login comes: small enough for the loop thread. */
-static int refresh(struct password_file *file)
-{
-	char bytes[PASSWORD_MAX + 3];
-	struct stat st;
-	ssize_t len;
-	int fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-		int rc = fd < 0 ? -errno : -EINVAL;
-
-		if (fd >= 0)
-			close(fd);
-		forget_password(file);
-		return rc;
-	}
-	if (file->password && file->mtime_ns == mtime_ns(&st) && file->size == st.st_size &&
-	    file->inode == st.st_ino) {
-		close(fd);
-		return 0;
-	}
-	forget_password(file);
-	len = read(fd, bytes, sizeof(bytes));
-	close(fd);
-	if (len < 0)
-		return -EIO;
-	take_first_line(file, bytes, (size_t)len);
-	explicit_bzero(bytes, sizeof(bytes));
-	file->mtime_ns = mtime_ns(&st);
-	file->size = st.st_size;
-	file->inode = st.st_ino;
-	return file->password ? 0 : -ENODATA;
+	return len <= PASSWORD_MAX && !memchr(bytes, '\0', len) ? len : 0;
 }
 
 /* Compares digests, so neither the length nor the first difference shows in the time it takes. */
-static bool is_same(const char *a, const char *b)
+static bool is_same(const char *a, size_t a_len, const char *b, size_t b_len)
 {
 	unsigned char ha[32], hb[32];
 	unsigned char differs = 0;
 
-	sha256(a, strlen(a), ha);
-	sha256(b, strlen(b), hb);
+	sha256(a, a_len, ha);
+	sha256(b, b_len, hb);
 	for (size_t i = 0; i < sizeof(ha); i++)
 		differs |= ha[i] ^ hb[i];
 	return differs == 0;
 }
 
-void auth_password_announce(struct xn_auth *auth)
+/* 0, -EACCES, or what is wrong with the file. @password NULL: only whether there is one. */
+static int read_and_compare(const char *path, const char *password)
 {
-	struct password_file *file = &auth->password_file;
-	int rc = file->path ? refresh(file) : 0;
+	char bytes[PASSWORD_MAX + 3];
+	struct stat st;
+	ssize_t n;
+	size_t len;
+	int rc, fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
-	if (rc < 0)
-		xn_log_warn(auth->core->log, "auth", "nobody can log in: password file %s: %s",
-			    file->path, strerror(-rc));
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+		close(fd);
+		return -EINVAL;
+	}
+	n = read(fd, bytes, sizeof(bytes));
+	close(fd);
+	if (n < 0)
+		return -EIO;
+	len = first_line(bytes, (size_t)n);
+	if (!len)
+		rc = -ENODATA;
+	else
+		rc = !password || is_same(bytes, len, password, strlen(password)) ? 0 : -EACCES;
+	explicit_bzero(bytes, sizeof(bytes));
+	return rc;
 }
 
-int auth_password_check(struct xn_auth *auth, const char *user, const char *password,
-			struct xn_error *err)
+/* On a worker thread. */
+static int check_password(struct xn_work *work)
 {
-	struct password_file *file = &auth->password_file;
-	int rc = file->path ? refresh(file) : -ENOENT;
-	bool is_right;
+	struct password_check *check = xn_container_of(work, struct password_check, work);
 
-	if (rc < 0) {
-		xn_log_warn(auth->core->log, "auth", "login refused: password file %s: %s",
-			    file->path ? file->path : "(none configured)", strerror(-rc));
-		return xn_error_set(err, XN_ERR_SESSION_AUTHENTICATION_FAILED, user,
-				    "no password is set up for this server");
-	}
-	is_right = is_same(password, file->password);
-	if (!is_right || strcmp(user, "root") != 0)
-		return xn_error_set(err, XN_ERR_SESSION_AUTHENTICATION_FAILED, user,
-				    "wrong user name or password");
-	return 0;
+	return read_and_compare(check->path, check->password);
+}
+
+static void on_checked(struct xn_work *work, int rc)
+{
+	struct password_check *check = xn_container_of(work, struct password_check, work);
+
+	if (check->done)
+		check->done(rc, check->arg);
+	xn_auth_wipe(check->password);
+	free(check->path);
+	free(check);
+}
+
+struct password_check *auth_password_check(struct xn_auth *auth, const char *password,
+					   void (*done)(int rc, void *arg), void *arg)
+{
+	struct password_check *check = xn_calloc(1, sizeof(*check));
+
+	check->work.run = check_password;
+	check->work.done = on_checked;
+	check->path = xn_strdup(auth->password_path);
+	check->password = xn_strdup(password);
+	check->done = done;
+	check->arg = arg;
+	xn_pool_submit(auth->workers, &check->work);
+	return check;
+}
+
+void auth_password_check_drop(struct password_check *check)
+{
+	if (check)
+		check->done = NULL;
+}
+
+/* At start nobody waits for the loop yet. */
+void auth_password_announce(struct xn_auth *auth)
+{
+	int rc = auth->password_path ? read_and_compare(auth->password_path, NULL) : 0;
+
+	if (rc < 0)
+		xn_log_warn(auth->core->log, "auth", "root cannot log in: password file %s: %s",
+			    auth->password_path, strerror(-rc));
 }
 
 /* ---- change ---- */
@@ -182,7 +191,7 @@ static void on_replaced(struct xn_work *work, int rc)
 	struct change *change = xn_container_of(work, struct change, work);
 	struct xn_error err = {0};
 
-	change->auth->password_file.changing = false;
+	change->auth->password_changing = false;
 	if (rc < 0) {
 		xn_error_setf(&err, XN_ERR_CHANGE_PASSWORD_REJECTED,
 			      "the password file could not be written: %s", strerror(-rc));
@@ -190,17 +199,14 @@ static void on_replaced(struct xn_work *work, int rc)
 	} else {
 		xn_call_reply_void(change->call);
 	}
-	explicit_bzero(change->text, strlen(change->text));
-	free(change->text);
+	xn_auth_wipe(change->text);
 	free(change->path);
 	free(change);
 }
 
-static const char *why_unfit(const struct password_file *file, const char *password)
+static const char *why_unfit(const struct xn_auth *auth, const char *password)
 {
-	if (!file->path)
-		return "no password file is configured";
-	if (file->changing)
+	if (auth->password_changing)
 		return "another change is under way";
 	if (!*password)
 		return "the new password is empty";
@@ -213,7 +219,7 @@ static const char *why_unfit(const struct password_file *file, const char *passw
 
 void auth_password_change(struct xn_auth *auth, struct xn_call *call, const char *password)
 {
-	const char *why = why_unfit(&auth->password_file, password);
+	const char *why = why_unfit(auth, password);
 	struct xn_error err = {0};
 	struct change *change;
 
@@ -222,20 +228,13 @@ void auth_password_change(struct xn_auth *auth, struct xn_call *call, const char
 		xn_call_fail(call, &err);
 		return;
 	}
-	auth->password_file.changing = true;
+	auth->password_changing = true;
 	change = xn_calloc(1, sizeof(*change));
 	change->work.run = replace_file;
 	change->work.done = on_replaced;
 	change->auth = auth;
 	change->call = call;
-	change->path = xn_strdup(auth->password_file.path);
+	change->path = xn_strdup(auth->password_path);
 	change->text = xn_asprintf("%s\n", password);
-	xn_pool_submit(auth->core->workers, &change->work);
-}
-
-void auth_password_clear(struct xn_auth *auth)
-{
-	forget_password(&auth->password_file);
-	free(auth->password_file.path);
-	auth->password_file.path = NULL;
+	xn_pool_submit(auth->workers, &change->work);
 }

@@ -167,7 +167,7 @@ int xn_auth_permit_map(const struct xn_caller *caller, const struct xn_method *m
 
 /* ---- API ---- */
 
-static enum xn_role role_of_ref(const char *ref)
+enum xn_role auth_role_by_ref(const char *ref)
 {
 	char known[XN_REF_LEN];
 	int i = XN_ROLE_POOL_ADMIN;
@@ -180,27 +180,54 @@ static enum xn_role role_of_ref(const char *ref)
 	return (enum xn_role)i;
 }
 
+static void add_name(struct xn_value **names, const char *method, const char *key)
+{
+	struct xn_buf name XN_CLEANUP(xn_buf_clear_p) = {0};
+
+	add_lower(&name, method);
+	if (key) {
+		xn_buf_add_string(&name, "/key:");
+		add_lower(&name, key);
+	}
+	xn_set_append_string(names, xn_buf_cstr(&name));
+}
+
+static bool may(enum xn_role role, enum xn_role needed)
+{
+	return role <= needed && needed != XN_ROLE_LOCAL_ROOT;
+}
+
+struct xn_value *auth_role_permissions(enum xn_role role)
+{
+	struct xn_value *names = xn_set_new();
+
+	for (unsigned i = 0; i < xn_n_methods; i++) {
+		const struct xn_method *method = &xn_methods[i];
+		bool by_certificate =
+			role == XN_ROLE_CLIENT_CERT && (method->flags & XN_MF_CLIENT_CERT);
+
+		if (may(role, method->min_role) || by_certificate)
+			add_name(&names, method->name, NULL);
+		if (method->kind == XN_M_SET)
+			continue; /* asks for those of add_to_ and remove_from_ */
+		for (const struct xn_key_role *kr = method->key_roles; kr && kr->key; kr++)
+			if (may(role, kr->role))
+				add_name(&names, method->name, kr->key);
+	}
+	return names;
+}
+
 void role_get_permissions_name_label(struct xn_call *call)
 {
-	enum xn_role role = role_of_ref(xn_call_string(call, 0));
-	struct xn_value *names = xn_set_new();
+	enum xn_role role = auth_role_by_ref(xn_call_string(call, 0));
 	struct xn_error err = {0};
 
 	if (role == XN_ROLE_COUNT) {
-		xn_value_unref(names);
 		xn_error_set(&err, XN_ERR_HANDLE_INVALID, "role", xn_call_string(call, 0));
 		xn_call_fail(call, &err);
 		return;
 	}
-	for (unsigned i = 0; i < xn_n_methods; i++) {
-		struct xn_buf name XN_CLEANUP(xn_buf_clear_p) = {0};
-
-		if (xn_methods[i].min_role < role || xn_methods[i].min_role == XN_ROLE_LOCAL_ROOT)
-			continue;
-		add_lower(&name, xn_methods[i].name);
-		xn_set_append_string(&names, xn_buf_cstr(&name));
-	}
-	xn_call_reply(call, names);
+	xn_call_reply(call, auth_role_permissions(role));
 }
 
 void role_get_by_permission_name_label(struct xn_call *call)

@@ -207,7 +207,8 @@ static void create_row(struct xn_auth *auth, const char *ref, const struct login
 	xn_map_put(&fields, "last_active", xn_datetime(now));
 	xn_map_put(&fields, "validation_time", xn_datetime(now));
 	xn_map_put(&fields, "is_local_superuser", xn_bool(login->superuser));
-	xn_map_put_string(&fields, "subject", XN_NULL_REF);
+	xn_map_put_string(&fields, "subject", *login->subject ? login->subject : XN_NULL_REF);
+	xn_map_put_string(&fields, "auth_user_sid", login->sid ? login->sid : "");
 	xn_map_put_string(&fields, "parent", XN_NULL_REF);
 	xn_map_put(&fields, "auth_user_name", bounded_text(login->user));
 	xn_map_put(&fields, "originator", bounded_text(login->originator));
@@ -221,7 +222,7 @@ void auth_session_begin(struct xn_auth *auth, const struct login *login, char se
 
 	xn_ref_new(auth->core->loop, secret);
 	ref_of_secret(secret, ref);
-	if (login->local && auth->n_local >= LOCAL_SESSIONS_MAX)
+	if (login->local && auth->n_local >= auth->limits.local)
 		auth_session_end(auth, xn_list_entry(auth->local.next, struct session, link)->ref);
 	if (!login->local) {
 		create_row(auth, ref, login);
@@ -259,4 +260,19 @@ void xn_auth_login_as(struct xn_auth *auth, const char *user, enum xn_role role,
 	};
 
 	auth_session_begin(auth, &login, secret);
+}
+
+void auth_sessions_end_of(struct xn_auth *auth, const char *sid, const char *but)
+{
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *refs = xn_set_new();
+
+	for (struct xn_row *row = xn_db_first(auth->db, XN_CLASS_session); row;
+	     row = xn_db_next(auth->db, row)) {
+		if (strcmp(xn_row_string(row, XN_session_auth_user_sid), sid) == 0 &&
+		    !xn_row_bool(row, XN_session_is_local_superuser) &&
+		    strcmp(xn_row_ref(row), but) != 0)
+			xn_set_append_string(&refs, xn_row_ref(row));
+	}
+	for (size_t i = 0; i < xn_set_len(refs); i++)
+		auth_session_end(auth, xn_value_string(xn_set_at(refs, i)));
 }

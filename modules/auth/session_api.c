@@ -2,6 +2,7 @@
 #include "modules/auth/auth_internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static void reply_session(struct xn_call *call, const struct login *login)
 {
@@ -12,13 +13,72 @@ static void reply_session(struct xn_call *call, const struct login *login)
 	xn_call_reply(call, xn_string(secret));
 }
 
-/* The Unix socket's peers are root or the daemon's own user: they need no password. */
-static int authenticate(struct xn_call *call, struct xn_error *err)
+/* ---- logins ---- */
+
+struct login_call {
+	struct xn_call *call;
+	struct auth_claim *claim;
+	bool local;
+};
+
+static void on_login_decided(const struct login *decided, struct xn_error *err, void *arg)
 {
-	if (call->caller.is_trusted_socket)
-		return 0;
-	return auth_password_check(call->state, xn_call_string(call, 0), xn_call_string(call, 1),
-				   err);
+	struct login_call *waiting = arg;
+	struct xn_call *call = waiting->call;
+	struct xn_auth *auth = call->state;
+	struct login login = *decided;
+	bool local = login.local = waiting->local;
+	int writable = xn_db_writable(auth->db);
+
+	free(waiting);
+	call->on_cancel = NULL;
+	snprintf(call->caller.user, sizeof(call->caller.user), "%s", login.user);
+	/* A session with this host alone may do everything: it is for superusers. */
+	if (!xn_error_is_set(err) && local && !login.superuser)
+		xn_error_set(err, XN_ERR_SESSION_AUTHORIZATION_FAILED, login.user,
+			     "only superusers may log in to this host alone");
+	if (!xn_error_is_set(err) && !local && writable < 0)
+		xn_error_from_errno(err, writable, "the database refuses changes");
+	if (xn_error_is_set(err)) {
+		call->caller.user[0] = '\0'; /* nobody was let in */
+		xn_call_fail(call, err);
+		return;
+	}
+	auth->counters.logins++;
+	reply_session(call, &login);
+}
+
+/* The client hung up: its password is not worth checking any more. */
+static void on_login_cancelled(struct xn_call *call)
+{
+	struct login_call *waiting = call->waiting;
+	struct xn_error err = {0};
+
+	auth_claim_drop(waiting->claim);
+	free(waiting);
+	call->on_cancel = NULL;
+	xn_error_set(&err, XN_ERR_TASK_CANCELLED, "");
+	xn_call_fail(call, &err);
+}
+
+static void check_login(struct xn_call *call, const char *originator, bool local)
+{
+	struct login_call *waiting = xn_calloc(1, sizeof(*waiting));
+	const struct auth_claim_spec spec = {
+		.user = xn_call_string(call, 0),
+		.password = xn_call_string(call, 1),
+		.origin = call->caller.origin,
+		.originator = originator,
+		.user_agent = call->user_agent,
+		.decided = on_login_decided,
+		.arg = waiting,
+	};
+
+	waiting->call = call;
+	waiting->local = local;
+	call->waiting = waiting;
+	call->on_cancel = on_login_cancelled;
+	waiting->claim = auth_claim_begin(call->state, &spec);
 }
 
 static void log_in(struct xn_call *call, const char *originator, bool local)
@@ -35,14 +95,15 @@ static void log_in(struct xn_call *call, const char *originator, bool local)
 
 	if (!local && xn_db_writable(auth->db) < 0) {
 		xn_error_from_errno(&err, xn_db_writable(auth->db), "the database refuses changes");
-	} else if (authenticate(call, &err) == 0) {
+		xn_call_fail(call, &err);
+	} else if (call->caller.is_trusted_socket) {
+		/* Its peers are root or the daemon's own user: they need no password. */
+		auth->counters.logins_trusted++;
 		snprintf(call->caller.user, sizeof(call->caller.user), "%s", login.user);
 		reply_session(call, &login);
-		return;
 	} else {
-		xn_log_info(auth->core->log, "auth", "failed login from %s", call->caller.origin);
+		check_login(call, originator, local);
 	}
-	xn_call_fail(call, &err);
 }
 
 static void session_login_with_password(struct xn_call *call)
@@ -84,20 +145,104 @@ static void session_local_logout(struct xn_call *call)
 	xn_call_reply_void(call);
 }
 
-static void session_change_password(struct xn_call *call)
+/* ---- change of password ---- */
+
+struct password_change {
+	struct xn_call *call;
+	char user[USER_MAX + 1];
+};
+
+static void reject(struct xn_call *call, const char *why)
 {
 	struct xn_error err = {0};
+
+	xn_error_set(&err, XN_ERR_CHANGE_PASSWORD_REJECTED, why);
+	xn_call_fail(call, &err);
+}
+
+static void on_pam_changed(const struct pam_answer *answer, void *arg)
+{
+	struct xn_call *call = arg;
+
+	if (answer->verdict == PAM_RIGHT)
+		xn_call_reply_void(call);
+	else if (answer->verdict == PAM_REFUSED)
+		reject(call, answer->text);
+	else
+		reject(call, "PAM could not change the password");
+}
+
+/* The file holds root's password where there is one; other passwords are PAM's. */
+static void change_password(struct password_change *change)
+{
+	struct xn_call *call = change->call;
+	struct xn_auth *auth = call->state;
+	const struct pam_ask_spec spec = {
+		.task = PAM_CHANGE,
+		.user = change->user,
+		.password = xn_call_string(call, 0),
+		.fresh = xn_call_string(call, 1),
+		.origin = call->caller.origin,
+		.answered = on_pam_changed,
+		.arg = call,
+	};
+
+	if (auth->password_path && strcmp(change->user, "root") == 0)
+		auth_password_change(auth, call, xn_call_string(call, 1));
+	else
+		auth_pam_ask(auth, &spec);
+}
+
+static void on_old_password_checked(const struct login *login, struct xn_error *err, void *arg)
+{
+	struct password_change *change = arg;
+	bool is_password = strcmp(err->code ? err->code : "",
+				  XN_ERR_SESSION_AUTHENTICATION_FAILED) != 0;
+
+	/* What the account may do besides does not matter here. */
+	if (is_password)
+		change_password(change);
+	else
+		reject(change->call, "the old password is wrong");
+	free(change);
+}
+
+/*
+ * Whose: the session's own account, or root's for who came by the Unix socket, where any name may be
+ * said. Clients that never ask for the old password will be refused: it is checked.
+ */
+static void session_change_password(struct xn_call *call)
+{
+	struct xn_auth *auth = call->state;
+	struct password_change *change;
+	struct auth_claim_spec spec = {
+		.password = xn_call_string(call, 0),
+		.origin = call->caller.origin,
+		.user_agent = call->user_agent,
+		.decided = on_old_password_checked,
+	};
+	struct xn_error err = {0};
+	const char *fresh = xn_call_string(call, 1);
 
 	if (!call->caller.is_superuser) {
 		xn_error_set(&err, XN_ERR_USER_IS_NOT_LOCAL_SUPERUSER,
 			     "only the local superuser may change the password");
-	} else if (auth_password_check(call->state, "root", xn_call_string(call, 0), &err) < 0) {
-		xn_error_set(&err, XN_ERR_CHANGE_PASSWORD_REJECTED, "the old password is wrong");
-	} else {
-		auth_password_change(call->state, call, xn_call_string(call, 1));
+		xn_call_fail(call, &err);
 		return;
 	}
-	xn_call_fail(call, &err);
+	if (!*fresh || strlen(fresh) > PASSWORD_MAX || strpbrk(fresh, "\r\n")) {
+		reject(call, "the new password is empty, too long, or more than one line");
+		return;
+	}
+	change = xn_calloc(1, sizeof(*change));
+	change->call = call;
+	snprintf(change->user, sizeof(change->user), "%s",
+		 call->caller.is_trusted_socket || !auth->pam || !*call->caller.user
+			 ? "root"
+			 : call->caller.user);
+	spec.user = change->user;
+	spec.arg = change;
+	auth_claim_begin(auth, &spec);
 }
 
 static void session_get_all_subject_identifiers(struct xn_call *call)
@@ -117,21 +262,48 @@ static void session_get_all_subject_identifiers(struct xn_call *call)
 
 static void session_logout_subject_identifier(struct xn_call *call)
 {
-	struct xn_auth *auth = call->state;
-	const char *sid = xn_call_string(call, 0);
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *refs = xn_set_new();
-
-	for (struct xn_row *row = xn_db_first(auth->db, XN_CLASS_session); row;
-	     row = xn_db_next(auth->db, row)) {
-		if (strcmp(xn_row_string(row, XN_session_auth_user_sid), sid) == 0 &&
-		    !xn_row_bool(row, XN_session_is_local_superuser) &&
-		    strcmp(xn_row_ref(row), call->caller.session) != 0)
-			xn_set_append_string(&refs, xn_row_ref(row));
-	}
-	for (size_t i = 0; i < xn_set_len(refs); i++)
-		auth_session_end(auth, xn_value_string(xn_set_at(refs, i)));
+	auth_sessions_end_of(call->state, xn_call_string(call, 0), call->caller.session);
 	call->durability = XN_REPLY_WHEN_VISIBLE;
 	xn_call_reply_void(call);
+}
+
+/* ---- what a session may: told by its role, not kept in each row ---- */
+
+static struct xn_row *self_row(struct xn_call *call, struct xn_error *err)
+{
+	struct xn_auth *auth = call->state;
+	const char *ref = xn_auth_session_ref(auth, xn_call_string(call, 0));
+
+	return xn_db_need(auth->db, XN_CLASS_session, ref ? ref : xn_call_string(call, 0), err);
+}
+
+static int check_self(struct xn_call *call, struct xn_error *err)
+{
+	return self_row(call, err) ? 0 : -1;
+}
+
+/* A superuser's is empty: nothing is asked of it. */
+static struct xn_value *permissions_of(const struct xn_row *row)
+{
+	enum xn_role role = auth_role_by_name(xn_row_string(row, XN_session_xn_role));
+
+	if (xn_row_bool(row, XN_session_is_local_superuser) || role == XN_ROLE_COUNT)
+		return xn_set_new();
+	return auth_role_permissions(role);
+}
+
+static void session_get_rbac_permissions(struct xn_call *call)
+{
+	xn_call_reply(call, permissions_of(self_row(call, NULL)));
+}
+
+static void session_get_record(struct xn_call *call)
+{
+	struct xn_row *row = self_row(call, NULL);
+	struct xn_value *record = xn_row_to_map(row);
+
+	xn_map_put(&record, "rbac_permissions", permissions_of(row));
+	xn_call_reply(call, record);
 }
 
 const struct xn_method_impl auth_methods[] = {
@@ -144,6 +316,8 @@ const struct xn_method_impl auth_methods[] = {
 	{"session.change_password", session_change_password},
 	{"session.get_all_subject_identifiers", session_get_all_subject_identifiers},
 	{"session.logout_subject_identifier", session_logout_subject_identifier},
+	{"session.get_record", session_get_record, check_self},
+	{"session.get_rbac_permissions", session_get_rbac_permissions, check_self},
 	{"role.get_permissions_name_label", role_get_permissions_name_label},
 	{"role.get_by_permission_name_label", role_get_by_permission_name_label},
 	{NULL},

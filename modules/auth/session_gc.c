@@ -6,12 +6,19 @@
 
 #include <stdlib.h>
 
-enum {
-	INACTIVE_TIMEOUT_S = 86400,
-	MAX_ANONYMOUS = 400, /* root without an originator, all together */
-	MAX_NAMED = 500,     /* an originator's; a user's */
-	MAX_POOL = 400,
-};
+void auth_gc_read_limits(struct xn_auth *auth)
+{
+	struct xn_config *config = auth->core->config;
+
+	auth->limits = (struct session_limits){
+		.idle_s = xn_config_int(config, "session-idle"),
+		.anonymous = (unsigned)xn_config_int(config, "sessions-anonymous"),
+		.originator = (unsigned)xn_config_int(config, "sessions-per-originator"),
+		.user = (unsigned)xn_config_int(config, "sessions-per-user"),
+		.pool = (unsigned)xn_config_int(config, "sessions-pool"),
+		.local = (unsigned)xn_config_int(config, "sessions-local"),
+	};
+}
 
 struct candidate {
 	const struct xn_row *row;
@@ -45,23 +52,24 @@ static int64_t last_active_us(struct xn_auth *auth, const struct xn_row *row)
 	return used > written ? used : written;
 }
 
-static void classify(struct candidate *c)
+static void classify(const struct session_limits *limits, struct candidate *c)
 {
 	const char *user = xn_row_string(c->row, XN_session_auth_user_name);
 	const char *originator = xn_row_string(c->row, XN_session_originator);
 	bool is_root = !*user || strcmp(user, "root") == 0;
 
-	c->limit = MAX_NAMED;
 	if (xn_row_bool(c->row, XN_session_pool)) {
 		c->group = xn_strdup("pool");
-		c->limit = MAX_POOL;
+		c->limit = limits->pool;
 	} else if (is_root && !*originator) {
 		c->group = xn_strdup("anonymous");
-		c->limit = MAX_ANONYMOUS;
+		c->limit = limits->anonymous;
 	} else if (is_root) {
 		c->group = xn_asprintf("originator %s", originator);
+		c->limit = limits->originator;
 	} else {
 		c->group = xn_asprintf("user %s", user);
+		c->limit = limits->user;
 	}
 }
 
@@ -89,7 +97,7 @@ static size_t collect(struct xn_auth *auth, struct candidate **out)
 			continue;
 		list[n].row = row;
 		list[n].active_us = last_active_us(auth, row);
-		classify(&list[n]);
+		classify(&auth->limits, &list[n]);
 		n++;
 	}
 	qsort(list, n, sizeof(*list), by_group);
@@ -113,7 +121,7 @@ static void drop_rowless(struct xn_auth *auth)
 
 void auth_gc_run(struct xn_auth *auth)
 {
-	int64_t oldest = xn_wall_us(auth->core->loop) - INACTIVE_TIMEOUT_S * INT64_C(1000000);
+	int64_t oldest = xn_wall_us(auth->core->loop) - auth->limits.idle_s * 1000000;
 	struct candidate *list;
 	size_t n, rank = 0;
 
@@ -125,7 +133,8 @@ void auth_gc_run(struct xn_auth *auth)
 	for (size_t i = 0; i < n; i++) {
 		rank = i > 0 && strcmp(list[i].group, list[i - 1].group) == 0 ? rank + 1 : 0;
 		if (list[i].active_us < oldest || rank >= list[i].limit)
-			auth_session_end(auth, xn_row_ref(list[i].row));
+			auth->counters.collected +=
+				auth_session_end(auth, xn_row_ref(list[i].row));
 	}
 	for (size_t i = 0; i < n; i++)
 		free(list[i].group);

@@ -29,29 +29,36 @@ static void open_session(struct xn_auth_visit *visit, const struct login *login)
 	(void)!xn_auth_session(visit->auth, visit->own_session, &visit->caller, NULL);
 }
 
-static void on_decided(struct auth_claim *claim, void *arg)
+static void on_decided(const struct login *login, struct xn_error *err, void *arg)
 {
 	struct xn_auth_visit *visit = arg;
 
 	visit->claim = NULL;
-	if (!xn_error_is_set(&claim->err)) {
-		claim->login.originator = visit->originator;
-		open_session(visit, &claim->login);
-	}
-	visit->decided(visit, xn_error_is_set(&claim->err) ? &claim->err : NULL);
+	if (!xn_error_is_set(err))
+		open_session(visit, login);
+	visit->decided(visit, xn_error_is_set(err) ? err : NULL);
 }
 
 static int begin_basic(struct xn_auth_visit *visit, const struct xn_auth_shown *shown,
 		       struct xn_error *err)
 {
-	char *user, *password;
+	struct auth_claim_spec spec = {
+		.origin = shown->origin,
+		.user_agent = shown->user_agent,
+		.decided = on_decided,
+		.arg = visit,
+	};
+	char *user, *password, *originator;
 
 	if (xn_auth_basic(shown->authorization, &user, &password) < 0)
 		return refuse(err, "", "this kind of authorization is not understood");
-	snprintf(visit->originator, sizeof(visit->originator), "%.40s using Basic auth",
-		 shown->user_agent ? shown->user_agent : "a program");
-	visit->claim = auth_claim_begin(visit->auth, user, password, shown->origin, on_decided,
-					visit);
+	spec.originator = originator =
+		xn_asprintf("%.40s using Basic auth",
+			    shown->user_agent ? shown->user_agent : "a program");
+	spec.user = user;
+	spec.password = password;
+	visit->claim = auth_claim_begin(visit->auth, &spec);
+	free(originator);
 	free(user);
 	xn_auth_wipe(password);
 	return 0;

@@ -39,8 +39,8 @@ CALLS = re.compile(
 )
 
 
-# A process of its own, outside the simulation: libxl's children are forked there.
-OTHER_PROCESSES = {"modules/domain/libxl/worker.c", "modules/domain/libxl/disk_server.c"}
+# Processes of their own, outside the simulation: the children that run libxl and PAM.
+OTHER_PROCESSES = {"modules/auth/pam_child.c", "modules/domain/libxl/worker.c", "modules/domain/libxl/disk_server.c"}
 
 
 def without_comments_and_strings(text):

@@ -1,0 +1,402 @@
+"""Who gets in: PAM, subjects and their roles, the Unix socket; and what a lesser role may not."""
+import base64
+import glob
+import http.client
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+import harness
+from harness import PASSWORD
+
+PAM_MATRIX = (glob.glob("/usr/lib/*/pam_wrapper/pam_matrix.so") + [None])[0]
+PAM_EXEC = (glob.glob("/usr/lib/*/security/pam_exec.so")
+            + glob.glob("/lib/*/security/pam_exec.so") + [None])[0]
+
+ROLES = ["pool-admin", "pool-operator", "vm-power-admin", "vm-admin", "vm-operator", "read-only"]
+
+# What a module may do to the process that it runs in.
+SCRIPT = """#!/bin/sh
+echo noise; echo noise >&2
+case $PAM_USER in
+slow) sleep 1000 ;;
+crash) kill -9 $PPID ;;
+esac
+exit 0
+"""
+
+
+def pam_is_there():
+    daemon = subprocess.run([harness.XENOLITHD, "--check-config", "--http", "127.0.0.1:0"],
+                            capture_output=True, check=False)
+    return daemon.returncode == 0 and PAM_MATRIX and PAM_EXEC
+
+
+class Accounts:
+    """A PAM service of our own: accounts with passwords in a file, and a script that misbehaves."""
+
+    def __init__(self, **passwords):
+        self.folder = tempfile.mkdtemp(prefix="xn-test-pam-")
+        self.database = os.path.join(self.folder, "accounts")
+        self.script = os.path.join(self.folder, "script")
+        with open(self.script, "w", encoding="utf-8") as out:
+            out.write(SCRIPT)
+        os.chmod(self.script, 0o755)
+        with open(self.database, "w", encoding="utf-8") as out:
+            for user, password in passwords.items():
+                out.write(f"{user}:{password}:xapi\n")
+        matrix = f"{PAM_MATRIX} passdb={self.database}"
+        with open(os.path.join(self.folder, "xapi"), "w", encoding="utf-8") as out:
+            out.write(f"auth required {PAM_EXEC} stdout {self.script}\n"
+                      f"auth required {matrix}\n"
+                      f"account required {matrix}\n"
+                      f"password required {matrix}\n")
+
+    def options(self, *more):
+        return ("--pam", "on", "--pam-folder", self.folder, *more)
+
+    def clear(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@unittest.skipUnless(pam_is_there(), "needs libpam-wrapper")
+class PamCase(harness.TestCase):
+    more_options = ()
+    passwords = {"root": "root's", "daemon": "daemon's", "mail": "mail's", "alice": "alice's",
+                 "bob": "bob's", "slow": "x", "crash": "x"}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.accounts = Accounts(**cls.passwords)
+        cls.addClassCleanup(cls.accounts.clear)
+        cls.daemon_options = cls.accounts.options(*cls.more_options)
+        super().setUpClass()
+
+    def subject(self, identifier, role=None, **other_config):
+        ref = self.client("subject.create", {"subject_identifier": identifier,
+                                             "other_config": other_config})
+        self.addCleanup(self.drop_subject, ref)
+        if role:
+            self.client("subject.add_to_roles", ref, self.role(role))
+        return ref
+
+    def drop_subject(self, ref):
+        try:
+            self.daemon.client()("subject.destroy", ref)
+        except harness.Failure as failure:
+            self.assertEqual(failure.code, "HANDLE_INVALID")
+
+    def role(self, name):
+        return self.client("role.get_by_name_label", name)[0]
+
+    def log_in(self, user, password=None):
+        client = self.daemon.json()
+        client.login(user, password or self.passwords[user])
+        return client
+
+
+class Pam(PamCase):
+    more_options = ("--pam-users", "root, bob, @mail")
+
+    def test_root_has_the_password_of_the_file_where_there_is_one(self):
+        self.daemon.client()
+        with self.fails("SESSION_AUTHENTICATION_FAILED"):
+            self.log_in("root")
+
+    def test_a_listed_account_or_group_logs_in_as_superuser(self):
+        for user in ("bob", "mail"):
+            client = self.log_in(user)
+            record = client("session.get_record", client.session)
+            self.assertTrue(record["is_local_superuser"])
+            self.assertEqual(record["auth_user_name"], user)
+            self.assertEqual(record["rbac_permissions"], [])
+
+    def test_any_other_account_needs_to_be_a_subject(self):
+        with self.fails("SESSION_AUTHORIZATION_FAILED") as caught:
+            self.log_in("alice")
+        self.assertEqual(caught.exception.params[0], "alice")
+
+    def test_wrong_passwords_and_unknown_accounts_are_refused_alike(self):
+        texts = set()
+        for user in ("alice", "bob", "nobody-at-all", "@mail", "alice:x", "a" * 300, "\u00e4"):
+            with self.fails("SESSION_AUTHENTICATION_FAILED") as caught:
+                self.log_in(user, "wrong")
+            self.assertEqual(caught.exception.params[0], user)
+            texts.add(caught.exception.params[1])
+        self.assertEqual(len(texts), 1)
+
+    def test_a_subject_without_a_role_may_not_log_in(self):
+        self.subject("alice")
+        with self.fails("RBAC_PERMISSION_DENIED") as caught:
+            self.log_in("alice")
+        self.assertEqual(caught.exception.params[0], "session.login_with_password")
+
+    def test_a_subject_logs_in_with_its_role(self):
+        subject = self.subject("alice", "vm-operator")
+        client = self.log_in("alice")
+        record = client("session.get_record", client.session)
+        self.assertFalse(record["is_local_superuser"])
+        self.assertEqual(record["subject"], subject)
+        self.assertEqual(record["auth_user_name"], "alice")
+        self.assertEqual(record["auth_user_sid"], "alice")
+        self.assertIn("vm.start", record["rbac_permissions"])
+        self.assertNotIn("vm.clone", record["rbac_permissions"])
+        self.assertEqual(sorted(record["rbac_permissions"]),
+                         sorted(client("subject.get_permissions_name_label", subject)))
+        self.assertEqual(client("session.get_rbac_permissions", client.session),
+                         record["rbac_permissions"])
+        client("VM.get_all")
+        with self.fails("RBAC_PERMISSION_DENIED") as caught:
+            client("pool.set_name_label", client("pool.get_all")[0], "x")
+        self.assertEqual(caught.exception.params[0], "pool.set_name_label")
+
+    def test_a_group_gives_its_role_to_its_members(self):
+        self.subject("@daemon", "read-only")
+        client = self.log_in("daemon")
+        self.assertEqual(client("session.get_auth_user_sid", client.session), "daemon")
+        with self.fails("RBAC_PERMISSION_DENIED"):
+            client("VM.start", "OpaqueRef:NULL", False, False)
+
+    def test_a_group_may_be_told_as_directories_do(self):
+        self.subject("some id", "vm-admin", **{"subject-name": "daemon",
+                                               "subject-is-group": "true"})
+        self.log_in("daemon")
+
+    def test_of_several_roles_the_greatest_counts(self):
+        subject = self.subject("daemon", "read-only")
+        self.subject("@daemon", "vm-admin")
+        self.client("subject.add_to_roles", subject, self.role("vm-operator"))
+        client = self.log_in("daemon")
+        self.assertIn("vm.clone", client("session.get_rbac_permissions", client.session))
+
+    def test_another_role_counts_from_the_next_login_on(self):
+        subject = self.subject("alice", "read-only")
+        before = self.log_in("alice")
+        self.client("subject.remove_from_roles", subject, self.role("read-only"))
+        self.client("subject.add_to_roles", subject, self.role("pool-operator"))
+        pool = before("pool.get_all")[0]
+        with self.fails("RBAC_PERMISSION_DENIED"):
+            before("pool.add_to_other_config", pool, "some key", "x")
+        after = self.log_in("alice")
+        after("pool.add_to_other_config", pool, "some key", "x")
+        after("pool.remove_from_other_config", pool, "some key")
+
+    def test_sessions_end_with_their_subject(self):
+        subject = self.subject("alice", "read-only")
+        client = self.log_in("alice")
+        self.client("subject.destroy", subject)
+        with self.fails("SESSION_INVALID"):
+            client("VM.get_all")
+
+    def test_sessions_of_a_subject_are_told_and_ended(self):
+        self.subject("alice", "pool-admin")
+        clients = [self.log_in("alice") for _ in range(3)]
+        self.assertEqual(self.client("session.get_all_subject_identifiers"), ["alice"])
+        clients[0]("session.logout_subject_identifier", "alice")
+        clients[0]("VM.get_all")  # but the caller's own
+        for client in clients[1:]:
+            with self.fails("SESSION_INVALID"):
+                client("VM.get_all")
+        self.client("VM.get_all")
+
+    def test_accounts_are_looked_up_before_a_subject_is_made(self):
+        look_up = "auth.get_subject_identifier"
+        self.assertEqual(self.client(look_up, "daemon"), "daemon")
+        self.assertEqual(self.client(look_up, "@daemon"), "@daemon")
+        with self.fails("SUBJECT_CANNOT_BE_RESOLVED"):
+            self.client(look_up, "nobody-at-all")
+        about = self.client("auth.get_subject_information_from_identifier", "@daemon")
+        self.assertEqual((about["subject-name"], about["subject-is-group"]), ("daemon", "true"))
+        self.assertIn("@daemon", self.client("auth.get_group_membership", "daemon"))
+
+    def test_a_local_session_is_for_superusers(self):
+        self.subject("alice", "pool-admin")
+        with self.fails("SESSION_AUTHORIZATION_FAILED"):
+            self.daemon.json().raw("session.slave_local_login_with_password", "alice",
+                                   self.passwords["alice"])
+        self.daemon.json().raw("session.slave_local_login_with_password", "bob",
+                               self.passwords["bob"])
+
+    def test_a_module_that_crashes_lets_nobody_in_and_harms_nobody(self):
+        with self.fails("SESSION_AUTHENTICATION_FAILED"):
+            self.log_in("crash")
+        self.log_in("bob")
+
+    def test_basic_logins_go_through_pam_too(self):
+        self.subject("alice", "read-only")
+        self.assertIn(self.status("alice", "alice's"), (403, 404, 200))
+        self.assertIn(self.status("alice", "wrong"), (401, 404))
+
+    def status(self, user, password):
+        """Of a handler; 404 while this daemon has none."""
+        connection = http.client.HTTPConnection(*self.daemon.address, timeout=harness.DEADLINE)
+        token = base64.b64encode(f"{user}:{password}".encode()).decode()
+        try:
+            connection.request("GET", "/audit_log", headers={"Authorization": "Basic " + token})
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+
+class PamForRoot(PamCase):
+    """Without a password file."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.accounts = Accounts(**cls.passwords)
+        cls.addClassCleanup(cls.accounts.clear)
+        cls.daemon = harness.Daemon(*cls.accounts.options())
+        cls.daemon.has_password_file = False
+        cls.addClassCleanup(cls.daemon.clear)
+        cls.daemon.start()
+
+    def setUp(self):
+        self.addCleanup(self.daemon.close_clients)
+        self.client = self.daemon.local()
+        self.client.login("", "")
+
+    def test_root_logs_in_and_changes_the_password(self):
+        client = self.log_in("root")
+        self.assertTrue(client("session.get_is_local_superuser", client.session))
+        with self.fails("CHANGE_PASSWORD_REJECTED"):
+            client("session.change_password", "wrong", "another")
+        client("session.change_password", "root's", "another")
+        with self.fails("SESSION_AUTHENTICATION_FAILED"):
+            self.log_in("root", "root's")
+        again = self.log_in("root", "another")
+        again("session.change_password", "another", "root's")
+
+    def test_only_root_is_superuser_unless_told_otherwise(self):
+        with self.fails("SESSION_AUTHORIZATION_FAILED"):
+            self.log_in("bob")
+
+
+class PamThatBlocks(PamCase):
+    more_options = ("--pam-users", "slow, bob", "--pam-workers", "4")
+
+    def test_others_log_in_meanwhile_and_the_daemon_stops(self):
+        blocked = [self.daemon.json() for _ in range(10)]
+        for client in blocked:
+            client.send(client.encode("session.login_with_password", ("slow", "x")))
+        self.client("session.get_uuid", self.client.session)
+        for _ in range(3):
+            self.log_in("bob")
+        self.daemon.client()
+        began = time.monotonic()
+        self.assertEqual(self.daemon.stop(), 0)
+        self.assertLess(time.monotonic() - began, 5)
+        left = subprocess.run(["pgrep", "-f", self.accounts.script], capture_output=True,
+                              check=False).stdout
+        self.assertEqual(left, b"")
+        self.daemon.start()
+
+
+class PamDeadline(PamCase):
+    more_options = ("--pam-users", "slow, bob", "--pam-timeout", "1")
+
+    def test_a_login_that_takes_too_long_fails(self):
+        with self.fails("SESSION_AUTHENTICATION_FAILED"):
+            self.log_in("slow")
+        self.log_in("bob")
+
+
+class PamIsOff(harness.TestCase):
+    def test_then_nobody_but_root_logs_in_and_nobody_is_looked_up(self):
+        with self.fails("SESSION_AUTHENTICATION_FAILED"):
+            self.daemon.json().login("daemon", "x")
+        with self.fails("AUTH_IS_DISABLED"):
+            self.client("auth.get_subject_identifier", "daemon")
+
+    def test_no_directory_can_be_joined(self):
+        host = self.client("host.get_all")[0]
+        with self.fails("AUTH_UNKNOWN_TYPE", "AD"):
+            self.client("host.enable_external_auth", host, {}, "example.org", "AD")
+        self.client("host.disable_external_auth", host, {})
+        self.assertEqual(self.client("host.get_external_auth_type", host), "")
+
+    def test_asking_for_it_where_it_is_not_set_up_is_an_error(self):
+        daemon = harness.Daemon("--pam", "on", "--pam-folder", "/nonexistent")
+        self.addCleanup(daemon.clear)
+        with self.assertRaises(AssertionError):
+            daemon.start()
+        self.assertIn("PAM", daemon.log_text())
+
+
+# What a client on the Unix socket says without a password; run as another user.
+STRANGER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import harness
+client = harness.JsonClient(sys.argv[2], [])
+try:
+    client.login("root", sys.argv[3])
+except harness.Failure as failure:
+    print(failure.code)
+else:
+    print("in")
+"""
+
+
+@unittest.skipUnless(os.geteuid() == 0 and shutil.which("setpriv"), "needs root and setpriv")
+class UnixSocket(harness.TestCase):
+    def ask_as(self, uid, password):
+        return subprocess.run(
+            ["setpriv", f"--reuid={uid}", "--clear-groups", sys.executable, "-c", STRANGER,
+             os.path.dirname(os.path.abspath(__file__)), self.daemon.socket, password],
+            capture_output=True, text=True, check=True, timeout=harness.DEADLINE).stdout.strip()
+
+    def test_it_trusts_root_alone_even_where_its_file_lets_others_connect(self):
+        os.chmod(self.daemon.folder, 0o755)
+        os.chmod(self.daemon.socket, 0o666)
+        self.assertEqual(self.ask_as(0, "no password"), "in")
+        self.assertEqual(self.ask_as(65534, "no password"), "SESSION_AUTHENTICATION_FAILED")
+        self.assertEqual(self.ask_as(65534, PASSWORD), "in")
+
+    def test_its_file_is_for_the_owner_only(self):
+        self.daemon.restart()
+        self.assertEqual(os.stat(self.daemon.socket).st_mode & 0o777, 0o600)
+
+
+class Backoff(harness.TestCase):
+    daemon_options = ("--login-free-failures", "2", "--login-backoff", "600")
+
+    def test_who_guesses_waits_and_nobody_else_does(self):
+        guesser = self.daemon.json()
+        waits = []
+        for _ in range(6):
+            with self.fails("SESSION_AUTHENTICATION_FAILED") as caught:
+                guesser.login("root", "a guess")
+            waits.append("try again" in caught.exception.params[1])
+        self.assertEqual(waits, [False, False, False, True, True, True])
+        with self.fails("SESSION_AUTHENTICATION_FAILED"):
+            guesser.login("root", PASSWORD)  # the right one does not show either
+        local = self.daemon.local()
+        local.login("root", "whatever")
+        self.client("VM.get_all")
+
+    def test_guesses_at_the_same_time_count_one_by_one(self):
+        daemon = harness.Daemon("--login-free-failures", "2", "--login-backoff", "600")
+        self.addCleanup(daemon.clear)
+        daemon.start()
+        clients = [daemon.json() for _ in range(40)]
+        self.addCleanup(daemon.close_clients)
+        for i, client in enumerate(clients):
+            client.send(client.encode("session.login_with_password",
+                                      ("root", PASSWORD if i > 20 else "a guess")))
+        got_in = 0
+        for client in clients:
+            try:
+                client.finish()
+                got_in += 1
+            except harness.Failure:
+                pass
+        self.assertEqual(got_in, 0)
+
+
+if __name__ == "__main__":
+    harness.main()
