@@ -13,6 +13,7 @@ struct xn_ev_domain_changed { uint32_t domid; char vm_uuid[XN_UUID_LEN]; };
 struct xn_ev_db_committed { uint64_t generation; };
 struct xn_ev_db_failed { int error; };
 struct xn_ev_session_ended { char session[XN_REF_LEN]; };
+struct xn_ev_logins_failed { uint32_t count; };
 struct xn_ev_operation_ended { char object[XN_REF_LEN]; };
 struct xn_ev_daemon_ready { int unused; };
 struct xn_ev_reload_asked { int unused; };
@@ -33,6 +34,8 @@ enum xn_coalesce { XN_SAME_PAYLOAD, XN_LATEST_ONLY };
 	X(db_failed, XN_PRIO_REPLY, XN_LATEST_ONLY)                                                \
 	/* auth: logout or garbage collection */                                                   \
 	X(session_ended, XN_PRIO_EVENT, XN_SAME_PAYLOAD)                                           \
+	/* auth: there were failed logins in the hour that is over */                             \
+	X(logins_failed, XN_PRIO_IDLE, XN_LATEST_ONLY)                                             \
 	/* operation: the object is free for the next */                                           \
 	X(operation_ended, XN_PRIO_EVENT, XN_SAME_PAYLOAD)                                         \
 	/* main: all modules started, listeners serve */                                           \

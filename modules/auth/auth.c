@@ -24,6 +24,8 @@ static int auth_init(struct xn_core *core, void **state_out, struct xn_error *er
 		free(auth);
 		return -1;
 	}
+	auth->metrics.write = auth_metrics_write;
+	xn_metrics_add(core->metrics, &auth->metrics);
 	*state_out = auth;
 	return 0;
 }
@@ -39,6 +41,7 @@ static int auth_start(void *state, struct xn_error *err)
 	auth->max_claims = (unsigned)xn_config_int(config, "login-queue");
 	auth->workers = xn_pool_new(auth->core->loop, "auth", WORKERS);
 	auth_failures_start(auth);
+	auth_report_start(auth);
 	auth_gc_read_limits(auth);
 	if (auth_pam_start(auth, err) < 0)
 		return -1;
@@ -52,19 +55,22 @@ static void auth_stop(void *state)
 {
 	struct xn_auth *auth = state;
 
+	xn_metrics_remove(&auth->metrics);
 	xn_timer_cancel(&auth->gc_timer);
 	xn_job_cancel(&auth->gc_job);
 	auth_claims_end(auth);
 	auth_pam_stop(auth);
 	xn_pool_free(auth->workers);
 	auth_failures_stop(auth);
+	auth_report_stop(auth);
 	auth_sessions_clear(auth);
 	free(auth->password_path);
 	free(auth);
 }
 
 static const char *const auth_needs[] = {"db", NULL};
-static const enum xn_event_id auth_publishes[] = {XN_EVENT_session_ended, XN_EVENT_COUNT};
+static const enum xn_event_id auth_publishes[] = {XN_EVENT_session_ended, XN_EVENT_logins_failed,
+						  XN_EVENT_COUNT};
 
 const struct xn_module xn_auth_module = {
 	.name = "auth",

@@ -39,6 +39,9 @@ int xn_auth_denied(const char *permission, enum xn_role needed, struct xn_error 
 void xn_auth_login_as(struct xn_auth *auth, const char *user, enum xn_role role, bool superuser,
 		      const char *originator, char secret[48]);
 
+/* After logins_failed: what to tell people about it, as XML; counting starts again. */
+void xn_auth_failed_logins(struct xn_auth *auth, struct xn_buf *out);
+
 /* ---- HTTP requests that are no API calls ---- */
 
 /* What such a request shows of its sender; borrowed for the call. NULL: not sent. */

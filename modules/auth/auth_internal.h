@@ -41,6 +41,7 @@ struct session_limits {
 };
 
 struct failures; /* backoff.c */
+struct report;	 /* failed_logins.c */
 struct auth_pam; /* pam.c */
 
 struct auth_counters { /* since the start */
@@ -67,7 +68,7 @@ struct xn_auth {
 	struct xn_timer gc_timer;
 	struct xn_job gc_job;
 	unsigned logins_since_gc;
-	struct xn_timer report_timer;
+	struct report *report;
 	struct auth_counters counters;
 	struct xn_metrics_source metrics;
 };
@@ -172,9 +173,18 @@ void auth_failures_start(struct xn_auth *auth);
 void auth_failures_stop(struct xn_auth *auth);
 /* Microseconds until @user may try again from @origin; 0: now. */
 int64_t auth_failures_wait_us(struct xn_auth *auth, const char *user, const char *origin);
-void auth_failures_add(struct xn_auth *auth, const struct auth_claim_spec *claim);
+void auth_failures_add(struct xn_auth *auth, const char *user, const char *origin);
 void auth_failures_forgive(struct xn_auth *auth, const char *user, const char *origin);
 unsigned auth_failures_count(const struct xn_auth *auth); /* entries */
+
+/* ---- failed_logins.c ---- */
+void auth_report_start(struct xn_auth *auth);
+void auth_report_stop(struct xn_auth *auth);
+void auth_report_add(struct xn_auth *auth, const struct auth_claim_spec *claim);
+
+/* ---- metrics.c ---- */
+size_t auth_metrics_write(struct xn_metrics_source *source, struct xn_metrics_page *page,
+			  size_t from);
 
 /* ---- subject.c ---- */
 /* What the rows of class subject give to an account and its groups: role, subject, sid. 0, or -1 with

@@ -1,6 +1,6 @@
 /*
- * Failed logins: who has to wait before the next try, and what to tell people about once an hour.
- * An entry stands for one account from one address, so an attacker elsewhere keeps nobody out; the
+ * Failed logins: who has to wait before the next try, and since the last hourly alert how many. An
+ * entry stands for one account from one address, so an attacker elsewhere keeps nobody out; the
  * names that one address tries share its last entry when they are many, so that it cannot push out
  * what others, or it, did wrong before. The Unix socket's trusted peers never come here.
  */
@@ -143,7 +143,7 @@ static void note(struct failures *failures, struct entry *e, int64_t now)
 	e->until_us = now + (wait_us < failures->longest_us ? wait_us : failures->longest_us);
 }
 
-void auth_failures_add(struct xn_auth *auth, const struct auth_claim_spec *claim)
+void auth_failures_add(struct xn_auth *auth, const char *user, const char *origin)
 {
 	struct failures *failures = auth->failures;
 	int64_t now = xn_now_us(auth->core->loop);
@@ -151,13 +151,13 @@ void auth_failures_add(struct xn_auth *auth, const struct auth_claim_spec *claim
 	struct entry *e;
 	unsigned names;
 
-	address_of(claim->origin, address, sizeof(address));
-	e = find(failures, claim->user, address, now, &names);
+	address_of(origin, address, sizeof(address));
+	e = find(failures, user, address, now, &names);
 	if (!e) {
 		e = make_room(failures, now);
 		*e = (struct entry){0};
 		snprintf(e->user, sizeof(e->user), "%.*s", USER_MAX,
-			 names >= NAMES_AN_ADDRESS - 1 ? "*" : claim->user);
+			 names >= NAMES_AN_ADDRESS - 1 ? "*" : user);
 		snprintf(e->address, sizeof(e->address), "%s", address);
 	}
 	note(failures, e, now);

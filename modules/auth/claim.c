@@ -97,7 +97,8 @@ static void fail(struct auth_claim *claim, const char *why)
 {
 	claim->auth->counters.failed++;
 	xn_log_info(claim->auth->core->log, "auth", "failed login from %s", claim->spec.origin);
-	auth_failures_add(claim->auth, &claim->spec);
+	auth_failures_add(claim->auth, claim->spec.user, claim->spec.origin);
+	auth_report_add(claim->auth, &claim->spec);
 	refuse(claim, why);
 }
 
@@ -199,7 +200,7 @@ static bool may_be_checked(struct auth_claim *claim)
 
 	if (wait_us > 0) {
 		auth->counters.put_off++;
-		auth_failures_add(auth, &claim->spec);
+		auth_report_add(auth, &claim->spec);
 		snprintf(text, sizeof(text), "too many failed logins; try again in %d seconds",
 			 (int)(wait_us / 1000000) + 1);
 		refuse(claim, text);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/events.h"
+#include "modules/auth/auth.h"
 #include "modules/db/db.h"
 #include "modules/records/records.h"
 
@@ -17,6 +19,7 @@ struct xn_messages {
 	struct xn_core *core;
 	struct xn_db *db;
 	size_t bytes; /* of bodies and names */
+	struct xn_subscription *on_logins_failed;
 };
 
 /* ---- rows ---- */
@@ -282,11 +285,27 @@ static const struct xn_method_impl message_methods[] = {
 
 /* ---- module ---- */
 
+/* About the host that people log in to. */
+static void on_logins_failed(const struct xn_ev_logins_failed *ev, void *arg)
+{
+	struct xn_messages *messages = arg;
+	struct xn_row *pool = xn_db_first(messages->db, XN_CLASS_pool);
+	struct xn_buf body XN_CLEANUP(xn_buf_clear_p) = {0};
+	char ref[XN_REF_LEN];
+
+	xn_auth_failed_logins(xn_module_state(messages->core, "auth"), &body);
+	if (pool && xn_db_writable(messages->db) == 0)
+		xn_message_create(messages, "FAILED_LOGIN_ATTEMPTS", 3, "Pool", xn_row_uuid(pool),
+				  xn_buf_cstr(&body), ref);
+}
+
 static int message_init(struct xn_core *core, void **state_out, struct xn_error *err)
 {
 	struct xn_messages *messages = xn_calloc(1, sizeof(*messages));
 
 	messages->core = core;
+	messages->on_logins_failed =
+		xn_subscribe_logins_failed(core->bus, "message", on_logins_failed, messages);
 	*state_out = messages;
 	return 0;
 }
@@ -302,10 +321,13 @@ static int message_start(void *state, struct xn_error *err)
 
 static void message_stop(void *state)
 {
-	free(state);
+	struct xn_messages *messages = state;
+
+	xn_bus_unsubscribe(messages->on_logins_failed);
+	free(messages);
 }
 
-static const char *const message_needs[] = {"db", "records", NULL};
+static const char *const message_needs[] = {"auth", "db", "records", NULL};
 
 const struct xn_module xn_message_module = {
 	.name = "message",

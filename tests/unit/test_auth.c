@@ -266,6 +266,159 @@ static void a_changed_password_counts_at_once(void **state)
 	free(api_do(api, "session.login_with_password", "[\"root\", \"other\"]"));
 }
 
+/* ---- failed logins ---- */
+
+static bool try_from(struct api *api, const char *origin, const char *user, const char *password)
+{
+	struct xn_caller caller = {0};
+	struct api_call call;
+	char *args = xn_asprintf("[\"%s\", \"%s\"]", user, password);
+	bool is_in;
+
+	snprintf(caller.origin, sizeof(caller.origin), "%s", origin);
+	api_begin_as(api, &call, &caller, "session.login_with_password", args);
+	api_wait(api, &call.done);
+	is_in = call.json != NULL;
+	if (!is_in)
+		assert_string_equal(call.err.code, "SESSION_AUTHENTICATION_FAILED");
+	api_call_clear(&call);
+	free(args);
+	return is_in;
+}
+
+static void guess(struct api *api, const char *origin, unsigned times)
+{
+	for (unsigned i = 0; i < times; i++)
+		assert_false(try_from(api, origin, "root", "a guess"));
+}
+
+static void a_few_failed_logins_are_free(void **state)
+{
+	struct api *api = *state;
+
+	guess(api, "10.0.0.1:1", 5);
+	assert_true(try_from(api, "10.0.0.1:2", "root", "secret"));
+	guess(api, "10.0.0.1:1", 5); /* forgiven, so five more are free */
+	assert_true(try_from(api, "10.0.0.1:2", "root", "secret"));
+}
+
+static void who_fails_often_waits_longer_each_time(void **state)
+{
+	struct api *api = *state;
+
+	guess(api, "10.0.0.1:1", 6);
+	assert_false(try_from(api, "10.0.0.1:2", "root", "secret"));
+	api_run(api, 2);
+	guess(api, "10.0.0.1:1", 1); /* the seventh: two seconds */
+	api_run(api, 1);
+	assert_false(try_from(api, "10.0.0.1:2", "root", "secret"));
+	api_run(api, 2);
+	assert_true(try_from(api, "10.0.0.1:2", "root", "secret"));
+}
+
+static void no_wait_is_longer_than_configured(void **state)
+{
+	struct api *api = *state;
+
+	for (int i = 0; i < 40; i++) {
+		guess(api, "10.0.0.1:1", 1);
+		api_run(api, 61);
+	}
+	assert_true(try_from(api, "10.0.0.1:1", "root", "secret"));
+}
+
+static void trying_while_one_has_to_wait_changes_nothing(void **state)
+{
+	struct api *api = *state;
+
+	guess(api, "10.0.0.1:1", 200);
+	api_run(api, 2);
+	assert_true(try_from(api, "10.0.0.1:1", "root", "secret"));
+}
+
+static void nobody_else_waits_for_a_guesser(void **state)
+{
+	struct api *api = *state;
+	struct xn_caller local = {.is_trusted_socket = true};
+	struct api_call call;
+
+	guess(api, "10.0.0.1:1", 50);
+	assert_true(try_from(api, "10.0.0.2:1", "root", "secret"));
+	assert_true(try_from(api, "[fe80::1]:1", "root", "secret"));
+	api_begin_as(api, &call, &local, "session.login_with_password", "[\"root\", \"\"]");
+	api_wait(api, &call.done);
+	assert_non_null(call.json);
+	api_call_clear(&call);
+}
+
+static void all_addresses_of_one_network_of_ipv6_are_one(void **state)
+{
+	struct api *api = *state;
+
+	for (int i = 0; i < 6; i++) {
+		char origin[64];
+
+		snprintf(origin, sizeof(origin), "[2001:db8::%x]:80", i + 1);
+		guess(api, origin, 1);
+	}
+	assert_false(try_from(api, "[2001:db8::99]:1", "root", "secret"));
+	assert_true(try_from(api, "[2001:db8:0:1::99]:1", "root", "secret"));
+}
+
+/* Many names from one address: what was done wrong before is not forgotten. */
+static void many_names_push_nothing_out(void **state)
+{
+	struct api *api = *state;
+	char name[32];
+
+	guess(api, "10.0.0.1:1", 6);
+	for (int i = 0; i < 3000; i++) {
+		snprintf(name, sizeof(name), "name%d", i);
+		assert_false(try_from(api, "10.0.0.1:1", name, "x"));
+	}
+	api_run(api, 61);
+	guess(api, "10.0.0.1:1", 1); /* it would be free if it were the first */
+	assert_false(try_from(api, "10.0.0.1:1", "root", "secret"));
+}
+
+static void many_addresses_keep_nobody_out(void **state)
+{
+	struct api *api = *state;
+	char origin[32];
+
+	for (int i = 0; i < 3000; i++) {
+		snprintf(origin, sizeof(origin), "10.%d.%d.%d:1", i >> 16, i >> 8 & 255, i & 255);
+		assert_false(try_from(api, origin, "root", "x"));
+	}
+	assert_true(try_from(api, "10.9.9.9:1", "root", "secret"));
+}
+
+static void an_hour_with_failed_logins_leaves_one_alert(void **state)
+{
+	struct api *api = *state;
+	struct xn_value *fields = xn_map_new();
+	struct xn_row *alert;
+	const char *body;
+
+	xn_db_create(api->db, XN_CLASS_pool, NULL, fields);
+	xn_value_unref(fields);
+	guess(api, "10.0.0.1:1", 3);
+	guess(api, "10.0.0.2:1", 1);
+	assert_false(try_from(api, "10.0.0.3:1", "my pass<word", "x"));
+	api_run(api, 3601);
+	api_run(api, 3600);
+	assert_int_equal(xn_db_count(api->db, XN_CLASS_message), 1);
+	alert = xn_db_first(api->db, XN_CLASS_message);
+	assert_string_equal(xn_row_string(alert, XN_message_name), "FAILED_LOGIN_ATTEMPTS");
+	assert_int_equal(xn_row_int(alert, XN_message_priority), 3);
+	body = xn_row_string(alert, XN_message_body);
+	assert_non_null(strstr(body, "<total>5</total><known><username>root</username>"
+				     "<ip>10.0.0.1</ip><number>3</number>"));
+	assert_non_null(strstr(body, "<ip>10.0.0.2</ip>"));
+	assert_non_null(strstr(body, "<unknown>1</unknown>"));
+	assert_null(strstr(body, "my pass"));
+}
+
 /* ---- roles ---- */
 
 static void a_role_may_what_lesser_roles_may(void **state)
@@ -336,6 +489,15 @@ int main(void)
 		TEST(a_wrong_password_does_not),
 		TEST(a_trusted_socket_needs_none),
 		TEST(a_changed_password_counts_at_once),
+		TEST(a_few_failed_logins_are_free),
+		TEST(who_fails_often_waits_longer_each_time),
+		TEST(no_wait_is_longer_than_configured),
+		TEST(trying_while_one_has_to_wait_changes_nothing),
+		TEST(nobody_else_waits_for_a_guesser),
+		TEST(all_addresses_of_one_network_of_ipv6_are_one),
+		TEST(many_names_push_nothing_out),
+		TEST(many_addresses_keep_nobody_out),
+		TEST(an_hour_with_failed_logins_leaves_one_alert),
 		TEST(a_role_may_what_lesser_roles_may),
 		TEST(local_root_calls_are_for_superusers),
 		TEST(some_keys_of_a_map_need_another_role),
