@@ -86,6 +86,12 @@ const struct xn_config_key xn_config_keys[] = {
 	 .doc = "devices of one VM that are plugged at a time"},
 	{"plug-limit", XN_CONFIG_INT, "40", .min = 1, .max = 100000, .argument = "N",
 	 .doc = "devices that are plugged at a time on the whole host"},
+	{"audit-size", XN_CONFIG_SIZE, "256M", .min = 1 << 17, .max = INT64_C(1) << 40,
+	 .argument = "SIZE", .doc = "what the audit log may take; then its oldest files go"},
+	{"audit-file-size", XN_CONFIG_SIZE, "16M", .min = 1 << 16, .max = INT64_C(1) << 30,
+	 .argument = "SIZE", .doc = "a file of the audit log, before the next one is begun"},
+	{"audit-keep-days", XN_CONFIG_INT, "366", .min = 0, .max = 36500, .argument = "N",
+	 .doc = "days after which files of the audit log go; 0: only their size counts"},
 	{"metrics-token-file", XN_CONFIG_STRING, .argument = "FILE",
 	 .doc = "holds one line: the bearer token for /metrics over TCP; otherwise one is made, "
 		"metrics-token in the state folder"},

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "modules/audit/audit.h"
 #include "modules/daemon.h"
 #include "modules/db/db.h"
 #include "modules/diagnostics/diagnostics.h"
@@ -110,6 +111,19 @@ static int check_db(const struct xn_invocation *in)
 	return n ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+static int check_audit(const struct xn_invocation *in)
+{
+	const char *dir = xn_config_string(in->config, "state-dir");
+	struct xn_buf report XN_CLEANUP(xn_buf_clear_p) = {0};
+	struct xn_buf summary XN_CLEANUP(xn_buf_clear_p) = {0};
+	unsigned n = xn_audit_check(dir, in->config, &report, &summary);
+
+	fputs(xn_buf_cstr(&report), stdout);
+	fputs(xn_buf_cstr(&summary), stdout);
+	printf(n ? "%u findings\n" : "clean\n", n);
+	return n ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 /* In the order of --help. */
 const struct xn_command xn_commands[] = {
 	/* flag, argument, what --help says, what runs */
@@ -121,6 +135,8 @@ const struct xn_command xn_commands[] = {
 	{"check-db", NULL,
 	 "prove the database in --state-dir of a daemon that does not run, name what is wrong",
 	 check_db},
+	{"check-audit", NULL, "prove the chain of the audit log in --state-dir, name its first breaks",
+	 check_audit},
 	{"version", NULL, "print the version", print_version},
 	{"help", NULL, "print this text", help},
 	{NULL},

@@ -1,6 +1,7 @@
 /* The only list of modules, one a line, sorted; the order of starting comes from their `.needs`. */
 #include "modules/modules.h"
 
+#include "modules/audit/audit.h"
 #include "modules/auth/auth.h"
 #include "modules/console/console.h"
 #include "modules/db/db.h"
@@ -20,6 +21,7 @@
 #include "rpc/rpc.h"
 
 const struct xn_module *const xn_module_list[] = {
+	&xn_audit_module,
 	&xn_auth_module,
 	&xn_console_module,
 	&xn_db_module,

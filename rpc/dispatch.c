@@ -16,6 +16,8 @@ void xn_rpc_call_drop(struct xn_rpc_call *rc)
 	xn_list_remove(&rc->link);
 	xn_timer_cancel(&rc->patience);
 	xn_db_wait_cancel(&rc->wait);
+	xn_audit_wait_cancel(&rc->audit_wait);
+	xn_buf_clear(&rc->subject);
 	xn_request_clear(&rc->request);
 	xn_buf_clear(&rc->body);
 	xn_value_unref(rc->rest);
@@ -40,7 +42,7 @@ static bool only_asks(const struct xn_method *method)
 	return strcmp(method->name, "event.from") == 0 || strcmp(method->name, "event.next") == 0;
 }
 
-static bool changes_something(const struct xn_method *method)
+bool xn_rpc_changes_something(const struct xn_method *method)
 {
 	switch (method->kind) {
 	case XN_M_EXPLICIT:
@@ -62,7 +64,7 @@ static void log_end(const struct xn_rpc_call *rc, const struct xn_error *err)
 	const struct xn_call *call = &rc->call;
 	const struct xn_method *method = call->method;
 	enum xn_log_level level =
-		method->kind == XN_M_EXPLICIT && changes_something(method) &&
+		method->kind == XN_M_EXPLICIT && xn_rpc_changes_something(method) &&
 				method->class_id != XN_CLASS_event
 			? XN_LOG_INFO
 			: XN_LOG_DEBUG;
@@ -83,6 +85,8 @@ static void on_finish(struct xn_call *call, const struct xn_value *result,
 	struct xn_rpc_call *rc = call->sink_data;
 
 	log_end(rc, err);
+	if (rc->rpc)
+		xn_rpc_audit_ended(rc, result, err);
 	if (!rc->rpc) {
 		if (!rc->async)
 			xn_rpc_call_drop(rc); /* the reply's hold */
@@ -109,12 +113,13 @@ static void on_released(struct xn_call *call)
 void xn_rpc_abandon(struct xn_rpc_call *rc)
 {
 	struct xn_rpc *rpc = rc->rpc;
-	bool waits = rc->wait.link.next && !xn_list_empty(&rc->wait.link);
+	bool waits = xn_rpc_answer_waits(rc);
 	bool begins = !rc->answered && xn_fair_is_queued(&rc->turn);
 
 	xn_list_remove(&rc->link);
 	xn_timer_cancel(&rc->patience);
 	xn_db_wait_cancel(&rc->wait);
+	xn_audit_wait_cancel(&rc->audit_wait);
 	xn_fair_remove(begins ? &rpc->begins : &rpc->slices, &rc->turn);
 	rc->rpc = NULL;
 	rc->conn = NULL;
@@ -289,6 +294,7 @@ static void begin_async(struct xn_rpc_call *rc)
 	xn_task_create(rc->rpc->tasks, xn_value_string(rc->request.method), "", &rc->call.caller,
 		       rc->task);
 	snprintf(rc->call.task, sizeof(rc->call.task), "%s", rc->task);
+	xn_rpc_audit_goes_on(rc);
 	ref = xn_string(rc->task);
 	xn_rpc_answer(rc, ref, false, XN_REPLY_WHEN_DURABLE);
 	xn_value_unref(ref);
@@ -312,11 +318,14 @@ static int prepare(struct xn_rpc_call *rc, const struct xn_method_impl **impl_ou
 	*impl_out = xn_methods_find(call->core->methods, method, &call->state);
 	if (!*impl_out)
 		return xn_error_set(err, XN_ERR_NOT_IMPLEMENTED, method->name);
-	if (changes_something(method)) {
+	if (xn_rpc_changes_something(method)) {
 		int writable = xn_db_writable(rc->rpc->db);
 
 		if (writable < 0)
 			return xn_error_from_errno(err, writable, "the database refuses changes");
+		writable = xn_audit_writable(rc->rpc->audit);
+		if (writable < 0)
+			return xn_error_from_errno(err, writable, "the audit log refuses lines");
 		call->durability = XN_REPLY_WHEN_DURABLE;
 	}
 	return 0;
@@ -324,6 +333,7 @@ static int prepare(struct xn_rpc_call *rc, const struct xn_method_impl **impl_ou
 
 static void refuse(struct xn_rpc_call *rc, struct xn_error *err)
 {
+	xn_rpc_audit_refused(rc, err);
 	for (unsigned i = 0; i < rc->call.n_args; i++)
 		xn_value_unref(rc->call.args[i]);
 	rc->call.n_args = 0;
@@ -355,6 +365,7 @@ static void run_method(struct xn_rpc_call *rc, bool async, struct xn_error *err)
 		refuse(rc, err);
 		return;
 	}
+	xn_rpc_audit_prepared(rc);
 	if (async) {
 		rc->async = true;
 		begin_async(rc);
@@ -367,8 +378,10 @@ static void run_method(struct xn_rpc_call *rc, bool async, struct xn_error *err)
 		impl->run(call);
 	xn_db_set_origin(db, NULL);
 	xn_db_bound_turn(db);
-	if (!rc->answered)
+	if (!rc->answered) {
+		xn_rpc_audit_goes_on(rc);
 		xn_timer_arm(call->core->loop, &rc->patience, PATIENCE_US, on_patience_over);
+	}
 	xn_rpc_call_drop(rc);
 }
 

@@ -59,17 +59,47 @@ static void print_error(struct xn_rpc_call *rc, const struct xn_error *err)
 	xn_request_print_error(&rc->request, err, &rc->body);
 }
 
+static void promise_nothing(struct xn_rpc_call *rc, int neg_errno, const char *why)
+{
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+
+	xn_error_from_errno(&err, neg_errno, why);
+	print_error(rc, &err);
+}
+
+static void on_audited(struct xn_audit_wait *wait, int rc_audit)
+{
+	struct xn_rpc_call *rc = xn_container_of(wait, struct xn_rpc_call, audit_wait);
+
+	if (rc_audit < 0)
+		promise_nothing(rc, rc_audit, "the audit log could not take the change");
+	send_body(rc);
+}
+
+/* What is safe must be known to the audit log, too, before its client hears of it. */
+static void send_when_audited(struct xn_rpc_call *rc)
+{
+	struct xn_audit *audit = rc->rpc->audit;
+
+	if (xn_audit_is_written(audit, rc->audit_line))
+		send_body(rc);
+	else
+		xn_audit_when_written(audit, &rc->audit_wait, rc->audit_line, on_audited);
+}
+
+bool xn_rpc_answer_waits(const struct xn_rpc_call *rc)
+{
+	return (rc->wait.link.next && !xn_list_empty(&rc->wait.link)) ||
+	       (rc->audit_wait.link.next && !xn_list_empty(&rc->audit_wait.link));
+}
+
 static void on_safe(struct xn_db_wait *wait, int rc_store)
 {
 	struct xn_rpc_call *rc = xn_container_of(wait, struct xn_rpc_call, wait);
 
-	if (rc_store < 0) { /* what the reply promised may not survive: do not promise it */
-		struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
-
-		xn_error_from_errno(&err, rc_store, "the database could not store the change");
-		print_error(rc, &err);
-	}
-	send_body(rc);
+	if (rc_store < 0) /* what the reply promised may not survive */
+		promise_nothing(rc, rc_store, "the database could not store the change");
+	send_when_audited(rc);
 }
 
 /* The body is encoded; it goes out once what it shows is at least as safe as it claims. */
@@ -83,7 +113,7 @@ static void send_when(struct xn_rpc_call *rc, enum xn_durability durability)
 	else if (durability == XN_REPLY_WHEN_VISIBLE || xn_db_turn_changes(db))
 		xn_db_when_visible(db, &rc->wait, on_safe); /* a read sees this turn's changes */
 	else
-		send_body(rc);
+		send_when_audited(rc);
 }
 
 void xn_rpc_answer_error(struct xn_rpc_call *rc, const struct xn_error *err)
@@ -133,9 +163,7 @@ static void end_reply(struct xn_rpc_call *rc)
 
 void xn_rpc_answer_unread(struct xn_rpc_call *rc)
 {
-	bool waits = rc->wait.link.next && !xn_list_empty(&rc->wait.link);
-
-	if (!rc->rest || rc->busy || waits)
+	if (!rc->rest || rc->busy || xn_rpc_answer_waits(rc))
 		return; /* who comes back to it finds nobody and frees it */
 	xn_fair_remove(&rc->rpc->slices, &rc->turn);
 	end_reply(rc);

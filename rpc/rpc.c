@@ -130,6 +130,7 @@ static int rpc_start(void *state, struct xn_error *err)
 	rpc->db = xn_db_of(rpc->core);
 	rpc->auth = xn_module_state(rpc->core, "auth");
 	rpc->tasks = xn_tasks_of(rpc->core);
+	rpc->audit = xn_audit_of(rpc->core);
 	rpc->max_values = (size_t)xn_config_int(rpc->core->config, "call-values");
 	if (xn_loop_is_virtual(rpc->core->loop))
 		return 0; /* a simulation calls through xn_rpc_call() */
@@ -186,7 +187,7 @@ static void rpc_stop(void *state)
 	free(rpc);
 }
 
-static const char *const rpc_needs[] = {"db", "auth", "task", NULL};
+static const char *const rpc_needs[] = {"audit", "db", "auth", "task", NULL};
 
 const struct xn_module xn_rpc_module = {
 	.name = "rpc",

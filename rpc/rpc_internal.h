@@ -4,6 +4,7 @@
 
 #include "core/call.h"
 #include "core/fair.h"
+#include "modules/audit/audit.h"
 #include "modules/auth/auth.h"
 #include "modules/db/db.h"
 #include "modules/task/task.h"
@@ -22,6 +23,7 @@ struct xn_rpc {
 	struct xn_certificate *certificate; /* NULL: no sockets, in a simulation */
 	struct xn_db *db;
 	struct xn_auth *auth;
+	struct xn_audit *audit;
 	struct xn_tasks *tasks;
 	struct xn_list calls; /* struct xn_rpc_call, by link */
 	/* Who waits for a turn, by address, then by session: calls to begin, slices of long replies. */
@@ -64,6 +66,10 @@ struct xn_rpc_call {
 	bool bare, sending; /* of a reply with a rest: without Status; its head is out */
 	bool busy;	    /* a slice of it is being written: it must not be freed */
 	struct xn_db_wait wait;
+	bool audited;		  /* it changes something: its end gets a line */
+	struct xn_buf subject;	  /* of that line */
+	uint64_t audit_line;	  /* the last one about it; 0: none */
+	struct xn_audit_wait audit_wait;
 	struct xn_timer patience; /* a silent synchronous call: white space before clients hang up */
 };
 
@@ -79,6 +85,19 @@ void xn_rpc_abandon(struct xn_rpc_call *rc);
 /* body.c: from a body to a dispatched call. @rc is taken; @is_json: no XML is looked for. */
 void xn_rpc_read_body(struct xn_rpc_call *rc, const char *body, size_t len, bool is_json);
 
+/* dispatch.c: whether a call of @method may, to go by the model's names. */
+bool xn_rpc_changes_something(const struct xn_method *method);
+
+/* call_audit.c: the audit log's lines about @rc. */
+void xn_rpc_audit_prepared(struct xn_rpc_call *rc); /* it may run: before it does */
+void xn_rpc_audit_goes_on(struct xn_rpc_call *rc);  /* it runs on, or under a task */
+void xn_rpc_audit_ended(struct xn_rpc_call *rc, const struct xn_value *result,
+			const struct xn_error *err);
+void xn_rpc_audit_refused(struct xn_rpc_call *rc, const struct xn_error *err);
+/* A request of an HTTP handler was admitted (@err NULL) or refused. */
+void xn_rpc_audit_visit(struct xn_rpc *rpc, const char *door, const struct xn_caller *caller,
+			const char *task, const struct xn_error *err);
+
 /* visit.c */
 void xn_rpc_drop_visits(struct xn_rpc *rpc);
 
@@ -86,6 +105,8 @@ void xn_rpc_drop_visits(struct xn_rpc *rpc);
 void xn_rpc_answer(struct xn_rpc_call *rc, const struct xn_value *result, bool bare,
 		   enum xn_durability durability);
 void xn_rpc_answer_error(struct xn_rpc_call *rc, const struct xn_error *err);
+/* Whether the answer that was given waits to be safe. */
+bool xn_rpc_answer_waits(const struct xn_rpc_call *rc);
 /* Nobody reads the answer that was given; nothing when it has gone out. */
 void xn_rpc_answer_unread(struct xn_rpc_call *rc);
 void xn_rpc_answer_malformed(struct xn_rpc_call *rc, const char *why);

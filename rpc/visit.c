@@ -79,6 +79,7 @@ static void refuse(struct visit *visit, const struct xn_http_request *req,
 		    visit->door->name,
 		    visit->auth.caller.user[0] ? visit->auth.caller.user : "nobody", req->peer,
 		    err->code);
+	xn_rpc_audit_visit(visit->rpc, visit->door->name, &visit->auth.caller, NULL, err);
 	fail_task(visit, req, err);
 	xn_http_on_close(req->conn, NULL, NULL);
 	reply_refusal(visit, req, err);
@@ -156,6 +157,9 @@ static void enter(struct visit *visit, const struct xn_http_request *req)
 	xn_http_set_authenticated(req->conn);
 	xn_http_on_close(req->conn, NULL, NULL);
 	visit->visible.caller = visit->auth.caller;
+	if (door->role != XN_ROLE_READ_ONLY)
+		xn_rpc_audit_visit(visit->rpc, door->name, &visit->visible.caller,
+				   visit->visible.task, NULL);
 	set_origin(visit);
 	door->run(req, &visit->visible, visit->arg); /* the visit may have ended */
 	xn_db_set_origin(db, NULL);

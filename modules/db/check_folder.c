@@ -58,26 +58,75 @@ static unsigned check(struct xn_db *db, struct xn_buf *report, struct xn_buf *su
 	return findings.n;
 }
 
-unsigned xn_db_check_folder(const char *dir, struct xn_config *config, struct xn_buf *report,
-			    struct xn_buf *summary)
+/* A database around the folder, which is not opened yet, for as long as @run takes. */
+static int with_folder(const char *dir, struct xn_config *config,
+		       void (*run)(struct xn_db *db, void *arg), void *arg, struct xn_error *err)
 {
 	struct xn_log *log = xn_log_new(XN_LOG_ERROR, false, -1);
 	struct xn_loop *loop = xn_loop_new_virtual(0);
-	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
 	struct xn_core core;
 	void *state = NULL;
-	unsigned n = 1;
+	int rc;
 
 	xn_core_init(&core, loop, log, config);
-	if (xn_db_module.init(&core, &state, &err) == 0) {
+	rc = xn_db_module.init(&core, &state, err);
+	if (rc == 0) {
 		struct xn_db *db = state;
 
 		db->store = xn_store_reading_new(&core, dir);
-		n = check(db, report, summary);
+		run(db, arg);
 		xn_db_module.stop(db);
 	}
 	xn_core_clear(&core);
 	xn_loop_free(loop);
 	xn_log_free(log);
-	return n;
+	return rc;
+}
+
+struct checking {
+	struct xn_buf *report, *summary;
+	unsigned n;
+};
+
+static void run_check(struct xn_db *db, void *arg)
+{
+	struct checking *checking = arg;
+
+	checking->n = check(db, checking->report, checking->summary);
+}
+
+unsigned xn_db_check_folder(const char *dir, struct xn_config *config, struct xn_buf *report,
+			    struct xn_buf *summary)
+{
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+	struct checking checking = {.report = report, .summary = summary, .n = 1};
+
+	(void)!with_folder(dir, config, run_check, &checking, &err);
+	return checking.n;
+}
+
+struct looking {
+	void (*look)(struct xn_db *db, void *arg);
+	void *arg;
+	struct xn_error *err;
+	int rc;
+};
+
+static void run_look(struct xn_db *db, void *arg)
+{
+	struct looking *looking = arg;
+
+	looking->rc = xn_db_load(db, looking->err);
+	if (looking->rc == 0)
+		looking->look(db, looking->arg);
+}
+
+int xn_db_look_into(const char *dir, struct xn_config *config,
+		    void (*look)(struct xn_db *db, void *arg), void *arg, struct xn_error *err)
+{
+	struct looking looking = {.look = look, .arg = arg, .err = err, .rc = -1};
+
+	if (with_folder(dir, config, run_look, &looking, err) < 0)
+		return -1;
+	return looking.rc;
 }

@@ -195,6 +195,10 @@ unsigned xn_db_check(struct xn_db *db, struct xn_buf *report);
  * nothing there. @summary: what was found, in words. */
 unsigned xn_db_check_folder(const char *dir, struct xn_config *config, struct xn_buf *report,
 			    struct xn_buf *summary);
+/* The database of a state folder that no daemon holds, for a command that reads a row of it; @look is
+ * called unless it cannot be read. Nothing is written. 0, or -1 with @err. */
+int xn_db_look_into(const char *dir, struct xn_config *config,
+		    void (*look)(struct xn_db *db, void *arg), void *arg, struct xn_error *err);
 /* Order-independent hash of all rows, stamps and tombstones, for simulation. */
 uint64_t xn_db_state_hash(struct xn_db *db);
 

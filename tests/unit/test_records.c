@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "modules/audit/audit.h"
 #include "modules/auth/auth.h"
 #include "modules/db/db.h"
 #include "modules/records/records.h"
@@ -24,7 +25,7 @@ struct fixture {
 static void start(struct fixture *f)
 {
 	static const struct xn_module *const modules[] = {
-		&xn_auth_module, &xn_db_module,   &xn_records_module,
+		&xn_audit_module, &xn_auth_module, &xn_db_module,   &xn_records_module,
 		&xn_rpc_module,  &xn_task_module, NULL,
 	};
 	struct xn_config *config = xn_config_new();

@@ -1,6 +1,7 @@
 /* Who may use an HTTP handler that is no API call: over real sockets, with a handler of the test's. */
 #include "tests/unit/cmocka_all.h"
 
+#include "modules/audit/audit.h"
 #include "modules/auth/auth.h"
 #include "modules/db/db.h"
 #include "modules/task/task.h"
@@ -66,7 +67,8 @@ static const struct xn_http_route routes[] = {
 };
 
 static const struct xn_module *const modules[] = {
-	&xn_db_module, &xn_auth_module, &xn_task_module, &xn_rpc_module, NULL,
+	&xn_audit_module, &xn_db_module,  &xn_auth_module,
+	&xn_task_module,  &xn_rpc_module, NULL,
 };
 
 static void write_password(struct fixture *f, const char *path)

@@ -1,0 +1,150 @@
+/*
+ * From an entry to a line in the queue: each gets its number and its place in the chain here, on the
+ * loop. See audit.h for what is counted instead.
+ */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "core/json.h"
+#include "modules/audit/audit_internal.h"
+
+enum { MAX_MEMBER = 128, MAX_SUBJECT = 8192 };
+
+static const char *const events[] = {
+	[XN_AUDIT_CALL] = "call",
+	[XN_AUDIT_BEGUN] = "begun",
+	[XN_AUDIT_DENIED] = "denied",
+	[XN_AUDIT_DAEMON] = "daemon",
+};
+
+/* Most of what comes here is ours; a login's user name may be any text. */
+static void add_member(struct xn_buf *line, const char *name, const char *value)
+{
+	struct xn_buf good XN_CLEANUP(xn_buf_clear_p) = {0};
+	size_t len;
+
+	if (!value || !*value)
+		return;
+	len = strnlen(value, MAX_MEMBER + 1);
+	if (len > MAX_MEMBER)
+		for (len = MAX_MEMBER; len && ((unsigned char)value[len] & 0xc0) == 0x80;)
+			len--;
+	xn_text_recode(value, len, &good);
+	xn_buf_printf(line, ",\"%s\":", name);
+	xn_json_write_string(good.data ? good.data : "", good.len, line);
+}
+
+static void add_caller(struct xn_buf *line, const struct xn_audit_entry *entry)
+{
+	const struct xn_caller *caller = entry->caller;
+	bool has_session = caller && (caller->session[0] || caller->is_superuser);
+
+	add_member(line, "session",
+		   entry->session ? entry->session : caller ? caller->session : NULL);
+	if (!caller)
+		return;
+	add_member(line, "user", caller->user);
+	add_member(line, "role",
+		   caller->is_superuser ? xn_role_names[XN_ROLE_LOCAL_ROOT]
+		   : has_session	? xn_role_names[caller->role]
+					: NULL);
+	add_member(line, "origin", caller->origin);
+}
+
+static void add_entry(struct xn_buf *line, const struct xn_audit_entry *entry)
+{
+	add_member(line, "method", entry->method);
+	add_caller(line, entry);
+	add_member(line, "agent", entry->user_agent);
+	if (entry->subject && entry->subject->len <= MAX_SUBJECT)
+		xn_buf_add(line, entry->subject->data, entry->subject->len);
+	add_member(line, "created", entry->created);
+	add_member(line, "result", entry->result);
+	add_member(line, "task", entry->task);
+	add_member(line, "trace", entry->trace);
+}
+
+/* @line was begun with the head; it goes into the queue. */
+static uint64_t end_line(struct xn_audit *audit, struct xn_buf *line, enum xn_audit_event event)
+{
+	audit_line_end(line, &audit->head);
+	audit->lines[event]++;
+	audit->bytes += line->len;
+	if (!audit->queue.len)
+		audit->queue_first = audit->head.seq;
+	xn_buf_add(&audit->queue, line->data, line->len);
+	audit_submit(audit);
+	return audit->head.seq;
+}
+
+void audit_tell_daemon(struct xn_audit *audit, const char *what, const char *members)
+{
+	struct xn_buf line XN_CLEANUP(xn_buf_clear_p) = {0};
+
+	audit_line_begin(&line, &audit->head, xn_wall_us(audit->core->loop), events[XN_AUDIT_DAEMON]);
+	add_member(&line, "method", what);
+	xn_buf_add_string(&line, members);
+	end_line(audit, &line, XN_AUDIT_DAEMON);
+}
+
+/* ---- what is only counted ---- */
+
+static bool take_credit(struct xn_audit *audit)
+{
+	int64_t now = xn_now_us(audit->core->loop);
+	int64_t earned = (now - audit->credited_us) * AUDIT_DENIED_RATE / 1000000;
+
+	if (earned > 0) {
+		audit->credit += earned;
+		audit->credited_us += earned * 1000000 / AUDIT_DENIED_RATE;
+	}
+	if (audit->credit > AUDIT_DENIED_BURST)
+		audit->credit = AUDIT_DENIED_BURST;
+	if (audit->credit <= 0)
+		return false;
+	audit->credit--;
+	return true;
+}
+
+static bool has_room(struct xn_audit *audit, const struct xn_audit_entry *entry)
+{
+	if (entry->event != XN_AUDIT_DENIED)
+		return true; /* changes stop at xn_audit_writable() */
+	return audit->queue.len < AUDIT_QUEUE_MAX && take_credit(audit);
+}
+
+static void tell_suppressed(struct xn_audit *audit)
+{
+	char *members XN_CLEANUP(xn_free_p) =
+		xn_asprintf(",\"lines\":%" PRIu64, audit->suppressed);
+
+	audit->suppressed = 0;
+	audit_tell_daemon(audit, "denied calls without a line", members);
+}
+
+uint64_t xn_audit_add(struct xn_audit *audit, const struct xn_audit_entry *entry)
+{
+	struct xn_buf line XN_CLEANUP(xn_buf_clear_p) = {0};
+
+	if (!audit->is_open) {
+		audit->lines[entry->event]++;
+		return 0;
+	}
+	if (!has_room(audit, entry)) {
+		audit->suppressed++;
+		audit->suppressed_all++;
+		return 0;
+	}
+	if (audit->suppressed)
+		tell_suppressed(audit);
+	audit_line_begin(&line, &audit->head, xn_wall_us(audit->core->loop), events[entry->event]);
+	add_entry(&line, entry);
+	return end_line(audit, &line, entry->event);
+}
+
+int xn_audit_writable(const struct xn_audit *audit)
+{
+	if (audit->error)
+		return audit->error;
+	return audit->queue.len >= AUDIT_QUEUE_MAX ? -EBUSY : 0;
+}

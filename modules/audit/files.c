@@ -1,0 +1,377 @@
+/* See files.h. */
+#include "modules/audit/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PIECE = 65536 };
+
+void audit_file_name(uint64_t first, char out[48])
+{
+	snprintf(out, 48, "audit-%020" PRIu64 ".jsonl", first);
+}
+
+/* ---- the folder ---- */
+
+static bool parse_name(const char *name, uint64_t *first_out)
+{
+	char again[48];
+
+	if (strncmp(name, "audit-", 6) != 0)
+		return false;
+	*first_out = strtoull(name + 6, NULL, 10);
+	audit_file_name(*first_out, again);
+	return *first_out > 0 && strcmp(name, again) == 0;
+}
+
+static int by_first(const void *a, const void *b)
+{
+	const struct audit_file *x = a, *y = b;
+
+	return x->first < y->first ? -1 : x->first > y->first;
+}
+
+int audit_files_list(int dir_fd, struct audit_file **files_out, size_t *n_out)
+{
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+	struct stat st;
+	uint64_t first;
+
+	*files_out = NULL;
+	*n_out = 0;
+	if (!dir) {
+		int rc = -errno;
+
+		if (fd >= 0)
+			close(fd);
+		return rc;
+	}
+	while ((entry = readdir(dir))) {
+		if (!parse_name(entry->d_name, &first) ||
+		    fstatat(dir_fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    !S_ISREG(st.st_mode))
+			continue;
+		*files_out = xn_realloc(*files_out, (*n_out + 1) * sizeof(**files_out));
+		(*files_out)[(*n_out)++] =
+			(struct audit_file){first, (uint64_t)st.st_size, st.st_mtim.tv_sec};
+	}
+	closedir(dir);
+	if (*n_out)
+		qsort(*files_out, *n_out, sizeof(**files_out), by_first);
+	return 0;
+}
+
+static int open_folder(const char *folder)
+{
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int open_file(int dir_fd, uint64_t first, int flags)
+{
+	char name[48];
+	int fd;
+
+	audit_file_name(first, name);
+	fd = openat(dir_fd, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return fd < 0 ? -errno : fd;
+}
+
+/* ---- reading ---- */
+
+int audit_reader_open(struct audit_reader *reader, const char *folder)
+{
+	int rc;
+
+	*reader = (struct audit_reader){.fd = -1};
+	reader->dir_fd = open_folder(folder);
+	if (reader->dir_fd < 0)
+		return reader->dir_fd;
+	rc = audit_files_list(reader->dir_fd, &reader->files, &reader->n_files);
+	if (rc < 0)
+		audit_reader_close(reader);
+	return rc;
+}
+
+void audit_reader_close(struct audit_reader *reader)
+{
+	if (reader->fd >= 0)
+		close(reader->fd);
+	if (reader->dir_fd >= 0)
+		close(reader->dir_fd);
+	free(reader->files);
+	xn_buf_clear(&reader->buf);
+	*reader = (struct audit_reader){.dir_fd = -1, .fd = -1};
+}
+
+static int next_file(struct audit_reader *reader)
+{
+	if (reader->fd >= 0) {
+		close(reader->fd);
+		reader->current++;
+	}
+	reader->fd = -1;
+	reader->offset = reader->number = reader->used = 0;
+	reader->buf.len = 0;
+	if (reader->current >= reader->n_files)
+		return 0;
+	reader->fd = open_file(reader->dir_fd, reader->files[reader->current].first, O_RDONLY);
+	return reader->fd < 0 ? reader->fd : 1;
+}
+
+/* More of the current file into buf: its length, 0 at the end, -errno. */
+static ssize_t fill(struct audit_reader *reader)
+{
+	ssize_t n;
+
+	xn_buf_drop(&reader->buf, reader->used);
+	reader->used = 0;
+	n = pread(reader->fd, xn_buf_reserve(&reader->buf, PIECE), PIECE, (off_t)reader->offset);
+	if (n < 0)
+		return -errno;
+	reader->buf.len += (size_t)n;
+	reader->offset += (size_t)n;
+	return n;
+}
+
+static int tell(struct audit_reader *reader, size_t len, size_t skip, const char **line_out,
+		size_t *len_out)
+{
+	*line_out = reader->buf.data + reader->used;
+	*len_out = len;
+	reader->line_offset = reader->offset - (reader->buf.len - reader->used);
+	reader->number++;
+	reader->used += len + skip;
+	return skip ? AUDIT_READ_LINE : AUDIT_READ_REMAINS;
+}
+
+int audit_reader_next(struct audit_reader *reader, const char **line_out, size_t *len_out)
+{
+	for (;;) {
+		size_t left = reader->buf.len - reader->used;
+		const char *at = reader->buf.data + reader->used;
+		const char *end = left ? memchr(at, '\n', left) : NULL;
+		ssize_t n;
+
+		if (end)
+			return tell(reader, (size_t)(end - at), 1, line_out, len_out);
+		if (left >= AUDIT_LINE_MAX)
+			return tell(reader, left, 0, line_out, len_out);
+		n = reader->fd < 0 ? 0 : fill(reader);
+		if (n < 0)
+			return (int)n;
+		if (n > 0)
+			continue;
+		if (left) {
+			return tell(reader, reader->buf.len - reader->used, 0, line_out, len_out);
+		}
+		n = next_file(reader);
+		if (n <= 0)
+			return n < 0 ? (int)n : AUDIT_READ_END;
+	}
+}
+
+/* ---- writing ---- */
+
+/* Where the last line of @fd begins and ends in the file's last bytes. */
+static int read_last_line(int fd, uint64_t size, struct xn_buf *out, uint64_t *end_out)
+{
+	uint64_t from = size > 2 * AUDIT_LINE_MAX ? size - 2 * AUDIT_LINE_MAX : 0;
+	size_t len = (size_t)(size - from), begin, end;
+	ssize_t n = pread(fd, xn_buf_reserve(out, len + 1), len, (off_t)from);
+
+	if (n != (ssize_t)len)
+		return n < 0 ? -errno : -EIO;
+	out->len = len;
+	for (end = len; end && out->data[end - 1] != '\n'; end--)
+		;
+	for (begin = end ? end - 1 : 0; begin && out->data[begin - 1] != '\n'; begin--)
+		;
+	*end_out = from + end;
+	out->len = end ? end - 1 : 0;
+	xn_buf_drop(out, begin < out->len ? begin : out->len);
+	return 0;
+}
+
+/* Continues behind the last line of the newest file, which a crash may have cut off. */
+static int continue_file(struct audit_writer *writer, uint64_t first, struct audit_tail *tail)
+{
+	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
+	struct audit_line line;
+	struct stat st;
+	uint64_t end = 0;
+	int rc;
+
+	writer->fd = open_file(writer->dir_fd, first, O_RDWR);
+	if (writer->fd < 0)
+		return writer->fd;
+	if (fstat(writer->fd, &st) < 0)
+		return -errno;
+	rc = read_last_line(writer->fd, (uint64_t)st.st_size, &text, &end);
+	if (rc < 0)
+		return rc;
+	writer->size = end;
+	tail->torn_bytes = (uint64_t)st.st_size - end;
+	if (tail->torn_bytes && ftruncate(writer->fd, (off_t)end) < 0)
+		return -errno;
+	if (!end) /* nothing of the file's first line was left */
+		return 1;
+	if (audit_line_read(text.data, text.len, &line) < 0 || !line.is_whole) {
+		tail->is_damaged = true;
+		close(writer->fd);
+		writer->fd = -1;
+		return 0;
+	}
+	tail->head.seq = line.seq;
+	memcpy(tail->head.hash, line.hash, sizeof(line.hash));
+	return 0;
+}
+
+static int find_end(struct audit_writer *writer, struct audit_tail *tail)
+{
+	struct audit_file *files XN_CLEANUP(xn_free_p) = NULL;
+	size_t n = 0;
+	int rc = audit_files_list(writer->dir_fd, &files, &n);
+
+	while (rc == 0 && n--) {
+		char name[48];
+		uint64_t torn = tail->torn_bytes;
+
+		rc = continue_file(writer, files[n].first, tail);
+		tail->torn_bytes += torn;
+		if (rc <= 0)
+			break;
+		close(writer->fd); /* an empty one: the line before is in the file before */
+		writer->fd = -1;
+		audit_file_name(files[n].first, name);
+		rc = unlinkat(writer->dir_fd, name, 0) < 0 ? -errno : 0;
+	}
+	return rc;
+}
+
+int audit_writer_open(struct audit_writer *writer, const char *folder, uint64_t max_size,
+		      struct audit_tail *tail)
+{
+	int rc;
+
+	*writer = (struct audit_writer){.fd = -1, .max_size = max_size};
+	*tail = (struct audit_tail){0};
+	if (mkdir(folder, 0700) < 0 && errno != EEXIST) {
+		writer->dir_fd = -1;
+		return -errno;
+	}
+	writer->dir_fd = open_folder(folder);
+	if (writer->dir_fd < 0)
+		return writer->dir_fd;
+	rc = find_end(writer, tail);
+	if (rc < 0)
+		audit_writer_close(writer);
+	return rc;
+}
+
+void audit_writer_close(struct audit_writer *writer)
+{
+	if (writer->fd >= 0)
+		close(writer->fd);
+	if (writer->dir_fd >= 0)
+		close(writer->dir_fd);
+	writer->fd = writer->dir_fd = -1;
+}
+
+static int begin_file(struct audit_writer *writer, uint64_t first)
+{
+	int fd, rc = audit_writer_sync(writer);
+
+	if (rc < 0)
+		return rc;
+	fd = open_file(writer->dir_fd, first, O_RDWR | O_CREAT);
+	if (fd < 0)
+		return fd;
+	if (ftruncate(fd, 0) < 0 || fsync(writer->dir_fd) < 0) {
+		rc = -errno;
+		close(fd);
+		return rc;
+	}
+	if (writer->fd >= 0)
+		close(writer->fd);
+	writer->fd = fd;
+	writer->size = 0;
+	return 1;
+}
+
+int audit_writer_append(struct audit_writer *writer, const void *bytes, size_t len, uint64_t first)
+{
+	bool is_full = writer->fd < 0 || (writer->size && writer->size + len > writer->max_size);
+	int is_new = is_full ? begin_file(writer, first) : 0;
+	size_t done = 0;
+
+	if (is_new < 0)
+		return is_new;
+	while (done < len) {
+		ssize_t n = pwrite(writer->fd, (const char *)bytes + done, len - done,
+				   (off_t)(writer->size + done));
+		int rc = n < 0 ? -errno : -EIO;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) { /* the next try begins where this one did */
+			(void)!ftruncate(writer->fd, (off_t)writer->size);
+			return rc;
+		}
+		done += (size_t)n;
+	}
+	writer->size += len;
+	writer->unsynced += len;
+	return is_new;
+}
+
+int audit_writer_sync(struct audit_writer *writer)
+{
+	if (writer->fd < 0 || !writer->unsynced)
+		return 0;
+	if (fdatasync(writer->fd) < 0)
+		return -errno;
+	writer->unsynced = 0;
+	return 0;
+}
+
+/* ---- the bound ---- */
+
+uint64_t audit_files_keep_from(int dir_fd, uint64_t max_bytes, int64_t oldest_s)
+{
+	struct audit_file *files XN_CLEANUP(xn_free_p) = NULL;
+	uint64_t total = 0;
+	size_t n = 0, drop = 0;
+
+	if (audit_files_list(dir_fd, &files, &n) < 0)
+		return 0;
+	for (size_t i = 0; i < n; i++)
+		total += files[i].size;
+	while (drop + 1 < n && (total > max_bytes || files[drop].mtime_s < oldest_s))
+		total -= files[drop++].size;
+	return drop ? files[drop].first : 0;
+}
+
+void audit_files_remove_below(int dir_fd, uint64_t first)
+{
+	struct audit_file *files XN_CLEANUP(xn_free_p) = NULL;
+	size_t n = 0;
+
+	if (audit_files_list(dir_fd, &files, &n) < 0)
+		return;
+	for (size_t i = 0; i + 1 < n && files[i + 1].first <= first; i++) {
+		char name[48];
+
+		audit_file_name(files[i].first, name);
+		(void)unlinkat(dir_fd, name, 0);
+	}
+}
