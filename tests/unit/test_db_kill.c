@@ -85,14 +85,17 @@ static void live(const char *dir, int pipe)
 
 /* ---- the parent ---- */
 
-/* What the child said until it was killed. */
-static void listen_and_kill(pid_t child, int pipe, int life_ms, unsigned *visible,
+/* What the child said until it was killed, @life_ms after its birth or after its first word: on a
+ * machine that is slow to start one, too, some must have got to work. */
+static void listen_and_kill(pid_t child, int pipe, int life_ms, bool may_start, unsigned *visible,
 			    unsigned *durable)
 {
 	struct timespec now, end;
 	struct word word;
 	bool killed = false;
 
+	if (may_start)
+		poll(&(struct pollfd){pipe, POLLIN, 0}, 1, -1);
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	end.tv_nsec += life_ms * 1000000l;
 	for (;;) {
@@ -116,7 +119,8 @@ static void listen_and_kill(pid_t child, int pipe, int life_ms, unsigned *visibl
 	}
 }
 
-static void one_life(struct fixture *f, int life_ms, unsigned *visible, unsigned *durable)
+static void one_life(struct fixture *f, int life_ms, bool may_start, unsigned *visible,
+		     unsigned *durable)
 {
 	int ends[2], status;
 	pid_t child;
@@ -128,7 +132,7 @@ static void one_life(struct fixture *f, int life_ms, unsigned *visible, unsigned
 		live(f->dir, ends[1]);
 	}
 	close(ends[1]);
-	listen_and_kill(child, ends[0], life_ms, visible, durable);
+	listen_and_kill(child, ends[0], life_ms, may_start, visible, durable);
 	close(ends[0]);
 	waitpid(child, &status, 0);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
@@ -154,7 +158,7 @@ static void every_kill_leaves_what_was_told(void **state)
 	for (unsigned n = 0; n < n_kills; n++) {
 		unsigned visible = 0, durable = 0, at;
 
-		one_life(f, 1 + (int)roll(&dice, LONGEST_LIFE_MS), &visible, &durable);
+		one_life(f, 1 + (int)roll(&dice, LONGEST_LIFE_MS), n % 2, &visible, &durable);
 		start(f);
 		at = workload_at(f->db);
 		if (at < visible || at < durable)
@@ -171,7 +175,7 @@ static void every_kill_leaves_what_was_told(void **state)
 			f->db->error = -1; /* leaves the journal as it is */
 		stop(f);
 	}
-	assert_true(workload_at(reference.db) > n_kills);
+	assert_true(workload_at(reference.db) >= n_kills / 2);
 	start(f);
 	stop(&reference);
 	xn_sim_disk_free(reference.disk);
