@@ -251,8 +251,6 @@ static int check_session(struct xn_rpc_call *rc, struct xn_error *err)
 		return -1;
 	if (rc->conn)
 		xn_http_set_authenticated(rc->conn);
-	if (rc->conn)
-		xn_http_set_authenticated(rc->conn);
 	if (call->method->class_id == XN_CLASS_session || call->method->class_id == XN_CLASS_event)
 		snprintf(call->secret, sizeof(call->secret), "%s", xn_value_string(secret));
 	return 0;
@@ -272,6 +270,29 @@ static int check_role(const struct xn_call *call, struct xn_error *err)
 	if (method->key_roles && method->n_params > 1 && !strcmp(method->params[1].name, "key"))
 		key = xn_call_string(call, 1);
 	return xn_auth_permit(&call->caller, method, key, err);
+}
+
+/* What a call names beside its object is there, whether its handler looks or not. The object itself is
+ * its handler's, which may have more to say. */
+static int check_refs(const struct xn_rpc_call *rc, struct xn_error *err)
+{
+	const struct xn_method *method = rc->call.method;
+
+	for (unsigned i = 1; i < method->n_params; i++) {
+		const struct xn_type *type = method->params[i].type;
+		const char *ref = type->kind == XN_T_REF ? xn_call_string(&rc->call, i) : "";
+		bool known;
+
+		if (!*ref || strcmp(ref, XN_NULL_REF) == 0)
+			continue;
+		known = type->class_id == XN_CLASS_session
+				? xn_auth_session_ref(rc->rpc->auth, ref) != NULL
+				: xn_db_get(rc->rpc->db, type->class_id, ref) != NULL;
+		if (!known)
+			return xn_error_set(err, XN_ERR_HANDLE_INVALID,
+					    xn_classes[type->class_id].name, ref);
+	}
+	return 0;
 }
 
 static void set_origin(const struct xn_rpc_call *rc)
@@ -318,6 +339,8 @@ static int prepare(struct xn_rpc_call *rc, const struct xn_method_impl **impl_ou
 	*impl_out = xn_methods_find(call->core->methods, method, &call->state);
 	if (!*impl_out)
 		return xn_error_set(err, XN_ERR_NOT_IMPLEMENTED, method->name);
+	if (check_refs(rc, err) < 0)
+		return -1;
 	if (xn_rpc_changes_something(method)) {
 		int writable = xn_db_writable(rc->rpc->db);
 

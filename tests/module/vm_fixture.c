@@ -9,12 +9,28 @@
 
 static const struct xn_module *all_but_rpc[64];
 
+/* It serves HTTP, or needs one that does. */
+static bool is_above_rpc(const char *name)
+{
+	const struct xn_module *module = NULL;
+
+	if (strcmp(name, "rpc") == 0)
+		return true;
+	for (size_t i = 0; !module; i++)
+		if (strcmp(xn_module_list[i]->name, name) == 0)
+			module = xn_module_list[i];
+	for (size_t i = 0; module->needs && module->needs[i]; i++)
+		if (is_above_rpc(module->needs[i]))
+			return true;
+	return false;
+}
+
 int vm_setup(void **state)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; xn_module_list[i]; i++)
-		if (strcmp(xn_module_list[i]->name, "rpc") != 0)
+		if (!is_above_rpc(xn_module_list[i]->name))
 			all_but_rpc[n++] = xn_module_list[i];
 	all_but_rpc[n] = NULL;
 	return api_setup_with(state, all_but_rpc);
