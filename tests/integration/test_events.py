@@ -232,6 +232,7 @@ class Token(EventCase):
         self.assertEqual(reply["events"][0]["snapshot"], record)
 
     def test_inject_wants_the_exact_class_and_an_object_of_it(self):
+        """CVE-2017-5572: a reference to nothing went to everybody who waited."""
         pool = self.client("pool.get_all")[0]
         for name, ref in (("Pool", pool), ("VM", pool), ("nothing", pool), ("pool", "x"),
                           ("pool", "OpaqueRef:NULL"), ("xn_operation", pool)):

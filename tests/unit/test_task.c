@@ -296,6 +296,7 @@ static void a_cancel_that_came_too_early_is_remembered(void **state)
 	api_wait(api, &asked);
 }
 
+/* CVE-2017-5573: who may was asked only after the call had been handed on. */
 static void a_stranger_may_not_touch_a_task(void **state)
 {
 	static const char *const methods[] = {"task.cancel", "task.destroy"};
