@@ -104,11 +104,7 @@ const struct xn_config_key xn_config_keys[] = {
 	/* What callers may have of it. Each is told at /metrics beside what is used. */
 	{"rpc-body", XN_CONFIG_SIZE, "1M", .min = 65536, .max = 16 << 20, .argument = "SIZE",
 	 .doc = "bytes of one call's body"},
-	{"rpc-values", XN_CONFIG_INT, "20000", .min = 1000, .max = 1000000, .argument = "N",
-	 .doc = "values in one call's body, those in lists and structs counted"},
-	{"rpc-depth", XN_CONFIG_INT, "64", .min = 4, .max = 64, .argument = "N",
-	 .doc = "how deep lists and structs of a call may be nested"},
-	{"session-calls", XN_CONFIG_INT, "2000", .min = 8, .max = 100000, .argument = "N",
+	{"session-calls", XN_CONFIG_INT, "5000", .min = 8, .max = 100000, .argument = "N",
 	 .doc = "calls of one session under way, those that wait for events too"},
 	{"session-replies", XN_CONFIG_SIZE, "64M", .min = 1 << 20, .max = INT64_C(1) << 40,
 	 .argument = "SIZE", .doc = "bytes of replies that one session has not read yet"},

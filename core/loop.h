@@ -105,7 +105,13 @@ static inline bool xn_timer_is_armed(const struct xn_timer *timer)
 }
 
 /* ---- descriptors (not on a virtual loop) ---- */
-enum { XN_IO_READ = 1, XN_IO_WRITE = 2 };
+enum {
+	XN_IO_READ = 1,
+	XN_IO_WRITE = 2,
+	/* With xn_io_new(), for good: a client's. Those of the daemon itself (workers' results, the
+	 * hypervisor's events) are looked at before, however many clients have something to say. */
+	XN_IO_CLIENT = 4,
+};
 struct xn_io;
 /* @events may be 0 (watch nothing for now). The callback may free the io. */
 struct xn_io *xn_io_new(struct xn_loop *loop, int fd, int events,

@@ -14,6 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
+/* The order in which what is ready is looked at. */
+enum { PRIO_OWN, PRIO_CLIENT, N_PRIOS };
+
 struct signal_watch {
 	struct signal_watch *next;
 	struct event event;
@@ -36,7 +39,8 @@ struct event_loop {
 struct event_io {
 	struct xn_io io;
 	struct event event;
-	int events; /* XN_IO_* */
+	int events; /* XN_IO_READ, XN_IO_WRITE */
+	int priority;
 	void (*ready)(int fd, int events, void *arg);
 	void *arg;
 };
@@ -146,6 +150,7 @@ static void io_watch(struct event_io *io, int fd, int events)
 
 	io->events = events;
 	event_assign(&io->event, from_loop(io->io.loop)->base, fd, what | EV_PERSIST, on_ready, io);
+	event_priority_set(&io->event, io->priority);
 	if (events && event_add(&io->event, NULL) < 0)
 		abort();
 }
@@ -158,7 +163,8 @@ static struct xn_io *event_io_new(struct xn_loop *loop, int fd, int events,
 	io->io.loop = loop;
 	io->ready = ready;
 	io->arg = arg;
-	io_watch(io, fd, events);
+	io->priority = events & XN_IO_CLIENT ? PRIO_CLIENT : PRIO_OWN;
+	io_watch(io, fd, events & ~XN_IO_CLIENT);
 	return &io->io;
 }
 
@@ -202,6 +208,7 @@ static int event_on_signal(struct xn_loop *loop, int signo, void (*run)(int sign
 	watch->run = run;
 	watch->arg = arg;
 	event_assign(&watch->event, e->base, signo, EV_SIGNAL | EV_PERSIST, on_signal_event, watch);
+	event_priority_set(&watch->event, PRIO_OWN);
 	if (event_add(&watch->event, NULL) < 0) {
 		free(watch);
 		return -EINVAL;
@@ -250,13 +257,15 @@ struct xn_loop *xn_loop_new(void)
 	/* No locks: one thread. No cached time: libevent's clock is not used. */
 	if (!config || event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) < 0 ||
 	    event_config_set_flag(config, EVENT_BASE_FLAG_NO_CACHE_TIME) < 0 ||
-	    !(e->base = event_base_new_with_config(config)))
+	    !(e->base = event_base_new_with_config(config)) ||
+	    event_base_priority_init(e->base, N_PRIOS) < 0)
 		abort();
 	event_config_free(config);
 	e->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (e->timer_fd < 0)
 		abort();
 	event_assign(&e->wakeup, e->base, e->timer_fd, EV_READ | EV_PERSIST, on_wakeup, e);
+	event_priority_set(&e->wakeup, PRIO_OWN);
 	if (event_add(&e->wakeup, NULL) < 0)
 		abort();
 	xn_loop_init_(&e->loop, &event_ops);

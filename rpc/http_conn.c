@@ -71,7 +71,7 @@ struct xn_http_conn *xn_http_conn_new(struct xn_http *http, int fd, enum xn_http
 	conn->request_since_us = xn_now_us(http->core->loop);
 	conn->deadline_us = conn->request_since_us + http->limits.head_idle_us;
 	conn->events = XN_IO_READ;
-	conn->io = xn_io_new(http->core->loop, fd, conn->events, on_ready, conn);
+	conn->io = xn_io_new(http->core->loop, fd, conn->events | XN_IO_CLIENT, on_ready, conn);
 	xn_list_push(&http->timed, &conn->link);
 	count(conn, 1);
 	count_stranger(conn, 1);

@@ -333,7 +333,8 @@ static struct xn_http_listener *add_listener(struct xn_http *http, int fd, char 
 
 	*listener = (struct xn_http_listener){
 		.http = http, .fd = fd, .address = address, .door = door};
-	listener->io = xn_io_new(http->core->loop, fd, XN_IO_READ, on_connection, listener);
+	listener->io = xn_io_new(http->core->loop, fd, XN_IO_READ | XN_IO_CLIENT, on_connection,
+				 listener);
 	http->listeners = xn_realloc(http->listeners, (n + 1) * sizeof(*http->listeners));
 	http->listeners[n] = listener;
 	http->addresses = xn_realloc(http->addresses, (n + 2) * sizeof(*http->addresses));

@@ -1,7 +1,8 @@
 /*
  * rate ADDRESS CONNECTIONS SECONDS BODY-FILE [PAUSE-MS]: how many replies a second, one request at
- * a time on each connection, after a pause if one is given. Eight '#' in the body become a number
- * that is another one each time. Prints JSON.
+ * a time on each connection, after a pause if one is given. Each line of the file is a body; the
+ * connections take them in turns. Eight '#' in a body become a number that is another one each time.
+ * Prints JSON.
  */
 #include <inttypes.h>
 #include <poll.h>
@@ -13,25 +14,32 @@
 
 enum { MAX_SAMPLES = 1 << 20 };
 
+struct request {
+	struct xn_buf text;
+	char *counter_at; /* in text; NULL: the same each time */
+};
+
 static struct {
-	struct xn_buf request;
-	char *counter_at; /* in request; NULL: the same request each time */
+	struct request *requests;
+	int n_lines;
 	unsigned counter;
 	int pause_ms;
 	int64_t *samples;
 	size_t n_samples;
-	uint64_t requests, errors, bytes;
+	uint64_t n_requests, errors, bytes;
 } rate;
 
-static void send_next(struct bench_conn *conn)
+static void send_next(struct bench_conn *conn, int number)
 {
-	if (rate.counter_at) {
+	struct request *request = &rate.requests[number % rate.n_lines];
+
+	if (request->counter_at) {
 		char digits[9];
 
 		snprintf(digits, sizeof(digits), "%08u", ++rate.counter % 100000000);
-		memcpy(rate.counter_at, digits, 8);
+		memcpy(request->counter_at, digits, 8);
 	}
-	bench_send(conn, rate.request.data, rate.request.len);
+	bench_send(conn, request->text.data, request->text.len);
 }
 
 static void on_reply(struct bench_conn *conn)
@@ -40,7 +48,7 @@ static void on_reply(struct bench_conn *conn)
 
 	if (rate.n_samples < MAX_SAMPLES)
 		rate.samples[rate.n_samples++] = took_us;
-	rate.requests++;
+	rate.n_requests++;
 	rate.bytes += conn->in.len;
 	/* The start tells: {"jsonrpc":"2.0","error":... */
 	if (conn->body_len > 24 && memmem(conn->in.data + conn->head_len, 24, "\"error\"", 7))
@@ -58,7 +66,7 @@ static void run(const char *address, int n_conns, int64_t until_us)
 
 		bench_connect(&conns[i], address);
 		epoll_ctl(epoll, EPOLL_CTL_ADD, conns[i].fd, &ev);
-		send_next(&conns[i]);
+		send_next(&conns[i], i);
 	}
 	while (under_way) {
 		int n = epoll_wait(epoll, ready, XN_ARRAY_SIZE(ready), -1);
@@ -72,7 +80,7 @@ static void run(const char *address, int n_conns, int64_t until_us)
 			if (rate.pause_ms)
 				poll(NULL, 0, rate.pause_ms);
 			if (conn->sent_us < until_us)
-				send_next(conn);
+				send_next(conn, (int)(conn - conns));
 			else
 				under_way--;
 		}
@@ -82,22 +90,37 @@ static void run(const char *address, int n_conns, int64_t until_us)
 	free(conns);
 }
 
+static void read_requests(const char *path)
+{
+	char *text = bench_read_file(path), *rest = text, *line;
+
+	while ((line = strsep(&rest, "\n"))) {
+		struct request *request;
+
+		if (!*line)
+			continue;
+		rate.requests = xn_realloc(rate.requests,
+					   (size_t)(rate.n_lines + 1) * sizeof(*rate.requests));
+		request = &rate.requests[rate.n_lines++];
+		*request = (struct request){0};
+		bench_post(&request->text, "/jsonrpc", line, strlen(line));
+		request->counter_at = memmem(request->text.data, request->text.len, "########", 8);
+	}
+	free(text);
+}
+
 int bench_rate(int argc, char **argv)
 {
 	struct bench_quantiles q;
 	int64_t began_us;
 	double seconds;
-	char *body;
 
 	if (argc != 4 && argc != 5) {
 		fputs("usage: rate ADDRESS CONNECTIONS SECONDS BODY-FILE [PAUSE-MS]\n", stderr);
 		return 2;
 	}
 	rate.pause_ms = argc == 5 ? atoi(argv[4]) : 0;
-	body = bench_read_file(argv[3]);
-	bench_post(&rate.request, "/jsonrpc", body, strlen(body));
-	free(body);
-	rate.counter_at = memmem(rate.request.data, rate.request.len, "########", 8);
+	read_requests(argv[3]);
 	rate.counter = (unsigned)(bench_now_us() % 50000000); /* other values than the last run's */
 	rate.samples = xn_malloc(MAX_SAMPLES * sizeof(*rate.samples));
 	began_us = bench_now_us();
@@ -107,9 +130,11 @@ int bench_rate(int argc, char **argv)
 	printf("{\"per_second\": %.1f, \"requests\": %" PRIu64 ", \"errors\": %" PRIu64
 	       ", \"p50_us\": %" PRId64 ", \"p99_us\": %" PRId64 ", \"max_us\": %" PRId64
 	       ", \"reply_bytes\": %" PRIu64 "}\n",
-	       (double)rate.requests / seconds, rate.requests, rate.errors, q.p50, q.p99, q.max,
-	       rate.requests ? rate.bytes / rate.requests : 0);
+	       (double)rate.n_requests / seconds, rate.n_requests, rate.errors, q.p50, q.p99, q.max,
+	       rate.n_requests ? rate.bytes / rate.n_requests : 0);
 	free(rate.samples);
-	xn_buf_clear(&rate.request);
+	for (int i = 0; i < rate.n_lines; i++)
+		xn_buf_clear(&rate.requests[i].text);
+	free(rate.requests);
 	return 0;
 }
