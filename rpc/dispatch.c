@@ -256,20 +256,16 @@ static int check_session(struct xn_rpc_call *rc, struct xn_error *err)
 	return 0;
 }
 
-/* The caller's role; a method whose role depends on a map's key is asked with the key. */
-static int check_role(const struct xn_call *call, struct xn_error *err)
+static int check_role(const struct xn_rpc_call *rc, struct xn_error *err)
 {
-	const struct xn_method *method = call->method;
-	const char *key = NULL;
+	const struct xn_method *method = rc->call.method;
 
 	if (method->flags & XN_MF_NO_SESSION)
 		return 0;
 	if (method->flags & XN_MF_POOL_INTERNAL)
 		return xn_error_set(err, XN_ERR_INTERNAL_ERROR,
 				    "only hosts of the pool may call this");
-	if (method->key_roles && method->n_params > 1 && !strcmp(method->params[1].name, "key"))
-		key = xn_call_string(call, 1);
-	return xn_auth_permit(&call->caller, method, key, err);
+	return xn_auth_permit_call(rc->rpc->auth, &rc->call, err);
 }
 
 /* What a call names beside its object is there, whether its handler looks or not. The object itself is
@@ -332,7 +328,7 @@ static int prepare(struct xn_rpc_call *rc, const struct xn_method_impl **impl_ou
 		return -1;
 	if (method->flags & XN_MF_REMOVED)
 		return xn_error_set(err, XN_ERR_MESSAGE_REMOVED);
-	if (check_role(call, err) < 0)
+	if (check_role(rc, err) < 0)
 		return -1;
 	if (method->flags & XN_MF_DEPRECATED_UPSTREAM)
 		return xn_error_set(err, XN_ERR_MESSAGE_DEPRECATED);

@@ -29,8 +29,14 @@ const char *xn_auth_session_ref(struct xn_auth *auth, const char *secret_or_ref)
 /* RBAC: 0, or -1 with RBAC_PERMISSION_DENIED. @key: for map-key permissions, or NULL. */
 int xn_auth_permit(const struct xn_caller *caller, const struct xn_method *method, const char *key,
 		   struct xn_error *err);
-/* The same for a whole map given to set_X: every key that changes is checked. */
-int xn_auth_permit_map(const struct xn_caller *caller, const struct xn_method *method,
+/*
+ * xn_auth_permit_call - may this call be made, with these arguments
+ * The one check of all calls: the role, the key that it adds or removes, the keys that a whole map
+ * given to set_FIELD changes, the keys in a record that something is made from.
+ */
+int xn_auth_permit_call(struct xn_auth *auth, const struct xn_call *call, struct xn_error *err);
+/* Its part about a whole map, for who applies a change later than it was checked. */
+int xn_auth_permit_map(const struct xn_caller *caller, int class_id, int field,
 		       const struct xn_value *old_map, const struct xn_value *new_map,
 		       struct xn_error *err);
 /* The refusal itself, for permissions that are no method's ("task.destroy/any"). Returns -1. */

@@ -203,6 +203,11 @@ struct xn_value *auth_role_permissions(enum xn_role role);
 void role_get_permissions_name_label(struct xn_call *call);
 void role_get_by_permission_name_label(struct xn_call *call);
 
+/* ---- permit.c ---- */
+bool auth_role_may(enum xn_role role, enum xn_role needed);
+/* "vm.add_to_other_config/key:pci"; @key may be NULL. */
+void auth_permission_name(const char *method, const char *key, struct xn_buf *out);
+
 /* ---- session_api.c ---- */
 extern const struct xn_method_impl auth_methods[];
 

@@ -1,6 +1,6 @@
 /*
- * Roles: their rows, made at the first start with the references that clients know, and the checks
- * whether a caller may make a call. What a call needs is in the schema.
+ * Roles: their rows, made at the first start with the references that clients know, and what each
+ * may. Whether a caller may make a call is asked in permit.c.
  */
 #include "modules/auth/auth_internal.h"
 
@@ -58,113 +58,6 @@ enum xn_role auth_role_by_name(const char *name)
 	return (enum xn_role)i;
 }
 
-/* ---- checks ---- */
-
-static bool key_matches(const char *pattern, const char *key)
-{
-	size_t len = strlen(pattern);
-
-	if (len && pattern[len - 1] == '*')
-		return strncmp(pattern, key, len - 1) == 0;
-	return strcmp(pattern, key) == 0;
-}
-
-static const struct xn_key_role *find_key_role(const struct xn_method *method, const char *key)
-{
-	const struct xn_key_role *kr = method->key_roles;
-
-	if (!kr || !key)
-		return NULL;
-	while (kr->key && !key_matches(kr->key, key))
-		kr++;
-	return kr->key ? kr : NULL;
-}
-
-static void add_lower(struct xn_buf *out, const char *text)
-{
-	for (; *text; text++)
-		xn_buf_add_char(out, (char)tolower((unsigned char)*text));
-}
-
-int xn_auth_denied(const char *permission, enum xn_role needed, struct xn_error *err)
-{
-	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
-
-	xn_buf_add_string(&text, "No permission in user session. (Roles with this permission: ");
-	for (int role = XN_ROLE_POOL_ADMIN; role <= (int)needed; role++) {
-		if (role_rows[role].is_internal && role != (int)needed)
-			continue;
-		if (role > XN_ROLE_POOL_ADMIN)
-			xn_buf_add_string(&text, ", ");
-		xn_buf_add_string(&text, xn_role_names[role]);
-	}
-	xn_buf_add_char(&text, ')');
-	return xn_error_set(err, XN_ERR_RBAC_PERMISSION_DENIED, permission, xn_buf_cstr(&text));
-}
-
-int xn_auth_permit_named(const struct xn_caller *caller, const char *permission,
-			 enum xn_role needed, struct xn_error *err)
-{
-	/* A caller never holds XN_ROLE_LOCAL_ROOT, so only superusers pass what needs it. */
-	if (caller->is_superuser || (caller->role <= needed && needed != XN_ROLE_LOCAL_ROOT))
-		return 0;
-	return xn_auth_denied(permission, needed, err);
-}
-
-int xn_auth_permit(const struct xn_caller *caller, const struct xn_method *method, const char *key,
-		   struct xn_error *err)
-{
-	const struct xn_key_role *key_role;
-	struct xn_buf permission XN_CLEANUP(xn_buf_clear_p) = {0};
-	enum xn_role needed;
-
-	if (caller->is_superuser)
-		return 0;
-	key_role = find_key_role(method, key);
-	needed = key_role ? key_role->role : method->min_role;
-	/* A caller never holds XN_ROLE_LOCAL_ROOT, so only superusers pass what needs it. */
-	if (caller->role <= needed && needed != XN_ROLE_LOCAL_ROOT)
-		return 0;
-	if (caller->role == XN_ROLE_CLIENT_CERT && (method->flags & XN_MF_CLIENT_CERT))
-		return 0;
-	add_lower(&permission, method->name);
-	if (key_role) {
-		xn_buf_add_string(&permission, "/key:");
-		add_lower(&permission, key_role->key);
-	}
-	return xn_auth_denied(xn_buf_cstr(&permission), needed, err);
-}
-
-/* Whether the value of @key differs between the two maps. */
-static bool key_changes(const struct xn_value *a, const struct xn_value *b, const char *key)
-{
-	const struct xn_value *va = xn_map_get(a, key), *vb = xn_map_get(b, key);
-
-	return !va || !vb || !xn_value_equal(va, vb);
-}
-
-int xn_auth_permit_map(const struct xn_caller *caller, const struct xn_method *method,
-		       const struct xn_value *old_map, const struct xn_value *new_map,
-		       struct xn_error *err)
-{
-	const struct xn_value *maps[] = {old_map, new_map};
-
-	if (caller->is_superuser)
-		return 0;
-	if (xn_value_equal(old_map, new_map))
-		return xn_auth_permit(caller, method, NULL, err);
-	for (unsigned m = 0; m < XN_ARRAY_SIZE(maps); m++) {
-		for (size_t i = 0; i < xn_map_len(maps[m]); i++) {
-			const char *key = xn_map_key_at(maps[m], i);
-
-			if (key_changes(old_map, new_map, key) &&
-			    xn_auth_permit(caller, method, key, err) < 0)
-				return -1;
-		}
-	}
-	return 0;
-}
-
 /* ---- API ---- */
 
 enum xn_role auth_role_by_ref(const char *ref)
@@ -184,17 +77,8 @@ static void add_name(struct xn_value **names, const char *method, const char *ke
 {
 	struct xn_buf name XN_CLEANUP(xn_buf_clear_p) = {0};
 
-	add_lower(&name, method);
-	if (key) {
-		xn_buf_add_string(&name, "/key:");
-		add_lower(&name, key);
-	}
+	auth_permission_name(method, key, &name);
 	xn_set_append_string(names, xn_buf_cstr(&name));
-}
-
-static bool may(enum xn_role role, enum xn_role needed)
-{
-	return role <= needed && needed != XN_ROLE_LOCAL_ROOT;
 }
 
 struct xn_value *auth_role_permissions(enum xn_role role)
@@ -206,12 +90,12 @@ struct xn_value *auth_role_permissions(enum xn_role role)
 		bool by_certificate =
 			role == XN_ROLE_CLIENT_CERT && (method->flags & XN_MF_CLIENT_CERT);
 
-		if (may(role, method->min_role) || by_certificate)
+		if (auth_role_may(role, method->min_role) || by_certificate)
 			add_name(&names, method->name, NULL);
-		if (method->kind == XN_M_SET)
+		if (strncmp(method->message, "set_", 4) == 0)
 			continue; /* asks for those of add_to_ and remove_from_ */
 		for (const struct xn_key_role *kr = method->key_roles; kr && kr->key; kr++)
-			if (may(role, kr->role))
+			if (auth_role_may(role, kr->role))
 				add_name(&names, method->name, kr->key);
 	}
 	return names;

@@ -373,15 +373,12 @@ static int duplicate_key(struct xn_error *err, const struct xn_row *vm, int fiel
 static int set_map(struct xn_call *call, int field, struct xn_value *taken, struct xn_error *err)
 {
 	struct xn_row *vm = vm_of(call, err);
-	const char *add_name = field == XN_VM_other_config ? "VM.add_to_other_config"
-			       : field == XN_VM_platform   ? "VM.add_to_platform"
-							   : NULL;
-	const struct xn_method *add = add_name ? xn_method_find(add_name) : NULL;
-	int rc = vm ? 0 : -1;
+	int rc = -1;
 
-	/* Some keys need more than the right to set the field. */
-	if (vm && add && add->key_roles)
-		rc = xn_auth_permit_map(&call->caller, add, xn_row_get(vm, field), taken, err);
+	/* Asked again: the map may have changed since the call came. */
+	if (vm)
+		rc = xn_auth_permit_map(&call->caller, XN_CLASS_VM, field, xn_row_get(vm, field),
+					taken, err);
 	if (rc == 0 && field == XN_VM_platform)
 		rc = xn_vm_check_cores(taken, xn_row_int(vm, XN_VM_VCPUs_max), err);
 	if (rc < 0) {
