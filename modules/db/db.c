@@ -156,6 +156,19 @@ static int db_start(void *state, struct xn_error *err)
 	return 0;
 }
 
+void xn_db_on_history(struct xn_db *db, void (*run)(void *arg), void *arg)
+{
+	if (!db->store)
+		return;
+	db->store->on_history = run;
+	db->store->on_history_arg = arg;
+}
+
+void xn_db_begin_history_anew(struct xn_db *db)
+{
+	db->store->history_anew = true;
+}
+
 void xn_db_close(struct xn_db *db)
 {
 	struct xn_store *store = db->store;

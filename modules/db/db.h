@@ -187,6 +187,12 @@ uint64_t xn_db_turn_changes(const struct xn_db *db);
 /* Ordinary stop: commit, sync, checkpoint. Blocks; at most a second. */
 void xn_db_close(struct xn_db *db);
 
+/* ---- history (modules/db/history.h, for the module of that name) ---- */
+/* @run: from the loop, when xn_history_tidy() has work. NULL: nobody. */
+void xn_db_on_history(struct xn_db *db, void (*run)(void *arg), void *arg);
+/* It cannot go on from what is there: the next checkpoint begins it with an image. */
+void xn_db_begin_history_anew(struct xn_db *db);
+
 /* ---- housekeeping ---- */
 /* Proves types, uniqueness, references, relations, stamps, tombstones; one line in @report for each
  * thing wrong: class, reference, field and what. Returns how many. */

@@ -86,6 +86,14 @@ static int pick_old(const struct xn_slice *row, const struct xn_tx_entry *entry,
 	return rc;
 }
 
+static void put_was(struct xn_recording *r, const struct xn_tx_entry *entry,
+		    const struct xn_buf *pairs, unsigned n)
+{
+	put_row_entry(r, XN_TX_WAS, entry);
+	xn_put_varint(&r->tx, n);
+	xn_buf_add(&r->tx, pairs->data, pairs->len);
+}
+
 static int put_set(struct xn_recording *r, int class_id, const struct xn_tx_entry *entry,
 		   const struct xn_slice *row)
 {
@@ -96,16 +104,15 @@ static int put_set(struct xn_recording *r, int class_id, const struct xn_tx_entr
 
 	r->scratch.len = 0;
 	rc = xn_recording_put_pairs(r, class_id, pairs, &r->scratch, &n);
-	if (rc == 0 && n)
+	if (rc == 0 && n && row)
 		rc = pick_old(row, entry, &old);
 	if (rc == 0 && n)
 		rc = xn_recording_put_pairs(r, class_id, xn_cursor(old.data, old.len), &shown,
 					    &n_old);
 	if (rc == 0 && n) {
 		put_origin(r);
-		put_row_entry(r, XN_TX_WAS, entry);
-		xn_put_varint(&r->tx, n_old);
-		xn_buf_add(&r->tx, shown.data, shown.len);
+		if (row)
+			put_was(r, entry, &shown, n_old);
 		put_row_entry(r, XN_TX_SET, entry);
 		put_pairs(r, n);
 	}
@@ -117,17 +124,20 @@ static int put_set(struct xn_recording *r, int class_id, const struct xn_tx_entr
 static int put_delete(struct xn_recording *r, int class_id, const struct xn_tx_entry *entry,
 		      const struct xn_slice *row)
 {
-	struct xn_cursor in = xn_cursor(row->data, row->len);
-	struct xn_row_head head;
+	struct xn_row_head head = {.created = entry->created};
+	struct xn_cursor in;
 	unsigned n;
 
 	r->scratch.len = 0;
-	if (xn_take_row_head(&in, &head) < 0 ||
-	    xn_recording_put_pairs(r, class_id, in, &r->scratch, &n) < 0)
-		return -EBADMSG;
+	if (row) {
+		in = xn_cursor(row->data, row->len);
+		if (xn_take_row_head(&in, &head) < 0 ||
+		    xn_recording_put_pairs(r, class_id, in, &r->scratch, &n) < 0)
+			return -EBADMSG;
+	}
 	put_origin(r);
-	put_row_entry(r, XN_TX_WAS, entry);
-	put_pairs(r, n);
+	if (row)
+		put_was(r, entry, &r->scratch, n);
 	put_row_entry(r, XN_TX_DELETE, entry);
 	xn_put_fixed(&r->tx, head.created);
 	return 0;
@@ -142,7 +152,7 @@ static int put_row_change(struct xn_recording *r, const struct xn_tx_entry *entr
 		return 0;
 	if (entry->op == XN_TX_CREATE)
 		return put_create(r, class_id, entry);
-	if (!row) /* gone already; the checkpoint leaves it alone, too */
+	if (!row && !r->is_blind) /* gone already; the checkpoint leaves it alone, too */
 		return 0;
 	return entry->op == XN_TX_SET ? put_set(r, class_id, entry, row)
 				      : put_delete(r, class_id, entry, row);

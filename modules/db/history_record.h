@@ -17,6 +17,7 @@ struct xn_recording {
 	struct xn_tx_head head;
 	struct xn_slice origin[3];
 	bool has_origin, origin_written;
+	bool is_blind; /* rows are not known: changes go in without what they replace */
 	struct xn_buf tx, scratch;
 	/* A transaction in which something is left. */
 	int (*take)(struct xn_recording *recording, const void *bytes, size_t len);
@@ -45,7 +46,7 @@ int xn_recorder_begin(struct xn_recorder *recorder, const char *db_dir, uint64_t
 		      uint64_t journal_end, int64_t now_us) XN_MUST_CHECK;
 struct xn_fold_watch *xn_recorder_watch(struct xn_recorder *recorder);
 /* The transaction that is folded next ends there in the journal. */
-void xn_recorder_reach(struct xn_recorder *recorder, uint64_t position);
+int xn_recorder_reach(struct xn_recorder *recorder, uint64_t position) XN_MUST_CHECK;
 /* All that was told is on the disk when it returns 0; before the checkpoint's commit. */
 int xn_recorder_commit(struct xn_recorder *recorder) XN_MUST_CHECK;
 /* Forgets what begin() found: after a failure. */

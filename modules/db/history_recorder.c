@@ -144,18 +144,6 @@ static int take(struct xn_recording *recording, const void *bytes, size_t len)
 	return 0;
 }
 
-void xn_recorder_reach(struct xn_recorder *r, uint64_t position)
-{
-	/* The one before is over. */
-	if (r->reached > r->end) {
-		r->generation = r->recording.head.next;
-		r->wall_us = r->recording.head.wall_us;
-		if (r->payload.len >= XN_HISTORY_BLOCK)
-			close_block(r, r->reached);
-	}
-	r->reached = position;
-}
-
 /* ---- files ---- */
 
 static int write_out(struct xn_recorder *r)
@@ -171,12 +159,20 @@ static int write_out(struct xn_recorder *r)
 	return 0;
 }
 
-/* The next changes file, from r->end on. */
+static bool is_full(const struct xn_recorder *r)
+{
+	uint64_t share = r->options.size / FILES;
+
+	return r->size + r->out.len >= (share > FILE_LEAST ? share : FILE_LEAST) ||
+	       (r->began_us && r->wall_us - r->began_us >= r->options.age_us / FILES);
+}
+
+/* The next changes file, from r->closed on. */
 static int begin_file(struct xn_recorder *r, uint32_t number)
 {
 	const struct xn_history_head head = {.kind = XN_HISTORY_CHANGES,
 					     .number = number,
-					     .position = r->end,
+					     .position = r->closed,
 					     .generation = r->generation,
 					     .wall_us = r->wall_us};
 	char name[XN_HISTORY_NAME];
@@ -193,12 +189,44 @@ static int begin_file(struct xn_recorder *r, uint32_t number)
 	r->dir_dirty = true;
 	r->n_begun++;
 	r->out.len = 0;
-	r->closed = r->end;
 	xn_history_put_head(&r->out, &head);
 	if (r->names.n > 1)
 		put_names(r);
 	open_block(r);
 	return write_out(r);
+}
+
+static int sync_file(struct xn_recorder *r)
+{
+	int rc = write_out(r);
+
+	if (rc == 0 && fdatasync(r->fd) < 0)
+		rc = -errno;
+	if (rc == 0 && r->dir_dirty && fsync(r->dir_fd) < 0)
+		rc = -errno;
+	if (rc == 0)
+		r->dir_dirty = false;
+	return rc;
+}
+
+int xn_recorder_reach(struct xn_recorder *r, uint64_t position)
+{
+	int rc = 0;
+
+	/* The one before is over. */
+	if (r->reached > r->end) {
+		r->generation = r->recording.head.next;
+		r->wall_us = r->recording.head.wall_us;
+		if (r->payload.len >= XN_HISTORY_BLOCK)
+			close_block(r, r->reached);
+		if (r->closed == r->reached && is_full(r)) {
+			rc = sync_file(r);
+			if (rc == 0)
+				rc = begin_file(r, r->number + 1);
+		}
+	}
+	r->reached = position;
+	return rc;
 }
 
 /* ---- from the checkpoint ---- */
@@ -289,7 +317,7 @@ static int begin_history(struct xn_recorder *r, const char *db_dir, uint64_t pos
 {
 	int rc;
 
-	r->end = position;
+	r->end = r->closed = position;
 	r->generation = 1;
 	r->wall_us = position ? wall_us : 0;
 	xn_names_clear(&r->names);
@@ -380,19 +408,6 @@ static int open_newest(struct xn_recorder *r, uint64_t position, uint64_t journa
 	return rc == -EBADMSG || rc == -ENOENT ? 0 : rc;
 }
 
-static uint64_t file_limit(const struct xn_recorder *r)
-{
-	uint64_t share = r->options.size / FILES;
-
-	return share > FILE_LEAST ? share : FILE_LEAST;
-}
-
-static bool is_full(const struct xn_recorder *r)
-{
-	return r->size >= file_limit(r) ||
-	       (r->began_us && r->wall_us - r->began_us >= r->options.age_us / FILES);
-}
-
 int xn_recorder_begin(struct xn_recorder *r, const char *db_dir, uint64_t position,
 		      uint64_t journal_end, int64_t now_us)
 {
@@ -423,18 +438,15 @@ int xn_recorder_commit(struct xn_recorder *r)
 
 	if (r->reached <= r->end)
 		return 0;
-	xn_recorder_reach(r, r->reached); /* the last one is over */
-	close_block(r, r->reached);
-	rc = write_out(r);
-	if (rc == 0 && fdatasync(r->fd) < 0)
-		rc = -errno;
-	if (rc == 0 && r->dir_dirty && fsync(r->dir_fd) < 0)
-		rc = -errno;
-	if (rc < 0) {
-		xn_recorder_forget(r);
-		return rc;
+	rc = xn_recorder_reach(r, r->reached); /* the last one is over */
+	if (rc == 0) {
+		if (r->closed < r->reached)
+			close_block(r, r->reached);
+		rc = sync_file(r);
 	}
-	r->dir_dirty = false;
-	r->end = r->reached;
-	return 0;
+	if (rc < 0)
+		xn_recorder_forget(r);
+	else
+		r->end = r->reached;
+	return rc;
 }

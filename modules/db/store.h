@@ -63,6 +63,9 @@ struct xn_store {
 	struct xn_core *core;
 	char boot_id[40]; /* of the host's boot; set by open() */
 	bool was_cut;	  /* set by open(): the log ended in something that is not a transaction */
+	void (*on_history)(void *arg); /* history has one more file; from the loop; or NULL */
+	void *on_history_arg;
+	bool history_anew; /* history is to begin again from the next checkpoint */
 };
 
 /* @dir: the state folder; the store makes DIR/db, mode 0700. */

@@ -60,6 +60,7 @@ struct lmdb_store {
 	bool is_suspect;       /* the last one failed */
 	struct xn_recorder *recorder; /* of history; NULL: none is kept */
 	int recorder_rc; /* why the last slice is not in it */
+	unsigned n_history; /* its files, when somebody was last told of them */
 	uint64_t fold_synced;
 	int64_t fold_time_us;
 
@@ -282,8 +283,8 @@ static int fold_records(struct lmdb_store *s, struct xn_kv *kv, bool records)
 		/* It is durable, so it must be there. */
 		if (rc == 0)
 			rc = -EBADMSG;
-		if (rc == 1 && records)
-			xn_recorder_reach(s->recorder, reader.position);
+		if (rc == 1 && records && xn_recorder_reach(s->recorder, reader.position) < 0)
+			rc = -EIO;
 		if (rc == 1)
 			rc = xn_fold_transaction(fold, bytes.data, bytes.len);
 	}
@@ -328,6 +329,9 @@ static void plan_fold(struct lmdb_store *s)
 	s->fold_from = s->folded;
 	s->fold_to = s->fold_synced = xn_journal_synced(s->journal);
 	s->fold_time_us = xn_wall_us(s->store.core->loop);
+	if (s->recorder && s->store.history_anew)
+		xn_recorder_begin_anew(s->recorder);
+	s->store.history_anew = false;
 }
 
 static void fold_slice(struct lmdb_store *s)
@@ -359,6 +363,10 @@ static void on_folded(struct xn_work *work, int rc)
 	if (s->recorder_rc < 0)
 		xn_log_error(s->store.core->log, "db", "history has a gap: writing it failed: %s",
 			     strerror(-s->recorder_rc));
+	if (s->recorder && s->store.on_history && s->n_history != xn_recorder_files(s->recorder)) {
+		s->n_history = xn_recorder_files(s->recorder);
+		s->store.on_history(s->store.on_history_arg);
+	}
 	fold_slice(s);
 }
 
