@@ -51,6 +51,7 @@ struct xn_call {
 	char trace[33]; /* trace id for the log */
 	char secret[64]; /* the session secret as sent, for handlers of session.* and event.*; else "" */
 	char user_agent[64];
+	enum xn_format format; /* of the reply: for results that are made elsewhere */
 	enum xn_durability durability; /* set from the method; a handler may change it */
 	bool dry_run;	/* only check: rpc answers after .check */
 	/* Set by a handler that waits: the client is gone or the task is cancelled. The handler must

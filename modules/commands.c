@@ -11,6 +11,7 @@
 #include "modules/daemon.h"
 #include "modules/db/db.h"
 #include "modules/diagnostics/diagnostics.h"
+#include "modules/history/history.h"
 #include "modules/options.h"
 
 /* For commands that end with a sentence when they cannot do their work. */
@@ -124,6 +125,14 @@ static int check_audit(const struct xn_invocation *in)
 	return n ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* Of one that runs, too. */
+static int history(const struct xn_invocation *in)
+{
+	char *why XN_CLEANUP(xn_free_p) = NULL;
+
+	return end_with(xn_history_print(in->config, in->argument, &why), why);
+}
+
 /* In the order of --help. */
 const struct xn_command xn_commands[] = {
 	/* flag, argument, what --help says, what runs */
@@ -137,6 +146,8 @@ const struct xn_command xn_commands[] = {
 	 check_db},
 	{"check-audit", NULL, "prove the chain of the audit log in --state-dir, name its first breaks",
 	 check_audit},
+	{"history", "QUERY",
+	 "tell what changed in --state-dir, when and by whom: class=VM uuid=... since=...", history},
 	{"version", NULL, "print the version", print_version},
 	{"help", NULL, "print this text", help},
 	{NULL},

@@ -8,6 +8,7 @@
 #include "modules/diagnostics/diagnostics.h"
 #include "modules/domain/domain.h"
 #include "modules/event/event.h"
+#include "modules/history/history.h"
 #include "modules/host/host.h"
 #include "modules/message/message.h"
 #include "modules/metrics/metrics.h"
@@ -28,6 +29,7 @@ const struct xn_module *const xn_module_list[] = {
 	&xn_diagnostics_module,
 	&xn_domain_module,
 	&xn_event_module,
+	&xn_history_module,
 	&xn_host_module,
 	&xn_message_module,
 	&xn_metrics_module,

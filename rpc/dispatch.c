@@ -468,6 +468,7 @@ void xn_rpc_dispatch(struct xn_rpc_call *rc)
 	rc->holders = 2; /* the reply, the handler */
 	rc->began_us = xn_now_us(rpc->core->loop);
 	rc->call.core = rpc->core;
+	rc->call.format = xn_protocol_format(rc->request.protocol);
 	rc->call.sink = &sink;
 	rc->call.sink_data = rc;
 	find_caller(rc);

@@ -119,10 +119,15 @@ void xn_put_string(struct xn_buf *out, const char *s)
 	put_string(out, s, strlen(s));
 }
 
-static void put_set(struct xn_buf *out, const struct xn_value *set)
+void xn_put_set_head(struct xn_buf *out, uint64_t n)
 {
 	xn_buf_add_char(out, TAG_SET);
-	xn_put_varint(out, set->set.len);
+	xn_put_varint(out, n);
+}
+
+static void put_set(struct xn_buf *out, const struct xn_value *set)
+{
+	xn_put_set_head(out, set->set.len);
 	for (uint32_t i = 0; i < set->set.len; i++)
 		xn_put_value(out, set->set.items[i]);
 }

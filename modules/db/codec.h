@@ -49,6 +49,7 @@ void xn_put_text(struct xn_buf *out, const char *s, size_t len);
 void xn_put_string(struct xn_buf *out,
 		   const char *s); /* a value: the short form where there is one */
 void xn_put_value(struct xn_buf *out, const struct xn_value *v);
+void xn_put_set_head(struct xn_buf *out, uint64_t n); /* n values follow */
 
 /* ---- reading: 0 or -EBADMSG ---- */
 int xn_take_byte(struct xn_cursor *in, unsigned *out) XN_MUST_CHECK;

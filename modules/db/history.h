@@ -109,7 +109,7 @@ const struct xn_history_row *xn_history_row_find(const struct xn_history_rows *r
 /* ---- keeping within bounds: a worker ---- */
 /* Makes the images that are missing and removes the oldest files beyond size and age. 0 or -errno;
  * -EBADMSG: an image cannot be made, the recorder must begin anew. */
-int xn_history_tidy(const char *dir, const struct xn_history_options *options,
-		    int64_t now_us) XN_MUST_CHECK;
+int xn_history_tidy(const char *dir, const struct xn_history_options *options, int64_t now_us,
+		    uint64_t *bytes_out, int64_t *oldest_us_out) XN_MUST_CHECK;
 
 #endif

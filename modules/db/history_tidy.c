@@ -121,10 +121,14 @@ static int remove_oldest(struct xn_history *h, int64_t now_us)
 		remove_file(h, XN_HISTORY_CHANGES, s->changes.head.number);
 		bytes -= s->changes.size + s->image.size;
 	}
+	if (first)
+		h->bounds.from_us = h->sources[first].changes.head.wall_us;
+	h->bounds.bytes = bytes;
 	return first && fsync(h->dir_fd) < 0 ? -errno : 0;
 }
 
-int xn_history_tidy(const char *dir, const struct xn_history_options *options, int64_t now_us)
+int xn_history_tidy(const char *dir, const struct xn_history_options *options, int64_t now_us,
+		    uint64_t *bytes_out, int64_t *oldest_us_out)
 {
 	struct xn_history *h = NULL;
 	char *why = NULL;
@@ -141,6 +145,8 @@ int xn_history_tidy(const char *dir, const struct xn_history_options *options, i
 		if (rc == 0)
 			rc = remove_remains(h, XN_HISTORY_CHANGES);
 	}
+	*oldest_us_out = h->bounds.from_us;
+	*bytes_out = h->bounds.bytes;
 	xn_history_close(h);
 	return rc < 0 ? rc : made;
 }

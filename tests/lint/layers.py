@@ -30,7 +30,7 @@ ALSO_PUBLIC = {"rpc/http.h": "rpc/rpc.h"}
 
 # Second doors, each for one module only: the simulated hypervisor's guests speak to the store as
 # domains of their own, which the public header's requests cannot.
-SECOND_DOORS = {"modules/xenstore/store.h": "domain"}
+SECOND_DOORS = {"modules/xenstore/store.h": "domain", "modules/db/history.h": "history"}
 
 # A simulation decides these, or the loop must not wait for them: only core may ask the system.
 CALLS = re.compile(

@@ -266,9 +266,17 @@ static void checkpoint(struct fixture *f)
 	assert_int_equal(f->db->store->ops->backlog(f->db->store), 0);
 }
 
+static int tidy_at(struct book *b, int64_t now_us)
+{
+	uint64_t bytes;
+	int64_t oldest_us;
+
+	return xn_history_tidy(b->f->dir, &b->options, now_us, &bytes, &oldest_us);
+}
+
 static void tidy(struct book *b)
 {
-	assert_int_equal(xn_history_tidy(b->f->dir, &b->options, xn_wall_us(b->f->core.loop)), 0);
+	assert_int_equal(tidy_at(b, xn_wall_us(b->f->core.loop)), 0);
 }
 
 static void run_turns(struct book *b, unsigned n, uint64_t seed, const char *size)
@@ -436,9 +444,7 @@ static void old_history_goes(void **state)
 	checkpoint(b->f);
 	tidy(b);
 	/* A hundred days later. */
-	assert_int_equal(xn_history_tidy(b->f->dir, &b->options,
-					 xn_wall_us(b->f->core.loop) + INT64_C(86400000000) * 100),
-			 0);
+	assert_int_equal(tidy_at(b, xn_wall_us(b->f->core.loop) + INT64_C(86400000000) * 100), 0);
 	h = open_history(b);
 	assert_int_equal(xn_history_bounds(h)->files, 1);
 	assert_known(b, h, &(struct moment){now(b).generation, 0, now(b).hash, now(b).n_rows});
@@ -631,7 +637,7 @@ static void damage_is_told_and_never_believed(void **state)
 	workload_turn(b->f->db, 7, b->n);
 	commit(b->f);
 	checkpoint(b->f);
-	if (xn_history_tidy(b->f->dir, &b->options, xn_wall_us(b->f->core.loop)) == -EBADMSG) {
+	if (tidy_at(b, xn_wall_us(b->f->core.loop)) == -EBADMSG) {
 		xn_db_begin_history_anew(b->f->db);
 		workload_turn(b->f->db, 7, b->n + 1);
 		commit(b->f);
