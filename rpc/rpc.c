@@ -99,6 +99,7 @@ static int rpc_init(struct xn_core *core, void **state_out, struct xn_error *err
 	xn_list_init(&rpc->calls);
 	xn_fair_init(&rpc->begins);
 	xn_fair_init(&rpc->slices);
+	xn_list_init(&rpc->downloads);
 	xn_list_init(&rpc->visits);
 	rpc->on_reload = xn_subscribe_reload_asked(core->bus, "rpc", on_reload_asked, rpc);
 	*state_out = rpc;
@@ -142,6 +143,7 @@ static int rpc_start(void *state, struct xn_error *err)
 			(size_t)xn_config_int(rpc->core->config, "rpc-body");
 		xn_http_add_route(rpc->http, &rpc->routes[i], rpc);
 	}
+	xn_http_add_route(rpc->http, &xn_rpc_audit_log_route, rpc);
 	rpc->certificate = xn_certificate_new(rpc);
 	return listen_as_configured(rpc, err);
 }
@@ -170,6 +172,7 @@ static void rpc_stop(void *state)
 	xn_bus_unsubscribe(rpc->on_reload);
 	xn_pool_free(rpc->readers);
 	rpc->readers = NULL;
+	xn_rpc_drop_downloads(rpc);
 	xn_rpc_drop_visits(rpc);
 	if (rpc->http) {
 		xn_certificate_free(rpc->certificate);

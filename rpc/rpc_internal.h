@@ -30,6 +30,8 @@ struct xn_rpc {
 	struct xn_fair begins, slices;
 	struct xn_job begin_job, slice_job;
 	struct xn_buf piece; /* of the slice under way */
+	struct xn_list downloads; /* audit_log.c */
+	unsigned n_downloads;
 	struct xn_list visits; /* visit.c: those whose password is being checked */
 	struct xn_subscription *on_reload;
 	struct xn_pool *readers; /* body.c: threads that parse long bodies */
@@ -97,6 +99,10 @@ void xn_rpc_audit_refused(struct xn_rpc_call *rc, const struct xn_error *err);
 /* A request of an HTTP handler was admitted (@err NULL) or refused. */
 void xn_rpc_audit_visit(struct xn_rpc *rpc, const char *door, const struct xn_caller *caller,
 			const char *task, const struct xn_error *err);
+
+/* audit_log.c */
+extern const struct xn_http_route xn_rpc_audit_log_route;
+void xn_rpc_drop_downloads(struct xn_rpc *rpc);
 
 /* visit.c */
 void xn_rpc_drop_visits(struct xn_rpc *rpc);

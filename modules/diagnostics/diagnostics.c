@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "core/json.h"
+#include "modules/audit/audit.h"
 #include "modules/db/db.h"
 #include "modules/domain/domain.h"
 #include "modules/operation/operation.h"
@@ -132,6 +133,19 @@ static struct xn_value *database(struct xn_db *db)
 	return map;
 }
 
+/* ---- what was configured ---- */
+
+static struct xn_value *limits(const struct xn_config *config)
+{
+	struct xn_value *map = xn_map_new();
+
+	for (const struct xn_config_key *key = xn_config_keys; key->name; key++)
+		if ((key->type == XN_CONFIG_INT || key->type == XN_CONFIG_SIZE) &&
+		    (key->otherwise || xn_config_is_set(config, key->name)))
+			xn_map_put(&map, key->name, xn_int(xn_config_int(config, key->name)));
+	return map;
+}
+
 struct xn_value *xn_diagnostics(struct xn_core *core)
 {
 	struct xn_db *db = xn_db_of(core);
@@ -145,6 +159,8 @@ struct xn_value *xn_diagnostics(struct xn_core *core)
 	xn_map_put(&all, "sessions", xn_int((int64_t)xn_db_count(db, XN_CLASS_session)));
 	xn_map_put(&all, "loop", loop(core));
 	xn_map_put(&all, "database", database(db));
+	xn_map_put(&all, "audit", xn_audit_status(xn_audit_of(core)));
+	xn_map_put(&all, "limits", limits(core->config));
 	xn_map_put(&all, "foreign_domains", xn_domains_foreign(xn_domains_of(core)));
 	return all;
 }
@@ -184,7 +200,42 @@ static void diagnostics_db_stats(struct xn_call *call)
 	xn_call_reply(call, texts);
 }
 
+/* What the page of metrics has about the wire: a pair of texts a sample. Buckets are left out. */
+static void diagnostics_network_stats(struct xn_call *call)
+{
+	static const char *const prefixes[] = {"xenolith_http_", "xenolith_rpc_", "xenolith_tls_"};
+	struct xn_metrics_page *page =
+		xn_metrics_page_new(call->core->metrics, XN_METRICS_PROMETHEUS);
+	struct xn_value *pairs = xn_set_new();
+	char *text, *rest, *line;
+
+	while (xn_metrics_page_step(page))
+		;
+	text = rest = xn_buf_steal(xn_metrics_page_text(page));
+	xn_metrics_page_free(page);
+	while ((line = strsep(&rest, "\n"))) {
+		char *value = strrchr(line, ' ');
+		struct xn_value *pair;
+		bool wanted = false;
+
+		for (size_t i = 0; i < XN_ARRAY_SIZE(prefixes); i++)
+			wanted |= strncmp(line, prefixes[i], strlen(prefixes[i])) == 0;
+		if (!wanted || !value || strstr(line, "_bucket{"))
+			continue;
+		*value = '\0';
+		pair = xn_set_new();
+		xn_set_append_string(&pair, line);
+		xn_set_append_string(&pair, value + 1);
+		xn_set_append(&pairs, pair);
+	}
+	free(text);
+	xn_call_reply(call, pairs);
+}
+
 static const struct xn_method_impl methods[] = {
+	{"Diagnostics.gc_compact", xn_diagnostics_gc_compact},
+	{"Diagnostics.gc_stats", xn_diagnostics_gc_stats},
+	{"Diagnostics.network_stats", diagnostics_network_stats},
 	{"Diagnostics.get", diagnostics_get},
 	{"Diagnostics.get_text", diagnostics_get_text},
 	{"Diagnostics.db_stats", diagnostics_db_stats},
@@ -201,7 +252,7 @@ static void diagnostics_stop(void *state)
 {
 }
 
-static const char *const needs[] = {"db", "domain", "operation", "updates", NULL};
+static const char *const needs[] = {"audit", "db", "domain", "operation", "updates", NULL};
 
 const struct xn_module xn_diagnostics_module = {
 	.name = "diagnostics",

@@ -1,0 +1,486 @@
+/*
+ * The audit log's lines, files and the proof of its chain: whatever is done to the files, the check
+ * names it; what a crash leaves is told and goes on.
+ */
+#include "tests/unit/cmocka_all.h"
+
+#include "modules/audit/audit_internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct fixture {
+	char dir[32], folder[48];
+	struct xn_config *config;
+	struct audit_writer writer;
+	struct audit_tail tail;
+	struct audit_head head;
+	struct xn_buf report, summary;
+};
+
+static void open_writer(struct fixture *f, uint64_t max_size)
+{
+	assert_int_equal(audit_writer_open(&f->writer, f->folder, max_size, &f->tail), 0);
+	f->head = f->tail.head;
+}
+
+static int set_up(void **state)
+{
+	struct fixture *f = xn_calloc(1, sizeof(*f));
+
+	strcpy(f->dir, "/tmp/xn-test-audit-XXXXXX");
+	assert_non_null(mkdtemp(f->dir));
+	snprintf(f->folder, sizeof(f->folder), "%s/audit", f->dir);
+	f->config = xn_config_new();
+	open_writer(f, 1 << 20);
+	*state = f;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+	char *command = xn_asprintf("rm -rf '%s'", f->dir);
+	int rc = system(command);
+
+	audit_writer_close(&f->writer);
+	xn_config_free(f->config);
+	xn_buf_clear(&f->report);
+	xn_buf_clear(&f->summary);
+	free(command);
+	free(f);
+	return rc;
+}
+
+/* ---- given ---- */
+
+static void add_line(struct fixture *f, const char *event, const char *members)
+{
+	struct xn_buf line XN_CLEANUP(xn_buf_clear_p) = {0};
+	uint64_t seq = f->head.seq + 1;
+
+	audit_line_begin(&line, &f->head, (int64_t)seq * 1000000, event);
+	xn_buf_add_string(&line, members);
+	audit_line_end(&line, &f->head);
+	assert_true(audit_writer_append(&f->writer, line.data, line.len, seq) >= 0);
+}
+
+static void given_lines(struct fixture *f, int n)
+{
+	while (n--)
+		add_line(f, "call", ",\"method\":\"VM.start\"");
+}
+
+static char *path_of(const struct fixture *f, uint64_t first)
+{
+	char name[48];
+
+	audit_file_name(first, name);
+	return xn_asprintf("%s/%s", f->folder, name);
+}
+
+/* The lines of the file that begins with line @first; the caller frees. */
+static char *read_file(const struct fixture *f, uint64_t first)
+{
+	char *path XN_CLEANUP(xn_free_p) = path_of(f, first);
+	FILE *file = fopen(path, "r");
+	char *text = xn_calloc(1, 1 << 20);
+
+	assert_non_null(file);
+	(void)!fread(text, 1, (1 << 20) - 1, file);
+	fclose(file);
+	return text;
+}
+
+static void write_file(const struct fixture *f, uint64_t first, const char *text, size_t len)
+{
+	char *path XN_CLEANUP(xn_free_p) = path_of(f, first);
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	assert_int_equal(fwrite(text, 1, len, file), len);
+	fclose(file);
+}
+
+static char *nth_line(char *text, int n)
+{
+	while (--n)
+		text = strchr(text, '\n') + 1;
+	return text;
+}
+
+/* ---- then ---- */
+
+static unsigned check(struct fixture *f)
+{
+	f->report.len = f->summary.len = 0;
+	return xn_audit_check(f->dir, f->config, &f->report, &f->summary);
+}
+
+static void assert_clean(struct fixture *f)
+{
+	if (check(f))
+		fail_msg("%s", xn_buf_cstr(&f->report));
+}
+
+static void assert_finding(struct fixture *f, const char *part)
+{
+	assert_true(check(f) > 0);
+	if (!strstr(xn_buf_cstr(&f->report), part))
+		fail_msg("no \"%s\" in: %s", part, xn_buf_cstr(&f->report));
+}
+
+/* ---- lines ---- */
+
+static void a_line_is_read_back_as_it_was_written(void **state)
+{
+	struct audit_head head = {0}, before;
+	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
+	struct audit_line line;
+
+	for (int i = 1; i <= 3; i++) {
+		before = head;
+		audit_line_begin(&text, &head, INT64_C(1700000000123456), "denied");
+		xn_buf_add_string(&text, ",\"user\":\"a\\\"b\"");
+		audit_line_end(&text, &head);
+		assert_int_equal(audit_line_read(text.data, text.len - 1, &line), 0);
+		assert_true(line.is_whole);
+		assert_int_equal(line.seq, i);
+		assert_string_equal(line.time, "2023-11-14T22:13:20.123456Z");
+		assert_string_equal(line.event, "denied");
+		assert_string_equal(line.prev, before.seq ? before.hash : audit_no_hash);
+		assert_string_equal(line.hash, head.hash);
+	}
+}
+
+static void every_changed_byte_of_a_line_shows(void **state)
+{
+	struct audit_head head = {0};
+	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
+	struct audit_line line;
+
+	audit_line_begin(&text, &head, 5, "call");
+	audit_line_end(&text, &head);
+	for (size_t i = 0; i + 1 < text.len; i++) {
+		text.data[i] ^= 1;
+		if (audit_line_read(text.data, text.len - 1, &line) == 0)
+			assert_false(line.is_whole);
+		text.data[i] ^= 1;
+	}
+}
+
+static void what_is_no_line_is_refused_at_any_length(void **state)
+{
+	struct audit_head head = {0};
+	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
+	struct audit_line line;
+
+	audit_line_begin(&text, &head, 5, "call");
+	audit_line_end(&text, &head);
+	for (size_t len = 0; len + 1 < text.len; len++)
+		assert_int_equal(audit_line_read(text.data, len, &line), -EBADMSG);
+}
+
+/* ---- the chain ---- */
+
+static void an_untouched_log_is_clean(void **state)
+{
+	struct fixture *f = *state;
+
+	given_lines(f, 10);
+	assert_clean(f);
+	assert_non_null(strstr(xn_buf_cstr(&f->summary), "10 lines, number 1 of"));
+	assert_non_null(strstr(xn_buf_cstr(&f->summary), f->head.hash));
+}
+
+static void a_changed_line_is_named(void **state)
+{
+	struct fixture *f = *state;
+	char *text XN_CLEANUP(xn_free_p) = NULL;
+
+	given_lines(f, 10);
+	text = read_file(f, 1);
+	memcpy(strstr(nth_line(text, 4), "VM.start"), "VM.stork", 8);
+	write_file(f, 1, text, strlen(text));
+	assert_finding(f, "line 4: number 4 was changed");
+	assert_int_equal(check(f), 1);
+}
+
+static void a_changed_line_with_a_new_hash_of_its_own_does_not_fit_the_next(void **state)
+{
+	struct fixture *f = *state;
+	struct audit_head forged;
+	struct xn_buf line XN_CLEANUP(xn_buf_clear_p) = {0};
+	struct xn_buf whole XN_CLEANUP(xn_buf_clear_p) = {0};
+	char *text XN_CLEANUP(xn_free_p) = NULL;
+	struct audit_line third;
+
+	given_lines(f, 10);
+	text = read_file(f, 1);
+	assert_int_equal(audit_line_read(nth_line(text, 3),
+					 (size_t)(nth_line(text, 4) - nth_line(text, 3) - 1),
+					 &third), 0);
+	forged.seq = 3;
+	memcpy(forged.hash, third.hash, sizeof(third.hash));
+	audit_line_begin(&line, &forged, 4000000, "call");
+	xn_buf_add_string(&line, ",\"method\":\"VM.stop\"");
+	audit_line_end(&line, &forged);
+	xn_buf_add(&whole, text, (size_t)(nth_line(text, 4) - text));
+	xn_buf_add(&whole, line.data, line.len);
+	xn_buf_add_string(&whole, nth_line(text, 5));
+	write_file(f, 1, whole.data, whole.len);
+	assert_finding(f, "line 5: does not follow the line before it");
+}
+
+static void a_line_that_was_taken_out_is_missed(void **state)
+{
+	struct fixture *f = *state;
+	char *text XN_CLEANUP(xn_free_p) = NULL;
+
+	given_lines(f, 10);
+	text = read_file(f, 1);
+	memmove(nth_line(text, 4), nth_line(text, 6), strlen(nth_line(text, 6)) + 1);
+	write_file(f, 1, text, strlen(text));
+	assert_finding(f, "line 4: lines 4 to 5 are missing");
+}
+
+static void lines_that_changed_places_are_named(void **state)
+{
+	struct fixture *f = *state;
+	char *text XN_CLEANUP(xn_free_p) = NULL;
+	size_t len;
+	char *copy;
+
+	given_lines(f, 9); /* of the same length */
+	text = read_file(f, 1);
+	len = (size_t)(nth_line(text, 5) - nth_line(text, 4));
+	copy = xn_strndup(nth_line(text, 4), len);
+	memmove(nth_line(text, 4), nth_line(text, 5), len);
+	memcpy(nth_line(text, 5), copy, len);
+	free(copy);
+	write_file(f, 1, text, strlen(text));
+	assert_finding(f, "line 5: number 4 stands behind number 5");
+}
+
+static void a_beginning_that_was_cut_off_is_named(void **state)
+{
+	struct fixture *f = *state;
+	char *text XN_CLEANUP(xn_free_p) = NULL;
+
+	given_lines(f, 10);
+	text = read_file(f, 1);
+	write_file(f, 1, nth_line(text, 3), strlen(nth_line(text, 3)));
+	assert_finding(f, "lines 1 to 2 are missing: the log itself knows of none");
+}
+
+static void a_line_of_something_else_is_named(void **state)
+{
+	struct fixture *f = *state;
+
+	given_lines(f, 2);
+	assert_int_equal(audit_writer_append(&f->writer, "hello\n", 6, 3), 0);
+	assert_finding(f, "line 3: no line of an audit log");
+}
+
+static void no_folder_is_a_finding(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(rmdir(f->folder), 0);
+	assert_finding(f, "No such file or directory");
+}
+
+/* ---- files ---- */
+
+static void reopen(struct fixture *f, uint64_t max_size)
+{
+	audit_writer_close(&f->writer);
+	open_writer(f, max_size);
+}
+
+static void the_chain_goes_on_in_further_files(void **state)
+{
+	struct fixture *f = *state;
+	struct audit_file *files;
+	size_t n;
+
+	f->writer.max_size = 1000;
+	given_lines(f, 30);
+	assert_int_equal(audit_files_list(f->writer.dir_fd, &files, &n), 0);
+	assert_true(n > 5);
+	for (size_t i = 0; i < n; i++)
+		assert_true(files[i].size <= 1000);
+	free(files);
+	assert_clean(f);
+	assert_non_null(strstr(xn_buf_cstr(&f->summary), "30 lines"));
+}
+
+static void a_file_that_is_gone_from_the_middle_is_missed(void **state)
+{
+	struct fixture *f = *state;
+	struct audit_file *files;
+	char *path, *missing;
+	size_t n;
+
+	f->writer.max_size = 1000;
+	given_lines(f, 30);
+	assert_int_equal(audit_files_list(f->writer.dir_fd, &files, &n), 0);
+	path = path_of(f, files[2].first);
+	missing = xn_asprintf("lines %" PRIu64 " to %" PRIu64 " are missing", files[2].first,
+			      files[3].first - 1);
+	assert_int_equal(unlink(path), 0);
+	assert_finding(f, missing);
+	free(files);
+	free(path);
+	free(missing);
+}
+
+static void old_files_go_once_the_log_says_so_and_only_those(void **state)
+{
+	struct fixture *f = *state;
+	struct audit_file *files;
+	char *told, *path;
+	uint64_t keep;
+	size_t n;
+
+	f->writer.max_size = 1000;
+	given_lines(f, 30);
+	keep = audit_files_keep_from(f->writer.dir_fd, 3000, INT64_MIN);
+	assert_true(keep > 1);
+	told = xn_asprintf(",\"method\":\"old lines are removed\",\"first\":%" PRIu64, keep);
+	add_line(f, "daemon", told);
+	audit_files_remove_below(f->writer.dir_fd, keep);
+	assert_clean(f);
+	assert_int_equal(audit_files_list(f->writer.dir_fd, &files, &n), 0);
+	assert_int_equal(files[0].first, keep);
+	assert_int_equal(audit_files_keep_from(f->writer.dir_fd, 1 << 20, INT64_MIN), 0);
+
+	path = path_of(f, keep); /* one more than was told */
+	assert_int_equal(unlink(path), 0);
+	assert_finding(f, "the log itself knows of fewer that were removed");
+	free(files);
+	free(told);
+	free(path);
+}
+
+static void files_go_by_age_but_never_the_newest(void **state)
+{
+	struct fixture *f = *state;
+
+	f->writer.max_size = 1000;
+	given_lines(f, 30);
+	assert_int_equal(audit_files_keep_from(f->writer.dir_fd, UINT64_MAX, 0), 0);
+	audit_files_remove_below(f->writer.dir_fd,
+				 audit_files_keep_from(f->writer.dir_fd, UINT64_MAX, INT64_MAX));
+	assert_int_equal(audit_files_keep_from(f->writer.dir_fd, 0, INT64_MAX), 0);
+	reopen(f, 1000);
+	assert_int_equal(f->head.seq, 30);
+}
+
+/* ---- after a crash ---- */
+
+static void a_line_that_a_crash_cut_off_is_removed_and_told_at_any_length(void **state)
+{
+	struct fixture *f = *state;
+	char *text XN_CLEANUP(xn_free_p) = NULL;
+	size_t whole, len;
+
+	given_lines(f, 3);
+	text = read_file(f, 1);
+	whole = (size_t)(nth_line(text, 3) - text);
+	len = strlen(text);
+	for (size_t cut = whole; cut < len; cut++) {
+		write_file(f, 1, text, cut);
+		if (cut > whole) {
+			assert_clean(f);
+			assert_non_null(strstr(xn_buf_cstr(&f->summary), "is not whole"));
+		}
+		reopen(f, 1 << 20);
+		assert_int_equal(f->tail.torn_bytes, cut - whole);
+		assert_int_equal(f->head.seq, 2);
+		given_lines(f, 2);
+		assert_clean(f);
+	}
+}
+
+static void a_file_without_a_whole_line_is_begun_again(void **state)
+{
+	struct fixture *f = *state;
+
+	given_lines(f, 3);
+	write_file(f, 4, "{\"seq\":4,\"ti", 12);
+	reopen(f, 1 << 20);
+	assert_int_equal(f->tail.torn_bytes, 12);
+	assert_int_equal(f->head.seq, 3);
+	given_lines(f, 1);
+	assert_clean(f);
+}
+
+static void a_damaged_last_line_is_left_as_it_is(void **state)
+{
+	struct fixture *f = *state;
+	char *text XN_CLEANUP(xn_free_p) = NULL;
+
+	given_lines(f, 3);
+	text = read_file(f, 1);
+	memcpy(strstr(nth_line(text, 3), "VM.start"), "VM.stork", 8);
+	write_file(f, 1, text, strlen(text));
+	reopen(f, 1 << 20);
+	assert_true(f->tail.is_damaged);
+	assert_finding(f, "line 3: number 3 was changed");
+}
+
+/* ---- lines since a time ---- */
+
+static void lines_since_a_time_are_those_and_no_others(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_audit_reader *reader;
+	struct xn_buf out XN_CLEANUP(xn_buf_clear_p) = {0};
+	int rc;
+
+	f->writer.max_size = 1000;
+	given_lines(f, 30);
+	reader = xn_audit_read(f->dir, "1970-01-01T00:00:28", &rc);
+	assert_non_null(reader);
+	while ((rc = xn_audit_read_next(reader, 100, &out)) > 0)
+		;
+	xn_audit_read_end(reader);
+	assert_int_equal(rc, 0);
+	assert_memory_equal(out.data, "{\"seq\":28,", 10);
+	assert_non_null(strstr(xn_buf_cstr(&out), "{\"seq\":30,"));
+}
+
+int main(void)
+{
+#define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_line_is_read_back_as_it_was_written),
+		cmocka_unit_test(every_changed_byte_of_a_line_shows),
+		cmocka_unit_test(what_is_no_line_is_refused_at_any_length),
+		TEST(an_untouched_log_is_clean),
+		TEST(a_changed_line_is_named),
+		TEST(a_changed_line_with_a_new_hash_of_its_own_does_not_fit_the_next),
+		TEST(a_line_that_was_taken_out_is_missed),
+		TEST(lines_that_changed_places_are_named),
+		TEST(a_beginning_that_was_cut_off_is_named),
+		TEST(a_line_of_something_else_is_named),
+		TEST(no_folder_is_a_finding),
+		TEST(the_chain_goes_on_in_further_files),
+		TEST(a_file_that_is_gone_from_the_middle_is_missed),
+		TEST(old_files_go_once_the_log_says_so_and_only_those),
+		TEST(files_go_by_age_but_never_the_newest),
+		TEST(a_line_that_a_crash_cut_off_is_removed_and_told_at_any_length),
+		TEST(a_file_without_a_whole_line_is_begun_again),
+		TEST(a_damaged_last_line_is_left_as_it_is),
+		TEST(lines_since_a_time_are_those_and_no_others),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
