@@ -58,7 +58,8 @@ void xn_rpc_audit_prepared(struct xn_rpc_call *rc)
 
 void xn_rpc_audit_goes_on(struct xn_rpc_call *rc)
 {
-	if (rc->audited)
+	/* A login is nothing before its end. */
+	if (rc->audited && !(rc->call.method->flags & XN_MF_NO_SESSION))
 		rc->audit_line = add(rc, XN_AUDIT_BEGUN, NULL, NULL, NULL);
 }
 
@@ -92,7 +93,7 @@ void xn_rpc_audit_refused(struct xn_rpc_call *rc, const struct xn_error *err)
 	if (call->caller.session[0]) /* of strangers not even a look at the objects */
 		xn_audit_describe(rc->rpc->db, call->method, call->args, call->n_args,
 				  &rc->subject);
-	(void)!add(rc, XN_AUDIT_DENIED, err->code, NULL, NULL);
+	rc->audit_line = add(rc, XN_AUDIT_DENIED, err->code, NULL, NULL);
 }
 
 void xn_rpc_audit_visit(struct xn_rpc *rpc, const char *door, const struct xn_caller *caller,

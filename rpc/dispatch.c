@@ -35,11 +35,15 @@ void xn_rpc_malformed(struct xn_rpc_call *rc, const char *why)
 static bool only_asks(const struct xn_method *method)
 {
 	static const char *const prefixes[] = {"get_", "assert_", "compute_", "query_"};
+	static const char *const others[] = {"event.from", "event.next", "Diagnostics.get"};
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(prefixes); i++)
 		if (strncmp(method->message, prefixes[i], strlen(prefixes[i])) == 0)
 			return true;
-	return strcmp(method->name, "event.from") == 0 || strcmp(method->name, "event.next") == 0;
+	for (size_t i = 0; i < XN_ARRAY_SIZE(others); i++)
+		if (strcmp(method->name, others[i]) == 0)
+			return true;
+	return false;
 }
 
 bool xn_rpc_changes_something(const struct xn_method *method)
