@@ -39,6 +39,34 @@ class FirstCalls(unittest.TestCase):
             self.assertIn("result", reply, reply)
 
 
+class NumbersAndAudit(unittest.TestCase):
+    def setUp(self):
+        self.daemon = harness.Daemon()
+        with open(self.daemon.password_file, "w", encoding="utf-8") as out:
+            out.write("secret\n")
+        self.daemon.start()
+        self.addCleanup(self.daemon.clear)
+
+    def run_as_shown(self, part):
+        with open(README, encoding="utf-8") as file:
+            line = re.search(r"^    (.*" + re.escape(part) + ".*)$", file.read(), re.M).group(1)
+        line = line.replace("http://127.0.0.1:8080", self.daemon.url())
+        line = line.replace("build/xenolithd", harness.XENOLITHD)
+        line = re.sub(r"\bstate\b(?!-)", self.daemon.state, line)
+        out = subprocess.run(["bash", "-euc", line], capture_output=True, text=True, timeout=60,
+                             check=False)
+        self.assertEqual(out.returncode, 0, out.stdout + out.stderr)
+        return out.stdout
+
+    def test_the_page_of_metrics(self):
+        self.assertTrue(self.run_as_shown("/metrics").endswith("# EOF\n"))
+
+    def test_the_audit_log_and_its_proof(self):
+        first = json.loads(self.run_as_shown("/audit_log").splitlines()[0])
+        self.assertEqual((first["seq"], first["method"]), (1, "start"))
+        self.assertTrue(self.run_as_shown("--check-audit").endswith("clean\n"))
+
+
 class Claims(unittest.TestCase):
     def test_the_count_of_missing_messages_is_the_daemons(self):
         listed = subprocess.run([harness.XENOLITHD, "--unimplemented"], capture_output=True,
