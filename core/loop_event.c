@@ -4,6 +4,7 @@
  * one appears, so that a busy turn costs one epoll_wait and nothing else.
  */
 #include "core/loop_internal.h"
+#include "core/slab.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -32,6 +33,7 @@ struct event_loop {
 	int timer_fd;
 	int64_t wakeup_us; /* when timer_fd fires; 0: not set */
 	struct signal_watch *signals;
+	struct xn_slab ios; /* one a connection: they come and go in crowds */
 	uint8_t random[512]; /* read ahead from the kernel, wiped as it is used */
 	size_t random_left;
 };
@@ -158,7 +160,7 @@ static void io_watch(struct event_io *io, int fd, int events)
 static struct xn_io *event_io_new(struct xn_loop *loop, int fd, int events,
 				  void (*ready)(int fd, int events, void *arg), void *arg)
 {
-	struct event_io *io = xn_calloc(1, sizeof(*io));
+	struct event_io *io = xn_slab_alloc(&from_loop(loop)->ios);
 
 	io->io.loop = loop;
 	io->ready = ready;
@@ -183,7 +185,7 @@ static void event_io_free(struct xn_io *base)
 	struct event_io *io = xn_container_of(base, struct event_io, io);
 
 	event_del(&io->event);
-	free(io);
+	xn_slab_free(&from_loop(base->loop)->ios, io);
 }
 
 /* ---- signals ---- */
@@ -234,6 +236,7 @@ static void event_free_loop(struct xn_loop *loop)
 	event_del(&e->wakeup);
 	event_base_free(e->base);
 	close(e->timer_fd);
+	xn_slab_clear(&e->ios);
 	free(e);
 }
 
@@ -261,6 +264,7 @@ struct xn_loop *xn_loop_new(void)
 	    event_base_priority_init(e->base, N_PRIOS) < 0)
 		abort();
 	event_config_free(config);
+	xn_slab_init(&e->ios, sizeof(struct event_io));
 	e->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (e->timer_fd < 0)
 		abort();

@@ -58,7 +58,7 @@ static void start_tls(struct xn_http_conn *conn);
 struct xn_http_conn *xn_http_conn_new(struct xn_http *http, int fd, enum xn_http_door door,
 				      bool is_trusted, const char *peer)
 {
-	struct xn_http_conn *conn = xn_calloc(1, sizeof(*conn));
+	struct xn_http_conn *conn = xn_slab_alloc(&http->conns);
 	size_t len = strlen(peer);
 
 	conn->http = http;
@@ -116,6 +116,8 @@ static void charge(struct xn_http_conn *conn)
 {
 	size_t now = conn->in.cap + conn->out.cap + (conn->tls ? xn_tls_memory(conn->tls) : 0);
 
+	if (now < conn->charged)
+		xn_http_count_freed(conn->http, conn->charged - now);
 	conn->http->stats.buffered += now - conn->charged;
 	if (!conn->is_authenticated)
 		conn->http->strangers_bytes += now - conn->charged;
@@ -132,7 +134,7 @@ static void unlink_conn(struct xn_http_conn *conn)
 static void free_conn(struct xn_http_conn *conn)
 {
 	xn_list_remove(&conn->link);
-	free(conn);
+	xn_slab_free(&conn->http->conns, conn);
 }
 
 /* Everything but the struct, and the descriptor when it was taken over (then it is -1). */
@@ -427,6 +429,15 @@ void xn_http_conn_answered(struct xn_http_conn *conn)
 	xn_http_conn_set_state(conn, XN_CONN_HEAD);
 }
 
+/* What the peer did not read in time is not kept for it by the kernel either. */
+static void close_hard(struct xn_http_conn *conn)
+{
+	struct linger at_once = {.l_onoff = 1};
+
+	setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	xn_http_conn_close(conn);
+}
+
 void xn_http_conn_on_deadline(struct xn_http_conn *conn)
 {
 	bool is_late = conn->out.len || conn->state == XN_CONN_BODY ||
@@ -441,7 +452,10 @@ void xn_http_conn_on_deadline(struct xn_http_conn *conn)
 		xn_http_conn_leave(conn);
 		return;
 	}
-	xn_http_conn_close(conn);
+	if (conn->out.len)
+		close_hard(conn);
+	else
+		xn_http_conn_close(conn);
 }
 
 /* ---- requests ---- */

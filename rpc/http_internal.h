@@ -13,6 +13,7 @@
 #include "core/loop.h"
 #include "core/metrics.h"
 #include "core/module.h"
+#include "core/slab.h"
 #include "rpc/http.h"
 #include "rpc/http_parse.h"
 #include "rpc/tls.h"
@@ -121,6 +122,7 @@ struct xn_http_listener;
 struct xn_http {
 	struct xn_core *core;
 	struct xn_http_limits limits;
+	struct xn_slab conns;
 	struct xn_list kept;	/* between requests, the longest idle first */
 	struct xn_list timed;	/* others with a deadline */
 	struct xn_list untimed; /* a handler is at work */
@@ -148,6 +150,8 @@ struct xn_http {
 	const char **addresses; /* NULL-terminated */
 	struct xn_http_stats stats;
 	struct xn_metrics_source metrics;
+	size_t freed; /* bytes, since the last trim was planned */
+	struct xn_timer trim;
 };
 
 enum {
@@ -167,6 +171,9 @@ struct xn_http_target {
 /* Always finds one: 404, 405 and OPTIONS are routes too. */
 struct xn_http_target xn_http_route(struct xn_http *http, const char *method, const char *path);
 void xn_http_plan_sweep(struct xn_http *http);
+
+/* http_trim.c */
+void xn_http_count_freed(struct xn_http *http, size_t bytes);
 
 /* http_limits.c */
 void xn_http_add_metrics(struct xn_http *http);

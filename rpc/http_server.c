@@ -606,6 +606,7 @@ struct xn_http *xn_http_new(struct xn_core *core)
 			    "the limit of open files allows %u connections only",
 			    http->limits.max_open);
 	xn_http_add_metrics(http);
+	xn_slab_init(&http->conns, sizeof(struct xn_http_conn));
 	xn_list_init(&http->kept);
 	xn_list_init(&http->timed);
 	xn_list_init(&http->untimed);
@@ -634,10 +635,12 @@ void xn_http_free(struct xn_http *http)
 	close_all(&http->timed);
 	close_all(&http->untimed);
 	for (struct xn_list *node; (node = xn_list_pop(&http->gone));)
-		free(xn_list_entry(node, struct xn_http_conn, link));
+		xn_slab_free(&http->conns, xn_list_entry(node, struct xn_http_conn, link));
+	xn_slab_clear(&http->conns);
 	xn_tls_relays_end(&http->relays);
 	xn_tls_free(http->tls);
 	xn_timer_cancel(&http->sweep);
+	xn_timer_cancel(&http->trim);
 	if (http->reserve_fd >= 0)
 		close(http->reserve_fd);
 	xn_buf_clear(&http->out);
