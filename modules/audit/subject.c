@@ -43,8 +43,10 @@ static bool is_a_name(const char *param)
 /* The argument of a setter of a name is a name, too. */
 static bool is_text_to_tell(const struct xn_method *method, const struct xn_param *param)
 {
+	/* Not the name at a login either: people type passwords there. Who it was is told as the
+	 * caller, once it is known to be the name of somebody. */
 	if (method->flags & XN_MF_SECRET)
-		return strcmp(param->name, "uname") == 0;
+		return false;
 	if (method->kind == XN_M_SET && strcmp(method->message, "set_name_label") == 0)
 		return true;
 	return is_a_name(param->name);

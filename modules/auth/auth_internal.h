@@ -180,6 +180,8 @@ unsigned auth_failures_count(const struct xn_auth *auth); /* entries */
 /* ---- failed_logins.c ---- */
 void auth_report_start(struct xn_auth *auth);
 void auth_report_stop(struct xn_auth *auth);
+/* Whether this is the name of somebody who may log in: others may be mistyped passwords. */
+bool auth_may_be_named(struct xn_auth *auth, const char *user);
 void auth_report_add(struct xn_auth *auth, const struct auth_claim_spec *claim);
 
 /* ---- metrics.c ---- */

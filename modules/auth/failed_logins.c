@@ -23,7 +23,7 @@ struct report {
 	struct client clients[CLIENTS_MAX];
 };
 
-static bool may_be_named(struct xn_auth *auth, const char *user)
+bool auth_may_be_named(struct xn_auth *auth, const char *user)
 {
 	if (strcmp(user, "root") == 0 ||
 	    (auth->pam && auth_pam_is_superuser(auth->pam, user, NULL, 0)))
@@ -71,7 +71,7 @@ void auth_report_add(struct xn_auth *auth, const struct auth_claim_spec *claim)
 	unsigned i = 0;
 
 	report->total++;
-	if (!may_be_named(auth, claim->user))
+	if (!auth_may_be_named(auth, claim->user))
 		return;
 	describe(claim, &client);
 	while (i < report->n && !is_same(&report->clients[i], &client))

@@ -40,7 +40,9 @@ static void on_login_decided(const struct login *decided, struct xn_error *err, 
 	if (!xn_error_is_set(err) && !local && writable < 0)
 		xn_error_from_errno(err, writable, "the database refuses changes");
 	if (xn_error_is_set(err)) {
-		call->caller.user[0] = '\0'; /* nobody was let in */
+		/* Nobody was let in; who is known by that name is told to the audit log. */
+		if (!auth_may_be_named(auth, login.user))
+			call->caller.user[0] = '\0';
 		xn_call_fail(call, err);
 		return;
 	}
