@@ -197,7 +197,29 @@ static void begin_step(struct xn_op *op)
 	xn_loop_defer_as(op->core->loop, &op->advance, XN_PRIO_OPERATION, advance, op->caller);
 }
 
-/* The position in @op is new: before a step does anything, the journal knows that it may have. */
+static bool is_over(const struct xn_op *op)
+{
+	return op->undoing ? op->step < 0 : is_past_last_step(op);
+}
+
+static void finish(struct xn_op *op)
+{
+	op->awaits_journal = false;
+	op->finished = true;
+	xn_timer_cancel(&op->deadline);
+	xn_loop_defer_as(op->core->loop, &op->advance, XN_PRIO_REPLY, advance, op->caller);
+}
+
+static void move(struct xn_op *op)
+{
+	if (is_over(op))
+		finish(op);
+	else
+		begin_step(op);
+}
+
+/* The position in @op is new: before a step does anything, the journal knows that it may have, and
+ * before the end is told, that what the last one did was kept. */
 static void go_on(struct xn_op *op)
 {
 	op->running = false;
@@ -210,17 +232,11 @@ static void go_on(struct xn_op *op)
 	if (op->undoing)
 		while (op->step >= 0 && !step_of(op)->undo)
 			op->step--;
-	op->finished = op->undoing ? op->step < 0 : is_past_last_step(op);
-	if (op->finished) {
-		xn_timer_cancel(&op->deadline);
-		xn_loop_defer_as(op->core->loop, &op->advance, XN_PRIO_REPLY, advance, op->caller);
-		return;
-	}
-	if (op->core->op_store) {
+	if (op->core->op_store && (op->journaled || !is_over(op))) {
 		op->awaits_journal = true;
 		save(op);
 	} else {
-		begin_step(op);
+		move(op);
 	}
 }
 
@@ -257,6 +273,7 @@ static void end_step(struct xn_op *op, struct xn_error *err)
 			log_op(op, XN_LOG_ERROR, "undo failed: ",
 			       err->n_params ? err->params[0] : err->code);
 		op->undone_again = err->code && !op->undone_again;
+		op->undone_step = op->step;
 		if (!op->undone_again)
 			op->step--;
 		xn_error_clear(err);
@@ -311,6 +328,24 @@ static void arm_deadline(struct xn_op *op)
 
 /* ---- what the journal answers ---- */
 
+/* The rows that the step has changed are as before it. What was done is undone; what was undone is
+ * undone again, once the disk accepts it. */
+static void on_lost(struct xn_op *op, int rc)
+{
+	struct xn_error err = {0};
+
+	xn_error_from_errno(&err, rc, "the database could not store the change");
+	if (op->saved) {
+		op->saved = NULL;
+		end_step(op, &err);
+	} else if (!op->undoing) {
+		begin_undo(op, &err);
+	} else {
+		xn_error_clear(&err);
+		op->step = op->undone_step;
+	}
+}
+
 static void on_refused(struct xn_op *op, int rc)
 {
 	struct xn_error err = {0};
@@ -318,6 +353,8 @@ static void on_refused(struct xn_op *op, int rc)
 	if (op->awaits_journal && !op->journaled) {
 		xn_error_from_errno(&err, rc, "the database could not note the operation");
 		begin_undo(op, &err);
+	} else if (is_over(op)) {
+		finish(op);
 	} else {
 		xn_op_waiting(op, "the disk to accept changes");
 		if (!xn_timer_is_armed(&op->deadline))
@@ -334,19 +371,26 @@ static void on_accepted(struct xn_op *op)
 	if (saved)
 		saved(op);
 	else
-		begin_step(op);
+		move(op);
 }
 
-void xn_op_saved(struct xn_core *core, const struct xn_op_saving *saving, int rc)
+void xn_op_saved(struct xn_core *core, const struct xn_op_saving *saving, int rc, bool lost)
 {
 	struct xn_op *op = find_by_id(core, saving->id);
 
 	if (!op || op->saves != saving->number || !(op->saved || op->awaits_journal))
 		return;
-	if (rc < 0)
+	if (rc < 0 && lost && op->journaled) {
+		bool undid = op->undoing && op->awaits_journal;
+
+		on_lost(op, rc);
+		if (undid)
+			on_refused(op, rc);
+	} else if (rc < 0) {
 		on_refused(op, rc);
-	else
+	} else {
 		on_accepted(op);
+	}
 }
 
 enum xn_op_fault xn_op_fault_of(const struct xn_op *op, int member)
@@ -561,7 +605,7 @@ void xn_op_has_turn(struct xn_op *op)
 
 void xn_op_cancel(struct xn_op *op)
 {
-	if (op->undoing || op->finished || op->cancelled)
+	if (op->undoing || is_over(op) || op->cancelled)
 		return;
 	op->cancelled = true;
 	if (op->running && step_of(op)->flags & XN_STEP_NO_CANCEL)

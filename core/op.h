@@ -90,6 +90,7 @@ struct xn_op {
 	bool begun;   /* the step may have done something: an undo starts with it */
 	bool fails_after; /* XN_FAULT_FAIL_AFTER */
 	bool undone_again; /* this undo has failed once */
+	int undone_step;   /* while it undoes: the last one whose undo ended */
 	unsigned attempt;  /* counts the runs of steps and undos */
 	unsigned saves;	  /* numbers them; only the answer to the last one counts */
 	bool journaled;	  /* the journal has an entry, maybe of an earlier step */
@@ -134,7 +135,8 @@ struct xn_op_saving {
 	unsigned number;
 };
 struct xn_op_saving xn_op_saving(const struct xn_op *op);
-void xn_op_saved(struct xn_core *core, const struct xn_op_saving *saving, int rc);
+/* @lost: what the step changed in the database went with the refusal; see on_refused() in op.c. */
+void xn_op_saved(struct xn_core *core, const struct xn_op_saving *saving, int rc, bool lost);
 /* The journal accepts again after it refused, and may lack what it refused: all operations that it
  * has heard of are saved again. */
 void xn_op_save_all(struct xn_core *core);
@@ -181,7 +183,7 @@ void xn_op_cancel(struct xn_op *op);
 void xn_op_set_arg(struct xn_op *op, const char *key, struct xn_value *taken); /* journaled at the
 										next boundary */
 /* Inside a step: journals now, and goes on with @saved (may be NULL) once that is accepted. Refused:
- * waits for the disk, until the step's deadline. */
+ * waits for the disk, until the step's deadline; fails when changes of rows were refused with it. */
 void xn_op_save(struct xn_op *op, void (*saved)(struct xn_op *op));
 
 /*

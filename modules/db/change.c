@@ -206,10 +206,40 @@ static void reset_turn(struct xn_db *db)
 	turn->origin_written = true; /* the daemon is who is meant by nothing */
 }
 
+/* What is written again when the store works, by whoever it belongs to. */
+static bool is_mark(const struct xn_undo *undo)
+{
+	const struct xn_class *cls = undo->row->table->cls;
+	const char *field;
+
+	if (cls->id == XN_CLASS_xn_operation || cls->id == XN_CLASS_task ||
+	    cls->id == XN_CLASS_session)
+		return true;
+	if (undo->kind != XN_UNDO_FIELD) /* stamps and derived ends follow other changes */
+		return undo->kind != XN_UNDO_CREATE && undo->kind != XN_UNDO_DELETE;
+	field = cls->fields[undo->field].name;
+	return strcmp(field, "current_operations") == 0 || strcmp(field, "allowed_operations") == 0;
+}
+
+static bool has_more_than_marks(const struct xn_turn *turn)
+{
+	for (size_t i = 0; i < turn->n_undo; i++)
+		if (!is_mark(&turn->undo[i]))
+			return true;
+	return false;
+}
+
+uint64_t xn_db_losses(const struct xn_db *db)
+{
+	return db->losses;
+}
+
 void xn_turn_roll_back(struct xn_db *db)
 {
 	struct xn_turn *turn = &db->turn;
 
+	if (has_more_than_marks(turn))
+		db->losses++;
 	while (turn->n_undo)
 		take_back(db, &turn->undo[--turn->n_undo]);
 	xn_tombstones_drop_newest(db, db->n_graves - turn->tombstones);

@@ -179,6 +179,9 @@ void xn_db_when_visible(struct xn_db *db, struct xn_db_wait *wait,
 void xn_db_when_durable(struct xn_db *db, struct xn_db_wait *wait,
 			void (*run)(struct xn_db_wait *wait, int rc));
 void xn_db_wait_cancel(struct xn_db_wait *wait);
+/* How many turns were taken back with more in them than operations' and tasks' own rows and what
+ * objects are held for. Where it has grown, an effect may be gone that was to be told. */
+uint64_t xn_db_losses(const struct xn_db *db);
 /* 0, or -errno while the store refuses writes (disk full ...): changes must then be refused with
  * an error before they are made. */
 int xn_db_writable(const struct xn_db *db);

@@ -153,6 +153,7 @@ struct xn_db {
 	struct xn_timer lazy_sync, checkpoint, reopen;
 	int error; /* the store refuses: -errno; 0: fine */
 	bool is_open; /* the store was read whole */
+	uint64_t losses; /* turns that were refused with more in them than marks of operations */
 	bool loading; /* rows come in no order */
 	char last_boot[40];
 };

@@ -61,17 +61,19 @@ struct saving {
 	struct xn_tasks *tasks;
 	struct xn_db_wait wait;
 	struct xn_op_saving which;
+	uint64_t losses; /* of the database, before */
 };
 
 static void on_saved(struct xn_db_wait *wait, int rc)
 {
 	struct saving *saving = xn_container_of(wait, struct saving, wait);
 	struct xn_op_saving which = saving->which;
-	struct xn_core *core = saving->tasks->core;
+	struct xn_tasks *tasks = saving->tasks;
+	bool lost = xn_db_losses(tasks->db) != saving->losses;
 
 	xn_list_remove(&saving->link);
 	free(saving);
-	xn_op_saved(core, &which, rc);
+	xn_op_saved(tasks->core, &which, rc, lost);
 }
 
 static void journal_save(struct xn_core *core, const struct xn_op *op)
@@ -79,12 +81,16 @@ static void journal_save(struct xn_core *core, const struct xn_op *op)
 	struct xn_tasks *tasks = xn_tasks_of(core);
 	struct xn_row *row = xn_db_get(tasks->db, XN_CLASS_xn_operation, op->id);
 	struct saving *saving = xn_calloc(1, sizeof(*saving));
+	struct live *live = task_live(tasks, op->task);
 
+	if (live)
+		live->is_operation = true;
 	if (row)
 		change_entry(tasks, row, op);
 	else
 		create_entry(tasks, op);
 	saving->tasks = tasks;
+	saving->losses = xn_db_losses(tasks->db);
 	saving->which = xn_op_saving(op);
 	xn_list_push(&tasks->savings, &saving->link);
 	xn_db_when_visible(tasks->db, &saving->wait, on_saved);

@@ -34,6 +34,7 @@ static struct live *live_new(struct xn_tasks *tasks, const char *ref)
 	struct live *live = xn_calloc(1, sizeof(*live));
 
 	live->tasks = tasks;
+	live->losses = xn_db_losses(tasks->db);
 	snprintf(live->ref, sizeof(live->ref), "%s", ref);
 	xn_list_init(&live->dirty);
 	xn_list_init(&live->end_watchers);
@@ -332,6 +333,27 @@ static void tell_end_watchers(struct live *live)
 	}
 }
 
+static struct xn_value *failure_fields(const struct xn_error *err);
+
+/* What a call of one or a few turns changed went with a turn that was refused: it has not succeeded,
+ * and a later turn must not say so. */
+static void fail_what_was_lost(struct live *live, int rc)
+{
+	const char *status = xn_map_get_string(live->end, "status");
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+	struct xn_value *fields;
+
+	if (live->is_operation || strcmp(status, "success") != 0 ||
+	    live->losses == xn_db_losses(live->tasks->db))
+		return;
+	xn_error_from_errno(&err, rc, "the database could not store the change");
+	fields = failure_fields(&err);
+	xn_map_put(&fields, "finished", xn_value_ref(xn_map_get(live->end, "finished")));
+	xn_map_put(&fields, "allowed_operations", xn_set_new());
+	xn_value_unref(live->end);
+	live->end = fields;
+}
+
 static void on_end_recorded(int rc, void *arg)
 {
 	struct live *live = arg;
@@ -341,6 +363,7 @@ static void on_end_recorded(int rc, void *arg)
 	if (rc < 0 && rc != -ENOENT && !live->is_forgotten) { /* on_db_failed tries again */
 		xn_log_error(tasks->core->log, "task", "the end of %s is not recorded: %s",
 			     live->ref, strerror(-rc));
+		fail_what_was_lost(live, rc);
 		xn_list_push(&tasks->refused, &live->refused);
 		tell_end_watchers(live);
 		return;
@@ -382,6 +405,7 @@ void task_end(struct xn_tasks *tasks, const char *ref, struct xn_value *fields,
 	xn_map_put(&fields, "finished", xn_datetime(xn_wall_s(tasks->core->loop)));
 	xn_map_put(&fields, "allowed_operations", xn_set_new());
 	live->end = fields;
+	fail_what_was_lost(live, -EIO); /* before this end's own turn */
 	record_end(live);
 }
 
@@ -401,8 +425,7 @@ void xn_task_succeed(struct xn_tasks *tasks, const char *ref, const struct xn_ty
 	task_end(tasks, ref, fields, done, arg);
 }
 
-void xn_task_fail(struct xn_tasks *tasks, const char *ref, const struct xn_error *err,
-		  void (*done)(void *arg), void *arg)
+static struct xn_value *failure_fields(const struct xn_error *err)
 {
 	struct xn_value *fields = xn_map_new(), *info = xn_set_new();
 	bool is_cancel = strcmp(err->code, XN_ERR_TASK_CANCELLED) == 0;
@@ -413,7 +436,13 @@ void xn_task_fail(struct xn_tasks *tasks, const char *ref, const struct xn_error
 	xn_map_put_string(&fields, "status", is_cancel ? "cancelled" : "failure");
 	xn_map_put(&fields, "progress", xn_float(1.0));
 	xn_map_put(&fields, "error_info", info);
-	task_end(tasks, ref, fields, done, arg);
+	return fields;
+}
+
+void xn_task_fail(struct xn_tasks *tasks, const char *ref, const struct xn_error *err,
+		  void (*done)(void *arg), void *arg)
+{
+	task_end(tasks, ref, failure_fields(err), done, arg);
 }
 
 /* Rows whose removal was refused: their calls are over, and nobody will end them. */

@@ -34,7 +34,7 @@ struct fixture {
 	unsigned saves, removes;
 	int journal_step; /* of the last save */
 	bool journal_undoing, journaled;
-	bool journal_refuses;
+	bool journal_refuses, journal_loses;
 	struct xn_value *journal_args;
 	char journal_id[48];
 	struct xn_op *op; /* the last made */
@@ -208,7 +208,8 @@ static void on_answer(struct xn_timer *timer)
 {
 	struct answer *answer = xn_container_of(timer, struct answer, timer);
 
-	xn_op_saved(&answer->f->core, &answer->saving, answer->rc);
+	xn_op_saved(&answer->f->core, &answer->saving, answer->rc,
+		    answer->rc < 0 && answer->f->journal_loses);
 	free(answer);
 }
 
@@ -346,7 +347,7 @@ static void steps_run_in_order_and_success_is_told_once(void **state)
 	run_to_end(f);
 	assert_trace(f, "run0 run1 run2 run3 run4 ");
 	assert_string_equal(f->error, "");
-	assert_int_equal(f->saves, N_STEPS);
+	assert_int_equal(f->saves, N_STEPS + 1);
 	assert_true(f->progress > 0.999);
 }
 
@@ -588,6 +589,64 @@ static void a_step_that_waits_for_the_disk_beyond_its_deadline_is_not_begun(void
 	assert_non_null(strstr(f->error, "waiting for the disk to accept changes"));
 }
 
+static void a_step_whose_rows_were_refused_with_its_end_is_undone(void **state)
+{
+	struct fixture *f = *state;
+
+	f->journal_loses = true;
+	start(f);
+	while (f->op->step < 1)
+		xn_loop_turn(f->core.loop, -1);
+	f->journal_refuses = true; /* the next answer */
+	xn_op_save_all(&f->core);
+	while (!f->op->undoing)
+		xn_loop_turn(f->core.loop, -1);
+	f->journal_refuses = false;
+	xn_op_save_all(&f->core);
+	run_to_end(f);
+	assert_trace(f, "run0 undo0 ");
+	assert_non_null(strstr(f->error, "the database could not store the change"));
+}
+
+static void the_last_step_too_is_over_when_its_rows_are_in_the_journal(void **state)
+{
+	struct fixture *f = *state;
+
+	f->journal_loses = true;
+	start(f);
+	while (f->op->step < N_STEPS)
+		xn_loop_turn(f->core.loop, -1);
+	assert_int_equal(f->ended, 0);
+	f->journal_refuses = true;
+	xn_op_save_all(&f->core);
+	while (!f->op->undoing)
+		xn_loop_turn(f->core.loop, -1);
+	f->journal_refuses = false;
+	xn_op_save_all(&f->core);
+	run_to_end(f);
+	assert_trace(f, "run0 run1 run2 run3 run4 undo4 undo3 undo1 undo0 ");
+	assert_string_not_equal(f->error, "");
+}
+
+static void an_undo_whose_rows_were_refused_is_made_again(void **state)
+{
+	struct fixture *f = *state;
+
+	f->journal_loses = true;
+	f->run_faults[1] = FAIL_AT_ONCE;
+	start(f);
+	while (!f->op || f->op->step >= 0)
+		xn_loop_turn(f->core.loop, -1);
+	f->journal_refuses = true;
+	xn_op_save_all(&f->core);
+	while (strcmp(f->op->waiting_for, "") == 0)
+		xn_loop_turn(f->core.loop, -1);
+	f->journal_refuses = false;
+	xn_op_save_all(&f->core);
+	run_to_end(f);
+	assert_trace(f, "run0 run1 undo1 undo0 undo0 ");
+}
+
 static void an_undo_waits_for_the_disk_and_then_goes_on_without(void **state)
 {
 	struct fixture *f = *state;
@@ -600,6 +659,25 @@ static void an_undo_waits_for_the_disk_and_then_goes_on_without(void **state)
 	run_to_end(f);
 	assert_trace(f, "run0 undo0 ");
 	assert_string_equal(f->error, "TASK_CANCELLED OpaqueRef:task");
+}
+
+static void inside_a_step_a_save_that_was_refused_with_rows_fails_it(void **state)
+{
+	struct fixture *f = *state;
+
+	f->journal_loses = true;
+	f->run_faults[0] = NEVER;
+	start(f);
+	while (f->trace.len == 0)
+		xn_loop_turn(f->core.loop, -1);
+	f->journal_refuses = true;
+	xn_op_save(f->op, note_saved);
+	while (!f->op->undoing)
+		xn_loop_turn(f->core.loop, -1);
+	f->journal_refuses = false;
+	xn_op_save_all(&f->core);
+	run_to_end(f);
+	assert_trace(f, "run0 undo0 ");
 }
 
 static void inside_a_step_a_refused_save_waits_for_the_disk(void **state)
@@ -991,6 +1069,10 @@ int main(void)
 		TEST(an_operation_that_the_journal_never_had_does_not_begin),
 		TEST(a_step_waits_until_the_journal_has_its_entry),
 		TEST(a_step_that_waits_for_the_disk_beyond_its_deadline_is_not_begun),
+		TEST(a_step_whose_rows_were_refused_with_its_end_is_undone),
+		TEST(the_last_step_too_is_over_when_its_rows_are_in_the_journal),
+		TEST(an_undo_whose_rows_were_refused_is_made_again),
+		TEST(inside_a_step_a_save_that_was_refused_with_rows_fails_it),
 		TEST(an_undo_waits_for_the_disk_and_then_goes_on_without),
 		TEST(inside_a_step_a_refused_save_waits_for_the_disk),
 		TEST(a_restart_undoes_from_the_step_it_was_in),
