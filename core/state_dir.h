@@ -15,4 +15,7 @@
  */
 int xn_state_dir_hold(const char *path, const char *hypervisor, char **why);
 
+/* With all that is in it; links are removed, not followed. 0 or -errno. Blocks. */
+int xn_remove_folder(const char *path);
+
 #endif

@@ -8,7 +8,9 @@
 #include <stdlib.h>
 
 #include "modules/audit/audit.h"
+#include "modules/backup/backup.h"
 #include "modules/daemon.h"
+#include "modules/db/backup.h"
 #include "modules/db/db.h"
 #include "modules/diagnostics/diagnostics.h"
 #include "modules/history/history.h"
@@ -97,7 +99,28 @@ static int diagnostics(const struct xn_invocation *in)
 	return end_with(xn_diagnostics_ask(socket_of(in->config), &why), why);
 }
 
+static int backup(const struct xn_invocation *in)
+{
+	struct xn_buf said XN_CLEANUP(xn_buf_clear_p) = {0};
+	char *why XN_CLEANUP(xn_free_p) = NULL;
+	int rc = xn_backup_fetch(socket_of(in->config), in->argument, &said, &why);
+
+	fputs(xn_buf_cstr(&said), stdout);
+	return end_with(rc, why);
+}
+
 /* ---- the state folder of a daemon that does not run ---- */
+
+static int tell_findings(unsigned n, struct xn_buf *report, struct xn_buf *summary)
+{
+	fputs(xn_buf_cstr(report), stdout);
+	fputs(xn_buf_cstr(summary), stdout);
+	if (n)
+		printf("%u findings\n", n);
+	else
+		puts("clean");
+	return n ? EXIT_FAILURE : EXIT_SUCCESS;
+}
 
 static int check_db(const struct xn_invocation *in)
 {
@@ -106,10 +129,7 @@ static int check_db(const struct xn_invocation *in)
 	struct xn_buf summary XN_CLEANUP(xn_buf_clear_p) = {0};
 	unsigned n = xn_db_check_folder(dir, in->config, &report, &summary);
 
-	fputs(xn_buf_cstr(&report), stdout);
-	fputs(xn_buf_cstr(&summary), stdout);
-	printf(n ? "%u findings\n" : "clean\n", n);
-	return n ? EXIT_FAILURE : EXIT_SUCCESS;
+	return tell_findings(n, &report, &summary);
 }
 
 static int check_audit(const struct xn_invocation *in)
@@ -119,10 +139,7 @@ static int check_audit(const struct xn_invocation *in)
 	struct xn_buf summary XN_CLEANUP(xn_buf_clear_p) = {0};
 	unsigned n = xn_audit_check(dir, in->config, &report, &summary);
 
-	fputs(xn_buf_cstr(&report), stdout);
-	fputs(xn_buf_cstr(&summary), stdout);
-	printf(n ? "%u findings\n" : "clean\n", n);
-	return n ? EXIT_FAILURE : EXIT_SUCCESS;
+	return tell_findings(n, &report, &summary);
 }
 
 /* Of one that runs, too. */
@@ -131,6 +148,27 @@ static int history(const struct xn_invocation *in)
 	char *why XN_CLEANUP(xn_free_p) = NULL;
 
 	return end_with(xn_history_print(in->config, in->argument, &why), why);
+}
+
+static int restore_into(const struct xn_invocation *in, bool over)
+{
+	struct xn_buf said XN_CLEANUP(xn_buf_clear_p) = {0};
+	char *why XN_CLEANUP(xn_free_p) = NULL;
+	int rc = xn_backup_restore(in->argument, xn_config_string(in->config, "state-dir"), over,
+				   &said, &why);
+
+	fputs(xn_buf_cstr(&said), stdout);
+	return end_with(rc, why);
+}
+
+static int restore(const struct xn_invocation *in)
+{
+	return restore_into(in, false);
+}
+
+static int restore_over(const struct xn_invocation *in)
+{
+	return restore_into(in, true);
 }
 
 /* In the order of --help. */
@@ -148,6 +186,11 @@ const struct xn_command xn_commands[] = {
 	 check_audit},
 	{"history", "QUERY",
 	 "tell what changed in --state-dir, when and by whom: class=VM uuid=... since=...", history},
+	{"backup", "FILE", "ask the daemon that serves on --socket for a backup of its database",
+	 backup},
+	{"restore", "FILE", "make the database of an empty --state-dir from a backup", restore},
+	{"restore-over", "FILE", "the same in place of a database, which is kept as db.replaced",
+	 restore_over},
 	{"version", NULL, "print the version", print_version},
 	{"help", NULL, "print this text", help},
 	{NULL},

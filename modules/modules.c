@@ -3,6 +3,7 @@
 
 #include "modules/audit/audit.h"
 #include "modules/auth/auth.h"
+#include "modules/backup/backup.h"
 #include "modules/console/console.h"
 #include "modules/db/db.h"
 #include "modules/diagnostics/diagnostics.h"
@@ -24,6 +25,7 @@
 const struct xn_module *const xn_module_list[] = {
 	&xn_audit_module,
 	&xn_auth_module,
+	&xn_backup_module,
 	&xn_console_module,
 	&xn_db_module,
 	&xn_diagnostics_module,

@@ -77,6 +77,15 @@ void xn_turn_put_meta(struct xn_db *db, const char *key, const void *value, size
 	xn_put_text(&db->turn.bytes, value, len);
 }
 
+void xn_turn_put_skipped(struct xn_db *db)
+{
+	struct xn_buf skipped = {0};
+
+	xn_skipped_put(db, &skipped);
+	xn_turn_put_meta(db, XN_META_SKIPPED, skipped.data, skipped.len);
+	xn_buf_clear(&skipped);
+}
+
 void xn_turn_put_later(struct xn_db *db, const struct xn_later *later)
 {
 	const struct xn_class *cls = &xn_classes[later->class_id];

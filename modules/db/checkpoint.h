@@ -17,6 +17,17 @@ int xn_checkpoint_read(const char *dir, const struct xn_store_reader *reader, vo
 		       uint64_t *position) XN_MUST_CHECK;
 
 /*
+ * The same, entry by entry, for who does not want all at once. Nobody may commit twice meanwhile: the
+ * file has no table of readers. Any thread, one at a time.
+ */
+struct xn_checkpoint_walk;
+int xn_checkpoint_walk_begin(const char *dir, struct xn_checkpoint_walk **out, uint64_t *position)
+	XN_MUST_CHECK; /* no file: *out is NULL */
+int xn_checkpoint_walk_next(struct xn_checkpoint_walk *walk, enum xn_space *space,
+			    struct xn_slice *key, struct xn_slice *value) XN_MUST_CHECK; /* 1, 0 */
+void xn_checkpoint_walk_end(struct xn_checkpoint_walk *walk); /* NULL is fine */
+
+/*
  * xn_checkpoint_begin - a transaction on the checkpoint in @dir (@dir_fd: the same)
  * @afresh: in a new file with a copy of the old one's content, which takes its place at the commit
  */

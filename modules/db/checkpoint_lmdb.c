@@ -150,7 +150,7 @@ static int open_spaces(struct xn_checkpoint *cp, bool write)
 static int open_env(struct xn_checkpoint *cp, const char *path, bool write)
 {
 	/* The store's own lock keeps others out. */
-	unsigned flags = MDB_NOSUBDIR | MDB_NOLOCK | MDB_NORDAHEAD | (write ? 0 : MDB_RDONLY);
+	unsigned flags = MDB_NOSUBDIR | MDB_NOLOCK | MDB_NORDAHEAD | MDB_NOTLS | (write ? 0 : MDB_RDONLY);
 	int rc = mdb_env_create(&cp->env);
 
 	if (rc == 0)
@@ -251,6 +251,78 @@ int xn_checkpoint_read(const char *dir, const struct xn_store_reader *reader, vo
 		rc = read_position(cp, position);
 	xn_checkpoint_end(cp);
 	return rc;
+}
+
+/* ---- reading, entry by entry ---- */
+
+struct xn_checkpoint_walk {
+	struct xn_checkpoint *cp;
+	MDB_cursor *cursor; /* NULL: before the next space */
+	int space;
+};
+
+int xn_checkpoint_walk_begin(const char *dir, struct xn_checkpoint_walk **out, uint64_t *position)
+{
+	char *path XN_CLEANUP(xn_free_p) = xn_asprintf("%s/%s", dir, file_name);
+	struct xn_checkpoint *cp;
+	struct stat st;
+	int rc;
+
+	*out = NULL;
+	*position = 0;
+	if (stat(path, &st) < 0 || st.st_size == 0)
+		return 0;
+	rc = open_file(dir, file_name, false, &cp);
+	if (rc == -ENOENT)
+		return 0;
+	if (rc < 0)
+		return rc;
+	*out = xn_calloc(1, sizeof(**out));
+	(*out)->cp = cp;
+	rc = read_position(cp, position);
+	if (rc < 0) {
+		xn_checkpoint_walk_end(*out);
+		*out = NULL;
+	}
+	return rc;
+}
+
+int xn_checkpoint_walk_next(struct xn_checkpoint_walk *walk, enum xn_space *space,
+			    struct xn_slice *key, struct xn_slice *value)
+{
+	MDB_val k, v;
+	int rc;
+
+	while (walk && walk->space < XN_SPACE_STORE) {
+		rc = walk->cursor ? 0 :
+				    from_mdb(mdb_cursor_open(walk->cp->txn,
+							     walk->cp->spaces[walk->space],
+							     &walk->cursor));
+		if (rc == 0)
+			rc = from_mdb(mdb_cursor_get(walk->cursor, &k, &v, MDB_NEXT));
+		if (rc == 0) {
+			*space = (enum xn_space)walk->space;
+			*key = (struct xn_slice){k.mv_data, k.mv_size};
+			rc = unwrap(&v, value);
+			return rc < 0 ? rc : 1;
+		}
+		if (rc != -ENOENT)
+			return rc;
+		mdb_cursor_close(walk->cursor);
+		walk->cursor = NULL;
+		walk->space++;
+	}
+	return 0;
+}
+
+void xn_checkpoint_walk_end(struct xn_checkpoint_walk *walk)
+{
+	if (!walk)
+		return;
+	if (walk->cursor)
+		mdb_cursor_close(walk->cursor);
+	xn_checkpoint_end(walk->cp);
+	free(walk);
 }
 
 /* ---- writing ---- */

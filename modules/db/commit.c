@@ -131,6 +131,11 @@ static void on_checkpoint_time(struct xn_timer *timer)
 	db->store->ops->checkpoint(db->store);
 }
 
+uint64_t xn_db_backlog(const struct xn_db *db)
+{
+	return db->store->ops->backlog(db->store);
+}
+
 void xn_commit_plan_checkpoint(struct xn_db *db)
 {
 	if (db->store->ops->backlog(db->store) >= XN_CHECKPOINT_BACKLOG)

@@ -108,12 +108,8 @@ static void begin(struct xn_db *db)
 		return;
 	xn_turn_put_meta(db, XN_META_BOOT, db->store->boot_id, strlen(db->store->boot_id));
 	if (!is_new) {
-		struct xn_buf skipped = {0};
-
 		xn_generation_skip(db);
-		xn_skipped_put(db, &skipped);
-		xn_turn_put_meta(db, XN_META_SKIPPED, skipped.data, skipped.len);
-		xn_buf_clear(&skipped);
+		xn_turn_put_skipped(db);
 	}
 }
 

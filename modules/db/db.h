@@ -187,6 +187,8 @@ uint64_t xn_db_losses(const struct xn_db *db);
 int xn_db_writable(const struct xn_db *db);
 /* Whether this turn has changed anything yet (dispatch: does this reply need to wait?). */
 uint64_t xn_db_turn_changes(const struct xn_db *db);
+/* Bytes of the journal that no checkpoint holds. */
+uint64_t xn_db_backlog(const struct xn_db *db);
 /* Ordinary stop: commit, sync, checkpoint. Blocks; at most a second. */
 void xn_db_close(struct xn_db *db);
 

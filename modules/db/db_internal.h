@@ -224,6 +224,8 @@ void xn_tombstones_drop_newest(struct xn_db *db, uint32_t n); /* roll back */
 void xn_tombstones_clear(struct xn_db *db);
 /* The host booted since the last start: a new range. */
 void xn_generation_skip(struct xn_db *db);
+void xn_generation_skip_far(struct xn_db *db); /* after a restore: beyond all that the original did */
+void xn_turn_put_skipped(struct xn_db *db); /* the ranges, into the turn's transaction */
 int xn_skipped_load(struct xn_db *db, const void *bytes, size_t len) XN_MUST_CHECK;
 void xn_skipped_put(const struct xn_db *db, struct xn_buf *out);
 

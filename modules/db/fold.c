@@ -39,6 +39,8 @@ void xn_fold_free(struct xn_fold *fold)
 {
 	struct xn_hnode *node, *next;
 
+	if (!fold)
+		return;
 	for (node = xn_hmap_first(&fold->items); node; node = next) {
 		struct item *item = xn_container_of(node, struct item, node);
 

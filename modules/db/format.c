@@ -15,11 +15,11 @@ static int refuse(int rc, const char *doing, const char *dir, char **why)
 }
 
 /* Under another name first, so that a crash leaves no empty mark. */
-static int write_mark(int dir_fd)
+static int write_mark(int dir_fd, int format)
 {
 	int fd = openat(dir_fd, "format.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	char line[64];
-	int rc = -1, len = snprintf(line, sizeof(line), FORMAT_LINE "%d\n", XN_DB_FORMAT);
+	int rc = -1, len = snprintf(line, sizeof(line), FORMAT_LINE "%d\n", format);
 
 	if (fd < 0)
 		return -errno;
@@ -32,9 +32,9 @@ static int write_mark(int dir_fd)
 	return rc;
 }
 
-int xn_format_write(int dir_fd, const char *dir, char **why)
+int xn_format_write(int dir_fd, const char *dir, int format, char **why)
 {
-	int rc = write_mark(dir_fd);
+	int rc = write_mark(dir_fd, format);
 
 	return rc < 0 ? refuse(rc, "writing the format mark", dir, why) : 0;
 }

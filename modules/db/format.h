@@ -12,7 +12,7 @@ enum { XN_DB_FORMAT = 1 };
 /* The number; 0: there is no such file; or -errno with a sentence in *why (the caller frees).
  * @dir: the folder's name, for the sentence. */
 int xn_format_read(int dir_fd, const char *dir, char **why) XN_MUST_CHECK;
-/* XN_DB_FORMAT, whole or not at all. 0; or -errno with a sentence in *why. */
-int xn_format_write(int dir_fd, const char *dir, char **why) XN_MUST_CHECK;
+/* Whole or not at all. 0; or -errno with a sentence in *why. */
+int xn_format_write(int dir_fd, const char *dir, int format, char **why) XN_MUST_CHECK;
 
 #endif

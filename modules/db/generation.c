@@ -5,7 +5,7 @@
  *
  * A power loss may take the newest generations with it although clients hold tokens of them. So
  * the first start after a boot of the host goes on at the next multiple of 2^32 and keeps the gap:
- * a token in it is of a state that no longer exists.
+ * a token in it is of a state that no longer exists. A restored backup goes much farther.
  */
 #include "modules/db/db_internal.h"
 
@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #define BOOT_STEP ((uint64_t)1 << 32)
+enum { FAR_SHIFT = 36 };
 
 uint64_t xn_db_generation(const struct xn_db *db)
 {
@@ -132,6 +133,17 @@ void xn_generation_skip(struct xn_db *db)
 
 	/* Tokens below the old next stamp are of states that are here; next - 1 is what a client is
 	 * given before the first change after this start. */
+	add_skipped(db, db->generation, next - 1);
+	db->generation = next;
+}
+
+/* Boots of the original may have gone far beyond what the backup knows, and another restoring of
+ * the same backup may have, too: a random one of 2^16 places, each with room for 16 boots. */
+void xn_generation_skip_far(struct xn_db *db)
+{
+	uint64_t random = xn_random_u64(db->core->loop) >> 48;
+	uint64_t next = ((db->generation >> FAR_SHIFT) + 1 + random) << FAR_SHIFT;
+
 	add_skipped(db, db->generation, next - 1);
 	db->generation = next;
 }

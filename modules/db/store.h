@@ -31,6 +31,13 @@ struct xn_store_reader {
 	int (*transaction)(void *arg, const void *bytes, size_t len);
 };
 
+struct xn_store_copy;
+struct xn_store_item {
+	bool is_transaction; /* the bytes are .value */
+	enum xn_space space; /* else: of a checkpoint's entry */
+	struct xn_store_slice { const unsigned char *data; size_t len; } key, value;
+};
+
 struct xn_store_ops {
 	/* Reads everything; the store is then ready for append(). -1 with @err: in use, a newer
 	 * format, or bytes that were durable are damaged. What a crash may leave is repaired, not
@@ -54,6 +61,14 @@ struct xn_store_ops {
 	/* Folds durable transactions into the checkpoint in the background; db.c says when. */
 	void (*checkpoint)(struct xn_store *store);
 	uint64_t (*backlog)(const struct xn_store *store); /* bytes that a start would replay */
+	/*
+	 * A copy of all that is durable at this moment, for a backup, as what open() would tell. Until
+	 * copy_end() nothing is folded, so it is to end soon. copy_next(): any thread, one at a time; 1:
+	 * something, borrowed until the next call; 0: no more; -errno. NULL where there is none.
+	 */
+	struct xn_store_copy *(*copy_begin)(struct xn_store *store);
+	int (*copy_next)(struct xn_store_copy *copy, struct xn_store_item *item);
+	void (*copy_end)(struct xn_store_copy *copy);
 	/* Waits for what runs, checkpoints when @clean, frees. The caller has flushed. */
 	void (*close)(struct xn_store *store, bool clean);
 };

@@ -57,6 +57,7 @@ struct lmdb_store {
 	uint64_t fold_from, fold_to; /* of the running slice; to: may end before */
 	uint64_t slice_bytes;
 	int64_t fold_again_us; /* after a failure */
+	unsigned copies;       /* being read: nothing is folded meanwhile */
 	bool is_suspect;       /* the last one failed */
 	struct xn_recorder *recorder; /* of history; NULL: none is kept */
 	int recorder_rc; /* why the last slice is not in it */
@@ -107,7 +108,7 @@ static int settle_format(struct lmdb_store *s, struct xn_error *err)
 	int format = xn_format_read(s->dir_fd, s->dir, &why);
 
 	if (format == 0) /* a new database */
-		format = xn_format_write(s->dir_fd, s->dir, &why);
+		format = xn_format_write(s->dir_fd, s->dir, XN_DB_FORMAT, &why);
 	return format < 0 ? xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "%s", why) : 0;
 }
 
@@ -336,6 +337,8 @@ static void plan_fold(struct lmdb_store *s)
 
 static void fold_slice(struct lmdb_store *s)
 {
+	if (s->copies)
+		return;
 	plan_fold(s);
 	s->folding = s->fold_from < s->fold_to;
 	if (!s->folding)
@@ -415,6 +418,71 @@ static void lmdb_reopen(struct xn_store *store, void (*done)(int rc, void *arg),
 	xn_pool_submit(s->pool, &s->replace_work);
 }
 
+/* ---- copies ---- */
+
+struct xn_store_copy {
+	struct lmdb_store *store;
+	char *dir;
+	int dir_fd;
+	uint64_t to; /* position up to which it goes */
+	bool begun;
+	struct xn_checkpoint_walk *walk;
+	struct xn_journal_reader reader;
+};
+
+static struct xn_store_copy *lmdb_copy_begin(struct xn_store *store)
+{
+	struct lmdb_store *s = from_store(store);
+	struct xn_store_copy *copy = xn_calloc(1, sizeof(*copy));
+
+	/* A slice that is being folded may end; the one after it could take the pages that are read. */
+	s->copies++;
+	*copy = (struct xn_store_copy){.store = s, .dir = xn_strdup(s->dir), .dir_fd = s->dir_fd};
+	copy->to = xn_journal_synced(s->journal);
+	return copy;
+}
+
+static int begin_copy(struct xn_store_copy *copy)
+{
+	uint64_t position;
+	int rc = xn_checkpoint_walk_begin(copy->dir, &copy->walk, &position);
+
+	if (rc == 0)
+		rc = xn_journal_reader_open(&copy->reader, copy->dir_fd, position);
+	copy->begun = rc == 0;
+	return rc;
+}
+
+static int lmdb_copy_next(struct xn_store_copy *copy, struct xn_store_item *item)
+{
+	struct xn_slice key = {0}, value = {0};
+	int rc = copy->begun ? 0 : begin_copy(copy);
+
+	if (rc == 0)
+		rc = xn_checkpoint_walk_next(copy->walk, &item->space, &key, &value);
+	item->is_transaction = rc == 0;
+	if (rc == 0 && copy->reader.position < copy->to) {
+		rc = xn_journal_next(&copy->reader, &value);
+		if (rc == 0) /* it is durable, so it must be there */
+			rc = -EBADMSG;
+	}
+	item->key = (struct xn_store_slice){key.data, key.len};
+	item->value = (struct xn_store_slice){value.data, value.len};
+	return rc;
+}
+
+static void lmdb_copy_end(struct xn_store_copy *copy)
+{
+	struct lmdb_store *s = copy->store;
+
+	xn_checkpoint_walk_end(copy->walk);
+	if (copy->begun)
+		xn_journal_reader_close(&copy->reader);
+	free(copy->dir);
+	free(copy);
+	s->copies--; /* what waits is folded when the next turn asks */
+}
+
 /* ---- closing ---- */
 
 static void forget_waiters(struct xn_list *list)
@@ -465,6 +533,9 @@ struct xn_store *xn_store_lmdb_new(struct xn_core *core, const char *dir)
 		.reopen = lmdb_reopen,
 		.checkpoint = lmdb_checkpoint,
 		.backlog = lmdb_backlog,
+		.copy_begin = lmdb_copy_begin,
+		.copy_next = lmdb_copy_next,
+		.copy_end = lmdb_copy_end,
 		.close = lmdb_close,
 	};
 	struct lmdb_store *s = xn_calloc(1, sizeof(*s));

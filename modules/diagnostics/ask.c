@@ -5,49 +5,13 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "core/json.h"
+#include "core/unix_client.h"
 #include "modules/diagnostics/diagnostics.h"
 
 enum { MAX_ANSWER = 64 << 20, PATIENCE_S = 10 };
-
-static int connect_to(const char *path)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	struct timeval patience = {.tv_sec = PATIENCE_S};
-	int fd;
-
-	if (strlen(path) >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(address.sun_path, path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-		int rc = -errno;
-
-		close(fd);
-		return rc;
-	}
-	return fd;
-}
-
-static int write_all(int fd, const struct xn_buf *bytes)
-{
-	for (size_t at = 0; at < bytes->len;) {
-		ssize_t n = write(fd, bytes->data + at, bytes->len - at);
-
-		if (n < 0)
-			return -errno;
-		at += (size_t)n;
-	}
-	return 0;
-}
 
 static int read_all(int fd, struct xn_buf *out)
 {
@@ -71,7 +35,7 @@ static struct xn_value *call(const char *path, const char *method, const char *a
 	XN_CLEANUP(xn_value_unref_p) struct xn_value *whole = NULL;
 	const struct xn_value *result;
 	const char *json;
-	int fd = connect_to(path);
+	int fd = xn_unix_connect(path, PATIENCE_S);
 
 	*rc = fd;
 	if (fd < 0)
@@ -82,7 +46,7 @@ static struct xn_value *call(const char *path, const char *method, const char *a
 		      "POST /jsonrpc HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
 		      "Content-Length: %zu\r\n\r\n%s",
 		      body.len, xn_buf_cstr(&body));
-	*rc = write_all(fd, &request);
+	*rc = xn_write_all(fd, request.data, request.len);
 	if (*rc == 0)
 		*rc = read_all(fd, &answer);
 	close(fd);
