@@ -44,6 +44,13 @@ void xn_loop_stop(struct xn_loop *loop); /* ends run() after the current turn's 
 bool xn_loop_turn(struct xn_loop *loop, int64_t wait_us);
 bool xn_loop_is_virtual(const struct xn_loop *loop);
 
+/* ---- a virtual loop only ---- */
+/* @after runs at the end of every callback, and whenever the loop looks at its clock. It may leave by
+ * longjmp: the daemon on this loop has died at that instant, and its memory is only left alone. */
+void xn_loop_virtual_watch(struct xn_loop *loop, void (*after)(void *arg), void *arg);
+/* Somebody sets the host's clock; xn_now_us() does not see it. */
+void xn_loop_virtual_set_wall(struct xn_loop *loop, int64_t wall_us);
+
 /* ---- time and randomness: nothing outside core reads a clock or /dev/urandom ---- */
 int64_t xn_now_us(const struct xn_loop *loop);	 /* monotonic; cached per callback batch */
 int64_t xn_wall_us(const struct xn_loop *loop);	 /* since the epoch */

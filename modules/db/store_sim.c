@@ -76,6 +76,9 @@ struct xn_sim_disk {
 	struct xn_sim_faults faults;
 	uint64_t random;
 	unsigned boot, life; /* a store of an earlier life is dead */
+	bool sync_failed;    /* since then nothing has proven what is behind .durable */
+	void (*at)(enum xn_sim_point point, void *arg);
+	void *at_arg;
 };
 
 static uint64_t draw(struct xn_sim_disk *disk)
@@ -90,6 +93,12 @@ static uint64_t draw(struct xn_sim_disk *disk)
 static bool happens(struct xn_sim_disk *disk, unsigned one_in)
 {
 	return one_in && draw(disk) % one_in == 0;
+}
+
+static void pass(struct xn_sim_disk *disk, enum xn_sim_point point)
+{
+	if (disk->at)
+		disk->at(point, disk->at_arg);
 }
 
 static int disk_get(struct xn_kv *kv, enum xn_space space, const void *key, size_t key_len,
@@ -180,12 +189,25 @@ void xn_sim_disk_set_faults(struct xn_sim_disk *disk, const struct xn_sim_faults
 	disk->faults = *faults;
 }
 
+void xn_sim_disk_watch(struct xn_sim_disk *disk, void (*at)(enum xn_sim_point point, void *arg),
+		       void *arg)
+{
+	disk->at = at;
+	disk->at_arg = arg;
+}
+
+bool xn_sim_disk_is_doubtful(const struct xn_sim_disk *disk)
+{
+	return disk->sync_failed;
+}
+
 void xn_sim_disk_crash(struct xn_sim_disk *disk, enum xn_sim_crash kind)
 {
 	disk->life++;
-	if (kind == XN_CRASH_KILL)
+	if (kind == XN_CRASH_POWER)
+		disk->boot++;
+	else if (!disk->sync_failed)
 		return;
-	disk->boot++;
 	for (size_t at = disk->durable; at < disk->log.len;) {
 		size_t end = (at / SECTOR + 1) * SECTOR;
 
@@ -265,7 +287,9 @@ static int sim_open(struct xn_store *store, const struct xn_store_reader *reader
 		rc = -EBADMSG;
 	if (rc < 0)
 		return xn_error_from_errno(err, rc, "reading the simulated disk");
+	store->was_cut = at < disk->log.len;
 	disk->log.len = disk->durable = at; /* the torn end is cut off, durably */
+	disk->sync_failed = false;
 	return 0;
 }
 
@@ -276,6 +300,7 @@ static int sim_append(struct xn_store *store, const void *bytes, size_t len)
 
 	if (is_dead(s))
 		return 0;
+	pass(disk, XN_SIM_BEFORE_APPEND);
 	if (!s->error && happens(disk, disk->faults.append_failures))
 		s->error = -ENOSPC;
 	if (s->error)
@@ -283,24 +308,30 @@ static int sim_append(struct xn_store *store, const void *bytes, size_t len)
 	xn_put_fixed(&disk->log, len);
 	xn_put_fixed(&disk->log, xn_crc32c(0, bytes, len));
 	xn_buf_add(&disk->log, bytes, len);
+	pass(disk, XN_SIM_AFTER_APPEND);
 	return 0;
 }
 
 static void on_sync_time(struct xn_timer *timer);
 
+static int64_t sync_takes_us(struct xn_sim_disk *disk)
+{
+	const struct xn_sim_faults *faults = &disk->faults;
+	int64_t span = faults->sync_max_us - faults->sync_min_us;
+	int64_t us = faults->sync_min_us + (int64_t)(draw(disk) % (uint64_t)(span + 1));
+
+	return happens(disk, faults->slow_syncs) ? us * 100 : us;
+}
+
 static void begin_sync(struct sim_store *s)
 {
-	const struct xn_sim_faults *faults = &s->disk->faults;
-	int64_t span = faults->sync_max_us - faults->sync_min_us;
 	struct xn_list *link;
 
 	while ((link = xn_list_pop(&s->next)))
 		xn_list_push(&s->running, link);
 	s->syncing = true;
 	s->syncing_to = s->disk->log.len;
-	xn_timer_arm(s->store.core->loop, &s->sync_timer,
-		     faults->sync_min_us + (int64_t)(draw(s->disk) % (uint64_t)(span + 1)),
-		     on_sync_time);
+	xn_timer_arm(s->store.core->loop, &s->sync_timer, sync_takes_us(s->disk), on_sync_time);
 }
 
 static void end_syncs(struct xn_list *list, int rc)
@@ -325,12 +356,16 @@ static void on_sync_time(struct xn_timer *timer)
 
 	if (is_dead(s))
 		return;
+	pass(s->disk, XN_SIM_BEFORE_SYNC);
 	s->syncing = false;
-	if (!rc && happens(s->disk, s->disk->faults.sync_failures))
+	if (!rc && happens(s->disk, s->disk->faults.sync_failures)) {
 		rc = s->error = -EIO;
-	/* Of what a failed sync covered nobody knows what reached the disk: a power loss draws. */
+		s->disk->sync_failed = true;
+	}
+	/* Of what a failed sync covered nobody knows what reached the disk: a crash draws. */
 	if (rc == 0 && s->syncing_to > s->disk->durable)
 		s->disk->durable = s->syncing_to;
+	pass(s->disk, XN_SIM_AFTER_SYNC);
 	end_syncs(&s->running, rc);
 	if (!s->syncing && !xn_list_empty(&s->next))
 		begin_sync(s);
@@ -366,11 +401,15 @@ static void on_reopen_time(struct xn_timer *timer)
 
 	if (is_dead(s))
 		return;
-	if (happens(s->disk, s->disk->faults.reopen_failures))
+	pass(s->disk, XN_SIM_BEFORE_REOPEN);
+	if (happens(s->disk, s->disk->faults.reopen_failures)) {
 		rc = -ENOSPC;
-	else
+	} else {
 		s->disk->durable = s->disk->log.len;
+		s->disk->sync_failed = false;
+	}
 	s->error = rc;
+	pass(s->disk, XN_SIM_AFTER_REOPEN);
 	s->reopening.done(rc, s->reopening.arg);
 }
 
@@ -411,8 +450,10 @@ static void on_fold_time(struct xn_timer *timer)
 
 	if (is_dead(s))
 		return;
+	pass(s->disk, XN_SIM_BEFORE_FOLD);
 	s->folding = false;
 	fold(s->disk);
+	pass(s->disk, XN_SIM_AFTER_FOLD);
 	before -= s->disk->log.len;
 	s->syncing_to -= s->syncing_to < before ? s->syncing_to : before;
 }

@@ -1,324 +1,614 @@
 /*
- * Clients that change things. Each works on its own VM, so it knows what must be true of it: what
- * was acknowledged, and what was asked for when the daemon died and so may or may not have
- * happened.
+ * Clients that change things. Each works on its own VMs, so it knows what must be true of them: what
+ * was acknowledged, and what was asked for when the daemon died and so may or may not have happened.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "sim.h"
+#include "client_internal.h"
 
-/* TEMPLATE: cloned, not yet provisioned. UNSURE: to be asked. */
-enum power { HALTED, RUNNING, PAUSED, TEMPLATE, UNSURE };
-static const char *const power_names[] = {"Halted", "Running", "Paused"};
+static void think(struct sim_lane_state *lane);
 
-struct sim_client {
-	struct sim_world *world;
-	unsigned index, counter;
-	struct xn_timer pause;
-	bool resting, busy;
-	const struct action *doing;
+/* ---- what it has ---- */
 
-	char vm[48]; /* "" none */
-	enum power power;
-	char name[48], tried_name[48]; /* acknowledged; asked for last */
-	char key[48];                  /* last key of other_config that was acknowledged */
-	char tried_key[48];
-	char task[48];       /* of an Async. call that has not settled */
-	unsigned power_cuts; /* when it was made: a later one stops what it started */
-};
-
-struct action {
-	const char *method;
-	bool (*possible)(const struct sim_client *c);
-	struct xn_value *(*params)(struct sim_client *c);
-	void (*done)(struct sim_client *c, const struct xn_value *result);
-	void (*unsure)(struct sim_client *c); /* the daemon died in the middle */
-	unsigned weight;
-	const char *refusal; /* codes that may come and change nothing; NULL: none */
-};
-
-static bool has_no_vm(const struct sim_client *c)
+void sim_deed_changes(struct sim_deed *deed, struct sim_fact *fact, struct xn_value *value)
 {
-	return !c->vm[0];
-}
-
-static bool has_vm(const struct sim_client *c)
-{
-	return c->vm[0] && !c->task[0];
-}
-
-static bool is_halted(const struct sim_client *c)
-{
-	return has_vm(c) && c->power == HALTED;
-}
-
-static bool is_running(const struct sim_client *c)
-{
-	return has_vm(c) && c->power == RUNNING;
-}
-
-static bool is_paused(const struct sim_client *c)
-{
-	return has_vm(c) && c->power == PAUSED;
-}
-
-static bool is_up(const struct sim_client *c)
-{
-	return is_running(c) || is_paused(c);
-}
-
-static bool has_task(const struct sim_client *c)
-{
-	return c->task[0];
-}
-
-static struct xn_value *vm_params(struct sim_client *c)
-{
-	return sim_params(c->vm, NULL);
-}
-
-static struct xn_value *start_params(struct sim_client *c)
-{
-	struct xn_value *params = sim_params(c->vm, NULL);
-
-	xn_set_append(&params, xn_bool(false));
-	xn_set_append(&params, xn_bool(false));
-	return params;
-}
-
-static struct xn_value *clone_params(struct sim_client *c)
-{
-	snprintf(c->tried_name, sizeof(c->tried_name), "vm-%u-%u", c->index, ++c->counter);
-	return sim_params(c->world->template, c->tried_name, NULL);
-}
-
-static void cloned(struct sim_client *c, const struct xn_value *result)
-{
-	snprintf(c->vm, sizeof(c->vm), "%s", xn_value_string(result));
-	strcpy(c->name, c->tried_name);
-	c->power = TEMPLATE;
-	c->key[0] = '\0';
-}
-
-static void clone_unsure(struct sim_client *c)
-{
-	c->vm[0] = '\0'; /* nobody knows its reference */
-}
-
-static bool is_unprovisioned(const struct sim_client *c)
-{
-	return has_vm(c) && c->power == TEMPLATE;
-}
-
-static bool is_unsure(const struct sim_client *c)
-{
-	return has_vm(c) && c->power == UNSURE;
-}
-
-static void provisioned(struct sim_client *c, const struct xn_value *result)
-{
-	c->power = HALTED;
-}
-
-static struct xn_value *rename_params(struct sim_client *c)
-{
-	snprintf(c->tried_name, sizeof(c->tried_name), "name-%u-%u", c->index, ++c->counter);
-	return sim_params(c->vm, c->tried_name, NULL);
-}
-
-static void renamed(struct sim_client *c, const struct xn_value *result)
-{
-	strcpy(c->name, c->tried_name);
-}
-
-static struct xn_value *key_params(struct sim_client *c)
-{
-	snprintf(c->tried_key, sizeof(c->tried_key), "key-%u", ++c->counter);
-	return sim_params(c->vm, c->tried_key, "value", NULL);
-}
-
-static void key_added(struct sim_client *c, const struct xn_value *result)
-{
-	strcpy(c->key, c->tried_key);
-}
-
-static void now_running(struct sim_client *c, const struct xn_value *result)
-{
-	c->power = RUNNING;
-}
-
-static void now_halted(struct sim_client *c, const struct xn_value *result)
-{
-	c->power = HALTED;
-}
-
-static void now_paused(struct sim_client *c, const struct xn_value *result)
-{
-	c->power = PAUSED;
-}
-
-static void nothing_changed(struct sim_client *c, const struct xn_value *result)
-{
-}
-
-/* Sums of the least always fit, sums of the most never do. */
-static struct xn_value *limits_params(struct sim_client *c)
-{
-	static const int64_t mib = 1 << 20;
-	struct xn_value *params = sim_params(c->vm, NULL);
-	int64_t least = (int64_t)(16 + sim_random(c->world, 900)) * mib;
-	int64_t most = least + (int64_t)sim_random(c->world, 3000) * mib;
-
-	xn_set_append(&params, xn_int(16 * mib));
-	xn_set_append(&params, xn_int(4096 * mib));
-	xn_set_append(&params, xn_int(least));
-	xn_set_append(&params, xn_int(most));
-	return params;
-}
-
-static struct xn_value *memory_params(struct sim_client *c)
-{
-	struct xn_value *limits = limits_params(c), *params = sim_params(c->vm, NULL);
-
-	for (size_t i = 3; i < 5; i++)
-		xn_set_append(&params, xn_value_ref(xn_set_at(limits, i)));
-	xn_value_unref(limits);
-	return params;
-}
-
-static void power_unsure(struct sim_client *c)
-{
-	c->power = UNSURE;
-}
-
-/* An operation that a restart found is still being finished or undone: ask again. */
-static void power_seen(struct sim_client *c, const struct xn_value *record)
-{
-	const char *state = xn_map_get_string(record, "power_state");
-
-	if (xn_map_len(xn_map_get(record, "current_operations")))
+	if (!fact || deed->n_changes == MOST_CHANGES) {
+		xn_value_unref(value);
 		return;
-	for (c->power = HALTED; c->power < TEMPLATE; c->power++)
-		if (strcmp(power_names[c->power], state) == 0)
-			return;
-	sim_fail(c->world, "client %u's VM is %s", c->index, state);
+	}
+	deed->changes[deed->n_changes++] = (struct sim_change){fact, value};
 }
 
-static void task_begun(struct sim_client *c, const struct xn_value *result)
+struct sim_vm *sim_vm_add(struct sim_client *c, struct xn_list *list, const char *ref,
+			  const char *name)
 {
-	snprintf(c->task, sizeof(c->task), "%s", xn_value_string(result));
-	c->power_cuts = c->world->power_cuts;
+	struct sim_vm *vm = xn_calloc(1, sizeof(*vm));
+	struct sim_world *w = c->world;
+
+	snprintf(vm->ref, sizeof(vm->ref), "%s", ref);
+	vm->exists = sim_fact_new(w, XN_CLASS_VM, ref, -1, "", xn_bool(true));
+	vm->name = sim_fact_new(w, XN_CLASS_VM, ref, XN_VM_name_label, "", xn_string(name));
+	vm->name->of = vm->exists;
+	xn_list_push(list, &vm->link);
+	return vm;
 }
 
-static struct xn_value *task_params(struct sim_client *c)
+struct sim_thing *sim_thing_add(struct sim_client *c, int class_id, const char *ref)
 {
-	return sim_params(c->task, NULL);
+	struct sim_thing *thing = xn_calloc(1, sizeof(*thing));
+
+	thing->class_id = class_id;
+	snprintf(thing->ref, sizeof(thing->ref), "%s", ref);
+	thing->exists = sim_fact_new(c->world, class_id, ref, -1, "", xn_bool(true));
+	xn_list_push(&c->things, &thing->link);
+	return thing;
 }
 
-static void task_seen(struct sim_client *c, const struct xn_value *status)
+bool sim_is_used(const struct sim_client *c, const struct sim_thing *disk)
 {
-	if (strcmp(xn_value_string(status), "pending") == 0)
+	xn_list_each(link, &c->things)
+		if (xn_list_entry(link, struct sim_thing, link)->disk == disk)
+			return true;
+	return false;
+}
+
+static void forget(struct sim_fact *fact)
+{
+	if (fact)
+		sim_fact_forget(fact);
+}
+
+/* The row's absence, where it was acknowledged, stays a fact. */
+void sim_thing_drop(struct sim_thing *thing)
+{
+	forget(thing->detail);
+	xn_list_remove(&thing->link);
+	free(thing);
+}
+
+static void forget_details(struct sim_vm *vm)
+{
+	forget(vm->name);
+	forget(vm->power);
+	for (unsigned i = 0; i < vm->n_keys; i++)
+		forget(vm->keys[i]);
+	vm->n_keys = 0;
+	vm->name = vm->power = NULL;
+}
+
+static void drop_devices(struct sim_client *c, const struct sim_vm *vm, bool are_void)
+{
+	xn_list_each_safe(link, &c->things) {
+		struct sim_thing *thing = xn_list_entry(link, struct sim_thing, link);
+
+		if (thing->vm != vm)
+			continue;
+		if (are_void)
+			forget(thing->exists);
+		if (are_void && thing->disk)
+			thing->disk->is_void = true;
+		sim_thing_drop(thing);
+	}
+	xn_list_each_safe(link, &c->things) {
+		struct sim_thing *thing = xn_list_entry(link, struct sim_thing, link);
+
+		if (!thing->is_void)
+			continue;
+		forget(thing->exists);
+		sim_thing_drop(thing);
+	}
+}
+
+void sim_vm_drop(struct sim_client *c, struct sim_vm *vm)
+{
+	drop_devices(c, vm, false);
+	xn_list_each(link, &c->snapshots) {
+		struct sim_vm *snapshot = xn_list_entry(link, struct sim_vm, link);
+
+		if (snapshot->snapshot_of == vm)
+			snapshot->snapshot_of = NULL;
+	}
+	forget_details(vm);
+	xn_list_remove(&vm->link);
+	free(vm);
+}
+
+void sim_vm_has_power(struct sim_client *c, struct sim_vm *vm)
+{
+	struct xn_row *row = xn_db_get(sim_db(c->world), XN_CLASS_VM, vm->ref);
+
+	if (!row || vm->is_moody)
 		return;
-	c->task[0] = '\0';
-	if (strcmp(xn_value_string(status), "success") == 0 &&
-	    c->power_cuts == c->world->power_cuts)
-		c->power = RUNNING;
+	vm->power = sim_fact_new(c->world, XN_CLASS_VM, vm->ref, XN_VM_power_state, "",
+				 xn_value_ref(xn_row_get(row, XN_VM_power_state)));
+	vm->power->is_power = true;
+	vm->power->of = vm->exists;
+	vm->power->unproven = true;
+}
+
+void sim_vm_relearn(struct sim_client *c, struct sim_vm *vm)
+{
+	struct sim_world *w = c->world;
+	struct xn_row *row = xn_db_get(sim_db(w), XN_CLASS_VM, vm->ref);
+	bool had_power = vm->power != NULL;
+
+	drop_devices(c, vm, true);
+	forget_details(vm);
+	if (!row)
+		return;
+	vm->name = sim_fact_new(w, XN_CLASS_VM, vm->ref, XN_VM_name_label, "",
+				xn_value_ref(xn_row_get(row, XN_VM_name_label)));
+	vm->name->of = vm->exists;
+	vm->name->unproven = true;
+	if (had_power)
+		sim_vm_has_power(c, vm);
+}
+
+/* ---- the ends of a deed ---- */
+
+static void deed_free(struct sim_deed *deed)
+{
+	for (unsigned i = 0; i < deed->n_changes; i++)
+		xn_value_unref(deed->changes[i].value);
+	free(deed);
+}
+
+static struct sim_deed *take_deed(struct sim_lane_state *lane)
+{
+	struct sim_deed *deed = lane->deed;
+
+	lane->deed = NULL;
+	lane->call = NULL;
+	lane->task[0] = '\0';
+	return deed;
+}
+
+static void deed_succeeded(struct sim_deed *deed, const struct xn_value *result)
+{
+	deed->client->world->acknowledged++;
+	if (deed->client->world->verbose)
+		sim_say(deed->client->world, "client %u: %s %s: done", deed->client->index,
+			deed->action->method, deed->text);
+	for (unsigned i = 0; i < deed->n_changes; i++) {
+		struct sim_change *change = &deed->changes[i];
+
+		/* A task may have succeeded before the host lost its power, and all guests. */
+		if (change->fact->is_power && deed->cuts != deed->client->world->cuts)
+			deed->vm->unsure = true;
+		else
+			sim_fact_ack(change->fact, xn_value_ref(change->value));
+	}
+	if (deed->action->done)
+		deed->action->done(deed, result);
+	deed_free(deed);
+}
+
+static void deed_refused(struct sim_deed *deed)
+{
+	for (unsigned i = 0; i < deed->n_changes; i++)
+		sim_fact_refused(deed->changes[i].fact);
+	deed_free(deed);
+}
+
+/* Somebody must look what came of it. What was tried stays open until then. */
+static void deed_is_unsure(struct sim_deed *deed)
+{
+	if (deed->action->lane == SIM_OPERATIONS && deed->vm)
+		deed->vm->unsure = true;
+	if (deed->action->lane == SIM_OPERATIONS && deed->thing)
+		deed->thing->unsure = true;
+	deed_free(deed);
+}
+
+static bool is_one_of(const char *codes, const char *code)
+{
+	const char *at = codes ? strstr(codes, code) : NULL;
+	size_t len = strlen(code);
+
+	for (; at; at = strstr(at + 1, code))
+		if ((at == codes || at[-1] == ' ') && (at[len] == ' ' || !at[len]))
+			return true;
+	return false;
+}
+
+static bool is_moody(const struct sim_deed *deed)
+{
+	const struct sim_vm *vm = deed->vm			   ? deed->vm
+				  : deed->thing && deed->thing->vm ? deed->thing->vm
+								   : NULL;
+
+	return vm && vm->is_moody;
+}
+
+/* A session that was only shown may be lost with what the disk lost, or to a jump of the clock. */
+static bool session_may_end(const struct sim_client *c)
+{
+	return c->is_away || c->login_cuts != c->world->cuts || c->world->plan.clock_jumps;
+}
+
+static void deed_failed(struct sim_lane_state *lane, struct sim_deed *deed, const char *code)
+{
+	struct sim_client *c = deed->client;
+	struct sim_world *w = c->world;
+
+	sim_say(w, "client %u: %s of %s: %s", c->index, deed->action->method,
+		deed->vm ? deed->vm->ref : deed->thing ? deed->thing->ref : "", code);
+	if (strcmp(code, "SESSION_INVALID") == 0 && session_may_end(c)) {
+		c->is_away = true;
+		deed_is_unsure(deed);
+	} else if (is_one_of(deed->action->refusals, code) && deed->action->lane == SIM_QUICK) {
+		deed_refused(deed);
+	} else if (is_one_of(deed->action->refusals, code) || sim_fault_explains(w, code) ||
+		   (deed->action->may_be_async && strcmp(code, "TASK_CANCELLED") == 0) ||
+		   is_moody(deed) ||
+		   lane->life != w->life /* its task may have been interrupted */) {
+		deed_is_unsure(deed);
+	} else {
+		sim_fail(w, "client %u: %s of %s (%s): %s", c->index, deed->action->method,
+			 deed->vm ? deed->vm->ref : "",
+			 deed->vm && deed->vm->power ? sim_fact_string(deed->vm->power) : "", code);
+	}
+}
+
+/* ---- tasks ---- */
+
+/* "<value>OpaqueRef:...</value>", as the field's tasks have it. */
+static struct xn_value *result_of_task(const struct xn_value *record)
+{
+	const char *text = xn_map_get_string(record, "result");
+
+	if (strncmp(text, "<value>", 7) != 0)
+		return xn_string(text);
+	return xn_string_len(text + 7, strcspn(text + 7, "<"));
+}
+
+static void on_task(const struct xn_value *record, const char *code, void *arg)
+{
+	struct sim_lane_state *lane = arg;
+	struct sim_world *w = lane->client->world;
+	const char *status = record ? xn_map_get_string(record, "status") : "";
+	const struct xn_value *info;
+
+	lane->call = NULL;
+	if (record && strcmp(status, "pending") == 0) {
+		think(lane);
+		return;
+	}
+	if (code && strcmp(code, "HANDLE_INVALID") == 0 && lane->cuts == w->cuts &&
+	    !w->plan.clock_jumps && w->plan.think_us < 60 * SIM_SECOND)
+		sim_fail(w, "task %s of client %u is lost", lane->task, lane->client->index);
+	if (code && strcmp(code, "SESSION_INVALID") == 0 && session_may_end(lane->client)) {
+		lane->client->is_away = true;
+		think(lane);
+		return;
+	}
+	if (code) {
+		deed_is_unsure(take_deed(lane));
+		think(lane);
+		return;
+	}
+	if (!w->plan.clock_jumps) /* else the collector may find it old at once */
+		sim_fact_new(w, XN_CLASS_task, lane->task, XN_task_status, "", xn_string(status))
+			->gone_after_us = sim_now_us(w) + 60 * SIM_SECOND;
+	info = xn_map_get(record, "error_info");
+	if (strcmp(status, "success") == 0) {
+		struct xn_value *result = result_of_task(record);
+
+		deed_succeeded(take_deed(lane), result);
+		xn_value_unref(result);
+	} else {
+		deed_failed(lane, take_deed(lane),
+			    xn_set_len(info) ? xn_value_string(xn_set_at(info, 0))
+					     : "TASK_CANCELLED");
+	}
+	think(lane);
+}
+
+static void look_at_task(struct sim_lane_state *lane)
+{
+	struct sim_client *c = lane->client;
+
+	lane->call = sim_call(c->world, c->secret, "task.get_record",
+			      sim_params(lane->task, NULL), on_task, lane);
+}
+
+static void on_done(const struct xn_value *result, const char *code, void *arg)
+{
+	struct sim_lane_state *lane = arg;
+
+	lane->call = NULL;
+	if (code)
+		deed_failed(lane, take_deed(lane), code);
 	else
-		power_unsure(c);
+		deed_succeeded(take_deed(lane), result);
+	think(lane);
 }
 
-static void destroyed(struct sim_client *c, const struct xn_value *result)
+static void on_began(const struct xn_value *result, const char *code, void *arg)
 {
-	c->vm[0] = '\0';
+	struct sim_lane_state *lane = arg;
+
+	lane->call = NULL;
+	if (code)
+		deed_failed(lane, take_deed(lane), code);
+	else
+		snprintf(lane->task, sizeof(lane->task), "%s", xn_value_string(result));
+	think(lane);
 }
 
-static void nothing_unsure(struct sim_client *c)
+/* ---- looking again at what is not sure ---- */
+
+/* Whether nothing is under way with it any more. */
+static bool is_still(struct sim_world *w, int class_id, const char *ref)
 {
+	struct xn_row *row = xn_db_get(sim_db(w), class_id, ref);
+	int field = xn_field_find(&xn_classes[class_id], "current_operations");
+
+	return !row || field < 0 || !xn_map_len(xn_row_get(row, field));
 }
 
-static const struct action actions[] = {
-	{"VM.clone", has_no_vm, clone_params, cloned, clone_unsure, 10},
-	{"VM.provision", is_unprovisioned, vm_params, provisioned, nothing_unsure, 20},
-	{"VM.get_record", is_unsure, vm_params, power_seen, nothing_unsure, 20},
-	{"VM.set_name_label", has_vm, rename_params, renamed, nothing_unsure, 4},
-	{"VM.add_to_other_config", has_vm, key_params, key_added, nothing_unsure, 4},
-	{"VM.set_memory_limits", is_halted, limits_params, nothing_changed, nothing_unsure, 2},
-	{"VM.set_memory_dynamic_range", is_running, memory_params, nothing_changed, nothing_unsure,
-	 2,
-	 "MEMORY_CONSTRAINT_VIOLATION_ORDER HOST_NOT_ENOUGH_FREE_MEMORY" /* the template's static
-									    maximum; paused ones */},
-	{"VM.start", is_halted, start_params, now_running, power_unsure, 6,
-	 "HOST_NOT_ENOUGH_FREE_MEMORY" /* paused ones give nothing */},
-	{"Async.VM.start", is_halted, start_params, task_begun, power_unsure, 6},
-	{"task.get_status", has_task, task_params, task_seen, nothing_unsure, 20},
-	{"VM.clean_shutdown", is_running, vm_params, now_halted, power_unsure, 2,
-	 "VM_LACKS_FEATURE" /* the guest has not booted yet */},
-	{"VM.hard_shutdown", is_up, vm_params, now_halted, power_unsure, 2},
-	{"VM.clean_reboot", is_running, vm_params, now_running, power_unsure, 1, "VM_LACKS_FEATURE"},
-	{"VM.hard_reboot", is_up, vm_params, now_running, power_unsure, 1},
-	{"VM.pause", is_running, vm_params, now_paused, power_unsure, 2},
-	{"VM.unpause", is_paused, vm_params, now_running, power_unsure, 4},
-	{"VM.destroy", is_halted, vm_params, destroyed, nothing_unsure, 1},
-};
+/* Disks do not go while a device has them, so nothing points to what is dropped here. */
+static void settle_thing(struct sim_client *c, struct sim_thing *thing)
+{
+	const struct xn_row *row = xn_db_get(sim_db(c->world), thing->class_id, thing->ref);
 
-static const struct action *choose(struct sim_client *c)
+	thing->unsure = false;
+	sim_fact_settle(thing->exists);
+	if (thing->detail)
+		sim_fact_settle(thing->detail);
+	/* In a device of which nobody told: it may go when that does. */
+	if (row && thing->class_id == XN_CLASS_VDI && !sim_is_used(c, thing) &&
+	    xn_set_len(xn_row_get(row, XN_VDI_VBDs))) {
+		forget(thing->exists);
+		row = NULL;
+	}
+	if (!row)
+		sim_thing_drop(thing);
+}
+
+static void settle_vm(struct sim_client *c, struct sim_vm *vm)
+{
+	struct sim_fact *const facts[] = {vm->exists, vm->name, vm->power};
+
+	vm->unsure = false;
+	for (size_t i = 0; i < XN_ARRAY_SIZE(facts); i++)
+		if (facts[i])
+			sim_fact_settle(facts[i]);
+	for (unsigned i = 0; i < vm->n_keys; i++)
+		sim_fact_settle(vm->keys[i]);
+	xn_list_each_safe(link, &c->things) {
+		struct sim_thing *thing = xn_list_entry(link, struct sim_thing, link);
+
+		if (thing->vm == vm)
+			settle_thing(c, thing);
+	}
+	if (vm->exists->seen->kind == XN_NIL) {
+		sim_vm_drop(c, vm);
+		return;
+	}
+	if (vm->name && vm->name->forgotten)
+		sim_vm_relearn(c, vm);
+	if (!vm->is_template)
+		return;
+	vm->is_template = xn_row_bool(xn_db_get(sim_db(c->world), XN_CLASS_VM, vm->ref),
+				      XN_VM_is_a_template);
+	if (!vm->is_template)
+		sim_vm_has_power(c, vm);
+}
+
+static void on_record(const struct xn_value *record, const char *code, void *arg)
+{
+	struct sim_lane_state *lane = arg;
+
+	lane->call = NULL;
+	if (code && strcmp(code, "SESSION_INVALID") == 0 && session_may_end(lane->client))
+		lane->client->is_away = true;
+	think(lane);
+}
+
+static void look_at_things(struct sim_client *c)
+{
+	xn_list_each_safe(link, &c->things) {
+		struct sim_thing *thing = xn_list_entry(link, struct sim_thing, link);
+
+		if (thing->unsure && is_still(c->world, thing->class_id, thing->ref))
+			settle_thing(c, thing);
+	}
+}
+
+/* True: there was a VM to look at. */
+static bool look_again(struct sim_lane_state *lane)
+{
+	struct sim_client *c = lane->client;
+	struct xn_list *lists[] = {&c->vms, &c->snapshots};
+
+	look_at_things(c);
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(lists); i++) {
+		xn_list_each(link, lists[i]) {
+			struct sim_vm *vm = xn_list_entry(link, struct sim_vm, link);
+
+			if (!vm->unsure)
+				continue;
+			lane->cuts = c->world->cuts;
+			lane->call = sim_call(c->world, c->secret, "VM.get_record",
+					      sim_params(vm->ref, NULL), on_record, lane);
+			if (!c->lanes[SIM_QUICK].deed &&
+			    is_still(c->world, XN_CLASS_VM, vm->ref))
+				settle_vm(c, vm);
+			return true;
+		}
+	}
+	return false;
+}
+
+void sim_client_settle(struct sim_client *c)
+{
+	xn_list_each_safe(link, &c->vms)
+		settle_vm(c, xn_list_entry(link, struct sim_vm, link));
+	xn_list_each_safe(link, &c->snapshots)
+		settle_vm(c, xn_list_entry(link, struct sim_vm, link));
+	xn_list_each_safe(link, &c->things)
+		settle_thing(c, xn_list_entry(link, struct sim_thing, link));
+}
+
+/* ---- doing ---- */
+
+static const struct sim_action *choose(struct sim_client *c, enum sim_lane lane)
 {
 	unsigned total = 0, at;
 
-	for (size_t i = 0; i < XN_ARRAY_SIZE(actions); i++)
-		total += actions[i].possible(c) ? actions[i].weight : 0;
+	for (size_t i = 0; i < sim_n_actions; i++)
+		total += sim_actions[i].lane == lane ? sim_actions[i].weight : 0;
 	at = (unsigned)sim_random(c->world, total);
-	for (size_t i = 0; i < XN_ARRAY_SIZE(actions); i++) {
-		unsigned weight = actions[i].possible(c) ? actions[i].weight : 0;
+	for (size_t i = 0; i < sim_n_actions; i++) {
+		unsigned weight = sim_actions[i].lane == lane ? sim_actions[i].weight : 0;
 
 		if (at < weight)
-			return &actions[i];
+			return &sim_actions[i];
 		at -= weight;
 	}
 	sim_fail(c->world, "client %u does not know what to do", c->index);
 }
 
-static void on_pause_over(struct xn_timer *timer);
-
-static void think(struct sim_client *c)
+static struct sim_deed *think_of_something(struct sim_lane_state *lane, struct xn_value **params)
 {
-	xn_timer_arm(c->world->loop, &c->pause, (int64_t)sim_random(c->world, 400000),
-		     on_pause_over);
+	struct sim_deed *deed = xn_calloc(1, sizeof(*deed));
+
+	deed->client = lane->client;
+	for (int i = 0; i < 12; i++) {
+		deed->action = choose(lane->client, lane->lane);
+		*params = xn_set_new();
+		if (deed->action->prepare(deed, params))
+			return deed;
+		xn_value_unref(*params);
+		deed->vm = NULL;
+		deed->thing = NULL;
+	}
+	free(deed);
+	return NULL;
 }
 
-static void on_done(const struct xn_value *result, const char *code, void *arg)
+static void begin(struct sim_lane_state *lane, struct sim_deed *deed, struct xn_value *params)
+{
+	struct sim_client *c = lane->client;
+	struct sim_world *w = c->world;
+	bool async = deed->action->may_be_async && sim_chance(w, 2, 5);
+	char method[64];
+
+	for (unsigned i = 0; i < deed->n_changes; i++) {
+		sim_fact_try(deed->changes[i].fact, xn_value_ref(deed->changes[i].value));
+		if (lane->lane == SIM_OPERATIONS)
+			sim_fact_slow(deed->changes[i].fact);
+	}
+	lane->deed = deed;
+	lane->cuts = deed->cuts = w->cuts;
+	lane->life = w->life;
+	snprintf(method, sizeof(method), "%s%s", async ? "Async." : "", deed->action->method);
+	sim_say(w, "client %u: %s %s %s", c->index, method,
+		deed->vm ? deed->vm->ref : deed->thing ? deed->thing->ref : "", deed->text);
+	lane->call = sim_call(w, c->secret, method, params, async ? on_began : on_done, lane);
+}
+
+/* The connection breaks in the middle of a call: what it was for goes on, or does not. */
+static void hang_up(struct sim_lane_state *lane)
+{
+	sim_say(lane->client->world, "client %u hangs up", lane->client->index);
+	sim_hang_up(lane->call);
+	if (lane->deed && !lane->task[0])
+		deed_is_unsure(take_deed(lane));
+	lane->call = NULL;
+	think(lane);
+}
+
+static void on_logged_in(const struct xn_value *result, const char *code, void *arg)
 {
 	struct sim_client *c = arg;
-	const struct action *action = c->doing;
+	struct sim_world *w = c->world;
 
-	c->doing = NULL;
-	if (code && (!action->refusal || !strstr(action->refusal, code)))
-		sim_fail(c->world, "client %u: %s of %s: %s", c->index, action->method, c->vm,
-			 code);
-	if (!code) {
-		c->world->acknowledged++;
-		action->done(c, result);
-	}
-	c->busy = false;
-	think(c);
+	c->logging_in = false;
+	if (code && !sim_fault_explains(w, code))
+		sim_fail(w, "client %u cannot log in: %s", c->index, code);
+	if (code)
+		return;
+	snprintf(c->secret, sizeof(c->secret), "%s", xn_value_string(result));
+	c->is_away = false;
+	c->login_cuts = w->cuts;
+}
+
+static void log_in(struct sim_client *c)
+{
+	if (c->logging_in)
+		return;
+	c->logging_in = true;
+	c->secret[0] = '\0';
+	sim_call(c->world, "", "session.login_with_password", sim_params("root", "", NULL),
+		 on_logged_in, c);
+}
+
+static void on_logged_out(const struct xn_value *result, const char *code, void *arg)
+{
+}
+
+static void log_out(struct sim_client *c)
+{
+	sim_say(c->world, "client %u logs out", c->index);
+	c->is_away = true;
+	sim_call(c->world, c->secret, "session.logout", xn_set_new(), on_logged_out, c);
 }
 
 static void on_pause_over(struct xn_timer *timer)
 {
-	struct sim_client *c = xn_container_of(timer, struct sim_client, pause);
-	const struct action *action;
+	struct sim_lane_state *lane = xn_container_of(timer, struct sim_lane_state, pause);
+	struct sim_client *c = lane->client;
 	struct xn_value *params;
+	struct sim_deed *deed;
 
-	if (c->busy || (c->resting && !c->task[0]))
+	if (c->is_away || c->logging_in) {
+		log_in(c);
+		think(lane);
 		return;
-	c->busy = true;
-	action = choose(c);
-	params = action->params(c);
-	c->doing = action;
-	sim_say(c->world, "client %u: %s %s", c->index, action->method, c->vm);
-	sim_call(c->world, action->method, params, on_done, c);
+	}
+	if (lane->call) { /* patience has an end */
+		if (sim_chance(c->world, c->world->plan.disconnects, 1000))
+			hang_up(lane);
+		else
+			think(lane);
+		return;
+	}
+	if (lane->task[0]) {
+		look_at_task(lane);
+		return;
+	}
+	if (lane->lane == SIM_OPERATIONS && look_again(lane))
+		return;
+	if (c->resting)
+		return;
+	if (lane->lane == SIM_QUICK && sim_chance(c->world, c->world->plan.logouts, 1000)) {
+		log_out(c);
+		think(lane);
+		return;
+	}
+	deed = think_of_something(lane, &params);
+	if (deed)
+		begin(lane, deed, params);
+	if (!lane->call || c->world->plan.disconnects)
+		think(lane);
 }
+
+/* Also while a call is under way. */
+static void think(struct sim_lane_state *lane)
+{
+	struct sim_world *w = lane->client->world;
+
+	if (w->modules)
+		xn_timer_arm(w->loop, &lane->pause,
+			     1 + (int64_t)sim_random(w, 2 * (uint64_t)w->plan.think_us),
+			     on_pause_over);
+}
+
+/* ---- lives ---- */
 
 struct sim_client *sim_client_new(struct sim_world *w, unsigned index)
 {
@@ -326,18 +616,33 @@ struct sim_client *sim_client_new(struct sim_world *w, unsigned index)
 
 	c->world = w;
 	c->index = index;
+	c->is_away = true;
+	xn_list_init(&c->vms);
+	xn_list_init(&c->snapshots);
+	xn_list_init(&c->things);
+	for (int i = 0; i < SIM_LANES; i++) {
+		c->lanes[i].client = c;
+		c->lanes[i].lane = (enum sim_lane)i;
+	}
 	return c;
 }
 
 void sim_client_free(struct sim_client *c)
 {
+	while (!xn_list_empty(&c->vms))
+		sim_vm_drop(c, xn_list_entry(c->vms.next, struct sim_vm, link));
+	while (!xn_list_empty(&c->snapshots))
+		sim_vm_drop(c, xn_list_entry(c->snapshots.next, struct sim_vm, link));
+	while (!xn_list_empty(&c->things))
+		sim_thing_drop(xn_list_entry(c->things.next, struct sim_thing, link));
 	free(c);
 }
 
 void sim_client_begin(struct sim_client *c)
 {
 	c->resting = false;
-	think(c);
+	for (int i = 0; i < SIM_LANES; i++)
+		think(&c->lanes[i]);
 }
 
 void sim_client_rest(struct sim_client *c)
@@ -347,54 +652,31 @@ void sim_client_rest(struct sim_client *c)
 
 bool sim_client_is_idle(const struct sim_client *c)
 {
-	return !c->busy && !c->task[0];
+	xn_list_each(link, &c->vms)
+		if (xn_list_entry(link, struct sim_vm, link)->unsure)
+			return false;
+	for (int i = 0; i < SIM_LANES; i++)
+		if (c->lanes[i].deed || c->lanes[i].call)
+			return false;
+	return true;
 }
 
-void sim_client_crashed(struct sim_client *c, enum sim_death how)
+/* Tasks go on in the next life, with their deeds. */
+void sim_client_crashed(struct sim_client *c)
 {
-	c->pause = (struct xn_timer){0};
-	c->busy = false;
-	if (how == SIM_POWER_CUT && c->power < TEMPLATE)
-		c->power = HALTED; /* the host was off: so is every guest */
-}
+	for (int i = 0; i < SIM_LANES; i++) {
+		struct sim_lane_state *lane = &c->lanes[i];
 
-/* The first thing in a new life: what was acknowledged is there; what was under way is looked at.
- */
-void sim_client_check(struct sim_client *c)
-{
-	const struct action *interrupted = c->doing;
-	struct xn_value *all, *now;
-	const char *name, *state;
-
-	c->doing = NULL;
-	if (interrupted && interrupted->done == cloned)
-		clone_unsure(c);
-	if (!c->vm[0])
-		return;
-	all = sim_ask(c->world, "VM.get_all_records", xn_set_new());
-	now = xn_map_get(all, c->vm) ? xn_value_ref(xn_map_get(all, c->vm)) : NULL;
-	xn_value_unref(all);
-	if (!now) {
-		if (!interrupted || interrupted->done != destroyed)
-			sim_fail(c->world, "client %u's VM %s is lost", c->index, c->vm);
-		c->vm[0] = c->task[0] = '\0';
-		return;
+		lane->pause = (struct xn_timer){0};
+		lane->call = NULL;
+		if (lane->deed && !lane->task[0])
+			deed_is_unsure(take_deed(lane));
 	}
-	name = xn_map_get_string(now, "name_label");
-	if (strcmp(name, c->name) != 0 &&
-	    !(interrupted && interrupted->done == renamed && strcmp(name, c->tried_name) == 0))
-		sim_fail(c->world, "client %u named its VM %s, it is %s", c->index, c->name, name);
-	snprintf(c->name, sizeof(c->name), "%s", name);
-	if (c->key[0] && !xn_map_get(xn_map_get(now, "other_config"), c->key))
-		sim_fail(c->world, "client %u's key %s is lost", c->index, c->key);
-	state = xn_map_get_string(now, "power_state");
-	if (interrupted && interrupted->unsure == power_unsure)
-		power_unsure(c);
-	else if (interrupted && interrupted->done == provisioned &&
-		 !xn_map_get_bool(now, "is_a_template", true))
-		c->power = HALTED;
-	else if (c->power < TEMPLATE && !c->task[0] && strcmp(state, power_names[c->power]) != 0)
-		sim_fail(c->world, "client %u's VM %s is %s, it was %s", c->index, c->vm, state,
-			 power_names[c->power]);
-	xn_value_unref(now);
+	xn_list_each(link, &c->vms)
+		xn_list_entry(link, struct sim_vm, link)->unsure |= c->world->doubtful;
+	xn_list_each(link, &c->things)
+		xn_list_entry(link, struct sim_thing, link)->unsure |= c->world->doubtful;
+	c->logging_in = false;
+	if (!c->secret[0])
+		c->is_away = true;
 }
