@@ -13,6 +13,7 @@ void xn_rpc_call_drop(struct xn_rpc_call *rc)
 {
 	if (--rc->holders)
 		return;
+	xn_rpc_close_account(rc);
 	xn_list_remove(&rc->link);
 	xn_timer_cancel(&rc->patience);
 	xn_db_wait_cancel(&rc->wait);
@@ -89,8 +90,11 @@ static void on_finish(struct xn_call *call, const struct xn_value *result,
 	struct xn_rpc_call *rc = call->sink_data;
 
 	log_end(rc, err);
-	if (rc->rpc)
+	if (rc->rpc) {
 		xn_rpc_audit_ended(rc, result, err);
+		xn_rpc_count(rc->rpc, call->method, xn_now_us(call->core->loop) - rc->began_us,
+			     err);
+	}
 	if (!rc->rpc) {
 		if (!rc->async)
 			xn_rpc_call_drop(rc); /* the reply's hold */
@@ -125,6 +129,7 @@ void xn_rpc_abandon(struct xn_rpc_call *rc)
 	xn_db_wait_cancel(&rc->wait);
 	xn_audit_wait_cancel(&rc->audit_wait);
 	xn_fair_remove(begins ? &rpc->begins : &rpc->slices, &rc->turn);
+	xn_rpc_close_account(rc);
 	rc->rpc = NULL;
 	rc->conn = NULL;
 	rc->reply = NULL;
@@ -321,7 +326,7 @@ static void begin_async(struct xn_rpc_call *rc)
 	xn_value_unref(ref);
 }
 
-static int prepare(struct xn_rpc_call *rc, const struct xn_method_impl **impl_out,
+static int prepare(struct xn_rpc_call *rc, bool async, const struct xn_method_impl **impl_out,
 		   struct xn_error *err)
 {
 	struct xn_call *call = &rc->call;
@@ -341,6 +346,8 @@ static int prepare(struct xn_rpc_call *rc, const struct xn_method_impl **impl_ou
 		return xn_error_set(err, XN_ERR_NOT_IMPLEMENTED, method->name);
 	if (check_refs(rc, err) < 0)
 		return -1;
+	if (xn_rpc_check_quotas(rc, async, err) < 0)
+		return -1;
 	if (xn_rpc_changes_something(method)) {
 		int writable = xn_db_writable(rc->rpc->db);
 
@@ -357,6 +364,7 @@ static int prepare(struct xn_rpc_call *rc, const struct xn_method_impl **impl_ou
 static void refuse(struct xn_rpc_call *rc, struct xn_error *err)
 {
 	xn_rpc_audit_refused(rc, err);
+	xn_rpc_count(rc->rpc, rc->call.method, xn_now_us(rc->rpc->core->loop) - rc->began_us, err);
 	for (unsigned i = 0; i < rc->call.n_args; i++)
 		xn_value_unref(rc->call.args[i]);
 	rc->call.n_args = 0;
@@ -384,7 +392,7 @@ static void run_method(struct xn_rpc_call *rc, bool async, struct xn_error *err)
 	const struct xn_method_impl *impl = NULL;
 
 	set_origin(rc); /* a check may already write, such as a session's last_active */
-	if (prepare(rc, &impl, err) < 0) {
+	if (prepare(rc, async, &impl, err) < 0) {
 		refuse(rc, err);
 		return;
 	}
@@ -467,6 +475,7 @@ static void on_begin(struct xn_job *job)
 
 void xn_rpc_dispatch(struct xn_rpc_call *rc)
 {
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
 	struct xn_rpc *rpc = rc->rpc;
 
 	rc->holders = 2; /* the reply, the handler */
@@ -476,6 +485,12 @@ void xn_rpc_dispatch(struct xn_rpc_call *rc)
 	rc->call.sink = &sink;
 	rc->call.sink_data = rc;
 	find_caller(rc);
+	if (xn_rpc_open_account(rc, &err) < 0) {
+		xn_rpc_count(rpc, NULL, 0, &err);
+		xn_rpc_call_drop(rc); /* the handler's hold */
+		xn_rpc_answer_error(rc, &err);
+		return;
+	}
 	xn_fair_put(&rpc->begins, &rc->turn, rc->address, rc->caller);
 	xn_loop_defer_as(rpc->core->loop, &rpc->begin_job, XN_PRIO_EVENT, on_begin, 0);
 }

@@ -140,6 +140,20 @@ static bool add_part(struct xn_rpc_call *rc, const struct xn_value *result, stru
 	return false;
 }
 
+/* False: there is no room for it; the answer says so instead. */
+static bool keep_rest(struct xn_rpc_call *rc, const struct xn_value *result)
+{
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+
+	if (xn_rpc_charge_reply(rc, result->embed.ops->held(result->embed.object), &err) < 0) {
+		print_error(rc, &err);
+		return false;
+	}
+	rc->rest = xn_value_ref(result);
+	xn_rpc_reply_moves(rc);
+	return true;
+}
+
 void xn_rpc_answer(struct xn_rpc_call *rc, const struct xn_value *result, bool bare,
 		   enum xn_durability durability)
 {
@@ -148,8 +162,8 @@ void xn_rpc_answer(struct xn_rpc_call *rc, const struct xn_value *result, bool b
 	} else {
 		rc->bare = bare;
 		xn_request_begin_result(&rc->request, bare, &rc->body);
-		if (add_part(rc, result, &rc->body))
-			rc->rest = xn_value_ref(result);
+		if (add_part(rc, result, &rc->body) && !keep_rest(rc, result))
+			durability = XN_REPLY_AT_ONCE;
 	}
 	send_when(rc, durability);
 }
@@ -187,6 +201,7 @@ static void on_want(struct xn_http_conn *conn, void *arg)
 {
 	struct xn_rpc_call *rc = arg;
 
+	xn_rpc_reply_moves(rc);
 	if (!xn_fair_is_queued(&rc->turn) && !rc->busy)
 		to_slices(rc);
 }

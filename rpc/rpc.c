@@ -21,6 +21,7 @@ static struct xn_rpc_call *call_new(struct xn_rpc *rpc)
 	rc->rpc = rpc;
 	rc->holders = 1;
 	xn_list_push(&rpc->calls, &rc->link);
+	xn_list_init(&rc->unread);
 	return rc;
 }
 
@@ -91,6 +92,11 @@ static void on_reload_asked(const struct xn_ev_reload_asked *ev, void *arg)
 		xn_certificate_reload(rpc->certificate);
 }
 
+static void on_committed(const struct xn_ev_db_committed *ev, void *arg)
+{
+	xn_rpc_bound_old_records(arg);
+}
+
 static int rpc_init(struct xn_core *core, void **state_out, struct xn_error *err)
 {
 	struct xn_rpc *rpc = xn_calloc(1, sizeof(*rpc));
@@ -100,6 +106,9 @@ static int rpc_init(struct xn_core *core, void **state_out, struct xn_error *err
 	xn_fair_init(&rpc->begins);
 	xn_fair_init(&rpc->slices);
 	xn_list_init(&rpc->downloads);
+	xn_list_init(&rpc->unread);
+	xn_rpc_add_metrics(rpc);
+	rpc->on_committed = xn_subscribe_db_committed(core->bus, "rpc", on_committed, rpc);
 	xn_list_init(&rpc->visits);
 	rpc->on_reload = xn_subscribe_reload_asked(core->bus, "rpc", on_reload_asked, rpc);
 	*state_out = rpc;
@@ -131,6 +140,7 @@ static int rpc_start(void *state, struct xn_error *err)
 	rpc->db = xn_db_of(rpc->core);
 	rpc->auth = xn_module_state(rpc->core, "auth");
 	rpc->tasks = xn_tasks_of(rpc->core);
+	xn_rpc_read_quotas(rpc);
 	rpc->audit = xn_audit_of(rpc->core);
 	rpc->max_values = (size_t)xn_config_int(rpc->core->config, "call-values");
 	if (xn_loop_is_virtual(rpc->core->loop))
@@ -170,6 +180,7 @@ static void rpc_stop(void *state)
 	struct xn_rpc *rpc = state;
 
 	xn_bus_unsubscribe(rpc->on_reload);
+	xn_bus_unsubscribe(rpc->on_committed);
 	xn_pool_free(rpc->readers);
 	rpc->readers = NULL;
 	xn_rpc_drop_downloads(rpc);
@@ -187,6 +198,8 @@ static void rpc_stop(void *state)
 	xn_fair_clear(&rpc->begins);
 	xn_fair_clear(&rpc->slices);
 	xn_buf_clear(&rpc->piece);
+	xn_rpc_remove_metrics(rpc);
+	xn_hmap_clear(&rpc->accounts);
 	free(rpc);
 }
 

@@ -3,7 +3,10 @@
 #define XN_RPC_INTERNAL_H
 
 #include "core/call.h"
+#include "core/config.h"
 #include "core/fair.h"
+#include "core/hmap.h"
+#include "core/metrics.h"
 #include "modules/audit/audit.h"
 #include "modules/auth/auth.h"
 #include "modules/db/db.h"
@@ -15,6 +18,39 @@
 enum { XN_RPC_ROUTES = 3 };
 
 struct xn_certificate; /* tls_certificate.h */
+struct xn_rpc_account;	/* quota.c: what one caller uses */
+
+struct xn_rpc_quotas { /* as configured */
+	size_t session_calls, session_replies, all_replies, old_records;
+	size_t string_bytes, field_items, row_bytes, all_rows, pending_tasks;
+};
+
+enum xn_rpc_quota { /* those that calls are refused for */
+	XN_QUOTA_SESSION_CALLS,
+	XN_QUOTA_SESSION_REPLIES,
+	XN_QUOTA_ALL_REPLIES,
+	XN_QUOTA_STRING_BYTES,
+	XN_QUOTA_FIELD_ITEMS,
+	XN_QUOTA_ROW_BYTES,
+	XN_QUOTA_ALL_ROWS,
+	XN_QUOTA_PENDING_TASKS,
+	XN_QUOTA_COUNT,
+};
+
+enum { XN_RPC_METHODS_SEEN = 100, XN_RPC_CODES_SEEN = 60 };
+struct xn_method_times {
+	const struct xn_method *method;
+	struct xn_histogram took;
+};
+struct xn_rpc_counts { /* call_metrics.c; the last of each is for all that came too late */
+	uint16_t *slot_of;
+	unsigned n_methods, n_codes;
+	struct xn_method_times methods[XN_RPC_METHODS_SEEN + 1];
+	struct {
+		char code[48];
+		uint64_t n;
+	} codes[XN_RPC_CODES_SEEN + 1];
+};
 
 struct xn_rpc {
 	struct xn_core *core;
@@ -32,6 +68,14 @@ struct xn_rpc {
 	struct xn_buf piece; /* of the slice under way */
 	struct xn_list downloads; /* audit_log.c */
 	unsigned n_downloads;
+	struct xn_rpc_quotas quotas;
+	struct xn_hmap accounts;
+	size_t n_calls, reply_bytes;
+	struct xn_list unread; /* long replies, by xn_rpc_call.unread; who moved last is last */
+	uint64_t n_over_quota[XN_QUOTA_COUNT], n_cut;
+	struct xn_rpc_counts counts;
+	struct xn_metrics_source metrics;
+	struct xn_subscription *on_committed;
 	struct xn_list visits; /* visit.c: those whose password is being checked */
 	struct xn_subscription *on_reload;
 	struct xn_pool *readers; /* body.c: threads that parse long bodies */
@@ -67,6 +111,10 @@ struct xn_rpc_call {
 	size_t rest_at;
 	bool bare, sending; /* of a reply with a rest: without Status; its head is out */
 	bool busy;	    /* a slice of it is being written: it must not be freed */
+	struct xn_rpc_account *account; /* NULL: of nobody */
+	size_t charged;			/* bytes there for this reply */
+	struct xn_list unread;		/* rpc->unread */
+	int64_t moved_us;		/* when its reader took something last */
 	struct xn_db_wait wait;
 	bool audited;		  /* it changes something: its end gets a line */
 	struct xn_buf subject;	  /* of that line */
@@ -116,5 +164,23 @@ bool xn_rpc_answer_waits(const struct xn_rpc_call *rc);
 /* Nobody reads the answer that was given; nothing when it has gone out. */
 void xn_rpc_answer_unread(struct xn_rpc_call *rc);
 void xn_rpc_answer_malformed(struct xn_rpc_call *rc, const char *why);
+
+/* quota.c */
+void xn_rpc_read_quotas(struct xn_rpc *rpc);
+int xn_rpc_open_account(struct xn_rpc_call *rc, struct xn_error *err); /* the call counts */
+void xn_rpc_close_account(struct xn_rpc_call *rc);		       /* no more; any time */
+/* A reply that is not read yet takes so many bytes. */
+int xn_rpc_charge_reply(struct xn_rpc_call *rc, size_t bytes, struct xn_error *err);
+void xn_rpc_reply_moves(struct xn_rpc_call *rc); /* its reader took something */
+void xn_rpc_bound_old_records(struct xn_rpc *rpc);
+/* Before the handler: sizes of what is stored, numbers of what is made. */
+int xn_rpc_check_quotas(struct xn_rpc_call *rc, bool async, struct xn_error *err);
+
+/* call_metrics.c */
+void xn_rpc_add_metrics(struct xn_rpc *rpc);
+void xn_rpc_remove_metrics(struct xn_rpc *rpc);
+/* A handler ended, or a call was refused. @method NULL: none of that name. */
+void xn_rpc_count(struct xn_rpc *rpc, const struct xn_method *method, int64_t took_us,
+		  const struct xn_error *err);
 
 #endif

@@ -74,6 +74,8 @@ const struct xn_value *xn_record_get(const struct xn_record *record, int field);
 void xn_record_write(struct xn_record *record, enum xn_format format, struct xn_buf *out);
 /* How many bytes that writes; *encoded grows by those that had to be made to know it. */
 size_t xn_record_length(struct xn_record *record, enum xn_format format, size_t *encoded);
+size_t xn_value_weight(const struct xn_value *v);   /* bytes that it takes in memory, about */
+size_t xn_row_weight(const struct xn_row *row); /* the same of its fields that are not at their default */
 /* What records keep whose rows have gone on. */
 size_t xn_db_frozen_bytes(const struct xn_db *db);
 

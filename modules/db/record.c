@@ -93,8 +93,7 @@ void xn_record_unref(struct xn_record *record)
 	free_if_unused(record);
 }
 
-/* About what the value takes by itself; members of members do not occur often enough to count. */
-static size_t weight(const struct xn_value *v)
+size_t xn_value_weight(const struct xn_value *v)
 {
 	size_t sum = sizeof(*v);
 
@@ -102,15 +101,29 @@ static size_t weight(const struct xn_value *v)
 	case XN_STRING:
 		return sum + v->string.len;
 	case XN_SET:
-		return sum + v->set.len * sizeof(v->set.items[0]);
+		/* Thousands of references, as a rule, which are shared and alike. */
+		return sum + (v->set.len ? v->set.len * (sizeof(v->set.items[0]) +
+							 xn_value_weight(v->set.items[0]))
+					 : 0);
 	case XN_MAP:
 		for (uint32_t i = 0; i < v->map.len; i++)
-			sum += sizeof(v->map.entries[i]) + weight(v->map.entries[i].key) +
-			       weight(v->map.entries[i].value);
+			sum += sizeof(v->map.entries[i]) + xn_value_weight(v->map.entries[i].key) +
+			       xn_value_weight(v->map.entries[i].value);
 		return sum;
 	default:
 		return sum;
 	}
+}
+
+size_t xn_row_weight(const struct xn_row *row)
+{
+	const struct xn_table *table = row->table;
+	size_t sum = 0;
+
+	for (unsigned f = 0; f < table->cls->n_public; f++)
+		if (row->fields[f] != table->defaults[f])
+			sum += xn_value_weight(row->fields[f]);
+	return sum;
 }
 
 /* The row goes on without it: it keeps the values, which are shared and immutable. */
@@ -124,12 +137,9 @@ static void freeze(struct xn_record *record)
 	record->created = row->created;
 	record->modified = row->modified;
 	record->fields = xn_malloc((n ? n : 1) * sizeof(record->fields[0]));
-	record->frozen = sizeof(*record) + n * sizeof(record->fields[0]);
-	for (unsigned f = 0; f < n; f++) {
+	record->frozen = sizeof(*record) + n * sizeof(record->fields[0]) + xn_row_weight(row);
+	for (unsigned f = 0; f < n; f++)
 		record->fields[f] = xn_value_ref(row->fields[f]);
-		if (row->fields[f] != table->defaults[f])
-			record->frozen += weight(row->fields[f]);
-	}
 	memcpy(record->lengths, row->lengths, sizeof(record->lengths));
 	table->db->frozen_bytes += record->frozen;
 }

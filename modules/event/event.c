@@ -77,6 +77,58 @@ static void on_db_failed(const struct xn_ev_db_failed *ev, void *arg)
 	next_take_back(arg);
 }
 
+/* ---- limits and numbers ---- */
+
+int client_begin_wait(struct xn_events *events, struct client *client, struct xn_error *err)
+{
+	if (events->n_waits >= events->waits_limit ||
+	    client->n_waits >= events->session_waits_limit) {
+		events->n_refused++;
+		return xn_error_set(err, XN_ERR_TOO_MANY_PENDING_TASKS);
+	}
+	events->n_waits++;
+	client->n_waits++;
+	return 0;
+}
+
+void client_end_wait(struct xn_events *events, struct client *client)
+{
+	events->n_waits--;
+	client->n_waits--;
+}
+
+static void read_limits(struct xn_events *events)
+{
+	const struct xn_config *config = events->core->config;
+
+	events->queue_limit = (size_t)xn_config_int(config, "event-queue");
+	events->waits_limit = (size_t)xn_config_int(config, "all-waits");
+	events->session_waits_limit = (size_t)xn_config_int(config, "session-waits");
+	events->wishes_limit = (size_t)xn_config_int(config, "event-classes");
+}
+
+static size_t write_metrics(struct xn_metrics_source *source, struct xn_metrics_page *page,
+			    size_t from)
+{
+	const struct xn_events *events = xn_container_of(source, struct xn_events, metrics);
+
+	xn_metrics_family(page, XN_METRIC_GAUGE, "xenolith_event_waits", "",
+			  "Calls that wait for an event.");
+	xn_metrics_int(page, events->n_waiters, "call", "event.from");
+	xn_metrics_int(page, events->n_waits - events->n_waiters, "call", "event.next");
+	xn_metrics_gauge(page, "xenolith_event_subscriptions", "",
+			 "Different wishes of those who wait or are registered.",
+			 (int64_t)events->subscriptions.all.count);
+	xn_metrics_gauge(page, "xenolith_event_registered", "",
+			 "Sessions registered for event.next.", events->n_registered);
+	xn_metrics_counter(page, "xenolith_event_waits_refused", "",
+			   "Calls that might not wait, at session-waits or all-waits.",
+			   events->n_refused);
+	xn_metrics_counter(page, "xenolith_event_queues_over", "",
+			   "Events of event.next thrown away, at event-queue.", events->n_lost);
+	return 0;
+}
+
 /* ---- module ---- */
 
 static int event_init(struct xn_core *core, void **state_out, struct xn_error *err)
@@ -87,6 +139,9 @@ static int event_init(struct xn_core *core, void **state_out, struct xn_error *e
 	subscriptions_init(&events->subscriptions);
 	xn_list_init(&events->woken);
 	xn_list_init(&events->served);
+	events->metrics.write = write_metrics;
+	if (core->metrics)
+		xn_metrics_add(core->metrics, &events->metrics);
 	events->on_committed = xn_subscribe_db_committed(core->bus, "event", on_committed, events);
 	events->on_db_failed = xn_subscribe_db_failed(core->bus, "event", on_db_failed, events);
 	events->on_session_ended =
@@ -100,7 +155,7 @@ static int event_start(void *state, struct xn_error *err)
 	struct xn_events *events = state;
 
 	events->db = xn_db_of(events->core);
-	events->queue_limit = (size_t)xn_config_int(events->core->config, "event-queue");
+	read_limits(events);
 	events->committed = events->seen = events->queued = latest_stamp(events->db);
 	next_restore(events);
 	return 0;
@@ -111,6 +166,7 @@ static void event_stop(void *state)
 	struct xn_events *events = state;
 	struct xn_hnode *node;
 
+	xn_metrics_remove(&events->metrics);
 	xn_bus_unsubscribe(events->on_committed);
 	xn_bus_unsubscribe(events->on_db_failed);
 	xn_bus_unsubscribe(events->on_session_ended);

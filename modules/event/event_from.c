@@ -38,6 +38,7 @@ static void waiter_free(struct waiter *w)
 	xn_timer_cancel(&w->timer);
 	xn_list_remove(&w->link);
 	xn_list_remove(&w->client_link);
+	client_end_wait(events, w->client);
 	client_release(events, w->client);
 	subscription_unindex_idle(&events->subscriptions, w->sub);
 	subscription_unref(&events->subscriptions, w->sub);
@@ -224,18 +225,33 @@ static int64_t timeout_us(double seconds)
 	return (int64_t)(seconds * 1e6);
 }
 
+static void refuse(struct xn_events *events, struct xn_call *call, struct subscription *sub,
+		   struct client *client, struct xn_error *err)
+{
+	subscription_unref(&events->subscriptions, sub);
+	client_release(events, client);
+	xn_call_fail(call, err);
+}
+
 /* The call has nothing in (@since, @upto]. */
 static void park(struct xn_events *events, struct xn_call *call, struct subscription *sub,
 		 uint64_t since, uint64_t upto, int64_t wait_us)
 {
-	struct waiter *w = xn_calloc(1, sizeof(*w));
+	struct client *client = client_get(events, call->caller.session);
+	struct xn_error err = {0};
+	struct waiter *w;
 
+	if (client_begin_wait(events, client, &err) < 0) {
+		refuse(events, call, sub, client, &err);
+		return;
+	}
+	w = xn_calloc(1, sizeof(*w));
 	w->events = events;
 	w->call = call;
 	w->sub = sub;
 	w->since = since;
 	stand_at(w, upto);
-	w->client = client_get(events, call->caller.session);
+	w->client = client;
 	xn_list_push(&w->client->waiters, &w->client_link);
 	xn_list_push(&sub->waiters, &w->link);
 	subscription_index(&events->subscriptions, sub);
@@ -263,6 +279,11 @@ void event_from(struct xn_call *call)
 	}
 	if (since && !xn_db_token_is_valid(events->db, since)) {
 		xn_error_set(&err, XN_ERR_EVENTS_LOST);
+		xn_call_fail(call, &err);
+		return;
+	}
+	if (xn_set_len(call->args[0]) > events->wishes_limit) {
+		xn_error_set(&err, XN_ERR_EVENT_SUBSCRIPTION_PARSE_FAILURE, "too long");
 		xn_call_fail(call, &err);
 		return;
 	}

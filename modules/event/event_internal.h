@@ -6,6 +6,7 @@
 
 #include "core/events.h"
 #include "core/hmap.h"
+#include "core/metrics.h"
 #include "core/module.h"
 #include "modules/db/db.h"
 #include "modules/event/event.h"
@@ -156,6 +157,7 @@ struct client {
 	struct xn_hnode by_session;
 	char session[XN_REF_LEN];
 	struct xn_list waiters; /* event.from: struct waiter, client_link */
+	unsigned n_waits;	/* of both kinds */
 	/* event.register, event.next; see event_next.c */
 	struct xn_value *wishes; /* sorted set; NULL: never registered */
 	struct subscription *sub;
@@ -180,16 +182,23 @@ struct xn_events {
 	uint64_t committed, seen;
 	struct xn_list woken; /* subscriptions with waiters to answer */
 	struct xn_job serve_job;
-	unsigned n_waiters;
+	unsigned n_waiters; /* of event.from */
+	unsigned n_waits;   /* and of event.next */
 	unsigned n_registered;
 	struct xn_list served; /* clients with something to tell to a waiting event.next */
 	struct xn_job next_job;
-	size_t queue_limit; /* bytes of one client's queue */
+	/* As configured: bytes of one client's queue, calls that wait, wishes of one call or client. */
+	size_t queue_limit, waits_limit, session_waits_limit, wishes_limit;
+	uint64_t n_refused, n_lost; /* at the limits of waits; queues that ran over */
+	struct xn_metrics_source metrics;
 	uint64_t queued;    /* changes up to this stamp are in the queues of event.next */
 	int64_t current_id; /* event.next's counter */
 	struct xn_subscription *on_committed, *on_db_failed, *on_session_ended;
 };
 
+/* One more call is to wait. -1: too many do. */
+int client_begin_wait(struct xn_events *events, struct client *client, struct xn_error *err);
+void client_end_wait(struct xn_events *events, struct client *client);
 struct client *client_find(struct xn_events *events, const char *session); /* or NULL */
 struct client *client_get(struct xn_events *events, const char *session);
 void client_release(struct xn_events *events,

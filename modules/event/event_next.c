@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { EVENT_OVERHEAD = 200, WISH_MAX = 128, WISHES_MAX = 1000, ANSWERS_A_CALLBACK = 128 };
+enum { EVENT_OVERHEAD = 200, WISH_MAX = 128, ANSWERS_A_CALLBACK = 128 };
 
 /* One event, shared by the queues of all sessions that want it. */
 struct event {
@@ -84,6 +84,7 @@ static void push(struct xn_events *events, struct client *client, struct event *
 	while (client->queue_bytes > events->queue_limit && client->n_queued) {
 		event_unref(take_first(client));
 		client->lost = true;
+		events->n_lost++;
 	}
 	is_served(events, client);
 }
@@ -208,6 +209,7 @@ static struct xn_call *next_waiter_release(struct next_waiter *w)
 	call->on_cancel = NULL;
 	call->waiting = NULL;
 	xn_list_remove(&w->link);
+	client_end_wait(w->events, w->client);
 	free(w);
 	return call;
 }
@@ -365,9 +367,9 @@ static void store_wishes(struct xn_events *events, const struct client *client)
 		xn_db_set(events->db, row, XN_session_xn_registered, xn_value_ref(client->wishes));
 }
 
-static bool is_too_long(const struct xn_value *wishes, size_t n_had)
+static bool is_too_long(const struct xn_events *events, const struct xn_value *wishes, size_t n_had)
 {
-	if (xn_set_len(wishes) + n_had > WISHES_MAX)
+	if (xn_set_len(wishes) + n_had > events->wishes_limit)
 		return true;
 	for (size_t i = 0; i < xn_set_len(wishes); i++)
 		if (xn_value_string_len(xn_set_at(wishes, i)) > WISH_MAX)
@@ -382,7 +384,7 @@ void event_register(struct xn_call *call)
 	struct xn_value *wishes;
 	struct xn_error err = {0};
 
-	if (is_too_long(call->args[0], client->wishes ? xn_set_len(client->wishes) : 0)) {
+	if (is_too_long(events, call->args[0], client->wishes ? xn_set_len(client->wishes) : 0)) {
 		xn_error_set(&err, XN_ERR_EVENT_SUBSCRIPTION_PARSE_FAILURE, "too long");
 		client_release(events, client);
 		xn_call_fail(call, &err);
@@ -429,6 +431,10 @@ void event_next(struct xn_call *call)
 	}
 	if (is_ready(client)) {
 		answer(client, call);
+		return;
+	}
+	if (client_begin_wait(events, client, &err) < 0) {
+		xn_call_fail(call, &err);
 		return;
 	}
 	w = xn_calloc(1, sizeof(*w));

@@ -1,0 +1,275 @@
+/*
+ * What callers may have: calls under way, bytes of unread replies, sizes of what they store. A caller
+ * is a session; who has none is an address. All limits are rows of the configuration, and what is
+ * used stands beside them at /metrics.
+ */
+#include <stdlib.h>
+
+#include "rpc/rpc_internal.h"
+
+enum { STALLED_US = 1000000 }; /* a reader who took nothing for so long may be cut to make room */
+
+struct xn_rpc_account {
+	struct xn_hnode node; /* rpc->accounts, by caller */
+	unsigned calls;
+	size_t reply_bytes;
+};
+
+void xn_rpc_read_quotas(struct xn_rpc *rpc)
+{
+	const struct xn_config *config = rpc->core->config;
+
+	rpc->quotas = (struct xn_rpc_quotas){
+		.session_calls = (size_t)xn_config_int(config, "session-calls"),
+		.session_replies = (size_t)xn_config_int(config, "session-replies"),
+		.all_replies = (size_t)xn_config_int(config, "all-replies"),
+		.old_records = (size_t)xn_config_int(config, "old-records"),
+		.string_bytes = (size_t)xn_config_int(config, "string-bytes"),
+		.field_items = (size_t)xn_config_int(config, "field-items"),
+		.row_bytes = (size_t)xn_config_int(config, "row-bytes"),
+		.all_rows = (size_t)xn_config_int(config, "all-rows"),
+		.pending_tasks = (size_t)xn_config_int(config, "pending-tasks"),
+	};
+}
+
+static int refuse(struct xn_rpc *rpc, enum xn_rpc_quota quota, struct xn_error *err)
+{
+	rpc->n_over_quota[quota]++;
+	return xn_error_set(err, XN_ERR_TOO_MANY_PENDING_TASKS);
+}
+
+/* ---- accounts ---- */
+
+static struct xn_rpc_account *account_of(struct xn_rpc *rpc, uint64_t caller)
+{
+	struct xn_hnode *node = xn_hmap_first_same(&rpc->accounts, caller);
+	struct xn_rpc_account *account;
+
+	if (node)
+		return xn_container_of(node, struct xn_rpc_account, node);
+	account = xn_calloc(1, sizeof(*account));
+	xn_hmap_insert(&rpc->accounts, &account->node, caller);
+	return account;
+}
+
+int xn_rpc_open_account(struct xn_rpc_call *rc, struct xn_error *err)
+{
+	struct xn_rpc *rpc = rc->rpc;
+	struct xn_rpc_account *account = account_of(rpc, rc->caller);
+
+	if (account->calls >= rpc->quotas.session_calls)
+		return refuse(rpc, XN_QUOTA_SESSION_CALLS, err);
+	account->calls++;
+	rpc->n_calls++;
+	rc->account = account;
+	return 0;
+}
+
+void xn_rpc_close_account(struct xn_rpc_call *rc)
+{
+	struct xn_rpc_account *account = rc->account;
+	struct xn_rpc *rpc = rc->rpc;
+
+	xn_list_remove(&rc->unread);
+	if (!account)
+		return;
+	rc->account = NULL;
+	account->reply_bytes -= rc->charged;
+	rpc->reply_bytes -= rc->charged;
+	rc->charged = 0;
+	rpc->n_calls--;
+	if (--account->calls)
+		return;
+	xn_hmap_remove(&rpc->accounts, &account->node);
+	free(account);
+}
+
+/* ---- unread replies ---- */
+
+void xn_rpc_reply_moves(struct xn_rpc_call *rc)
+{
+	xn_list_remove(&rc->unread);
+	rc->moved_us = xn_now_us(rc->rpc->core->loop);
+	xn_list_push(&rc->rpc->unread, &rc->unread);
+}
+
+/* The reader that has stood still for longest goes; false: all of them read. */
+static bool cut_stalled(struct xn_rpc *rpc)
+{
+	struct xn_rpc_call *rc;
+
+	if (xn_list_empty(&rpc->unread))
+		return false;
+	rc = xn_list_entry(rpc->unread.next, struct xn_rpc_call, unread);
+	if (!rc->conn || rc->busy || xn_now_us(rpc->core->loop) - rc->moved_us < STALLED_US)
+		return false;
+	rpc->n_cut++;
+	xn_http_cut(rc->conn); /* ends in xn_rpc_client_gone() */
+	return true;
+}
+
+int xn_rpc_charge_reply(struct xn_rpc_call *rc, size_t bytes, struct xn_error *err)
+{
+	struct xn_rpc *rpc = rc->rpc;
+	struct xn_rpc_account *account = rc->account;
+
+	if (!account) /* of nobody, such as a refusal */
+		return 0;
+	if (account->reply_bytes && account->reply_bytes + bytes > rpc->quotas.session_replies)
+		return refuse(rpc, XN_QUOTA_SESSION_REPLIES, err);
+	while (rpc->reply_bytes && rpc->reply_bytes + bytes > rpc->quotas.all_replies)
+		if (!cut_stalled(rpc))
+			return refuse(rpc, XN_QUOTA_ALL_REPLIES, err);
+	rc->charged += bytes;
+	account->reply_bytes += bytes;
+	rpc->reply_bytes += bytes;
+	return 0;
+}
+
+void xn_rpc_bound_old_records(struct xn_rpc *rpc)
+{
+	while (xn_db_frozen_bytes(rpc->db) > rpc->quotas.old_records && cut_stalled(rpc))
+		;
+}
+
+/* ---- what callers store ---- */
+
+static int too_large(struct xn_rpc *rpc, enum xn_rpc_quota quota, const char *what,
+		     const char *unit, size_t has, size_t limit, const char *key,
+		     struct xn_error *err)
+{
+	char *why = xn_asprintf("%zu %s, and the limit %s is %zu", has, unit, key, limit);
+
+	rpc->n_over_quota[quota]++;
+	xn_error_set(err, XN_ERR_INVALID_VALUE, what, why);
+	free(why);
+	return -1;
+}
+
+static int check_items(struct xn_rpc *rpc, const char *what, size_t n, struct xn_error *err)
+{
+	if (n <= rpc->quotas.field_items)
+		return 0;
+	return too_large(rpc, XN_QUOTA_FIELD_ITEMS, what, "members", n, rpc->quotas.field_items,
+			 "field-items", err);
+}
+
+/* Texts and counts, all the way down: the parser has bounded the depth. */
+static int check_value(struct xn_rpc *rpc, const char *what, const struct xn_value *v,
+		       struct xn_error *err)
+{
+	switch ((enum xn_kind)v->kind) {
+	case XN_STRING:
+		if (xn_value_string_len(v) <= rpc->quotas.string_bytes)
+			return 0;
+		return too_large(rpc, XN_QUOTA_STRING_BYTES, what, "bytes", xn_value_string_len(v),
+				 rpc->quotas.string_bytes, "string-bytes", err);
+	case XN_SET:
+		for (size_t i = 0; i < xn_set_len(v); i++)
+			if (check_value(rpc, what, xn_set_at(v, i), err) < 0)
+				return -1;
+		return check_items(rpc, what, xn_set_len(v), err);
+	case XN_MAP:
+		for (size_t i = 0; i < xn_map_len(v); i++)
+			if (check_value(rpc, xn_map_key_at(v, i), xn_map_at(v, i), err) < 0)
+				return -1;
+		return check_items(rpc, what, xn_map_len(v), err);
+	default:
+		return 0;
+	}
+}
+
+static int check_bytes(struct xn_rpc *rpc, const char *what, size_t bytes, struct xn_error *err)
+{
+	if (bytes <= rpc->quotas.row_bytes)
+		return 0;
+	return too_large(rpc, XN_QUOTA_ROW_BYTES, what, "bytes", bytes, rpc->quotas.row_bytes,
+			 "row-bytes", err);
+}
+
+/* The object that a field's message is about; NULL: none, which the handler will say. */
+static struct xn_row *row_of(const struct xn_rpc_call *rc)
+{
+	const struct xn_call *call = &rc->call;
+	const struct xn_method *method = call->method;
+
+	if (method->kind != XN_M_SET && method->kind != XN_M_ADD)
+		return NULL;
+	return xn_db_get(rc->rpc->db, method->class_id, xn_call_string(call, 0));
+}
+
+static size_t members(const struct xn_value *v)
+{
+	return v->kind == XN_SET ? xn_set_len(v) : v->kind == XN_MAP ? xn_map_len(v) : 0;
+}
+
+/* What the row would take with the arguments in it. */
+static int check_row(struct xn_rpc_call *rc, const struct xn_row *row, size_t given,
+		     struct xn_error *err)
+{
+	const struct xn_method *method = rc->call.method;
+	const struct xn_field *field = &xn_classes[method->class_id].fields[method->field];
+	const struct xn_value *old = xn_row_get(row, method->field);
+	size_t bytes = xn_row_weight(row) + given;
+
+	if (method->kind == XN_M_ADD &&
+	    check_items(rc->rpc, field->name, members(old) + 1, err) < 0)
+		return -1;
+	if (method->kind == XN_M_SET)
+		bytes -= xn_value_weight(old);
+	return check_bytes(rc->rpc, field->name, bytes, err);
+}
+
+static bool begins_with_any(const char *text, const char *const *prefixes)
+{
+	for (; *prefixes; prefixes++)
+		if (strncmp(text, *prefixes, strlen(*prefixes)) == 0)
+			return true;
+	return false;
+}
+
+/* Methods whose names say that they make objects. */
+static int check_room(struct xn_rpc *rpc, const struct xn_method *method, struct xn_error *err)
+{
+	static const char *const makers[] = {"create", "clone", "copy", "snapshot", "checkpoint",
+					     "introduce", "import", NULL};
+	size_t rows = 0;
+
+	if (!begins_with_any(method->message, makers))
+		return 0;
+	if (method->class_id == XN_CLASS_task &&
+	    xn_db_count(rpc->db, XN_CLASS_task) >= rpc->quotas.pending_tasks)
+		return refuse(rpc, XN_QUOTA_PENDING_TASKS, err);
+	for (int c = 0; c < XN_CLASS_COUNT; c++)
+		rows += xn_db_count(rpc->db, c);
+	if (rows < rpc->quotas.all_rows)
+		return 0;
+	rpc->n_over_quota[XN_QUOTA_ALL_ROWS]++;
+	return xn_error_setf(err, XN_ERR_INTERNAL_ERROR,
+			     "the database has %zu objects, and the limit all-rows is %zu", rows,
+			     rpc->quotas.all_rows);
+}
+
+int xn_rpc_check_quotas(struct xn_rpc_call *rc, bool async, struct xn_error *err)
+{
+	struct xn_rpc *rpc = rc->rpc;
+	const struct xn_call *call = &rc->call;
+	const struct xn_method *method = call->method;
+	const struct xn_row *row;
+	size_t bytes = 0;
+
+	if (async && xn_db_count(rpc->db, XN_CLASS_task) >= rpc->quotas.pending_tasks)
+		return refuse(rpc, XN_QUOTA_PENDING_TASKS, err);
+	if (!xn_rpc_changes_something(method))
+		return 0;
+	for (unsigned i = 0; i < call->n_args; i++) {
+		if (check_value(rpc, method->params[i].name, call->args[i], err) < 0)
+			return -1;
+		bytes += xn_value_weight(call->args[i]);
+	}
+	row = row_of(rc);
+	if (row ? check_row(rc, row, bytes, err) < 0
+		: check_bytes(rpc, method->message, bytes, err) < 0)
+		return -1;
+	return check_room(rpc, method, err);
+}
