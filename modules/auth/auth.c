@@ -7,9 +7,12 @@ enum { WORKERS = 2 }; /* for the password file */
 
 static int add_methods(struct xn_auth *auth, struct xn_error *err)
 {
-	for (const struct xn_method_impl *impl = auth_subject_methods; impl->name; impl++)
-		if (xn_methods_add(auth->core->methods, impl, auth, err) < 0)
-			return -1;
+	static const struct xn_method_impl *const more[] = {auth_subject_methods, auth_role_methods};
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(more); i++)
+		for (const struct xn_method_impl *impl = more[i]; impl->name; impl++)
+			if (xn_methods_add(auth->core->methods, impl, auth, err) < 0)
+				return -1;
 	return 0;
 }
 
@@ -64,6 +67,7 @@ static void auth_stop(void *state)
 	auth_failures_stop(auth);
 	auth_report_stop(auth);
 	auth_sessions_clear(auth);
+	auth_permissions_clear(auth);
 	free(auth->password_path);
 	free(auth);
 }

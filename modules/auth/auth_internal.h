@@ -42,6 +42,7 @@ struct session_limits {
 
 struct failures; /* backoff.c */
 struct report;	 /* failed_logins.c */
+struct permissions; /* role_api.c */
 struct auth_pam; /* pam.c */
 
 struct auth_counters { /* since the start */
@@ -69,6 +70,8 @@ struct xn_auth {
 	struct xn_job gc_job;
 	unsigned logins_since_gc;
 	struct report *report;
+	struct xn_value *role_names[XN_ROLE_COUNT]; /* permissions, when first asked for */
+	struct permissions *permissions; /* made when first asked for */
 	struct auth_counters counters;
 	struct xn_metrics_source metrics;
 };
@@ -88,6 +91,8 @@ bool auth_session_end(struct xn_auth *auth, const char *ref);
 /* The cache entry of a row, or NULL when its secret was not seen since the start. */
 struct session *auth_session_by_ref(struct xn_auth *auth, const char *ref);
 void auth_sessions_clear(struct xn_auth *auth); /* cache only */
+/* A reference that follows from a hash; bits of @hash are changed. */
+void auth_ref_of_hash(unsigned char hash[32], char ref[XN_REF_LEN]);
 /* Of everybody who logged in as this account, but the session @but and superusers. */
 void auth_sessions_end_of(struct xn_auth *auth, const char *sid, const char *but);
 
@@ -200,10 +205,12 @@ void auth_roles_create(struct xn_auth *auth);
 /* XN_ROLE_COUNT when no role has this name, or reference. */
 enum xn_role auth_role_by_name(const char *name);
 enum xn_role auth_role_by_ref(const char *ref);
-/* Lower-case names of all that a role may call. */
-struct xn_value *auth_role_permissions(enum xn_role role);
-void role_get_permissions_name_label(struct xn_call *call);
-void role_get_by_permission_name_label(struct xn_call *call);
+/* Lower-case names of all that a role may do; the caller's reference. */
+struct xn_value *auth_role_permissions(struct xn_auth *auth, enum xn_role role);
+
+/* ---- role_api.c ---- */
+void auth_permissions_clear(struct xn_auth *auth);
+extern const struct xn_method_impl auth_role_methods[];
 
 /* ---- permit.c ---- */
 bool auth_role_may(enum xn_role role, enum xn_role needed);

@@ -58,8 +58,6 @@ enum xn_role auth_role_by_name(const char *name)
 	return (enum xn_role)i;
 }
 
-/* ---- API ---- */
-
 enum xn_role auth_role_by_ref(const char *ref)
 {
 	char known[XN_REF_LEN];
@@ -81,7 +79,7 @@ static void add_name(struct xn_value **names, const char *method, const char *ke
 	xn_set_append_string(names, xn_buf_cstr(&name));
 }
 
-struct xn_value *auth_role_permissions(enum xn_role role)
+static struct xn_value *list_permissions(enum xn_role role)
 {
 	struct xn_value *names = xn_set_new();
 
@@ -101,33 +99,9 @@ struct xn_value *auth_role_permissions(enum xn_role role)
 	return names;
 }
 
-void role_get_permissions_name_label(struct xn_call *call)
+struct xn_value *auth_role_permissions(struct xn_auth *auth, enum xn_role role)
 {
-	enum xn_role role = auth_role_by_ref(xn_call_string(call, 0));
-	struct xn_error err = {0};
-
-	if (role == XN_ROLE_COUNT) {
-		xn_error_set(&err, XN_ERR_HANDLE_INVALID, "role", xn_call_string(call, 0));
-		xn_call_fail(call, &err);
-		return;
-	}
-	xn_call_reply(call, auth_role_permissions(role));
-}
-
-void role_get_by_permission_name_label(struct xn_call *call)
-{
-	const char *label = xn_call_string(call, 0);
-	struct xn_value *roles = xn_set_new();
-
-	for (unsigned i = 0; i < xn_n_methods; i++) {
-		if (strcasecmp(xn_methods[i].name, label) != 0)
-			continue;
-		for (int r = XN_ROLE_POOL_ADMIN; r <= (int)xn_methods[i].min_role; r++) {
-			char ref[XN_REF_LEN];
-
-			role_ref((enum xn_role)r, ref);
-			xn_set_append_string(&roles, ref);
-		}
-	}
-	xn_call_reply(call, roles);
+	if (!auth->role_names[role])
+		auth->role_names[role] = list_permissions(role);
+	return xn_value_ref(auth->role_names[role]);
 }

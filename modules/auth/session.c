@@ -10,18 +10,23 @@
 static const char ref_prefix[] = "OpaqueRef:";
 enum { REF_PREFIX_LEN = sizeof(ref_prefix) - 1, REF_TEXT_LEN = XN_REF_LEN - 2 };
 
-/* The row's reference: who reads the database or a log learns nothing that logs him in. */
-static void ref_of_secret(const char *secret, char ref[XN_REF_LEN])
+void auth_ref_of_hash(unsigned char h[32], char ref[XN_REF_LEN])
 {
-	unsigned char h[32];
-
-	sha256(secret, strlen(secret), h);
 	h[6] = (unsigned char)(0x80 | (h[6] & 0x0f)); /* UUID version 8: made by an own rule */
 	h[8] = (unsigned char)(0x80 | (h[8] & 0x3f));
 	snprintf(ref, XN_REF_LEN,
 		 "%s%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
 		 ref_prefix, h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], h[8], h[9], h[10],
 		 h[11], h[12], h[13], h[14], h[15]);
+}
+
+/* The row's reference: who reads the database or a log learns nothing that logs him in. */
+static void ref_of_secret(const char *secret, char ref[XN_REF_LEN])
+{
+	unsigned char h[32];
+
+	sha256(secret, strlen(secret), h);
+	auth_ref_of_hash(h, ref);
 }
 
 static bool could_be_ref(const char *text)

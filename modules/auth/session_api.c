@@ -285,18 +285,18 @@ static int check_self(struct xn_call *call, struct xn_error *err)
 }
 
 /* A superuser's is empty: nothing is asked of it. */
-static struct xn_value *permissions_of(const struct xn_row *row)
+static struct xn_value *permissions_of(struct xn_auth *auth, const struct xn_row *row)
 {
 	enum xn_role role = auth_role_by_name(xn_row_string(row, XN_session_xn_role));
 
 	if (xn_row_bool(row, XN_session_is_local_superuser) || role == XN_ROLE_COUNT)
 		return xn_set_new();
-	return auth_role_permissions(role);
+	return auth_role_permissions(auth, role);
 }
 
 static void session_get_rbac_permissions(struct xn_call *call)
 {
-	xn_call_reply(call, permissions_of(self_row(call, NULL)));
+	xn_call_reply(call, permissions_of(call->state, self_row(call, NULL)));
 }
 
 static void session_get_record(struct xn_call *call)
@@ -304,7 +304,7 @@ static void session_get_record(struct xn_call *call)
 	struct xn_row *row = self_row(call, NULL);
 	struct xn_value *record = xn_row_to_map(row);
 
-	xn_map_put(&record, "rbac_permissions", permissions_of(row));
+	xn_map_put(&record, "rbac_permissions", permissions_of(call->state, row));
 	xn_call_reply(call, record);
 }
 
@@ -320,7 +320,5 @@ const struct xn_method_impl auth_methods[] = {
 	{"session.logout_subject_identifier", session_logout_subject_identifier},
 	{"session.get_record", session_get_record, check_self},
 	{"session.get_rbac_permissions", session_get_rbac_permissions, check_self},
-	{"role.get_permissions_name_label", role_get_permissions_name_label},
-	{"role.get_by_permission_name_label", role_get_by_permission_name_label},
 	{NULL},
 };

@@ -193,9 +193,10 @@ static void subject_remove_from_roles(struct xn_call *call)
 
 static void subject_get_permissions_name_label(struct xn_call *call)
 {
+	struct xn_auth *auth = call->state;
 	enum xn_role role = role_of(self_row(call));
 
-	xn_call_reply(call, role == XN_ROLE_COUNT ? xn_set_new() : auth_role_permissions(role));
+	xn_call_reply(call, role == XN_ROLE_COUNT ? xn_set_new() : auth_role_permissions(auth, role));
 }
 
 /* ---- class auth: accounts of the system ---- */

@@ -185,6 +185,14 @@ class EveryCall(RoleCase):
             self.assertEqual(sorted(listed),
                              sorted(self.by_role[role]("session.get_rbac_permissions",
                                                        self.by_role[role].session)))
+            refs = self.client("role.get_permissions", ref)
+            self.assertEqual(len(set(refs)), len(listed))
+            self.assertEqual(self.client("role.get_record", ref)["subroles"], refs)
+            first = self.client("role.get_record", refs[0])
+            self.assertEqual((first["name_label"], first["subroles"]), (listed[0], []))
+            self.assertIn(ref, self.client("role.get_by_permission", refs[0]))
+        with self.fails("HANDLE_INVALID", "role", NOBODY):
+            self.client("role.get_permissions", NOBODY)
         holders = self.client("role.get_by_permission_name_label", "vm.start")
         self.assertEqual({self.client("role.get_name_label", r) for r in holders},
                          set(ROLES[:ROLES.index("vm-operator") + 1]))
