@@ -19,6 +19,7 @@ void xn_engine_init(struct xn_core *core)
 	core->engine = xn_calloc(1, sizeof(*core->engine));
 	xn_list_init(&core->engine->live);
 	xn_list_init(&core->engine->groups);
+	xn_op_metrics_init_(core);
 }
 
 static void leave_engine(struct xn_op *op)
@@ -37,6 +38,7 @@ void xn_engine_drop(struct xn_core *core)
 		struct xn_op *op = xn_list_entry(engine->live.next, struct xn_op, link);
 
 		leave_engine(op);
+		xn_op_counts_(op)->running--;
 		xn_op_free(op);
 	}
 }
@@ -49,6 +51,7 @@ void xn_engine_free(struct xn_core *core)
 		return;
 	xn_engine_drop(core);
 	xn_groups_free_(engine);
+	xn_op_metrics_clear_(engine);
 	xn_hmap_clear(&engine->by_id);
 	free(engine);
 	core->engine = NULL;
@@ -181,6 +184,7 @@ static void end(struct xn_op *op)
 	const struct xn_op_store *store = op->core->op_store;
 
 	leave_engine(op);
+	xn_op_count_end_(op);
 	if (store && store->remove)
 		store->remove(op->core, op);
 	if (op->on_end)
@@ -312,6 +316,7 @@ static void on_deadline(struct xn_timer *timer)
 		arm_deadline(op);
 		return;
 	}
+	xn_op_counts_(op)->deadlines++;
 	xn_error_setf(&err, XN_ERR_INTERNAL_ERROR,
 		      "%s, step \"%s\"%s: no end and no progress in %u ms%s%s", op->kind->name,
 		      step->name, op->undoing ? " (undo)" : "", step->timeout_ms,
@@ -456,6 +461,8 @@ static void join_engine(struct xn_op *op, const char *task,
 	op->caller = xn_loop_caller(op->core->loop);
 	op->on_end = on_end;
 	op->on_end_arg = arg;
+	op->started_us = xn_now_us(op->core->loop);
+	xn_op_counts_(op)->running++;
 	xn_list_push(&engine->live, &op->link);
 	xn_hmap_insert(&engine->by_id, &op->node, xn_hash_string(op->id));
 }
@@ -485,6 +492,7 @@ void xn_op_restart(struct xn_op *op, const char *id, const char *task, int step,
 	op->journaled = true;
 	snprintf(op->id, sizeof(op->id), "%s", id);
 	join_engine(op, task, on_end, arg);
+	xn_op_counts_(op)->restarted++;
 	/* The journal may be another release's: a step that this table lacks is past the end. */
 	op->step = step < n ? step : n;
 	op->begun = op->step < n;

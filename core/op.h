@@ -104,6 +104,7 @@ struct xn_op {
 	uint64_t gate_moves;
 	char waiting_for[160]; /* "guest to acknowledge shutdown": shown by task-explain */
 	int64_t waiting_since_us, step_started_us;
+	int64_t started_us; /* in this life of the daemon */
 	struct xn_timer deadline;
 	struct xn_job advance;
 	/* Told once at the end, after undo; then the operation is freed. @err NULL: success. */

@@ -159,6 +159,8 @@ struct xn_backend_ops {
 			 void *arg);
 	/* For diagnostics: what it is doing now, for which domain, since when. A new map. */
 	struct xn_value *(*describe)(struct xn_backend *b);
+	/* For the page of metrics; NULL: nothing. */
+	void (*count)(const struct xn_backend *b, struct xn_metrics_page *page);
 	void (*free)(struct xn_backend *b);
 };
 

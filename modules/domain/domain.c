@@ -234,6 +234,35 @@ static bool is_xen(const struct xn_core *core)
 	return core->config && strcmp(xn_config_string(core->config, "hypervisor"), "xen") == 0;
 }
 
+static size_t write_metrics(struct xn_metrics_source *source, struct xn_metrics_page *page,
+			    size_t from)
+{
+	struct xn_domains *d = xn_container_of(source, struct xn_domains, metrics);
+	int64_t foreign = 0;
+	struct xn_value *list = xn_domains_foreign(d);
+
+	if (list->kind == XN_SET)
+		foreign = (int64_t)xn_set_len(list);
+	xn_value_unref(list);
+	xn_metrics_gauge(page, "xenolith_domains", "",
+			 "Domains that the hypervisor has and that are watched.",
+			 (int64_t)d->watched.count);
+	xn_metrics_gauge(page, "xenolith_domains_foreign", "",
+			 "Domains that belong to none of our VMs.", foreign);
+	xn_metrics_gauge(page, "xenolith_plugs_running", "", "Devices being plugged or unplugged.",
+			 xn_gate_inside(d->plugs));
+	xn_metrics_gauge(page, "xenolith_plugs_waiting", "", "Devices that wait for their turn.",
+			 xn_gate_waiting(d->plugs));
+	xn_metrics_counter(page, "xenolith_plugs_ended", "", "Devices that had their turn.",
+			   xn_gate_moves(d->plugs));
+	xn_metrics_gauge(page, "xenolith_domains_reserved_memory_bytes", "bytes",
+			 "Memory of domains that are about to be created.",
+			 (int64_t)d->reserved_memory);
+	if (d->backend->ops->count)
+		d->backend->ops->count(d->backend, page);
+	return 0;
+}
+
 static int domain_init(struct xn_core *core, void **state_out, struct xn_error *err)
 {
 	struct xn_domains *d = xn_calloc(1, sizeof(*d));
@@ -280,6 +309,8 @@ static int domain_init(struct xn_core *core, void **state_out, struct xn_error *
 	d->on_operation_ended =
 		xn_subscribe_operation_ended(core->bus, "domain", on_operation_ended, d);
 	d->on_db_failed = xn_subscribe_db_failed(core->bus, "domain", on_db_failed, d);
+	d->metrics.write = write_metrics;
+	xn_metrics_add(core->metrics, &d->metrics);
 	*state_out = d;
 	return add_methods(d, err);
 }
@@ -324,6 +355,7 @@ static void domain_stop(void *state)
 	struct xn_domains *d = state;
 
 	d->stopped = true;
+	xn_metrics_remove(&d->metrics);
 	xn_bus_unsubscribe(d->on_domain_changed);
 	xn_bus_unsubscribe(d->on_operation_ended);
 	xn_bus_unsubscribe(d->on_db_failed);

@@ -69,6 +69,7 @@ struct xn_domains {
 	struct xn_timer settle; /* domain_watch.c: looks at memory that moves */
 	unsigned quiet_looks;
 	bool refreshing, refresh_again, stopped;
+	struct xn_metrics_source metrics;
 };
 
 /* ---- rules ---- */

@@ -228,7 +228,7 @@ static void metrics_stop(void *state)
 	free(m);
 }
 
-static const char *const needs[] = {"rpc", NULL};
+static const char *const needs[] = {"db", "rpc", NULL};
 
 const struct xn_module xn_metrics_module = {
 	.name = "metrics",

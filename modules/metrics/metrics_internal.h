@@ -12,7 +12,7 @@ struct process_numbers {
 
 struct metrics {
 	struct xn_core *core;
-	struct xn_metrics_source process_source, loop_source, limits_source;
+	struct xn_metrics_source process_source, loop_source, limits_source, rows_source;
 	struct process_numbers process; /* as of the scrape under way */
 	int64_t started_wall_us;
 	struct xn_pool *pool; /* reads /proc, also while the others' workers hang */
@@ -31,6 +31,9 @@ bool metrics_token_is(const struct metrics *m, const char *token);
 
 /* process.c */
 void process_numbers_read(struct process_numbers *out); /* on a worker thread */
+
+/* rows.c */
+size_t metrics_write_rows(struct xn_metrics_source *source, struct xn_metrics_page *page, size_t from);
 
 /* sources.c */
 void metrics_add_sources(struct metrics *m);

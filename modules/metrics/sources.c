@@ -125,9 +125,11 @@ void metrics_add_sources(struct metrics *m)
 	m->process_source.write = write_process;
 	m->loop_source.write = write_core;
 	m->limits_source.write = write_limits;
+	m->rows_source.write = metrics_write_rows;
 	xn_metrics_add(m->core->metrics, &m->process_source);
 	xn_metrics_add(m->core->metrics, &m->loop_source);
 	xn_metrics_add(m->core->metrics, &m->limits_source);
+	xn_metrics_add(m->core->metrics, &m->rows_source);
 }
 
 void metrics_remove_sources(struct metrics *m)
@@ -135,4 +137,5 @@ void metrics_remove_sources(struct metrics *m)
 	xn_metrics_remove(&m->process_source);
 	xn_metrics_remove(&m->loop_source);
 	xn_metrics_remove(&m->limits_source);
+	xn_metrics_remove(&m->rows_source);
 }

@@ -13,6 +13,22 @@ static void on_db_failed(const struct xn_ev_db_failed *ev, void *arg)
 		xn_claims_restore(arg);
 }
 
+static size_t write_metrics(struct xn_metrics_source *source, struct xn_metrics_page *page,
+			    size_t from)
+{
+	const struct xn_operations *ops = xn_container_of(source, struct xn_operations, metrics);
+	int64_t held = 0;
+
+	for (struct xn_hnode *node = xn_hmap_first(&ops->objects); node;
+	     node = xn_hmap_next(&ops->objects, node))
+		xn_list_each(link, &xn_container_of(node, struct xn_claimed, node)->held)
+			held++;
+	xn_metrics_gauge(page, "xenolith_claims_held", "", "Objects that operations hold.", held);
+	xn_metrics_gauge(page, "xenolith_claims_waiting", "",
+			 "Operations that wait for an object.", (int64_t)ops->waiting.count);
+	return 0;
+}
+
 static int operation_init(struct xn_core *core, void **state_out, struct xn_error *err)
 {
 	struct xn_operations *ops = xn_calloc(1, sizeof(*ops));
@@ -24,6 +40,8 @@ static int operation_init(struct xn_core *core, void **state_out, struct xn_erro
 	xn_list_init(&ops->shorts);
 	xn_list_init(&ops->kinds);
 	ops->on_db_failed = xn_subscribe_db_failed(core->bus, "operation", on_db_failed, ops);
+	ops->metrics.write = write_metrics;
+	xn_metrics_add(core->metrics, &ops->metrics);
 	*state_out = ops;
 	return 0;
 }
@@ -60,6 +78,7 @@ static void operation_stop(void *state)
 {
 	struct xn_operations *ops = state;
 
+	xn_metrics_remove(&ops->metrics);
 	xn_bus_unsubscribe(ops->on_db_failed);
 	xn_runs_stop(ops);
 	xn_shorts_stop(ops);

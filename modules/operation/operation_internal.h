@@ -24,6 +24,7 @@ struct xn_operations {
 	struct xn_list shorts;  /* short.c: those that wait */
 	struct xn_list kinds;
 	struct xn_subscription *on_db_failed;
+	struct xn_metrics_source metrics;
 };
 
 struct xn_claimed {

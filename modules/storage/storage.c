@@ -175,6 +175,28 @@ static char *absolute(const char *path)
 	return full;
 }
 
+static size_t write_metrics(struct xn_metrics_source *source, struct xn_metrics_page *page,
+			    size_t from)
+{
+	const struct xn_storage *st = xn_container_of(source, struct xn_storage, metrics);
+	const struct {
+		const char *name;
+		struct xn_pool *pool;
+	} pools[] = {{"quick", st->quick}, {"copy", st->copies}};
+
+	xn_metrics_family(page, XN_METRIC_GAUGE, "xenolith_storage_jobs_running", "",
+			  "Work on disks that workers do, by kind.");
+	for (size_t i = 0; i < XN_ARRAY_SIZE(pools); i++)
+		xn_metrics_int(page, pools[i].pool ? xn_pool_running(pools[i].pool) : 0, "kind",
+			       pools[i].name);
+	xn_metrics_family(page, XN_METRIC_GAUGE, "xenolith_storage_jobs_queued", "",
+			  "Work on disks that waits for a worker, by kind.");
+	for (size_t i = 0; i < XN_ARRAY_SIZE(pools); i++)
+		xn_metrics_int(page, pools[i].pool ? xn_pool_queued(pools[i].pool) : 0, "kind",
+			       pools[i].name);
+	return 0;
+}
+
 static int storage_init(struct xn_core *core, void **state_out, struct xn_error *err)
 {
 	struct xn_storage *st = xn_calloc(1, sizeof(*st));
@@ -188,6 +210,8 @@ static int storage_init(struct xn_core *core, void **state_out, struct xn_error 
 	xn_list_init(&st->scans);
 	xn_list_init(&st->waits);
 	xn_list_init(&st->looks);
+	st->metrics.write = write_metrics;
+	xn_metrics_add(core->metrics, &st->metrics);
 	*state_out = st;
 	for (unsigned i = 0; i < XN_ARRAY_SIZE(tables); i++)
 		for (const struct xn_method_impl *impl = tables[i]; impl->name; impl++)
@@ -239,6 +263,7 @@ static void storage_stop(void *state)
 	struct xn_storage *st = state;
 	struct xn_list *node;
 
+	xn_metrics_remove(&st->metrics);
 	xn_timer_cancel(&st->background);
 	xn_list_each(request, &st->requests) {
 		struct xn_sr_request *rq = xn_list_entry(request, struct xn_sr_request, link);

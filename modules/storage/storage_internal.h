@@ -10,6 +10,7 @@
 #include "modules/storage/storage.h"
 
 struct xn_storage {
+	struct xn_metrics_source metrics;
 	struct xn_core *core;
 	struct xn_db *db;
 	struct xn_host *host;

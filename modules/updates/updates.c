@@ -56,6 +56,9 @@ struct xn_updates {
 	struct xn_job run_refreshes, run_urgent;
 	struct xn_timer overdue; /* armed while a refresh waits */
 	unsigned running;
+	uint64_t signals, coalesced;
+	struct xn_histogram lag; /* from a signal to its end */
+	struct xn_metrics_source metrics;
 	/* How far rows were behind: how often so many milliseconds; the last one: or more. */
 	uint64_t behind_ms[1001], n_behind;
 };
@@ -186,6 +189,8 @@ void xn_updates_touch(struct xn_updates *updates, const char *kind_name, const c
 
 	if (!r)
 		return;
+	updates->signals++;
+	updates->coalesced += r->asked > r->begun;
 	r->asked++;
 	if (!r->since_us)
 		r->since_us = xn_now_us(updates->core->loop);
@@ -283,6 +288,7 @@ static void note_behind(struct xn_updates *updates, int64_t since_us)
 	size_t last = XN_ARRAY_SIZE(updates->behind_ms) - 1;
 	int64_t ms = (xn_now_us(updates->core->loop) - since_us + 999) / 1000;
 
+	xn_histogram_observe(&updates->lag, xn_now_us(updates->core->loop) - since_us);
 	updates->behind_ms[ms < 0 ? 0 : (size_t)ms < last ? (size_t)ms : last]++;
 	updates->n_behind++;
 }
@@ -400,6 +406,28 @@ void xn_updates_register(struct xn_updates *updates, const char *kind,
 		(struct kind){.name = kind, .reconcile = reconcile, .arg = arg};
 }
 
+static size_t write_metrics(struct xn_metrics_source *source, struct xn_metrics_page *page,
+			    size_t from)
+{
+	const struct xn_updates *u = xn_container_of(source, struct xn_updates, metrics);
+
+	xn_metrics_counter(page, "xenolith_updates_signals", "",
+			   "Signals that an object may have changed.", u->signals);
+	xn_metrics_counter(page, "xenolith_updates_coalesced", "",
+			   "Signals that came while one of the same object waited.", u->coalesced);
+	xn_metrics_gauge(page, "xenolith_updates_pending", "",
+			 "Objects with a signal that is not reconciled.", xn_updates_pending(u));
+	xn_metrics_gauge(page, "xenolith_updates_running", "", "Objects being reconciled.",
+			 u->running);
+	xn_metrics_gauge(page, "xenolith_updates_barriers", "",
+			 "Operations' ends that wait for the signals before them.",
+			 xn_updates_barriers(u));
+	xn_metrics_family(page, XN_METRIC_HISTOGRAM, "xenolith_updates_behind_seconds", "seconds",
+			  "Time from a signal until the rows say so.");
+	xn_metrics_histogram(page, &u->lag);
+	return 0;
+}
+
 static int updates_init(struct xn_core *core, void **state_out, struct xn_error *err)
 {
 	struct xn_updates *updates = xn_calloc(1, sizeof(*updates));
@@ -407,6 +435,8 @@ static int updates_init(struct xn_core *core, void **state_out, struct xn_error 
 	updates->core = core;
 	xn_list_init(&updates->refreshes);
 	xn_fair_init(&updates->urgent);
+	updates->metrics.write = write_metrics;
+	xn_metrics_add(core->metrics, &updates->metrics);
 	*state_out = updates;
 	return 0;
 }
@@ -441,6 +471,7 @@ static void updates_stop(void *state)
 	struct xn_hnode *node, *next;
 
 	tell_behind(updates);
+	xn_metrics_remove(&updates->metrics);
 	xn_job_cancel(&updates->run_refreshes);
 	xn_job_cancel(&updates->run_urgent);
 	xn_timer_cancel(&updates->overdue);

@@ -60,6 +60,8 @@ struct xn_xenstore {
 	void *client; /* its state */
 	struct xn_list requests;
 	struct xn_hmap spots;
+	uint64_t n_reads, n_writes, n_failed; /* requests that have ended */
+	struct xn_metrics_source metrics;
 };
 
 /* Calls back and frees. @snap: NULL, or taken. */

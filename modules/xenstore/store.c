@@ -88,6 +88,29 @@ static struct xn_xs_account *account_of(const struct xn_xs_node *node)
 	return &node->perms->entries[0].domain->account;
 }
 
+unsigned xn_xs_store_account(const struct xn_xs_store *store, struct xn_xs_account *sum)
+{
+	unsigned n = 0;
+
+	*sum = (struct xn_xs_account){0};
+	for (struct xn_hnode *node = xn_hmap_first(&store->domains); node;
+	     node = xn_hmap_next(&store->domains, node)) {
+		const struct xn_xs_account *one =
+			&xn_container_of(node, struct xn_xs_domain, hash)->account;
+
+		n++;
+		sum->nodes += one->nodes;
+		sum->node_bytes += one->node_bytes;
+		sum->watches += one->watches;
+		sum->watch_bytes += one->watch_bytes;
+		sum->transactions += one->transactions;
+		sum->transaction_bytes += one->transaction_bytes;
+		sum->events += one->events;
+		sum->event_bytes += one->event_bytes;
+	}
+	return n;
+}
+
 void xn_xs_charge(const struct xn_xs_node *node)
 {
 	account_of(node)->nodes++;

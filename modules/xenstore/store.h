@@ -57,6 +57,10 @@ void xn_xs_store_free(struct xn_xs_store *store);                      /* after 
 bool xn_xs_store_deliver(struct xn_xs_store *store, unsigned at_most); /* whether some are left */
 uint64_t xn_xs_store_generation(const struct xn_xs_store *store); /* committed change sets so far */
 
+/* What all domains have together, those that are gone but still own something too. How many there
+ * are. */
+unsigned xn_xs_store_account(const struct xn_xs_store *store, struct xn_xs_account *sum_out);
+
 /* ---- domains ---- */
 /* A domain came into being. NULL when @domid is out of range or lives already. */
 struct xn_xs_domain *xn_xs_domain_add(struct xn_xs_store *store, uint32_t domid);

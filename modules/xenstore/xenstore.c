@@ -36,7 +36,12 @@ static void request_free(struct xn_xs_request *request)
 
 void xn_xs_request_end(struct xn_xs_request *request, int rc, struct xn_xs_snapshot *snap)
 {
+	struct xn_xenstore *xs = request->xs;
+
 	xn_list_remove(&request->link);
+	xs->n_reads += request->is_snapshot;
+	xs->n_writes += !request->is_snapshot;
+	xs->n_failed += rc < 0;
 	if (request->snapped)
 		request->snapped(rc, rc < 0 ? NULL : snap, request->arg);
 	else if (request->written)
@@ -214,12 +219,58 @@ static bool is_foreign(const struct xn_config *config)
 	return strcmp(kind, "system") == 0;
 }
 
+static void write_store(const struct xn_xs_store *store, struct xn_metrics_page *page)
+{
+	struct xn_xs_account sum;
+	unsigned domains = xn_xs_store_account(store, &sum);
+
+	xn_metrics_gauge(page, "xenolith_xenstore_domains", "", "Domains that the store knows.",
+			 domains);
+	xn_metrics_gauge(page, "xenolith_xenstore_nodes", "", "Nodes in the store.",
+			 (int64_t)sum.nodes);
+	xn_metrics_gauge(page, "xenolith_xenstore_node_bytes", "bytes", "Memory of its nodes.",
+			 (int64_t)sum.node_bytes);
+	xn_metrics_gauge(page, "xenolith_xenstore_watches", "", "Watches on the store.",
+			 (int64_t)sum.watches);
+	xn_metrics_gauge(page, "xenolith_xenstore_transactions", "", "Transactions that are open.",
+			 (int64_t)sum.transactions);
+	xn_metrics_gauge(page, "xenolith_xenstore_events", "", "Watch events not yet delivered.",
+			 (int64_t)sum.events);
+	xn_metrics_counter(page, "xenolith_xenstore_commits", "", "Sets of changes to the store.",
+			   xn_xs_store_generation(store));
+}
+
+static size_t write_metrics(struct xn_metrics_source *source, struct xn_metrics_page *page,
+			    size_t from)
+{
+	struct xn_xenstore *xs = xn_container_of(source, struct xn_xenstore, metrics);
+	int64_t waiting = 0;
+
+	xn_list_each(link, &xs->requests)
+		waiting++;
+	xn_metrics_family(page, XN_METRIC_COUNTER, "xenolith_xenstore_requests", "",
+			  "Requests of the daemon itself that have ended.");
+	xn_metrics_int(page, (int64_t)xs->n_reads, "kind", "read");
+	xn_metrics_int(page, (int64_t)xs->n_writes, "kind", "write");
+	xn_metrics_counter(page, "xenolith_xenstore_failed_requests", "",
+			   "Those of them that failed.", xs->n_failed);
+	xn_metrics_gauge(page, "xenolith_xenstore_waiting_requests", "",
+			 "Requests of the daemon itself without an answer yet.", waiting);
+	xn_metrics_gauge(page, "xenolith_xenstore_watched_paths", "",
+			 "Paths that the daemon itself watches.", (int64_t)xs->spots.count);
+	if (xs->ops == &xn_xs_local_ops)
+		write_store(xn_xs_local_store(xs), page);
+	return 0;
+}
+
 static int xenstore_init(struct xn_core *core, void **state_out, struct xn_error *err)
 {
 	struct xn_xenstore *xs = xn_calloc(1, sizeof(*xs));
 
 	xs->core = core;
 	xn_list_init(&xs->requests);
+	xs->metrics.write = write_metrics;
+	xn_metrics_add(core->metrics, &xs->metrics);
 	if (is_foreign(core->config))
 		xn_xs_wire_new(xs);
 	else
@@ -240,6 +291,7 @@ static void xenstore_stop(void *state)
 	struct xn_xenstore *xs = state;
 	struct xn_hnode *node, *next;
 
+	xn_metrics_remove(&xs->metrics);
 	while (!xn_list_empty(&xs->requests))
 		xn_xs_cancel(xn_list_entry(xs->requests.next, struct xn_xs_request, link));
 	for (node = xn_hmap_first(&xs->spots); node; node = next) {

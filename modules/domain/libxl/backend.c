@@ -724,6 +724,42 @@ static int libxl_refresh(struct xn_backend *b, xn_backend_done *done, void *arg)
 	return 0;
 }
 
+static void count_pool(struct xn_metrics_page *page, const struct xn_libxl_pool_counts *all,
+		       const char *name, const char *help, size_t offset, bool is_total)
+{
+	static const char *const pools[] = {"workers", "readers"};
+
+	xn_metrics_family(page, is_total ? XN_METRIC_COUNTER : XN_METRIC_GAUGE, name, "", help);
+	for (size_t i = 0; i < XN_ARRAY_SIZE(pools); i++) {
+		const char *at = (const char *)&all[i] + offset;
+
+		xn_metrics_int(page, is_total ? (int64_t) * (const uint64_t *)at
+					      : (int64_t) * (const unsigned *)at,
+			       "pool", pools[i]);
+	}
+}
+
+static void libxl_count(const struct xn_backend *b, struct xn_metrics_page *page)
+{
+	const struct xn_libxl *x = xn_container_of(b, struct xn_libxl, backend);
+	struct xn_libxl_pool_counts all[2] = {0};
+
+	if (x->is_open) {
+		xn_libxl_pool_count(x->calls, &all[0]);
+		xn_libxl_pool_count(x->readers, &all[1]);
+	}
+#define COUNT(name, help, member, is_total) \
+	count_pool(page, all, name, help, offsetof(struct xn_libxl_pool_counts, member), is_total)
+	COUNT("xenolith_libxl_children", "Processes that make libxl calls.", children, false);
+	COUNT("xenolith_libxl_busy", "Those of them with a call.", busy, false);
+	COUNT("xenolith_libxl_waiting", "Calls that wait for one.", waiting, false);
+	COUNT("xenolith_libxl_started", "Processes started.", started, true);
+	COUNT("xenolith_libxl_killed", "Processes killed, mostly for a call without an end.", killed,
+	      true);
+	COUNT("xenolith_libxl_died", "Processes that ended by themselves.", died, true);
+#undef COUNT
+}
+
 static struct xn_value *libxl_describe(struct xn_backend *b)
 {
 	struct xn_libxl *x = libxl_of(b);
@@ -837,6 +873,7 @@ static const struct xn_backend_ops libxl_ops = {
 	.restore = libxl_restore,
 	.core_dump = libxl_core_dump,
 	.describe = libxl_describe,
+	.count = libxl_count,
 	.free = libxl_free,
 };
 

@@ -72,6 +72,7 @@ struct xn_libxl_pool {
 	struct xn_job answer;
 	int64_t moved_us; /* when a call last ended */
 	uint64_t sequence;
+	uint64_t started, killed, died; /* children, since the start */
 	unsigned n_children, n_killed; /* n_children: without killed ones */
 	unsigned n_running[KINDS];
 	unsigned n_waiting;
@@ -227,6 +228,7 @@ static void kill_child(struct child *child, int rc, const char *message)
 		    xn_peer_pid(child->peer), call ? call->request.call : "nothing",
 		    child->domain ? child->domain->name : "nothing", message);
 	child->killed = true;
+	pool->killed++;
 	pool->n_children--;
 	pool->n_killed++;
 	take_call(child);
@@ -262,6 +264,7 @@ static void on_gone(struct xn_peer *peer, int exit_status, int signal, void *arg
 		struct call *call = take_call(child);
 
 		xn_log_warn(pool->spec.log, "domain", "pid %d: %s", xn_peer_pid(peer), why);
+		pool->died++;
 		pool->n_children--;
 		if (call)
 			end_call(call, -EIO, NULL, why);
@@ -421,6 +424,7 @@ static int start_child(struct xn_libxl_pool *pool, struct child **child_out)
 		return rc;
 	}
 	child->pool = pool;
+	pool->started++;
 	pool->n_children++;
 	xn_list_push(&pool->children, &child->link);
 	*child_out = child;
@@ -683,6 +687,19 @@ struct xn_value *xn_libxl_pool_describe(const struct xn_libxl_pool *pool)
 	xn_map_put(&map, "waiting_count", xn_int(pool->n_waiting));
 	xn_map_put(&map, "width", xn_int(pool->spec.width));
 	return map;
+}
+
+void xn_libxl_pool_count(const struct xn_libxl_pool *pool, struct xn_libxl_pool_counts *out)
+{
+	*out = (struct xn_libxl_pool_counts){
+		.children = pool->n_children,
+		.waiting = pool->n_waiting,
+		.started = pool->started,
+		.killed = pool->killed,
+		.died = pool->died,
+	};
+	for (int i = 0; i < KINDS; i++)
+		out->busy += pool->n_running[i];
 }
 
 /* ---- the pool ---- */

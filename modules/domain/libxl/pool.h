@@ -71,4 +71,10 @@ int xn_libxl_pool_call(struct xn_libxl_pool *pool, const struct xn_libxl_request
  * since, for_ms}]}; a new map. At most 100 of those that wait, and "waiting_count". */
 struct xn_value *xn_libxl_pool_describe(const struct xn_libxl_pool *pool);
 
+struct xn_libxl_pool_counts {
+	unsigned children, busy, waiting;
+	uint64_t started, killed, died; /* children, since the start */
+};
+void xn_libxl_pool_count(const struct xn_libxl_pool *pool, struct xn_libxl_pool_counts *out);
+
 #endif
