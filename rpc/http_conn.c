@@ -54,6 +54,7 @@ static void count_stranger(struct xn_http_conn *conn, int by)
 
 static void on_ready(int fd, int events, void *arg);
 static void start_tls(struct xn_http_conn *conn);
+static int64_t next_deadline(struct xn_http_conn *conn);
 
 struct xn_http_conn *xn_http_conn_new(struct xn_http *http, int fd, enum xn_http_door door,
 				      bool is_trusted, const char *peer)
@@ -69,7 +70,6 @@ struct xn_http_conn *xn_http_conn_new(struct xn_http *http, int fd, enum xn_http
 	conn->transport = &xn_http_plain;
 	memcpy(conn->peer, peer, len < sizeof(conn->peer) ? len : sizeof(conn->peer) - 1);
 	conn->request_since_us = xn_now_us(http->core->loop);
-	conn->deadline_us = conn->request_since_us + http->limits.head_idle_us;
 	conn->events = XN_IO_READ;
 	conn->io = xn_io_new(http->core->loop, fd, conn->events | XN_IO_CLIENT, on_ready, conn);
 	xn_list_push(&http->timed, &conn->link);
@@ -77,6 +77,7 @@ struct xn_http_conn *xn_http_conn_new(struct xn_http *http, int fd, enum xn_http
 	count_stranger(conn, 1);
 	if (door == XN_DOOR_TLS)
 		start_tls(conn);
+	conn->deadline_us = next_deadline(conn);
 	http->stats.accepted++;
 	xn_http_plan_sweep(http);
 	return conn;

@@ -159,7 +159,8 @@ static int configure(struct xn_tls *tls, struct xn_tls_identity *identity)
 
 void xn_tls_use(struct xn_tls *tls, struct xn_tls_identity *identity)
 {
-	if (!identity->is_configured && configure(tls, identity) != 0)
+	assert(!identity->is_configured); /* for one server, once */
+	if (configure(tls, identity) != 0)
 		abort(); /* out of memory is all that can happen to a parsed identity */
 	identity->is_configured = true;
 	xn_tls_identity_unref(tls->identity);

@@ -15,6 +15,8 @@ struct fixture {
 	unsigned n_later, n_closed;
 	struct xn_buf got; /* what the last read returned */
 	char *folder;
+	int (*connect)(struct fixture *f); /* instead of a pair; NULL: a pair */
+	struct xn_list tls_clients; /* tls_client.c */
 };
 
 int http_setup(void **state);

@@ -1,4 +1,5 @@
-/* Streams and taken-over sockets of the HTTP server: framing both ways, back-pressure, ends. */
+/* Streams and taken-over sockets of the HTTP server: framing both ways, back-pressure, ends. Started
+ * with an argument, all of it over TLS. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "tests/unit/http_client.h"
+#include "tests/unit/tls_client.h"
 
 /* One test's handler: what it is told to do, and what it saw. */
 static struct script {
@@ -111,6 +112,8 @@ static const struct xn_http_route routes[] = {
 	 .run = run_take_over},
 };
 
+static bool over_tls;
+
 static int setup(void **state)
 {
 	struct fixture *f;
@@ -120,6 +123,8 @@ static int setup(void **state)
 	script = (struct script){.f = f, .declared = -1, .fd = -1};
 	for (size_t i = 0; i < XN_ARRAY_SIZE(routes); i++)
 		xn_http_add_route(f->http, &routes[i], i == 2 ? f : NULL);
+	if (over_tls)
+		tls_serve(f);
 	return 0;
 }
 
@@ -129,6 +134,7 @@ static int teardown(void **state)
 	xn_buf_clear(&script.read_ahead);
 	if (script.fd >= 0)
 		close(script.fd);
+	tls_clients_free(*state);
 	return http_teardown(state);
 }
 
@@ -307,18 +313,21 @@ static void a_sink_that_takes_little_is_read_for_little(void **state)
 {
 	struct fixture *f = *state;
 	int fd = connect_pair(f);
-	char *body = xn_malloc(1000000);
+	const ssize_t all = over_tls ? 20000000 : 1000000; /* more than TCP's buffers hold */
+	char *body = xn_malloc((size_t)all);
+	char head[80];
 	ssize_t sent = 0, n;
 
-	memset(body, 'u', 1000000);
+	memset(body, 'u', (size_t)all);
 	script.takes = 7;
-	send_text(fd, "PUT /in HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n");
+	snprintf(head, sizeof(head), "PUT /in HTTP/1.1\r\nContent-Length: %zd\r\n\r\n", all);
+	send_text(fd, head);
 	settle_loop(f);
-	while ((n = send(fd, body, (size_t)(1000000 - sent), MSG_NOSIGNAL)) > 0) {
+	while ((n = send(fd, body, (size_t)(all - sent), MSG_NOSIGNAL)) > 0) {
 		sent += n;
 		settle_loop(f);
 	}
-	assert_true(sent < 1000000); /* the rest waits in the sender */
+	assert_true(sent < all); /* the rest waits in the sender */
 	assert_int_equal(script.seen.len, 7);
 	assert_true(f->http->stats.buffered < 200000);
 	xn_http_stream_resume(script.conn);
@@ -327,9 +336,9 @@ static void a_sink_that_takes_little_is_read_for_little(void **state)
 	assert_int_equal(script.seen.len, 14);
 	script.takes = 0;
 	xn_http_stream_resume(script.conn);
-	send_bytes(f, fd, body, (size_t)(1000000 - sent));
+	send_bytes(f, fd, body, (size_t)(all - sent));
 	read_until(f, fd, "taken");
-	assert_int_equal(script.seen.len, 1000000);
+	assert_int_equal(script.seen.len, all);
 	close(fd);
 	free(body);
 }
@@ -394,6 +403,7 @@ static void a_taken_over_socket_is_the_handlers_with_what_was_read_ahead(void **
 	assert_false(has(f->got.data, "Connection: close"));
 	assert_int_equal(f->http->n_open, 0);
 	send_text(fd, "!");
+	settle_loop(f);
 	assert_int_equal(recv(script.fd, &byte, 1, 0), 1);
 	close(fd);
 }
@@ -441,7 +451,7 @@ static void a_taken_over_socket_comes_after_the_pipelined_answers(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_stream_of_known_length_is_sent_piece_by_piece),
@@ -464,6 +474,10 @@ int main(void)
 		TEST(the_cli_socket_comes_with_what_was_sent_behind_the_body),
 		TEST(a_taken_over_socket_comes_after_the_pipelined_answers),
 	};
+	int failed;
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	over_tls = argc > 1;
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	tls_test_identities_free();
+	return failed;
 }
