@@ -64,6 +64,7 @@ void xn_op_init(struct xn_op *op, const struct xn_op_kind *kind, struct xn_core 
 	op->core = core;
 	op->args = args ? xn_value_ref(args) : xn_map_new();
 	xn_ref_new(core->loop, op->id);
+	op->undone_step = -1;
 }
 
 void xn_op_free(struct xn_op *op)
@@ -251,6 +252,7 @@ static void begin_undo(struct xn_op *op, struct xn_error *err)
 	xn_job_cancel(&op->advance);
 	xn_timer_cancel(&op->deadline);
 	op->undoing = true;
+	op->undone_step = -1;
 	if (!op->begun)
 		op->step--;
 	go_on(op);
@@ -347,7 +349,8 @@ static void on_lost(struct xn_op *op, int rc)
 		begin_undo(op, &err);
 	} else {
 		xn_error_clear(&err);
-		op->step = op->undone_step;
+		if (op->undone_step >= 0)
+			op->step = op->undone_step;
 	}
 }
 
@@ -372,6 +375,7 @@ static void on_accepted(struct xn_op *op)
 	void (*saved)(struct xn_op *op) = op->saved;
 
 	op->journaled = true;
+	op->undone_step = -1;
 	op->saved = NULL;
 	if (saved)
 		saved(op);

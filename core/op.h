@@ -90,7 +90,7 @@ struct xn_op {
 	bool begun;   /* the step may have done something: an undo starts with it */
 	bool fails_after; /* XN_FAULT_FAIL_AFTER */
 	bool undone_again; /* this undo has failed once */
-	int undone_step;   /* while it undoes: the last one whose undo ended */
+	int undone_step;   /* whose undo has ended and is not in the journal; -1: none */
 	unsigned attempt;  /* counts the runs of steps and undos */
 	unsigned saves;	  /* numbers them; only the answer to the last one counts */
 	bool journaled;	  /* the journal has an entry, maybe of an earlier step */

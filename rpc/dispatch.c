@@ -494,3 +494,22 @@ void xn_rpc_dispatch(struct xn_rpc_call *rc)
 	xn_fair_put(&rpc->begins, &rc->turn, rc->address, rc->caller);
 	xn_loop_defer_as(rpc->core->loop, &rpc->begin_job, XN_PRIO_EVENT, on_begin, 0);
 }
+
+bool xn_rpc_ask_again(struct xn_rpc_call *rc)
+{
+	enum { MOST = 100 };
+
+	if (rc->async || !rc->call.method || xn_rpc_changes_something(rc->call.method) ||
+	    rc->asked_again >= MOST || !rc->rpc)
+		return false;
+	rc->asked_again++;
+	rc->answered = false;
+	xn_value_unref(rc->rest);
+	rc->rest = NULL;
+	rc->rest_at = 0;
+	rc->body.len = 0;
+	rc->call.durability = XN_REPLY_AT_ONCE;
+	rc->call.on_cancel = NULL;
+	xn_rpc_dispatch(rc);
+	return true;
+}

@@ -97,6 +97,8 @@ static void on_safe(struct xn_db_wait *wait, int rc_store)
 {
 	struct xn_rpc_call *rc = xn_container_of(wait, struct xn_rpc_call, wait);
 
+	if (rc_store < 0 && xn_rpc_ask_again(rc))
+		return;
 	if (rc_store < 0) /* what the reply promised may not survive */
 		promise_nothing(rc, rc_store, "the database could not store the change");
 	send_when_audited(rc);

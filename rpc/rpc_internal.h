@@ -97,6 +97,7 @@ struct xn_rpc_call {
 	struct xn_fair_item turn; /* in rpc->begins, later perhaps in rpc->slices */
 	bool async;
 	bool answered;
+	unsigned asked_again;
 	bool waited; /* white space was sent meanwhile */
 	int64_t began_us;
 	char task[48]; /* Async: the task that the handler's end goes to */
@@ -125,6 +126,9 @@ struct xn_rpc_call {
 
 /* dispatch.c. Takes @rc: every path ends in exactly one reply. */
 void xn_rpc_dispatch(struct xn_rpc_call *rc);
+/* A question whose answer showed what the store then refused is put again: reads go on while changes
+ * are refused. False for all else: @rc is as it was. */
+bool xn_rpc_ask_again(struct xn_rpc_call *rc);
 void xn_rpc_malformed(struct xn_rpc_call *rc, const char *why);
 void xn_rpc_call_drop(struct xn_rpc_call *rc); /* one holder less */
 /* The client hung up before its reply. */

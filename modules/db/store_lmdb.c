@@ -3,7 +3,9 @@
  * one worker thread, which is LMDB's only writer.
  *
  *   format           format.h
- *   lock             held while open
+ *   lock             held while open; its one byte says "S" from a failed sync until what it left
+ *                    unsure is durable: a start that finds it gives out no stamp of then again, for
+ *                    the kernel may have dropped what clients were shown
  *   journal-NNNNNNNN journal.h
  *   checkpoint.mdb   checkpoint.h
  *
@@ -45,6 +47,7 @@ struct lmdb_store {
 	struct xn_journal *journal;
 	int error; /* refuses until reopened */
 	bool closing; /* results of work come too late to matter */
+	bool is_unsure; /* as the lock file says */
 
 	struct xn_work sync_work;
 	struct xn_journal_sync sync;
@@ -100,6 +103,26 @@ static int hold(struct lmdb_store *s, struct xn_error *err)
 		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR,
 				     "the database in %s is in use by another process", s->dir);
 	return 0;
+}
+
+/* In place, in a block that the file has: also on a full disk. Not while a sync runs, but by it. */
+static void mark_unsure(struct lmdb_store *s, bool unsure)
+{
+	if (s->is_unsure == unsure)
+		return;
+	s->is_unsure = unsure;
+	(void)!pwrite(s->lock_fd, unsure ? "S" : "-", 1, 0); /* nothing else could be done */
+}
+
+static void read_mark(struct lmdb_store *s)
+{
+	char mark = 0;
+
+	s->is_unsure = pread(s->lock_fd, &mark, 1, 0) == 1 && mark == 'S';
+	if (mark)
+		return;
+	s->is_unsure = true;
+	mark_unsure(s, false); /* so that the byte is there */
 }
 
 static int settle_format(struct lmdb_store *s, struct xn_error *err)
@@ -163,12 +186,13 @@ static int lmdb_open(struct xn_store *store, const struct xn_store_reader *reade
 	if (hold(s, err) < 0 || settle_format(s, err) < 0)
 		return -1;
 	read_boot_id(s);
+	read_mark(s);
 	rc = xn_checkpoint_read(s->dir, reader, arg, &s->folded);
 	if (rc < 0)
 		return refuse(s, err, rc, "reading the checkpoint");
 	if (open_journal(s, reader, arg, err) < 0 || make_recorder(s, err) < 0)
 		return -1;
-	store->was_cut = xn_journal_was_cut(s->journal);
+	store->was_cut = xn_journal_was_cut(s->journal) || s->is_unsure;
 	return 0;
 }
 
@@ -185,7 +209,12 @@ static int lmdb_append(struct xn_store *store, const void *bytes, size_t len)
 
 static int run_sync(struct xn_work *work)
 {
-	return xn_journal_sync_run(&xn_container_of(work, struct lmdb_store, sync_work)->sync);
+	struct lmdb_store *s = xn_container_of(work, struct lmdb_store, sync_work);
+	int rc = xn_journal_sync_run(&s->sync);
+
+	if (rc < 0) /* at once: a kill may come before the loop hears of it */
+		mark_unsure(s, true);
+	return rc;
 }
 
 static void on_synced(struct xn_work *work, int rc);
@@ -250,6 +279,7 @@ static int lmdb_flush(struct xn_store *store)
 	rc = xn_journal_sync_run(&sync);
 	if (!s->syncing)
 		xn_journal_sync_end(s->journal, &sync, rc);
+	mark_unsure(s, rc < 0);
 	if (rc < 0)
 		s->error = rc;
 	return rc;
@@ -403,8 +433,10 @@ static void on_replaced(struct xn_work *work, int rc)
 	xn_journal_replace_end(s->journal, &s->replace, rc);
 	if (s->closing)
 		return;
-	if (rc == 0)
+	if (rc == 0) {
 		s->error = 0;
+		mark_unsure(s, false);
+	}
 	s->replace_waiter.done(rc, s->replace_waiter.arg);
 }
 

@@ -8,8 +8,13 @@ Eight writers (writer.py) change objects of their own and note what was acknowle
 daemon is killed again and again, also while it starts. After each restart every writer finds what
 it was told; at the end every picture equals get_all_records, tasks have told the truth, nothing is
 held by an operation, and `--check-db` is clean. Prints the seed first and the times of restarts last.
+
+With --faults N (and --shim, see disk_shim.c) the disk fails N times instead: it is full, read-only,
+or answers with I/O errors, for a while. What is refused did not happen or is found later; reads and
+events go on; no restart is needed after, and now and then it is killed while the disk fails.
 """
 import argparse
+import errno
 import json
 import os
 import random
@@ -21,12 +26,18 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "integration"))
 import harness  # noqa: E402
 from follower import Follower  # noqa: E402
-from writer import Writer  # noqa: E402
+from writer import Writer, is_refusal  # noqa: E402
 
 WRITERS = FOLLOWERS = 8
 LONGEST_LIFE_S = 0.25  # after it serves
 LONGEST_BIRTH_S = 0.05  # of those that are killed while they start
-SETTLE_S = 20.0
+SETTLE_S = 60.0
+LONGEST_FAULT_S = 1.5
+FAULTS = {  # of writes, of syncs
+    "full": (errno.ENOSPC, 0), "read-only": (errno.EROFS, errno.EROFS),
+    "write error": (errno.EIO, 0), "sync error": (0, errno.EIO),
+    "dead": (errno.EIO, errno.EIO),
+}
 
 
 class World:
@@ -38,6 +49,7 @@ class World:
         self.daemon = harness.Daemon("--sim-memory", "64G")
         self.over = threading.Event()  # clients end their work
         self.alive = threading.Event()
+        self.fault = None  # the disk's, as a mapped file
         self.failures = []
         self.restart_ms = []
         self.counts = {}
@@ -95,6 +107,49 @@ class World:
             self.kill_while_it_starts()
         self.bring_back(probe)
 
+    # ---- faults of the disk ----
+
+    def prepare_faults(self):
+        path = os.path.join(self.daemon.folder, "fault")
+        self.fault = open(path, "w+b", buffering=0)
+        self.set_fault("none")
+        self.daemon.popen = {"env": {
+            **os.environ, "LD_PRELOAD": self.options.shim, "XN_DISK_FAULT": path,
+            "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}}
+
+    def set_fault(self, name):
+        self.fault.seek(0)
+        self.fault.write(bytes(FAULTS.get(name, (0, 0))))
+
+    def wait_until_it_works(self, probe):
+        """Without a restart: changes are taken again."""
+        end = time.monotonic() + SETTLE_S
+        pool = probe("pool.get_all")[0]
+        while True:
+            try:
+                return probe("pool.set_name_description", pool, str(time.monotonic()))
+            except harness.Failure as failure:
+                if not is_refusal(failure) or time.monotonic() > end:
+                    self.fail(f"changes are still refused: {failure}")
+                    return None
+            self.over.wait(0.05)
+
+    def one_fault(self, n, probe):
+        kind = self.random.choice(list(FAULTS))
+        self.over.wait(self.random.uniform(0, LONGEST_LIFE_S))
+        self.set_fault(kind)
+        self.over.wait(self.random.uniform(0, LONGEST_FAULT_S))
+        probe("VM.get_all_records")
+        killed = n % 4 == 0
+        if killed:
+            self.kill()
+        self.set_fault("none")
+        if killed:
+            self.check_db()
+            self.bring_back(probe)
+        self.wait_until_it_works(probe)
+        self.count(f"times the disk was {kind}")
+
     # ---- the end ----
 
     def records(self, client, name):
@@ -133,6 +188,8 @@ class World:
 
 def run(world):
     options = world.options
+    if options.faults:
+        world.prepare_faults()
     world.daemon.start()
     world.alive.set()
     probe = world.daemon.local()
@@ -141,10 +198,13 @@ def run(world):
     followers = [Follower(world, i) for i in range(FOLLOWERS)]
     for client in writers + followers:
         client.start()
-    for n in range(1, options.kills + 1):
+    for n in range(1, (options.faults or options.kills) + 1):
         if world.over.is_set():
             break
-        world.one_kill(n, probe)
+        if options.faults:
+            world.one_fault(n, probe)
+        else:
+            world.one_kill(n, probe)
     world.over.set()
     for client in writers + followers:
         client.join(SETTLE_S)
@@ -176,6 +236,8 @@ def main():
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--check-db-every", type=int, default=5)
+    parser.add_argument("--faults", type=int, default=0)
+    parser.add_argument("--shim")
     options = parser.parse_args()
     print("seed", options.seed, flush=True)
     world = World(options)

@@ -647,6 +647,25 @@ static void an_undo_whose_rows_were_refused_is_made_again(void **state)
 	assert_trace(f, "run0 run1 undo1 undo0 undo0 ");
 }
 
+static void an_undo_that_is_refused_before_it_begins_begins_where_it_should(void **state)
+{
+	struct fixture *f = *state;
+
+	f->journal_loses = true;
+	f->run_faults[1] = FAIL_AT_ONCE;
+	start(f);
+	while (!f->op->undoing)
+		xn_loop_turn(f->core.loop, -1);
+	f->journal_refuses = true;
+	xn_op_save_all(&f->core);
+	while (strcmp(f->op->waiting_for, "") == 0)
+		xn_loop_turn(f->core.loop, -1);
+	f->journal_refuses = false;
+	xn_op_save_all(&f->core);
+	run_to_end(f);
+	assert_trace(f, "run0 run1 undo1 undo0 ");
+}
+
 static void an_undo_waits_for_the_disk_and_then_goes_on_without(void **state)
 {
 	struct fixture *f = *state;
@@ -1072,6 +1091,7 @@ int main(void)
 		TEST(a_step_whose_rows_were_refused_with_its_end_is_undone),
 		TEST(the_last_step_too_is_over_when_its_rows_are_in_the_journal),
 		TEST(an_undo_whose_rows_were_refused_is_made_again),
+		TEST(an_undo_that_is_refused_before_it_begins_begins_where_it_should),
 		TEST(inside_a_step_a_save_that_was_refused_with_rows_fails_it),
 		TEST(an_undo_waits_for_the_disk_and_then_goes_on_without),
 		TEST(inside_a_step_a_refused_save_waits_for_the_disk),
