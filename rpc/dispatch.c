@@ -277,18 +277,20 @@ static int check_role(const struct xn_rpc_call *rc, struct xn_error *err)
 	return xn_auth_permit_call(rc->rpc->auth, &rc->call, err);
 }
 
-/* What a call names beside its object is there, whether its handler looks or not. The object itself is
- * its handler's, which may have more to say. */
+/* What a call names is there and of its class, whether its handler looks or not. */
 static int check_refs(const struct xn_rpc_call *rc, struct xn_error *err)
 {
 	const struct xn_method *method = rc->call.method;
 
-	for (unsigned i = 1; i < method->n_params; i++) {
+	for (unsigned i = 0; i < method->n_params; i++) {
 		const struct xn_type *type = method->params[i].type;
-		const char *ref = type->kind == XN_T_REF ? xn_call_string(&rc->call, i) : "";
+		const char *ref;
 		bool known;
 
-		if (!*ref || strcmp(ref, XN_NULL_REF) == 0)
+		if (type->kind != XN_T_REF)
+			continue;
+		ref = xn_call_string(&rc->call, i);
+		if (i > 0 && (!*ref || strcmp(ref, XN_NULL_REF) == 0)) /* which may mean none */
 			continue;
 		known = type->class_id == XN_CLASS_session
 				? xn_auth_session_ref(rc->rpc->auth, ref) != NULL
@@ -344,8 +346,6 @@ static int prepare(struct xn_rpc_call *rc, bool async, const struct xn_method_im
 	*impl_out = xn_methods_find(call->core->methods, method, &call->state);
 	if (!*impl_out)
 		return xn_error_set(err, XN_ERR_NOT_IMPLEMENTED, method->name);
-	if (check_refs(rc, err) < 0)
-		return -1;
 	if (xn_rpc_check_quotas(rc, async, err) < 0)
 		return -1;
 	if (xn_rpc_changes_something(method)) {
@@ -403,7 +403,7 @@ static void run_method(struct xn_rpc_call *rc, bool async, struct xn_error *err)
 		set_origin(rc); /* the task is known now */
 	}
 	rc->holders++; /* the handler may end at once */
-	if (impl->check && impl->check(call, err) < 0)
+	if (check_refs(rc, err) < 0 || (impl->check && impl->check(call, err) < 0))
 		xn_call_fail(call, err); /* of an Async. call: its task fails */
 	else
 		impl->run(call);

@@ -1,11 +1,10 @@
 /*
  * The module that only the test daemon has: creates a row of any class, also where the API has no
- * way to. It answers a hidden message that the product does not implement, so that the wire, the
- * checks and the roles are the ordinary ones:
+ * way to. It answers a message that the product does not implement, so that the wire, the checks and
+ * the roles are the ordinary ones:
  *
- *	Diagnostics.network_stats(session, host, {"class": "PCI", "fields": "{...JSON...}"})
- *		-> [[ref]]
- *	Diagnostics.network_stats(session, host, {"class": "PCI", "destroy": ref}) -> [[]]
+ *	pool.test_archive_target(session, pool, {"class": "PCI", "fields": "{...JSON...}"}) -> ref
+ *	pool.test_archive_target(session, pool, {"class": "PCI", "destroy": ref}) -> ""
  */
 #include "tests/daemon/rows.h"
 
@@ -37,14 +36,13 @@ static struct xn_value *create_row(struct xn_db *db, const struct xn_class *cls,
 				   const struct xn_value *params, struct xn_error *err)
 {
 	struct xn_value *fields = read_fields(cls, xn_map_get_string(params, "fields"), err);
-	struct xn_value *refs;
+	struct xn_value *ref;
 
 	if (!fields)
 		return NULL;
-	refs = xn_set_new();
-	xn_set_append_string(&refs, xn_row_ref(xn_db_create(db, cls->id, NULL, fields)));
+	ref = xn_string(xn_row_ref(xn_db_create(db, cls->id, NULL, fields)));
 	xn_value_unref(fields);
-	return refs;
+	return ref;
 }
 
 static struct xn_value *destroy_row(struct xn_db *db, const struct xn_class *cls, const char *ref,
@@ -55,7 +53,7 @@ static struct xn_value *destroy_row(struct xn_db *db, const struct xn_class *cls
 	if (!row)
 		return NULL;
 	xn_db_delete(db, row);
-	return xn_set_new();
+	return xn_string("");
 }
 
 static void run(struct xn_call *call)
@@ -64,26 +62,23 @@ static void run(struct xn_call *call)
 	const struct xn_value *params = call->args[1];
 	const struct xn_class *cls = class_of(params);
 	const char *doomed = xn_map_get_string(params, "destroy");
-	struct xn_value *refs = NULL, *result;
+	struct xn_value *result = NULL;
 	struct xn_error err = {0};
 
 	if (!cls || !cls->in_database)
 		xn_error_set(&err, XN_ERR_INVALID_VALUE, "class", "no class with rows");
 	else if (doomed)
-		refs = destroy_row(db, cls, doomed, &err);
+		result = destroy_row(db, cls, doomed, &err);
 	else
-		refs = create_row(db, cls, params, &err);
-	if (!refs) {
+		result = create_row(db, cls, params, &err);
+	if (result)
+		xn_call_reply(call, result);
+	else
 		xn_call_fail(call, &err);
-		return;
-	}
-	result = xn_set_new();
-	xn_set_append(&result, refs);
-	xn_call_reply(call, result);
 }
 
 static const struct xn_method_impl methods[] = {
-	{.name = "Diagnostics.network_stats", .run = run},
+	{.name = "pool.test_archive_target", .run = run},
 	{0},
 };
 
