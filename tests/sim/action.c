@@ -59,7 +59,7 @@ static bool pick(struct sim_deed *deed, const char *states)
 
 static bool is_wanted(const struct sim_thing *thing, int class_id)
 {
-	return thing->class_id == class_id && !thing->unsure && !thing->exists->open &&
+	return thing->class_id == class_id && !thing->unsure && !thing->is_void && !thing->exists->open &&
 	       thing->exists->seen->kind == XN_BOOL &&
 	       !(thing->vm && thing->vm->unsure);
 }
@@ -784,6 +784,8 @@ static void task_is_there(struct sim_deed *deed, const struct xn_value *result)
 	task->detail = sim_fact_new(w, XN_CLASS_task, task->ref, XN_task_other_config, "note",
 				    xn_nil());
 	task->detail->of = task->exists;
+	if (w->plan.clock_jumps) /* by some clocks a day has passed */
+		task->exists->gone_after_us = 1;
 	xn_set_append_string(&w->own_tasks, task->ref);
 }
 
@@ -833,6 +835,8 @@ static bool inject(struct sim_deed *deed, struct xn_value **params)
 
 #define MEMORY "HOST_NOT_ENOUGH_FREE_MEMORY"
 #define GUEST "VM_LACKS_FEATURE"
+/* A task that was made, when the clock jumped by a day. */
+#define COLLECTED "HANDLE_INVALID"
 #define PLUGGED GUEST " DEVICE_ALREADY_ATTACHED DEVICE_ALREADY_DETACHED"
 /* Not one of its VMs is in the state for it. */
 #define APPLIANCE "OPERATION_NOT_ALLOWED OPERATION_PARTIALLY_FAILED"
@@ -893,8 +897,8 @@ const struct sim_action sim_actions[] = {
 	{"message.create", 3, SIM_QUICK, message_create, message_is_there, NULL, false},
 	{"message.destroy", 2, SIM_QUICK, message_destroy, thing_is_gone, NULL, false},
 	{"task.create", 2, SIM_QUICK, task_create, task_is_there, NULL, false},
-	{"task.add_to_other_config", 2, SIM_QUICK, task_note, NULL, NULL, false},
-	{"task.destroy", 1, SIM_QUICK, task_destroy, thing_is_gone, NULL, false},
+	{"task.add_to_other_config", 2, SIM_QUICK, task_note, NULL, COLLECTED, false},
+	{"task.destroy", 1, SIM_QUICK, task_destroy, thing_is_gone, COLLECTED, false},
 	{"task.cancel", 3, SIM_QUICK, task_cancel, NULL, "OPERATION_NOT_ALLOWED", false},
 	{"event.inject", 2, SIM_QUICK, inject, NULL, NULL, false},
 };

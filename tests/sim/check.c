@@ -52,8 +52,9 @@ static void check_operations(struct sim_world *w)
 		for (struct xn_row *row = field < 0 ? NULL : xn_db_first(db, c); row;
 		     row = xn_db_next(db, row))
 			if (xn_map_len(xn_row_get(row, field)))
-				sim_fail(w, "%s %s has an operation that nobody runs",
-					 xn_classes[c].name, xn_row_ref(row));
+				sim_fail(w, "%s %s has an operation that nobody runs: %s",
+					 xn_classes[c].name, xn_row_ref(row),
+					 xn_value_string(xn_map_at(xn_row_get(row, field), 0)));
 	}
 	if (xn_db_count(db, XN_CLASS_xn_operation))
 		sim_fail(w, "%zu operations are journaled that nobody runs",
@@ -63,6 +64,20 @@ static void check_operations(struct sim_world *w)
 static void count_one(const struct xn_op *op, void *arg)
 {
 	++*(unsigned *)arg;
+}
+
+/* A guest that crashes and is started again, for ever, rests in between only. */
+bool sim_is_busy(struct sim_world *w)
+{
+	struct xn_backend *b = xn_domains_backend(xn_domains_of(&w->core));
+	const struct xn_domain_info *domains;
+	size_t n;
+
+	domains = b->ops->list(b, &n);
+	for (size_t i = 0; i < n; i++)
+		if (domains[i].shut_down || domains[i].dying)
+			return true;
+	return xn_db_count(sim_db(w), XN_CLASS_xn_operation) > 0;
 }
 
 static void check_engine(struct sim_world *w)

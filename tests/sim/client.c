@@ -30,6 +30,7 @@ struct sim_vm *sim_vm_add(struct sim_client *c, struct xn_list *list, const char
 	vm->exists = sim_fact_new(w, XN_CLASS_VM, ref, -1, "", xn_bool(true));
 	vm->name = sim_fact_new(w, XN_CLASS_VM, ref, XN_VM_name_label, "", xn_string(name));
 	vm->name->of = vm->exists;
+	vm->is_snapshot = list == &c->snapshots;
 	xn_list_push(list, &vm->link);
 	return vm;
 }
@@ -77,6 +78,20 @@ static void forget_details(struct sim_vm *vm)
 	vm->name = vm->power = NULL;
 }
 
+/* Those that nobody can tell anything about any more, once no device has them. */
+static void drop_void(struct sim_client *c)
+{
+	xn_list_each_safe(link, &c->things) {
+		struct sim_thing *thing = xn_list_entry(link, struct sim_thing, link);
+
+		if (!thing->is_void)
+			continue;
+		forget(thing->exists);
+		if (!sim_is_used(c, thing))
+			sim_thing_drop(thing);
+	}
+}
+
 static void drop_devices(struct sim_client *c, const struct sim_vm *vm, bool are_void)
 {
 	xn_list_each_safe(link, &c->things) {
@@ -88,14 +103,6 @@ static void drop_devices(struct sim_client *c, const struct sim_vm *vm, bool are
 			forget(thing->exists);
 		if (are_void && thing->disk)
 			thing->disk->is_void = true;
-		sim_thing_drop(thing);
-	}
-	xn_list_each_safe(link, &c->things) {
-		struct sim_thing *thing = xn_list_entry(link, struct sim_thing, link);
-
-		if (!thing->is_void)
-			continue;
-		forget(thing->exists);
 		sim_thing_drop(thing);
 	}
 }
@@ -134,6 +141,7 @@ void sim_vm_relearn(struct sim_client *c, struct sim_vm *vm)
 	bool had_power = vm->power != NULL;
 
 	drop_devices(c, vm, true);
+	drop_void(c);
 	forget_details(vm);
 	if (!row)
 		return;
@@ -243,6 +251,8 @@ static void deed_failed(struct sim_lane_state *lane, struct sim_deed *deed, cons
 		   (deed->action->may_be_async && strcmp(code, "TASK_CANCELLED") == 0) ||
 		   is_moody(deed) ||
 		   lane->life != w->life /* its task may have been interrupted */) {
+		if (deed->thing && !deed->vm && w->plan.step_faults)
+			deed->thing->is_void = true; /* what was late may still do its work */
 		deed_is_unsure(deed);
 	} else {
 		sim_fail(w, "client %u: %s of %s (%s): %s", c->index, deed->action->method,
@@ -367,6 +377,23 @@ static void settle_thing(struct sim_client *c, struct sim_thing *thing)
 		sim_thing_drop(thing);
 }
 
+/* A provision that was shown may be lost, and one that was not may have come about. */
+static void learn_template(struct sim_client *c, struct sim_vm *vm)
+{
+	bool was = vm->is_template;
+
+	if (vm->is_snapshot)
+		return;
+	vm->is_template = xn_row_bool(xn_db_get(sim_db(c->world), XN_CLASS_VM, vm->ref),
+				      XN_VM_is_a_template);
+	if (was && !vm->is_template) {
+		sim_vm_has_power(c, vm);
+	} else if (vm->is_template) {
+		forget(vm->power);
+		vm->power = NULL;
+	}
+}
+
 static void settle_vm(struct sim_client *c, struct sim_vm *vm)
 {
 	struct sim_fact *const facts[] = {vm->exists, vm->name, vm->power};
@@ -389,12 +416,7 @@ static void settle_vm(struct sim_client *c, struct sim_vm *vm)
 	}
 	if (vm->name && vm->name->forgotten)
 		sim_vm_relearn(c, vm);
-	if (!vm->is_template)
-		return;
-	vm->is_template = xn_row_bool(xn_db_get(sim_db(c->world), XN_CLASS_VM, vm->ref),
-				      XN_VM_is_a_template);
-	if (!vm->is_template)
-		sim_vm_has_power(c, vm);
+	learn_template(c, vm);
 }
 
 static void on_record(const struct xn_value *record, const char *code, void *arg)
@@ -423,6 +445,7 @@ static bool look_again(struct sim_lane_state *lane)
 	struct sim_client *c = lane->client;
 	struct xn_list *lists[] = {&c->vms, &c->snapshots};
 
+	drop_void(c);
 	look_at_things(c);
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(lists); i++) {
@@ -449,6 +472,7 @@ void sim_client_settle(struct sim_client *c)
 		settle_vm(c, xn_list_entry(link, struct sim_vm, link));
 	xn_list_each_safe(link, &c->snapshots)
 		settle_vm(c, xn_list_entry(link, struct sim_vm, link));
+	drop_void(c);
 	xn_list_each_safe(link, &c->things)
 		settle_thing(c, xn_list_entry(link, struct sim_thing, link));
 }

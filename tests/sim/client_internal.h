@@ -13,6 +13,7 @@ struct sim_vm {
 	struct sim_fact *power; /* NULL: cannot be told */
 	struct sim_fact *keys[MOST_KEYS];
 	unsigned n_keys;
+	bool is_snapshot;
 	bool is_template; /* not provisioned yet */
 	bool unsure;	  /* to be looked at before anything else is done to it */
 	bool is_moody;	  /* its guest does what it likes: any state, and any call may fail */

@@ -23,9 +23,17 @@ static enum xn_op_fault on_step(const struct xn_op *op, int member, void *arg)
 	return fault;
 }
 
+/* Its own time for that is longer than most lives here. */
+static void make_checkpoint(struct sim_world *w)
+{
+	w->core.store->ops->checkpoint(w->core.store);
+}
+
 void sim_faults_begin(struct sim_world *w)
 {
 	w->faults_on = true;
+	if (sim_chance(w, w->plan.checkpoints, 100))
+		make_checkpoint(w);
 	xn_sim_disk_set_faults(w->disk, &w->plan.disk);
 	if (w->plan.step_faults) {
 		w->core.op_fault = on_step;
@@ -53,6 +61,8 @@ static void jump_clock(struct sim_world *w)
 
 void sim_faults_second(struct sim_world *w)
 {
+	if (sim_chance(w, w->plan.checkpoints, 100))
+		make_checkpoint(w);
 	if (sim_chance(w, w->plan.clock_jumps, 100))
 		jump_clock(w);
 	if (sim_chance(w, w->plan.mid_checks, 100))

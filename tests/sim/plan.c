@@ -74,7 +74,8 @@ static void choose_faults(struct sim_plan *p, struct dice *d)
 struct sim_plan sim_plan_of(uint64_t seed)
 {
 	struct dice d = {seed * 0x9e3779b97f4a7c15u + 1};
-	struct sim_plan p = {.power_cuts = between(&d, 0, 70), .mid_checks = 30};
+	struct sim_plan p = {.power_cuts = between(&d, 0, 70), .mid_checks = 30,
+			     .checkpoints = between(&d, 0, 80)};
 
 	choose_size(&p, &d);
 	choose_faults(&p, &d);

@@ -1,11 +1,11 @@
 /*
- * sim [--seeds N] [--first SEED] [--jobs N] [--budget SECONDS] [--verbose] - runs N seeds, each in a
- * process of its own, until the budget is used up
+ * sim [--seeds N] [--first SEED] [--jobs N] [--budget SECONDS] [--stop] [--verbose] - runs N seeds, each
+ * in a process of its own, until the budget is used up, or with --stop until one fails
  * sim --hour [--seed SEED] - an hour of 100 VMs and 20 clients at a call a second each, timed
  *
  * A failing seed is printed, with what was done last; `sim --seed SEED --verbose` shows all of it.
- * --clients, --lives and the like bend a seed's world: what still fails when it is smaller is easier
- * to read.
+ * --bend clients=2, lives=3 and the like change a seed's world: what still fails when that is smaller
+ * is easier to read.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -21,7 +21,7 @@ struct options {
 	uint64_t first, n;
 	unsigned jobs;
 	double budget_s;
-	bool verbose, hour;
+	bool verbose, hour, stop;
 	const char *bent[8]; /* "clients=2" */
 	unsigned n_bent;
 };
@@ -136,7 +136,7 @@ static int run_all(const struct options *o)
 	uint64_t begun = 0, ended = 0, failed = 0;
 
 	while (ended < begun || begun < o->n) {
-		bool more = begun < o->n && (o->budget_s <= 0 || now_s(CLOCK_MONOTONIC) < end_s);
+		bool more = begun < o->n && !(o->stop && failed) && (o->budget_s <= 0 || now_s(CLOCK_MONOTONIC) < end_s);
 
 		if (!more && ended == begun)
 			break;
@@ -156,7 +156,7 @@ static int run_all(const struct options *o)
 static int usage(void)
 {
 	fprintf(stderr, "usage: sim [--seeds N] [--first SEED | --seed SEED] [--jobs N] "
-			"[--budget SECONDS]\n           [--bend WHAT=N]... [--hour] [--verbose]\n");
+			"[--budget SECONDS]\n           [--bend WHAT=N]... [--hour] [--stop] [--verbose]\n");
 	return 2;
 }
 
@@ -167,6 +167,7 @@ int main(int argc, char **argv)
 		{"seed", required_argument, NULL, 's'},	  {"jobs", required_argument, NULL, 'j'},
 		{"budget", required_argument, NULL, 'b'}, {"bend", required_argument, NULL, 'w'},
 		{"verbose", no_argument, NULL, 'v'},	  {"hour", no_argument, NULL, 'h'},
+		{"stop", no_argument, NULL, 'x'},
 		{0},
 	};
 	struct options o = {.first = 1, .n = 100, .jobs = 1};
@@ -195,6 +196,9 @@ int main(int argc, char **argv)
 			break;
 		case 'v':
 			o.verbose = true;
+			break;
+		case 'x':
+			o.stop = true;
 			break;
 		case 'h':
 			o.hour = true;

@@ -41,6 +41,7 @@ struct sim_plan {
 	unsigned clock_jumps;	     /* of a hundred seconds */
 	unsigned disconnects;	     /* of a thousand calls */
 	unsigned logouts;	     /* of a thousand calls */
+	unsigned checkpoints;	     /* of a hundred seconds and starts */
 	unsigned mid_checks;	     /* of a hundred seconds */
 	int64_t memory;		     /* of the host */
 };
@@ -215,6 +216,7 @@ void sim_kept_check(struct sim_world *w, const struct xn_value *all);
 
 /* ---- check ---- */
 void sim_check_any_time(struct sim_world *w, bool after_start);
+bool sim_is_busy(struct sim_world *w);
 void sim_check_rest(struct sim_world *w); /* nothing is running: is nothing left over? */
 uint64_t sim_state_hash(struct sim_world *w);
 

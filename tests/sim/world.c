@@ -150,6 +150,7 @@ void sim_world_crash(struct sim_world *w, enum sim_death how)
 	w->past_us += xn_now_us(w->loop);
 	w->wall_us = xn_wall_us(w->loop);
 	w->armed = SIM_NOT_ARMED;
+	sim_faults_end(w);
 	if (w->worst < how)
 		w->worst = how;
 	if (w->modules && xn_db_durable_generation(sim_db(w)) > w->durable)
