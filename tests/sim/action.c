@@ -837,6 +837,8 @@ static bool inject(struct sim_deed *deed, struct xn_value **params)
 #define GUEST "VM_LACKS_FEATURE"
 /* A task that was made, when the clock jumped by a day. */
 #define COLLECTED "HANDLE_INVALID"
+/* By a device of whose making the client was never told. */
+#define USED "VDI_IN_USE"
 #define PLUGGED GUEST " DEVICE_ALREADY_ATTACHED DEVICE_ALREADY_DETACHED"
 /* Not one of its VMs is in the state for it. */
 #define APPLIANCE "OPERATION_NOT_ALLOWED OPERATION_PARTIALLY_FAILED"
@@ -866,8 +868,8 @@ const struct sim_action sim_actions[] = {
 	{"VM.set_VCPUs_number_live", 1, SIM_OPERATIONS, vm_vcpus, NULL, GUEST, true},
 	{"VM.set_appliance", 2, SIM_OPERATIONS, vm_set_appliance, NULL, NULL, false},
 	{"VDI.create", 4, SIM_OPERATIONS, vdi_create, vdi_is_there, NULL, true},
-	{"VDI.destroy", 2, SIM_OPERATIONS, vdi_destroy, thing_is_gone, NULL, true},
-	{"VDI.resize", 2, SIM_OPERATIONS, vdi_resize, NULL, NULL, true},
+	{"VDI.destroy", 2, SIM_OPERATIONS, vdi_destroy, thing_is_gone, USED, true},
+	{"VDI.resize", 2, SIM_OPERATIONS, vdi_resize, NULL, USED, true},
 	{"VDI.snapshot", 1, SIM_OPERATIONS, vdi_copy, vdi_is_there, NULL, true},
 	{"VDI.clone", 1, SIM_OPERATIONS, vdi_copy, vdi_is_there, NULL, true},
 	{"VBD.create", 4, SIM_OPERATIONS, vbd_create, vbd_is_there, "DEVICE_ALREADY_EXISTS", false},
