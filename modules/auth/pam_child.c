@@ -34,9 +34,15 @@ bool xn_pam_is_built_in(void)
 /* ---- the answer ---- */
 
 struct answer {
-	const char *verdict, *text;
-	char user[USER_MAX + 1];
+	const char *verdict;
+	char text[256], user[USER_MAX + 1];
 };
+
+static void say(struct answer *out, const char *verdict, const char *text)
+{
+	out->verdict = verdict;
+	snprintf(out->text, sizeof(out->text), "%s", text);
+}
 
 static void add_word(struct xn_buf *out, const char *word)
 {
@@ -68,7 +74,7 @@ static int print_answer(int fd, const struct answer *answer)
 	size_t at = 0;
 
 	add_word(&out, answer->verdict);
-	xn_text_recode(answer->text, strnlen(answer->text, 512), &out);
+	xn_text_recode(answer->text, strlen(answer->text), &out);
 	xn_buf_add_char(&out, '\0');
 	add_word(&out, answer->user);
 	if (strcmp(answer->verdict, PAM_WORD_RIGHT) == 0)
@@ -180,10 +186,8 @@ static int change(pam_handle_t *pam, struct question *q, struct answer *out)
 	q->changing = true;
 	q->said[0] = '\0';
 	status = pam_chauthtok(pam, 0);
-	if (status != PAM_SUCCESS) {
-		out->verdict = PAM_WORD_REFUSED;
-		out->text = q->said[0] ? q->said : pam_strerror(pam, status);
-	}
+	if (status != PAM_SUCCESS)
+		say(out, PAM_WORD_REFUSED, q->said[0] ? q->said : pam_strerror(pam, status));
 	return status;
 }
 
@@ -195,8 +199,7 @@ static int ask_pam(pam_handle_t *pam, struct question *q, struct answer *out)
 	pam_set_item(pam, PAM_RHOST, q->address);
 	pam_set_item(pam, PAM_FAIL_DELAY, (const void *)pause_not);
 	status = pam_authenticate(pam, PAM_DISALLOW_NULL_AUTHTOK);
-	out->verdict = verdict_of(status);
-	out->text = status == PAM_SUCCESS ? "" : pam_strerror(pam, status);
+	say(out, verdict_of(status), status == PAM_SUCCESS ? "" : pam_strerror(pam, status));
 	if (status != PAM_SUCCESS)
 		return status;
 	/* An expired password may be changed, and nothing else. */
@@ -204,10 +207,8 @@ static int ask_pam(pam_handle_t *pam, struct question *q, struct answer *out)
 	if (strcmp(q->task, "change") == 0 &&
 	    (status == PAM_SUCCESS || status == PAM_NEW_AUTHTOK_REQD))
 		status = change(pam, q, out);
-	else if (status != PAM_SUCCESS) {
-		out->verdict = PAM_WORD_REFUSED;
-		out->text = pam_strerror(pam, status);
-	}
+	else if (status != PAM_SUCCESS)
+		say(out, PAM_WORD_REFUSED, pam_strerror(pam, status));
 	if (pam_get_item(pam, PAM_USER, &user) == PAM_SUCCESS && user)
 		snprintf(out->user, sizeof(out->user), "%s", (const char *)user);
 	return status;
@@ -222,12 +223,10 @@ static void check(struct question *q, struct answer *out)
 				: pam_start(q->service, q->user, &conversation, &pam);
 
 	if (status != PAM_SUCCESS) {
-		*out = (struct answer){PAM_WORD_BROKEN, "PAM could not be started", ""};
+		say(out, PAM_WORD_BROKEN, "PAM could not be started");
 		return;
 	}
-	status = ask_pam(pam, q, out);
-	out->text = xn_strdup(out->text); /* PAM's own ends with it */
-	pam_end(pam, status);
+	pam_end(pam, ask_pam(pam, q, out));
 }
 
 /* ---- accounts ---- */
@@ -237,10 +236,10 @@ static void look_up(const struct question *q, struct answer *out)
 	bool is_group = q->user[0] == '@';
 
 	if (is_group ? !getgrnam(q->user + 1) : !getpwnam(q->user)) {
-		*out = (struct answer){PAM_WORD_WRONG, "", ""};
+		say(out, PAM_WORD_WRONG, "");
 		return;
 	}
-	*out = (struct answer){PAM_WORD_RIGHT, "", ""};
+	say(out, PAM_WORD_RIGHT, "");
 	snprintf(out->user, sizeof(out->user), "%s", q->user);
 }
 
@@ -295,5 +294,5 @@ int xn_pam_child_main(void)
 		look_up(&q, &answer);
 	else
 		check(&q, &answer);
-	return print_answer(out, &answer);
+	_exit(print_answer(out, &answer)); /* not through what modules want done at exit */
 }

@@ -155,6 +155,32 @@ class Pam(PamCase):
             connection.close()
 
 
+class Readme(PamCase):
+    passwords = {"alice": "alice's"}
+
+    def test_its_lines_give_an_account_a_role(self):
+        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "README.md")
+        with open(path, encoding="utf-8") as file:
+            lines = [line.strip() for line in file if "session.xenapi." in line]
+        self.assertEqual(len(lines), 3)
+        exec("\n".join(lines), {"session": XenApi(self.client)})  # pylint: disable=exec-used
+        client = self.log_in("alice")
+        self.assertIn("vm.start", client("session.get_rbac_permissions", client.session))
+
+
+class XenApi:
+    """session.xenapi.VM.start(...), as XenAPI.py has it."""
+
+    def __init__(self, client, name=""):
+        self.client, self.name = client, name
+
+    def __getattr__(self, name):
+        return XenApi(self.client, "" if name == "xenapi" else f"{self.name}.{name}".strip("."))
+
+    def __call__(self, *args):
+        return self.client(self.name, *args)
+
+
 class PamForRoot(PamCase):
     """Without a password file."""
 
