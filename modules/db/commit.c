@@ -53,6 +53,7 @@ static void on_store_failure(struct xn_db *db, int rc)
 	if (db->error)
 		return;
 	db->error = rc;
+	db->metrics.failures++;
 	xn_log_error(db->core->log, "db", "the store failed (%s): changes are refused",
 		     strerror(-rc));
 	xn_publish_db_failed(db->core->bus, &ev);
@@ -77,6 +78,7 @@ void xn_commit_sync(struct xn_db *db)
 	xn_timer_cancel(&db->lazy_sync);
 	db->syncing = db->appended;
 	db->syncing_generation = db->turn.first;
+	db->metrics.sync_began_us = xn_now_us(db->core->loop);
 	db->store->ops->sync(db->store, on_synced, db);
 }
 
@@ -107,6 +109,9 @@ static void on_synced(int rc, void *arg)
 	uint64_t transaction = db->syncing;
 
 	db->syncing = 0;
+	db->metrics.syncs++;
+	xn_histogram_observe(&db->metrics.sync_times,
+			     xn_now_us(db->core->loop) - db->metrics.sync_began_us);
 	if (rc < 0) {
 		on_store_failure(db, rc);
 		return;
@@ -164,6 +169,7 @@ static void accept_turn(struct xn_db *db)
 	struct xn_ev_db_committed ev = {db->generation};
 
 	db->appended++;
+	db->metrics.bytes += db->turn.bytes.len;
 	xn_turn_end(db);
 	xn_publish_db_committed(db->core->bus, &ev);
 	xn_waits_turn_accepted(db);
@@ -177,6 +183,7 @@ static void refuse_turn(struct xn_db *db, int rc)
 {
 	struct xn_ev_db_failed works = {0};
 
+	db->metrics.refused++;
 	xn_turn_roll_back(db);
 	if (rc == -EMSGSIZE) /* the store works: those who look after a failure look now */
 		xn_publish_db_failed(db->core->bus, &works);

@@ -89,6 +89,7 @@ static int db_init(struct xn_core *core, void **state_out, struct xn_error *err)
 	for (int c = 0; c < XN_CLASS_COUNT; c++)
 		make_table(db, c);
 	xn_commit_init(db);
+	xn_db_metrics_init(db);
 	*state_out = db;
 	return 0;
 }
@@ -187,6 +188,7 @@ static void db_stop(void *state)
 
 	if (!db)
 		return;
+	xn_metrics_remove(&db->metrics.source);
 	xn_db_close(db);
 	xn_commit_clear(db);
 	xn_turn_end(db);

@@ -156,6 +156,12 @@ struct xn_db {
 	uint64_t losses; /* turns that were refused with more in them than marks of operations */
 	bool loading; /* rows come in no order */
 	char last_boot[40];
+	struct { /* metrics.c */
+		struct xn_metrics_source source;
+		uint64_t bytes, syncs, failures, refused;
+		struct xn_histogram sync_times;
+		int64_t sync_began_us;
+	} metrics;
 };
 
 /* ---- row.c ---- */
@@ -238,6 +244,9 @@ void xn_last_records_take_back(struct xn_db *db, uint64_t from); /* those delete
 /* Before a change of @row's fields or stamp, each time; and before it leaves its table. */
 void xn_row_changes(struct xn_row *row);
 void xn_walks_restart(struct xn_db *db); /* what they saw of this turn did not happen */
+
+/* ---- metrics.c ---- */
+void xn_db_metrics_init(struct xn_db *db);
 
 /* ---- check.c ---- */
 void xn_finding(struct xn_findings *findings, const char *fmt, ...) XN_PRINTF(2, 3);

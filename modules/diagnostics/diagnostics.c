@@ -203,7 +203,8 @@ static void diagnostics_db_stats(struct xn_call *call)
 /* What the page of metrics has about the wire: a pair of texts a sample. Buckets are left out. */
 static void diagnostics_network_stats(struct xn_call *call)
 {
-	static const char *const prefixes[] = {"xenolith_http_", "xenolith_rpc_", "xenolith_tls_"};
+	static const char *const prefixes[] = {"xenolith_http_", "xenolith_tls_", "xenolith_call",
+					       "xenolith_repl"};
 	struct xn_metrics_page *page =
 		xn_metrics_page_new(call->core->metrics, XN_METRICS_PROMETHEUS);
 	struct xn_value *pairs = xn_set_new();

@@ -4,6 +4,7 @@ import base64
 import http.client
 import os
 import stat
+import subprocess
 import sys
 import unittest
 
@@ -160,6 +161,46 @@ class Page(harness.TestCase):
         old = {family.name for family in prometheus(self.scrape(Accept="text/plain").text)
                if not family.name.endswith("_info")}
         self.assertEqual(new, old)
+
+    def test_every_part_of_the_daemon_tells(self):
+        wanted = {
+                "xenolith_loop_callback_seconds", "xenolith_loop_turn_seconds",
+                "xenolith_loop_lag_seconds", "xenolith_loop_stalls", "xenolith_call_seconds",
+                "xenolith_http_connections", "xenolith_http_refused",
+                "xenolith_sessions", "xenolith_logins", "xenolith_rows", "xenolith_db_commits",
+                "xenolith_db_sync_seconds", "xenolith_db_journal_bytes",
+                "xenolith_db_backlog_bytes", "xenolith_db_cache_bytes", "xenolith_event_waits",
+                "xenolith_operations_running", "xenolith_operations_ended",
+                "xenolith_operation_seconds", "xenolith_operations_deadlines",
+                "xenolith_claims_waiting", "xenolith_workers_running", "xenolith_workers_queued",
+                "xenolith_updates_pending", "xenolith_updates_coalesced",
+                "xenolith_updates_behind_seconds", "xenolith_xenstore_nodes",
+                "xenolith_xenstore_watches", "xenolith_xenstore_transactions",
+                "xenolith_domains", "xenolith_vms", "xenolith_tasks",
+                "xenolith_storage_used_bytes", "xenolith_audit_head", "xenolith_build",
+                "process_start_time_seconds", "process_open_fds"}
+        self.assertEqual(wanted - set(self.scrape().families()), set())
+
+    def test_each_configured_number_has_its_limit(self):
+        told = subprocess.run([harness.XENOLITHD, "--help"], capture_output=True, text=True,
+                              check=True).stdout
+        families = self.scrape().families()
+        for key in ("audit-size", "audit-keep-days", "plug-width", "http-connections"):
+            self.assertIn("--" + key, told)
+            name = "xenolith_limit_" + key.replace("-", "_")
+            self.assertTrue(name in families or name + "_bytes" in families, name)
+
+    def test_what_happened_is_counted(self):
+        before = self.scrape()
+        pool = self.client("pool.get_all")[0]
+        for i in range(10):
+            self.client("pool.set_name_description", pool, str(i))
+        after = self.scrape()
+        for name in ("xenolith_db_commits_total", "xenolith_db_syncs_total",
+                     "xenolith_db_sync_seconds_count"):
+            self.assertGreater(after.value(name), before.value(name), name)
+        self.assertEqual(after.value("xenolith_audit_lines_total", event="call"),
+                         before.value("xenolith_audit_lines_total", event="call") + 10)
 
     def test_counters_count(self):
         before = self.scrape().value("xenolith_metrics_scrapes_total", result="served")
