@@ -126,6 +126,8 @@ void xn_loop_enter_(struct xn_loop *loop, const char *name)
 	wake_up(loop);
 	loop->running = name;
 	loop->caller = 0;
+	loop->caller_is_own = false;
+	loop->callback++;
 	loop->ran = true;
 	if (loop->now_us - loop->cpu_read_at_us > CPU_SAMPLE_US) {
 		loop->cpu_read_at_us = loop->now_us;
@@ -273,6 +275,23 @@ uint64_t xn_loop_caller(const struct xn_loop *loop)
 void xn_loop_set_caller(struct xn_loop *loop, uint64_t caller)
 {
 	loop->caller = caller;
+	loop->caller_is_own = false;
+}
+
+void xn_loop_set_own_caller(struct xn_loop *loop, uint64_t caller)
+{
+	loop->caller = caller;
+	loop->caller_is_own = true;
+}
+
+uint64_t xn_loop_own_caller(const struct xn_loop *loop)
+{
+	return loop->caller_is_own ? loop->caller : 0;
+}
+
+uint64_t xn_loop_callback(const struct xn_loop *loop)
+{
+	return loop->callback;
 }
 
 void xn_job_cancel(struct xn_job *job)

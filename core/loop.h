@@ -89,6 +89,12 @@ void xn_loop_defer_as(struct xn_loop *loop, struct xn_job *job, enum xn_priority
  * without one. Deferred calls bring theirs; all else begins as the daemon's own. */
 uint64_t xn_loop_caller(const struct xn_loop *loop);
 void xn_loop_set_caller(struct xn_loop *loop, uint64_t caller);
+/* The same, and what runs is that caller's own work: a call, a step of an operation, a result that one
+ * of these has asked for. Jobs that many share run for whoever came first: they are nobody's own. */
+void xn_loop_set_own_caller(struct xn_loop *loop, uint64_t caller);
+uint64_t xn_loop_own_caller(const struct xn_loop *loop); /* 0: nobody's */
+/* Another number in each callback. */
+uint64_t xn_loop_callback(const struct xn_loop *loop);
 void xn_job_cancel(struct xn_job *job); /* not pending: nothing */
 static inline bool xn_job_is_pending(const struct xn_job *job)
 {

@@ -51,6 +51,8 @@ struct xn_loop {
 	bool stopped, ran;
 	struct xn_queue queues[XN_PRIO_COUNT];
 	uint64_t caller; /* for whom the callback under way runs */
+	bool caller_is_own;
+	uint64_t callback; /* counts them */
 	struct xn_timer **heap; /* binary, 1-based, by (due_us, order) */
 	size_t n_timers, heap_cap;
 	uint64_t last_order;

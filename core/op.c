@@ -180,6 +180,16 @@ void xn_op_save_all(struct xn_core *core)
 
 /* ---- ending ---- */
 
+/* Before its steps, its end and late completions: changes are told as its own. */
+static void act(struct xn_op *op)
+{
+	const struct xn_op_store *store = op->core->op_store;
+
+	xn_loop_set_own_caller(op->core->loop, op->caller);
+	if (store && store->acts)
+		store->acts(op->core, op);
+}
+
 static void end(struct xn_op *op)
 {
 	const struct xn_op_store *store = op->core->op_store;
@@ -437,6 +447,7 @@ static void advance(struct xn_job *job)
 	struct xn_op *op = xn_container_of(job, struct xn_op, advance);
 	const struct xn_step *step;
 
+	act(op);
 	if (op->finished) {
 		end(op);
 		return;
@@ -552,10 +563,11 @@ struct xn_op *xn_op_find(struct xn_core *core, const struct xn_op_token *token)
 {
 	struct xn_op *op = find_by_id(core, token->id);
 
-	return op && op->running && op->step == token->step && op->undoing == token->undoing &&
-			       op->attempt == token->attempt
-		       ? op
-		       : NULL;
+	if (!op || !op->running || op->step != token->step || op->undoing != token->undoing ||
+	    op->attempt != token->attempt)
+		return NULL;
+	act(op);
+	return op;
 }
 
 void xn_op_done_late(struct xn_core *core, const struct xn_op_token *token, int rc)

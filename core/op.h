@@ -99,6 +99,7 @@ struct xn_op {
 	struct xn_error error; /* why it is being undone */
 	double step_progress;
 	uint64_t caller; /* xn_loop_caller() when it was started */
+	char session[48], on_behalf[136]; /* whom it works for, for history; journaled */
 	const struct xn_gate *gate; /* where `in_line` of its members wait */
 	unsigned in_line;
 	uint64_t gate_moves;
@@ -129,6 +130,8 @@ struct xn_op_store {
 	/* @fraction of the whole; while it undoes: of what was done before. Also when step or
 	 * waiting_for changed. */
 	void (*progress)(struct xn_core *core, const struct xn_op *op, double fraction);
+	/* What follows in this callback is the operation's doing. May be NULL. */
+	void (*acts)(struct xn_core *core, const struct xn_op *op);
 };
 /* Which save of which operation; the store keeps it for its answer. */
 struct xn_op_saving {

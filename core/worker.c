@@ -153,7 +153,10 @@ static void deliver_one(struct xn_job *job)
 	if (!xn_list_empty(&pool->landed))
 		xn_loop_defer(pool->loop, job, XN_PRIO_REPLY, deliver_one);
 	xn_loop_name_callback(pool->loop, "worker result");
-	xn_loop_set_caller(pool->loop, work->caller);
+	if (work->caller_is_own)
+		xn_loop_set_own_caller(pool->loop, work->caller);
+	else
+		xn_loop_set_caller(pool->loop, work->caller);
 	work->done(work, work->rc);
 }
 
@@ -302,6 +305,7 @@ void xn_pool_submit(struct xn_pool *pool, struct xn_work *work)
 {
 	work->queued = true;
 	work->caller = xn_loop_caller(pool->loop);
+	work->caller_is_own = xn_loop_own_caller(pool->loop) != 0;
 	if (pool->ending) /* dropped like the others */
 		xn_fair_put(&pool->todo, &work->turn, work->caller, 0);
 	else if (pool->slots)

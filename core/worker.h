@@ -14,6 +14,7 @@ struct xn_work {
 	struct xn_list link; /* finished */
 	struct xn_fair_item turn;
 	uint64_t caller; /* the pool's */
+	bool caller_is_own; /* the pool's */
 	/* On a worker thread: touches only what hangs off this work. Returns 0 or -errno. */
 	int (*run)(struct xn_work *work);
 	/* On the loop, once. May free the work. */

@@ -304,14 +304,7 @@ static int check_refs(const struct xn_rpc_call *rc, struct xn_error *err)
 
 static void set_origin(const struct xn_rpc_call *rc)
 {
-	const struct xn_call *call = &rc->call;
-	const struct xn_db_origin origin = {
-		.session = call->caller.session,
-		.task = rc->task,
-		.caller = call->caller.user,
-	};
-
-	xn_db_set_origin(rc->rpc->db, &origin);
+	xn_db_set_origin_of(rc->rpc->db, &rc->call.caller, rc->task);
 }
 
 /* The task's reference is the reply; the handler's end goes to the task. */
@@ -397,6 +390,7 @@ static void run_method(struct xn_rpc_call *rc, bool async, struct xn_error *err)
 		return;
 	}
 	xn_rpc_audit_prepared(rc);
+	set_origin(rc); /* who it is, is known now */
 	if (async) {
 		rc->async = true;
 		begin_async(rc);
@@ -469,7 +463,7 @@ static void on_begin(struct xn_job *job)
 	if (!item)
 		return;
 	rc = xn_container_of(item, struct xn_rpc_call, turn);
-	xn_loop_set_caller(loop, rc->caller);
+	xn_loop_set_own_caller(loop, rc->caller);
 	dispatch(rc);
 }
 

@@ -131,13 +131,7 @@ static int settle_task(struct visit *visit, const struct xn_http_request *req, s
 
 static void set_origin(const struct visit *visit)
 {
-	const struct xn_db_origin origin = {
-		.session = visit->auth.caller.session,
-		.task = visit->visible.task,
-		.caller = visit->auth.caller.user,
-	};
-
-	xn_db_set_origin(visit->rpc->db, &origin);
+	xn_db_set_origin_of(visit->rpc->db, &visit->auth.caller, visit->visible.task);
 }
 
 /* Who sends it is known. */

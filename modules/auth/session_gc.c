@@ -128,6 +128,7 @@ void auth_gc_run(struct xn_auth *auth)
 	auth->logins_since_gc = 0;
 	if (xn_db_writable(auth->db) < 0)
 		return;
+	xn_db_set_origin(auth->db, &(struct xn_db_origin){.caller = "session expiry"});
 	drop_rowless(auth);
 	n = collect(auth, &list);
 	for (size_t i = 0; i < n; i++) {
@@ -136,6 +137,7 @@ void auth_gc_run(struct xn_auth *auth)
 			auth->counters.collected +=
 				auth_session_end(auth, xn_row_ref(list[i].row));
 	}
+	xn_db_set_origin(auth->db, NULL);
 	for (size_t i = 0; i < n; i++)
 		free(list[i].group);
 	free(list);

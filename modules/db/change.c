@@ -15,6 +15,7 @@ static void open_turn(struct xn_db *db)
 
 	if (!db->turn.bytes.len)
 		xn_buf_add(&db->turn.bytes, head, sizeof(head));
+	xn_origin_settle(db);
 	if (db->turn.origin_written)
 		return;
 	db->turn.origin_written = true;
@@ -111,27 +112,6 @@ void xn_turn_put_later_done(struct xn_db *db, uint64_t id)
 	xn_put_varint(&db->turn.bytes, id);
 }
 
-void xn_db_set_origin(struct xn_db *db, const struct xn_db_origin *origin)
-{
-	static const struct xn_db_origin daemon;
-	const char *texts[XN_ARRAY_SIZE(db->origin)];
-
-	if (!origin)
-		origin = &daemon;
-	texts[0] = origin->session;
-	texts[1] = origin->task;
-	texts[2] = origin->caller;
-	for (size_t i = 0; i < XN_ARRAY_SIZE(db->origin); i++) {
-		const char *text = texts[i] ? texts[i] : "";
-
-		if (strcmp(db->origin[i], text) == 0)
-			continue;
-		memset(db->origin[i], 0, sizeof(db->origin[i]));
-		memcpy(db->origin[i], text, strnlen(text, sizeof(db->origin[i]) - 1));
-		db->turn.origin_written = false;
-	}
-}
-
 /* ---- undo ---- */
 
 void xn_turn_undo_add(struct xn_db *db, struct xn_undo undo)
@@ -211,8 +191,8 @@ static void reset_turn(struct xn_db *db)
 	turn->changes = 0;
 	turn->first = db->generation;
 	turn->tombstones = db->n_graves;
-	xn_db_set_origin(db, NULL);
-	turn->origin_written = true; /* the daemon is who is meant by nothing */
+	/* The daemon is who is meant by nothing. */
+	turn->origin_written = !*db->origin[0] && !*db->origin[1] && !*db->origin[2];
 }
 
 /* What is written again when the store works, by whoever it belongs to. */

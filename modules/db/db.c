@@ -82,6 +82,7 @@ static int db_init(struct xn_core *core, void **state_out, struct xn_error *err)
 	db->generation = 1;
 	db->next_later = 1;
 	db->cache_limit = XN_RECORD_CACHE_BYTES;
+	xn_list_init(&db->origins);
 	xn_list_init(&db->cached);
 	xn_list_init(&db->last_records);
 	xn_list_init(&db->turn.deleted);
@@ -201,6 +202,7 @@ static void db_stop(void *state)
 	xn_hmap_clear(&db->by_ref);
 	xn_hmap_clear(&db->by_uuid);
 	xn_intern_clear(&db->values);
+	xn_origins_clear(db);
 	xn_tombstones_clear(db);
 	free(db->skipped);
 	xn_names_clear(&db->names);

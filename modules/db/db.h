@@ -139,8 +139,12 @@ uint64_t xn_db_touch(struct xn_db *db, struct xn_row *row);
 void xn_db_set_later(struct xn_db *db, const char *ref, int class_id, struct xn_value *fields,
 		     void (*done)(int rc, void *arg), void *arg);
 
-/* Who makes the changes from now on in this turn; for history. Borrowed strings are copied. */
+/* Who makes the changes from now on in this callback; for history. Borrowed strings are copied. */
 struct xn_db_origin { const char *session, *task, *caller; };
+enum { XN_ORIGIN_TEXT = 136 };
+/* @caller as history tells it: "root@10.0.0.5:41234"; a part of the daemon has no @. */
+void xn_origin_print(const struct xn_caller *caller, char out[XN_ORIGIN_TEXT]);
+void xn_db_set_origin_of(struct xn_db *db, const struct xn_caller *caller, const char *task);
 /* Between two calls of one turn: what was changed is journaled now when it is many bytes. Rows that
  * were deleted are gone after it. */
 void xn_db_bound_turn(struct xn_db *db);

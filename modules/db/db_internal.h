@@ -89,6 +89,7 @@ struct xn_turn {
 };
 
 struct xn_later { /* a change that waits for its sync */
+	char origin[3][XN_ORIGIN_TEXT];
 	struct xn_list link;
 	uint64_t id, transaction; /* 0: of an earlier life, durable */
 	int class_id, rc;
@@ -138,7 +139,10 @@ struct xn_db {
 	struct xn_buf scratch;
 
 	struct xn_turn turn;
-	char origin[3][80]; /* session, task, caller */
+	char origin[3][XN_ORIGIN_TEXT]; /* session, task, caller: of this callback */
+	uint64_t origin_callback;
+	struct xn_hmap origins_by_caller; /* origin.c */
+	struct xn_list origins;
 	struct xn_turn_hook hook;
 
 	/* Transactions are numbered from 1 as they are appended. */
@@ -234,6 +238,10 @@ void xn_generation_skip_far(struct xn_db *db); /* after a restore: beyond all th
 void xn_turn_put_skipped(struct xn_db *db); /* the ranges, into the turn's transaction */
 int xn_skipped_load(struct xn_db *db, const void *bytes, size_t len) XN_MUST_CHECK;
 void xn_skipped_put(const struct xn_db *db, struct xn_buf *out);
+
+/* ---- origin.c ---- */
+void xn_origin_settle(struct xn_db *db); /* before a change is written */
+void xn_origins_clear(struct xn_db *db);
 
 /* ---- record.c ---- */
 void xn_record_leave(struct xn_row *row); /* it changes or goes: its record stays as it is */

@@ -322,7 +322,7 @@ static void set_bounds(struct xn_history *h)
 	struct xn_history_bounds *b = &h->bounds;
 	const struct xn_history_source *first = h->n_sources ? h->sources : NULL;
 
-	b->is_whole = !first || first->changes.head.position == 0;
+	b->is_whole = first ? first->changes.head.position == 0 : !h->n_gaps;
 	b->first = first ? first->changes.head.generation : 1;
 	b->next = h->tail_block.next;
 	b->from_us = first ? first->changes.head.wall_us : 0;

@@ -53,6 +53,8 @@ int xn_recorder_commit(struct xn_recorder *recorder) XN_MUST_CHECK;
 void xn_recorder_forget(struct xn_recorder *recorder);
 /* Files begun so far in this life: when it grows, xn_history_tidy() has work. */
 unsigned xn_recorder_files(const struct xn_recorder *recorder);
+/* xn_history_tidy() with its own options. */
+int xn_recorder_tidy(const struct xn_recorder *recorder, int64_t now_us) XN_MUST_CHECK;
 /* The next begin() starts a new file with an image from the checkpoint. */
 void xn_recorder_begin_anew(struct xn_recorder *recorder);
 

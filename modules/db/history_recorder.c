@@ -17,7 +17,7 @@
 enum { FILES = 8 /* so many share size and age */, FILE_LEAST = 64 << 10 };
 
 struct xn_recorder {
-	char *dir;
+	char *state_dir, *dir;
 	struct xn_history_options options;
 	int dir_fd, fd; /* of the folder; of the file that grows */
 	bool is_ready, anew, dir_dirty;
@@ -43,6 +43,7 @@ struct xn_recorder *xn_recorder_new(const char *dir, struct xn_history_options *
 {
 	struct xn_recorder *r = xn_calloc(1, sizeof(*r));
 
+	r->state_dir = xn_strdup(dir);
 	r->dir = xn_asprintf("%s/history", dir);
 	r->options = *options_taken;
 	*options_taken = (struct xn_history_options){0};
@@ -76,6 +77,7 @@ void xn_recorder_free(struct xn_recorder *r)
 	xn_history_options_clear(&r->options);
 	xn_buf_clear(&r->payload);
 	xn_buf_clear(&r->out);
+	free(r->state_dir);
 	free(r->dir);
 	free(r);
 }
@@ -83,6 +85,14 @@ void xn_recorder_free(struct xn_recorder *r)
 unsigned xn_recorder_files(const struct xn_recorder *r)
 {
 	return r->n_begun;
+}
+
+int xn_recorder_tidy(const struct xn_recorder *r, int64_t now_us)
+{
+	uint64_t bytes;
+	int64_t oldest_us;
+
+	return xn_history_tidy(r->state_dir, &r->options, now_us, &bytes, &oldest_us);
 }
 
 void xn_recorder_begin_anew(struct xn_recorder *r)

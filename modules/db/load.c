@@ -24,6 +24,7 @@ enum { KNOWN_SLOTS = 4096, KNOWN_LEAST = 4 };
 struct load {
 	struct xn_db *db;
 	struct known *known;
+	struct xn_slice origin[3]; /* of the entries that follow */
 	unsigned unknown, misfits;
 	char what[80]; /* what is wrong, for the message */
 };
@@ -227,6 +228,9 @@ static int load_later(struct load *load, uint64_t id, const struct xn_tx_entry *
 	later->id = id;
 	later->class_id = class_id;
 	later->fields = xn_map_new();
+	for (size_t i = 0; i < XN_ARRAY_SIZE(load->origin); i++)
+		if (load->origin[i].len && load->origin[i].len < XN_ORIGIN_TEXT)
+			memcpy(later->origin[i], load->origin[i].data, load->origin[i].len);
 	xn_list_push(&load->db->laters, &later->link);
 	find(load, &entry->ref, later->ref);
 	while ((rc = xn_take_pair(&in, &no, &bytes)) == 1) {
@@ -391,6 +395,8 @@ static int load_tx_entry(struct load *load, const struct xn_tx_entry *entry)
 		return load_meta(load, &entry->texts[0],
 				 xn_cursor(entry->texts[1].data, entry->texts[1].len));
 	case XN_TX_ORIGIN:
+		memcpy(load->origin, entry->texts, sizeof(load->origin));
+		return 0;
 	case XN_TX_WAS:
 		return 0;
 	}
@@ -413,6 +419,7 @@ static int load_transaction(struct load *load, struct xn_cursor in)
 	struct xn_tx_head head;
 	int rc, more;
 
+	memset(load->origin, 0, sizeof(load->origin));
 	if (xn_take_tx_head(&in, &head) < 0)
 		return refuse(load, "a malformed transaction");
 	check_head(load, &head);

@@ -530,8 +530,12 @@ static void fold_rest(struct lmdb_store *s)
 {
 	plan_fold(s);
 	s->slice_bytes = UINT64_MAX;
-	if (s->fold_from < s->fold_to)
-		run_fold(&s->fold_work);
+	if (s->fold_from >= s->fold_to || run_fold(&s->fold_work) < 0 || !s->recorder)
+		return;
+	/* It keeps to its size also where no daemon follows; what fails now is done by the next. */
+	if (s->n_history != xn_recorder_files(s->recorder) &&
+	    xn_recorder_tidy(s->recorder, s->fold_time_us) < 0)
+		xn_log_warn(s->store.core->log, "db", "history was not tidied at the stop");
 }
 
 static void lmdb_close(struct xn_store *store, bool clean)

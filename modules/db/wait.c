@@ -138,6 +138,7 @@ void xn_db_set_later(struct xn_db *db, const char *ref, int class_id, struct xn_
 	later->arg = arg;
 	later->id = db->next_later++;
 	xn_turn_put_later(db, later);
+	memcpy(later->origin, db->origin, sizeof(later->origin)); /* that was written with it */
 	xn_list_push(&db->turn.new_laters, &later->link);
 }
 
@@ -145,7 +146,9 @@ static void apply(struct xn_db *db, struct xn_later *later)
 {
 	struct xn_row *row = xn_db_get(db, later->class_id, later->ref);
 	const struct xn_class *cls = &xn_classes[later->class_id];
+	const struct xn_db_origin origin = {later->origin[0], later->origin[1], later->origin[2]};
 
+	xn_db_set_origin(db, &origin);
 	for (size_t i = 0; row && i < xn_map_len(later->fields); i++)
 		xn_db_set(db, row, xn_field_find(cls, xn_map_key_at(later->fields, i)),
 			  xn_value_ref(xn_map_at(later->fields, i)));
@@ -165,6 +168,7 @@ void xn_laters_apply(struct xn_db *db)
 			break;
 		apply(db, later);
 	}
+	xn_db_set_origin(db, NULL);
 }
 
 /* ---- the end of a turn ---- */

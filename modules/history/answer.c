@@ -95,15 +95,15 @@ static int unknown(struct history_asking *a, const struct history_when *when, co
 	struct xn_buf why XN_CLEANUP(xn_buf_clear_p) = {0};
 
 	history_time_print(b->from_us, text);
-	if (b->n_gaps && generation + 1 >= b->first) {
+	if (!b->from_us) {
+		xn_buf_add_string(&why, "there is no history yet");
+	} else if (b->n_gaps && generation + 1 >= b->first) {
 		const struct xn_history_gap *gap = &b->gaps[b->n_gaps - 1];
 
 		history_time_print(gap->from_us, text);
 		xn_buf_printf(&why, "a part of the history is missing from %s (generation %" PRIu64
 				    ") on: %s",
 			      text, gap->first, gap->why);
-	} else if (!b->from_us) {
-		xn_buf_add_string(&why, "there is no history yet");
 	} else {
 		xn_buf_printf(&why, "older than what is kept: the history begins at %s, "
 				    "generation %" PRIu64,

@@ -33,6 +33,7 @@ struct looking {
 /* ---- who ---- */
 
 static const struct xn_slice nothing = {(const unsigned char *)"", 0};
+static const struct xn_slice daemon = {(const unsigned char *)"xenolithd", 9};
 
 /* "root@10.0.0.5:41234"; without an @: a part of the daemon itself. */
 static void split_caller(struct looking *l)
@@ -41,7 +42,7 @@ static void split_caller(struct looking *l)
 	size_t at = text->len;
 
 	l->caller_user = nothing;
-	l->caller_origin = *text;
+	l->caller_origin = text->len ? *text : daemon;
 	while (at > 0 && text->data[at - 1] != '@')
 		at--;
 	if (!at)

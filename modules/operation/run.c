@@ -176,6 +176,10 @@ static void begin(struct xn_run *run)
 	if (run->n_claims > 0)
 		note_what_is_held(run);
 	run->running = true;
+	if (run->call) {
+		memcpy(run->op->session, run->call->caller.session, sizeof(run->op->session));
+		xn_origin_print(&run->call->caller, run->op->on_behalf);
+	}
 	xn_op_start(run->op, run->task, on_op_end, run);
 }
 
@@ -260,6 +264,7 @@ void xn_operation_run_spec(struct xn_call *call, struct xn_op *op, const struct 
 	if (!call->task[0] && (call->method->flags & XN_MF_ASYNC)) {
 		xn_task_create(run->ops->tasks, call->method->name, "", &call->caller, call->task);
 		run->own_task = true;
+		xn_db_set_origin_of(run->ops->db, &call->caller, call->task);
 	}
 	memcpy(run->task, call->task, sizeof(run->task));
 	if (run->task[0])

@@ -52,6 +52,7 @@ static void on_granted(struct xn_claim *claim, struct xn_error *err)
 	struct xn_error own = {0};
 	int rc = -1;
 
+	xn_db_set_origin_of(run->ops->db, &run->call->caller, run->call->task);
 	if (err)
 		xn_error_move(&own, err);
 	else

@@ -43,6 +43,8 @@ static void create_entry(struct xn_tasks *tasks, const struct xn_op *op)
 	xn_map_put(&fields, "args_json", args_json(op));
 	xn_map_put_string(&fields, "task", *op->task ? op->task : XN_NULL_REF);
 	xn_map_put(&fields, "error", error_set(&op->error));
+	xn_map_put_string(&fields, "session", op->session);
+	xn_map_put_string(&fields, "on_behalf", op->on_behalf);
 	xn_map_put(&fields, "created", xn_datetime(xn_wall_s(tasks->core->loop)));
 	xn_db_create(tasks->db, XN_CLASS_xn_operation, op->id, fields);
 }
@@ -119,7 +121,22 @@ static void journal_progress(struct xn_core *core, const struct xn_op *op, doubl
 	xn_task_waiting(tasks, op->task, op->waiting_for, "");
 }
 
+/* A reference that is no task's is only the name under which it holds objects. */
+static void journal_acts(struct xn_core *core, const struct xn_op *op)
+{
+	struct xn_tasks *tasks = xn_tasks_of(core);
+	bool has_task = *op->task && xn_db_get(tasks->db, XN_CLASS_task, op->task);
+	const struct xn_db_origin origin = {
+		.session = op->session,
+		.task = has_task ? op->task : "",
+		.caller = *op->on_behalf ? op->on_behalf : op->kind->name,
+	};
+
+	xn_db_set_origin(tasks->db, &origin);
+}
+
 const struct xn_op_store task_op_store = {
+	.acts = journal_acts,
 	.save = journal_save,
 	.remove = journal_remove,
 	.progress = journal_progress,
@@ -329,6 +346,14 @@ static void restart_op(struct xn_tasks *tasks, struct xn_row *row)
 				     "interrupted by a restart into another release");
 	}
 	snprintf(op->task, sizeof(op->task), "%s", restart->task); /* who holds the objects */
+	snprintf(op->session, sizeof(op->session), "%s",
+		 xn_row_string(row, XN_xn_operation_session));
+	snprintf(op->on_behalf, sizeof(op->on_behalf), "%s",
+		 xn_row_string(row, XN_xn_operation_on_behalf));
+	/* Its work takes turns with its session's other work, as before. */
+	xn_loop_set_own_caller(tasks->core->loop,
+			       *op->session ? xn_hash_string(op->session) : 0);
+	journal_acts(tasks->core, op);
 	if (entry->restarted)
 		entry->restarted(op, entry->arg);
 	snprintf(id, sizeof(id), "%s", xn_row_ref(row));
@@ -337,6 +362,8 @@ static void restart_op(struct xn_tasks *tasks, struct xn_row *row)
 	tell_restart(tasks, op);
 	if (*restart->task)
 		xn_task_on_cancel(tasks, restart->task, cancel_restarted, restart);
+	xn_db_set_origin(tasks->db, NULL);
+	xn_loop_set_caller(tasks->core->loop, 0);
 }
 
 void task_journal_restart(struct xn_tasks *tasks)

@@ -137,6 +137,7 @@ void task_gc_run(struct xn_tasks *tasks)
 
 	if (xn_db_writable(tasks->db) < 0)
 		goto out;
+	xn_db_set_origin(tasks->db, &(struct xn_db_origin){.caller = "task expiry"});
 	n_staying = sort_out(tasks, victims, &n_victims, finished, &n_finished);
 	qsort(finished, n_finished, sizeof(*finished), by_age);
 	for (size_t i = 0; i < n_finished && n_staying > MAX_TASKS; i++) {
@@ -153,6 +154,7 @@ void task_gc_run(struct xn_tasks *tasks)
 		xn_db_delete(tasks->db, victims[i]);
 	}
 	drop_suspects(tasks, false);
+	xn_db_set_origin(tasks->db, NULL);
 out:
 	free(victims);
 	free(finished);

@@ -67,6 +67,34 @@ class NumbersAndAudit(unittest.TestCase):
         self.assertTrue(self.run_as_shown("--check-audit").endswith("clean\n"))
 
 
+class History(unittest.TestCase):
+    def test_its_commands_answer(self):
+        daemon = harness.Daemon()
+        with open(daemon.password_file, "w", encoding="utf-8") as out:
+            out.write("secret\n")
+        daemon.start()
+        self.addCleanup(daemon.clear)
+        with open(README, encoding="utf-8") as file:
+            section = re.search(r"^## History: .*?$(.*?)^## ", file.read(), re.M | re.S).group(1)
+        lines = re.findall(r"^    ((?:build/xenolithd|curl) .*)$", section, re.M)
+        self.assertEqual(len(lines), 5)
+        script = "\necho; echo ----\n".join([commands()[0]] + lines)
+        for shown, real in (("http://127.0.0.1:8080", daemon.url()),
+                            ("build/xenolithd", harness.XENOLITHD),
+                            ("--state-dir state", "--state-dir " + daemon.state)):
+            script = script.replace(shown, real)
+        out = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, timeout=60,
+                             check=False)
+        self.assertEqual(out.returncode, 0, out.stderr)
+        replies = out.stdout.split("----")
+        for reply in replies[1:4]:
+            self.assertIn("result", json.loads(reply), reply)
+        self.assertEqual(len(replies[4].strip().splitlines()), 10)
+        self.assertIn("name_label", replies[4])
+        for line in replies[5].strip().splitlines():
+            self.assertTrue(json.loads(line))
+
+
 class Claims(unittest.TestCase):
     def test_the_count_of_missing_messages_is_the_daemons(self):
         listed = subprocess.run([harness.XENOLITHD, "--unimplemented"], capture_output=True,

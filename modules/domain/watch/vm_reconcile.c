@@ -298,12 +298,26 @@ static void write_vcpus(struct xn_domains *d, struct xn_row *vm, uint32_t domid,
 
 /* ---- parts ---- */
 
+/* Not an operation's doing, but where one has the VM, it is what came of it. */
+static void tell_origin(struct xn_domains *d, const struct xn_row *vm)
+{
+	const struct xn_value *current = xn_row_get(vm, XN_VM_current_operations);
+	const char *task = xn_map_len(current) ? xn_map_key_at(current, 0) : "";
+	const struct xn_db_origin origin = {
+		.task = xn_db_get(d->db, XN_CLASS_task, task) ? task : "",
+		.caller = "watcher",
+	};
+
+	xn_db_set_origin(d->db, &origin);
+}
+
 static struct xn_row *row_to_write(struct xn_domains *d, const char *uuid)
 {
 	struct xn_row *vm = xn_db_by_uuid(d->db, XN_CLASS_VM, uuid);
 
 	if (!vm || xn_row_bool(vm, XN_VM_is_control_domain) || xn_vm_is_held(d, uuid))
 		return NULL;
+	tell_origin(d, vm);
 	return vm;
 }
 
