@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "core/hmap.h"
 #include "rpc/http_internal.h"
 #include "rpc/http_query.h"
 #include "rpc/tls_relay.h"
@@ -98,7 +99,10 @@ static void on_tls_wake(void *arg)
 
 static void start_tls(struct xn_http_conn *conn)
 {
-	conn->tls = xn_tls_conn_new(conn->http->tls, conn->fd, on_tls_wake, conn);
+	const char *port = strrchr(conn->peer, ':');
+	uint64_t peer = xn_hash_bytes(conn->peer, port ? (size_t)(port - conn->peer) : 0);
+
+	conn->tls = xn_tls_conn_new(conn->http->tls, conn->fd, peer, on_tls_wake, conn);
 	conn->transport = &xn_http_over_tls;
 	conn->is_shaking = true;
 }

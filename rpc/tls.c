@@ -44,6 +44,7 @@ struct xn_tls_conn {
 	struct xn_tls *tls;
 	struct xn_tls_identity *identity; /* held from the first byte on */
 	int fd;
+	uint64_t peer;
 	uint8_t state;
 	bool has_session; /* ssl is set up */
 	bool at_work;	  /* the worker has it */
@@ -232,12 +233,14 @@ int xn_tls_flush(struct xn_tls_conn *conn)
 
 /* ---- life ---- */
 
-struct xn_tls_conn *xn_tls_conn_new(struct xn_tls *tls, int fd, void (*wake)(void *arg), void *arg)
+struct xn_tls_conn *xn_tls_conn_new(struct xn_tls *tls, int fd, uint64_t peer,
+				    void (*wake)(void *arg), void *arg)
 {
 	struct xn_tls_conn *conn = xn_calloc(1, sizeof(*conn));
 
 	conn->tls = tls;
 	conn->fd = fd;
+	conn->peer = peer;
 	conn->wake = wake;
 	conn->wake_arg = arg;
 	return conn;
@@ -336,6 +339,7 @@ enum { HANDSHAKE_RECORD = 0x16 };
 static ssize_t read_handshake(struct xn_tls_conn *conn, char *to, size_t len)
 {
 	struct xn_tls *tls = conn->tls;
+	uint64_t before = xn_loop_caller(tls->core->loop);
 	ssize_t n;
 
 	if (conn->at_work) {
@@ -362,7 +366,9 @@ static ssize_t read_handshake(struct xn_tls_conn *conn, char *to, size_t len)
 	conn->at_work = true;
 	conn->work.run = shake;
 	conn->work.done = on_shaken;
+	xn_loop_set_caller(tls->core->loop, conn->peer);
 	xn_pool_submit(tls->worker, &conn->work);
+	xn_loop_set_caller(tls->core->loop, before);
 	errno = EAGAIN;
 	return -1;
 }

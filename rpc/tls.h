@@ -34,8 +34,10 @@ void xn_tls_stats(const struct xn_tls *tls, struct xn_tls_stats *out);
  * @wake: called from the loop when a handshake went on or failed, so that xn_tls_events() and
  * xn_tls_has_input() are to be asked again
  * @fd: stays the caller's
+ * @peer: a number that stands for the peer's address: handshakes take turns between these
  */
-struct xn_tls_conn *xn_tls_conn_new(struct xn_tls *tls, int fd, void (*wake)(void *arg), void *arg);
+struct xn_tls_conn *xn_tls_conn_new(struct xn_tls *tls, int fd, uint64_t peer,
+				    void (*wake)(void *arg), void *arg);
 void xn_tls_conn_set_wake(struct xn_tls_conn *conn, void (*wake)(void *arg), void *arg);
 void xn_tls_conn_free(struct xn_tls_conn *conn); /* NULL is fine; the descriptor may be closed then */
 

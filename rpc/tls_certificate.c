@@ -129,6 +129,8 @@ static void save(struct job *job, const char *path, const char *data, size_t len
 	if (rc == 0)
 		return;
 	xn_error_from_errno(&job->err, rc, "the certificate cannot be saved");
+	if (!job->call) /* nobody was promised that it stays: better this one than no HTTPS */
+		return;
 	xn_tls_identity_unref(job->identity);
 	job->identity = NULL;
 }
@@ -341,13 +343,12 @@ static void print_error(const struct xn_error *err, struct xn_buf *out)
 		xn_buf_printf(out, " %s", err->params[i]);
 }
 
-static void log_refusal(struct xn_certificate *c, const struct xn_error *err)
+static void log_failure(struct xn_certificate *c, const char *what, const struct xn_error *err)
 {
 	struct xn_buf why XN_CLEANUP(xn_buf_clear_p) = {0};
 
 	print_error(err, &why);
-	xn_log_warn(c->rpc->core->log, "rpc", "the certificate is not changed: %s",
-		    xn_buf_cstr(&why));
+	xn_log_warn(c->rpc->core->log, "rpc", "%s: %s", what, xn_buf_cstr(&why));
 }
 
 static int run_job(struct xn_work *work)
@@ -365,12 +366,14 @@ static void on_job_done(struct xn_work *work, int rc)
 
 	if (rc < 0)
 		xn_error_from_errno(&job->err, rc, "the certificate is not changed");
-	if (job->identity) {
+	if (job->err.code)
+		log_failure(job->certificate,
+			    job->identity ? "the certificate is good until the daemon ends"
+					  : "the certificate is not changed",
+			    &job->err);
+	if (job->identity)
 		use(job->certificate, job->identity);
-		job->identity = NULL;
-	} else {
-		log_refusal(job->certificate, &job->err);
-	}
+	job->identity = NULL;
 	if (call && job->err.code)
 		xn_call_fail(call, &job->err);
 	else if (call)
@@ -487,7 +490,7 @@ int xn_certificate_start(struct xn_certificate *c, bool is_served, struct xn_err
 		return -1;
 	} else {
 		if (job->err.code)
-			log_refusal(c, &job->err);
+			log_failure(c, "the saved certificate is no good", &job->err);
 		xn_error_clear(&job->err);
 		if (is_served) {
 			submit(job);

@@ -87,7 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		tls = server();
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) < 0)
 		abort();
-	conn = xn_tls_conn_new(tls, fds[1], on_wake, NULL);
+	conn = xn_tls_conn_new(tls, fds[1], 1, on_wake, NULL);
 	step = data[0] % 2 ? size : 1 + size / 3;
 	while (sent < size && goes_on) {
 		size_t n = size - sent < step ? size - sent : step;

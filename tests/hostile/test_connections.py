@@ -1,5 +1,6 @@
 """Connections that do not behave, in numbers: idle, slow, half, broken, deaf."""
 import os
+import resource
 import socket
 import ssl
 import time
@@ -94,6 +95,37 @@ class Capped(siege.TestCase):
             sock.sendall(call("session.get_uuid", "none"))
             self.assertEqual(read_reply(sock)[0], 200)
         self.assertLess(self.daemon.open_files(), 120)
+
+
+class FewDescriptors(unittest.TestCase):
+    """A daemon that may open 256 files, and 600 who want a connection."""
+
+    def test_the_daemons_own_user_reaches_it_over_the_unix_socket(self):
+        class Daemon(harness.Daemon):
+            popen = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))}
+
+        daemon = Daemon("--https", "127.0.0.1:0")
+        self.addCleanup(daemon.clear)
+        daemon.start()
+        self.assertIn("the limit of open files allows", daemon.log_text())
+        crowd = []
+        for i in range(600):
+            sock = socket.create_connection(daemon.address if i % 2 else daemon.https_address,
+                                            timeout=harness.DEADLINE)
+            self.addCleanup(sock.close)
+            crowd.append(sock)
+            try:  # a half of each kind is in the middle of something
+                sock.sendall(b"POST / HTTP/1.1\r\nX-" if i % 2 else client_hello())
+            except OSError:
+                pass
+        for _ in range(20):
+            local = daemon.local()
+            local.login("root", harness.PASSWORD)
+            self.assertEqual(len(local("host.get_all")), 1)
+        self.assertLess(daemon.open_files(), 240)
+        client = daemon.client()  # the longest idle of the crowd goes for it
+        self.assertEqual(len(client("host.get_all")), 1)
+        daemon.close_clients()
 
 
 class Slow(siege.TestCase):

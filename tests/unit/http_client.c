@@ -159,8 +159,13 @@ void settle_loop(struct fixture *f)
 	/* Bytes on a pair are there at once; through TCP they may take a moment. */
 	const int64_t quiet_us = f->connect ? 20000 : 2000;
 	int64_t began;
+	int quiet = 0;
 
-	do /* an alarm set for somebody who has gone ends a wait early */
+	while (quiet < 2) { /* an alarm set for somebody who has gone ends one wait early */
 		began = clock_us();
-	while (xn_loop_turn(f->core.loop, quiet_us) || clock_us() - began < quiet_us);
+		if (xn_loop_turn(f->core.loop, quiet_us))
+			quiet = 0;
+		else if (clock_us() - began >= quiet_us)
+			quiet++;
+	}
 }
