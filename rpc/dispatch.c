@@ -277,6 +277,14 @@ static int check_role(const struct xn_rpc_call *rc, struct xn_error *err)
 	return xn_auth_permit_call(rc->rpc->auth, &rc->call, err);
 }
 
+static bool is_known(struct xn_rpc *rpc, int class_id, const char *ref)
+{
+	if (class_id == XN_CLASS_session)
+		return xn_auth_session_ref(rpc->auth, ref) != NULL;
+	return xn_db_get(rpc->db, class_id, ref) ||
+	       (class_id == XN_CLASS_role && xn_auth_is_permission(rpc->auth, ref));
+}
+
 /* What a call names is there and of its class, whether its handler looks or not. */
 static int check_refs(const struct xn_rpc_call *rc, struct xn_error *err)
 {
@@ -285,17 +293,13 @@ static int check_refs(const struct xn_rpc_call *rc, struct xn_error *err)
 	for (unsigned i = 0; i < method->n_params; i++) {
 		const struct xn_type *type = method->params[i].type;
 		const char *ref;
-		bool known;
 
 		if (type->kind != XN_T_REF)
 			continue;
 		ref = xn_call_string(&rc->call, i);
 		if (i > 0 && (!*ref || strcmp(ref, XN_NULL_REF) == 0)) /* which may mean none */
 			continue;
-		known = type->class_id == XN_CLASS_session
-				? xn_auth_session_ref(rc->rpc->auth, ref) != NULL
-				: xn_db_get(rc->rpc->db, type->class_id, ref) != NULL;
-		if (!known)
+		if (!is_known(rc->rpc, type->class_id, ref))
 			return xn_error_set(err, XN_ERR_HANDLE_INVALID,
 					    xn_classes[type->class_id].name, ref);
 	}

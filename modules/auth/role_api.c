@@ -69,6 +69,11 @@ static const struct permission *find_permission(struct xn_auth *auth, const char
 	return NULL;
 }
 
+bool xn_auth_is_permission(struct xn_auth *auth, const char *ref)
+{
+	return find_permission(auth, ref) != NULL;
+}
+
 /* ---- what a role consists of, and who has a permission ---- */
 
 static struct xn_value *refs_of(const struct xn_value *names)
