@@ -218,7 +218,7 @@ static struct xn_value *from_jansson(const json_t *json, unsigned depth)
 static const char *after_string(const char *at, const char *end)
 {
 	while (at < end && *at != '"')
-		at += *at == '\\' ? 2 : 1;
+		at += *at == '\\' && end - at > 1 ? 2 : 1;
 	return at < end ? at + 1 : end;
 }
 

@@ -14,12 +14,6 @@ enum { MAGIC_LEN = 8, VERSION = 1, FRAME_HEAD = 8, FRAME_MAX = XN_TX_MAX + 64 };
 
 /* ---- frames ---- */
 
-static void put_fixed32(unsigned char *p, uint32_t n)
-{
-	for (int i = 0; i < 4; i++)
-		p[i] = (unsigned char)(n >> (8 * i));
-}
-
 static uint32_t fixed32(const unsigned char *p)
 {
 	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
@@ -29,8 +23,8 @@ static uint32_t frame_crc(uint64_t number, const void *bytes, size_t len)
 {
 	unsigned char head[8];
 
-	put_fixed32(head, (uint32_t)number);
-	put_fixed32(head + 4, (uint32_t)(number >> 32));
+	xn_fixed32_at(head, (uint32_t)number);
+	xn_fixed32_at(head + 4, (uint32_t)(number >> 32));
 	return xn_crc32c(xn_crc32c(0, head, sizeof(head)), bytes, len);
 }
 
@@ -38,7 +32,7 @@ static uint32_t crc_of_crcs(uint32_t sum, uint32_t crc)
 {
 	unsigned char bytes[4];
 
-	put_fixed32(bytes, crc);
+	xn_fixed32_at(bytes, crc);
 	return xn_crc32c(sum, bytes, sizeof(bytes));
 }
 
@@ -97,8 +91,8 @@ static void close_frame(struct xn_backup *backup, struct xn_buf *out)
 	size_t len = out->len - backup->frame_at - FRAME_HEAD;
 	uint32_t crc = frame_crc(backup->frames++, head + FRAME_HEAD, len);
 
-	put_fixed32(head, (uint32_t)len);
-	put_fixed32(head + 4, crc);
+	xn_fixed32_at(head, (uint32_t)len);
+	xn_fixed32_at(head + 4, crc);
 	backup->sum = crc_of_crcs(backup->sum, crc);
 }
 

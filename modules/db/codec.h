@@ -45,6 +45,12 @@ static inline struct xn_cursor xn_cursor(const void *data, size_t len)
 /* ---- writing ---- */
 void xn_put_varint(struct xn_buf *out, uint64_t n);
 void xn_put_fixed(struct xn_buf *out, uint64_t n);
+/* 32 bits, little-endian, into what stands around them. */
+static inline void xn_fixed32_at(unsigned char *p, uint32_t n)
+{
+	for (int i = 0; i < 4; i++)
+		p[i] = (unsigned char)(n >> (8 * i));
+}
 void xn_put_text(struct xn_buf *out, const char *s, size_t len);
 void xn_put_string(struct xn_buf *out,
 		   const char *s); /* a value: the short form where there is one */

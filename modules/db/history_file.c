@@ -1,6 +1,7 @@
 /* Files of history: heads, blocks, checksums; see history_file.h. */
 #include "modules/db/history_file.h"
 
+#include "core/bytes.h"
 #include "core/crc32c.h"
 
 #include <dirent.h>
@@ -25,12 +26,6 @@ static const char *const prefixes[] = {[XN_HISTORY_CHANGES] = "changes",
 void xn_history_name(enum xn_history_kind kind, uint32_t number, char out[XN_HISTORY_NAME])
 {
 	snprintf(out, XN_HISTORY_NAME, "%s-%08u", prefixes[kind], number);
-}
-
-static void put_fixed32(struct xn_buf *out, uint32_t n)
-{
-	for (int i = 0; i < 4; i++)
-		xn_buf_add_char(out, (char)(n >> (8 * i)));
 }
 
 static uint32_t take_fixed32(struct xn_cursor *in)
@@ -74,7 +69,7 @@ static void close_head(struct xn_buf *out, size_t start)
 {
 	while (out->len - start < CRC_AT)
 		xn_buf_add_char(out, 0);
-	put_fixed32(out, xn_crc32c(0, out->data + start, CRC_AT));
+	xn_put_u32(out, xn_crc32c(0, out->data + start, CRC_AT));
 }
 
 void xn_history_put_head(struct xn_buf *out, const struct xn_history_head *head)
@@ -95,15 +90,15 @@ void xn_history_put_block(struct xn_buf *out, const struct xn_history_block *blo
 {
 	size_t start = out->len;
 
-	put_fixed32(out, BLOCK_MAGIC);
-	put_fixed32(out, block->kind);
+	xn_put_u32(out, BLOCK_MAGIC);
+	xn_put_u32(out, block->kind);
 	xn_put_fixed(out, len);
 	xn_put_fixed(out, block->position);
 	xn_put_fixed(out, block->first);
 	xn_put_fixed(out, block->next);
 	xn_put_fixed(out, (uint64_t)block->min_us);
 	xn_put_fixed(out, (uint64_t)block->max_us);
-	put_fixed32(out, xn_crc32c(0, bytes, len));
+	xn_put_u32(out, xn_crc32c(0, bytes, len));
 	close_head(out, start);
 	xn_buf_add(out, bytes, len);
 }

@@ -453,21 +453,15 @@ bool xn_journal_was_cut(const struct xn_journal *journal)
 	return journal->was_cut;
 }
 
-static void put_fixed32(unsigned char *p, uint32_t n)
-{
-	for (int i = 0; i < 4; i++)
-		p[i] = (unsigned char)(n >> (8 * i));
-}
-
 static void make_record_head(unsigned char head[XN_RECORD_HEAD], const struct xn_segment *segment,
 			     uint64_t position, uint64_t synced, const void *bytes, size_t len)
 {
 	memset(head, 0, XN_RECORD_HEAD);
-	put_fixed32(head, XN_RECORD_MAGIC);
-	put_fixed32(head + 4, (uint32_t)len);
-	put_fixed32(head + 8, (uint32_t)synced);
-	put_fixed32(head + 12, (uint32_t)(synced >> 32));
-	put_fixed32(head + 16, xn_journal_crc(segment->salt, position, synced, bytes, len));
+	xn_fixed32_at(head, XN_RECORD_MAGIC);
+	xn_fixed32_at(head + 4, (uint32_t)len);
+	xn_fixed32_at(head + 8, (uint32_t)synced);
+	xn_fixed32_at(head + 12, (uint32_t)(synced >> 32));
+	xn_fixed32_at(head + 16, xn_journal_crc(segment->salt, position, synced, bytes, len));
 }
 
 static int write_record(struct xn_journal *journal, const void *bytes, size_t len)
