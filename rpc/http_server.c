@@ -548,16 +548,20 @@ const char *const *xn_http_addresses(const struct xn_http *http)
 
 static void on_sweep(struct xn_timer *timer)
 {
+	enum { AT_ONCE = 32, PAUSE_US = 1000 }; /* a crowd's end is no stall */
 	struct xn_http *http = xn_container_of(timer, struct xn_http, sweep);
 	int64_t now = xn_now_us(http->core->loop);
 	struct xn_list due;
 	struct xn_list *node;
+	unsigned n = 0;
 
 	/* Collected first: closing one may close or file others. */
 	xn_list_init(&due);
 	xn_list_each_safe(timed, &http->timed) {
 		if (xn_list_entry(timed, struct xn_http_conn, link)->deadline_us > now)
 			continue;
+		if (n++ == AT_ONCE)
+			break;
 		xn_list_remove(timed);
 		xn_list_push(&due, timed);
 	}
@@ -565,15 +569,19 @@ static void on_sweep(struct xn_timer *timer)
 		xn_list_push(&http->timed, node);
 		xn_http_conn_on_deadline(xn_list_entry(node, struct xn_http_conn, link));
 	}
-	while (!xn_list_empty(&http->kept)) {
+	while (!xn_list_empty(&http->kept) && n <= AT_ONCE) {
 		struct xn_http_conn *oldest =
 			xn_list_entry(http->kept.next, struct xn_http_conn, link);
 
 		if (oldest->deadline_us > now)
 			break;
 		xn_http_conn_on_deadline(oldest);
+		n++;
 	}
-	xn_http_plan_sweep(http);
+	if (n > AT_ONCE)
+		xn_timer_arm(http->core->loop, &http->sweep, PAUSE_US, on_sweep);
+	else
+		xn_http_plan_sweep(http);
 }
 
 void xn_http_plan_sweep(struct xn_http *http)

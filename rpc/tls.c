@@ -150,7 +150,9 @@ static int configure(struct xn_tls *tls, struct xn_tls_identity *identity)
 	mbedtls_ssl_conf_curves(config, curves);
 	mbedtls_ssl_conf_sig_hashes(config, hashes);
 	mbedtls_ssl_conf_authmode(config, MBEDTLS_SSL_VERIFY_NONE);
+#ifdef MBEDTLS_SSL_RENEGOTIATION
 	mbedtls_ssl_conf_renegotiation(config, MBEDTLS_SSL_RENEGOTIATION_DISABLED);
+#endif
 	mbedtls_ssl_conf_rng(config, mbedtls_ctr_drbg_random, &tls->drbg);
 	mbedtls_ssl_conf_session_tickets_cb(config, mbedtls_ssl_ticket_write,
 					    mbedtls_ssl_ticket_parse, &tls->tickets);

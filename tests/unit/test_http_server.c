@@ -669,6 +669,33 @@ static void a_head_in_drops_has_its_time_in_all(void **state)
 	close(fd);
 }
 
+static void a_crowd_that_is_late_is_told_so_in_more_than_one_go(void **state)
+{
+	enum { CROWD = 100 };
+	struct fixture *f = *state;
+	uint64_t most = 0, before = 0;
+	int fds[CROWD];
+
+	for (int i = 0; i < CROWD; i++) {
+		fds[i] = connect_tcp(f);
+		send_text(fds[i], "GET /");
+	}
+	settle_loop(f);
+	hurry(f);
+	for (int i = 0; i < CROWD; i++)
+		send_text(fds[i], "x"); /* its deadline is the new one */
+	for (int i = 0; i < 2000 && f->http->stats.timed_out < CROWD; i++) {
+		xn_loop_turn(f->core.loop, 1000);
+		if (f->http->stats.timed_out - before > most)
+			most = f->http->stats.timed_out - before;
+		before = f->http->stats.timed_out;
+	}
+	assert_int_equal(f->http->stats.timed_out, CROWD);
+	assert_true(most <= 50);
+	for (int i = 0; i < CROWD; i++)
+		close(fds[i]);
+}
+
 static void a_client_that_never_reads_is_cut(void **state)
 {
 	struct fixture *f = *state;
@@ -996,6 +1023,7 @@ int main(void)
 		TEST(a_connection_that_says_nothing_is_closed),
 		TEST(a_request_that_does_not_go_on_is_told_so),
 		TEST(a_head_in_drops_has_its_time_in_all),
+		TEST(a_crowd_that_is_late_is_told_so_in_more_than_one_go),
 		TEST(a_client_that_never_reads_is_cut),
 		TEST(at_the_cap_the_oldest_idle_connection_makes_room),
 		TEST(at_the_cap_busy_connections_stay_and_the_new_one_goes),
