@@ -104,6 +104,7 @@ static void begin(struct xn_db *db)
 	xn_turn_end(db); /* an empty turn */
 	if (xn_names_complete(&db->names))
 		xn_turn_put_meta(db, XN_META_NAMES, db->names.bytes.data, db->names.bytes.len);
+	xn_migrate_begin(db, is_new);
 	/* A log that was cut may have held more than a write which a kill stopped: after a failed sync,
 	 * transactions that clients were shown. Their stamps are not given out again either. */
 	if (strcmp(db->last_boot, db->store->boot_id) == 0 && !db->store->was_cut)
@@ -146,6 +147,8 @@ static int db_start(void *state, struct xn_error *err)
 	rc = db->error ? db->error : db->store->ops->flush(db->store);
 	if (rc < 0)
 		return xn_error_from_errno(err, rc, "writing to the state folder");
+	if (xn_migrate_end(db, err) < 0)
+		return -1;
 	db->durable = db->appended;
 	db->durable_generation = db->generation;
 	xn_laters_apply(db); /* that a crash left waiting */

@@ -8,6 +8,7 @@
 #define XN_DB_INTERNAL_H
 
 #include "core/hmap.h"
+#include "core/metrics.h"
 #include "modules/db/db.h"
 #include "modules/db/fold.h"
 #include "modules/db/intern.h"
@@ -259,6 +260,11 @@ void xn_db_metrics_init(struct xn_db *db);
 /* ---- check.c ---- */
 void xn_finding(struct xn_findings *findings, const char *fmt, ...) XN_PRINTF(2, 3);
 bool xn_value_fits(const struct xn_type *type, const struct xn_value *v);
+
+/* ---- migrate.c ---- */
+void xn_migrate_begin(struct xn_db *db, bool is_new); /* in the start's first turn */
+int xn_migrate_end(struct xn_db *db, struct xn_error *err) XN_MUST_CHECK; /* it is durable */
+int xn_format_load(struct xn_cursor in) XN_MUST_CHECK; /* the content's format may be read here */
 
 /* ---- load.c ---- */
 int xn_db_load(struct xn_db *db, struct xn_error *err) XN_MUST_CHECK; /* opens the store */

@@ -14,6 +14,7 @@
 #define XN_META_SKIPPED	   "skipped"	/* pairs of fixed: [first, end) */
 #define XN_META_FLOOR	   "floor"	/* fixed: highest stamp of a forgotten tombstone */
 #define XN_META_NEXT_LATER "next later" /* fixed: no id from here on was used */
+#define XN_META_FORMAT	   "format"	/* fixed: format.h; absent: 1 */
 #define XN_META_BOOT	   "boot"	/* the host's boot id at the last start */
 
 /* A checkpoint being written. All return 0 or -errno; get: -ENOENT. */

@@ -289,10 +289,14 @@ static int load_meta(struct load *load, const struct xn_slice *key, struct xn_cu
 		rc = xn_take_fixed(&in, &db->floor);
 	else if (key_is(key, XN_META_NEXT_LATER))
 		rc = xn_take_fixed(&in, &db->next_later);
+	else if (key_is(key, XN_META_FORMAT))
+		rc = xn_format_load(in);
 	else if (key_is(key, XN_META_BOOT) && len < sizeof(db->last_boot)) {
 		memcpy(db->last_boot, in.at, len);
 		db->last_boot[len] = '\0';
 	}
+	if (rc == -ENOTSUP)
+		return refuse(load, "a format that a newer version wrote");
 	return rc < 0 ? refuse(load, "malformed housekeeping data") : 0;
 }
 

@@ -32,6 +32,9 @@ static void write_commits(const struct xn_db *db, struct xn_metrics_page *page)
 	xn_metrics_counter(page, "xenolith_db_refused_turns", "",
 			   "Turns that were taken back, since the journal did not take them.",
 			   db->metrics.refused);
+	xn_metrics_counter(page, "xenolith_db_lost_turns", "",
+			   "Of these: those with more in them than marks of operations.",
+			   db->losses);
 	xn_metrics_counter(page, "xenolith_db_failures", "", "Times that the disk began to refuse.",
 			   db->metrics.failures);
 	xn_metrics_counter(page, "xenolith_db_syncs", "", "Syncs of the journal.",
@@ -42,6 +45,16 @@ static void write_commits(const struct xn_db *db, struct xn_metrics_page *page)
 	xn_metrics_gauge(page, "xenolith_db_backlog_bytes", "bytes",
 			 "Journal that a start would replay.",
 			 db->store ? (int64_t)db->store->ops->backlog(db->store) : 0);
+}
+
+static void write_checkpoints(const struct xn_store *store, struct xn_metrics_page *page)
+{
+	xn_metrics_counter(page, "xenolith_db_checkpoint_failures", "",
+			   "Slices of checkpoints that could not be written.",
+			   store->checkpoint_failures);
+	xn_metrics_family(page, XN_METRIC_HISTOGRAM, "xenolith_db_checkpoint_seconds", "seconds",
+			  "Time to write a slice of a checkpoint.");
+	xn_metrics_histogram(page, &store->checkpoint_times);
 }
 
 static void write_waits(const struct xn_db *db, struct xn_metrics_page *page)
@@ -67,6 +80,8 @@ static size_t write_metrics(struct xn_metrics_source *source, struct xn_metrics_
 	write_marks(db, page);
 	write_commits(db, page);
 	write_waits(db, page);
+	if (db->store)
+		write_checkpoints(db->store, page);
 	return 0;
 }
 

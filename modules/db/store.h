@@ -8,6 +8,7 @@
 #ifndef XN_STORE_H
 #define XN_STORE_H
 
+#include "core/histogram.h"
 #include "core/module.h"
 
 struct xn_store;
@@ -44,6 +45,8 @@ struct xn_store_ops {
 	 * refused. */
 	int (*open)(struct xn_store *store, const struct xn_store_reader *reader, void *arg,
 		    struct xn_error *err);
+	/* What was found in an older format is durable in this one: the mark follows. NULL: there is none. */
+	int (*set_format)(struct xn_store *store, struct xn_error *err);
 	/* Appends one transaction; returns when it survives SIGKILL (visible). -errno: nothing was
 	 * appended, and the store refuses until reopen() returns 0. */
 	int (*append)(struct xn_store *store, const void *bytes, size_t len);
@@ -76,7 +79,10 @@ struct xn_store_ops {
 struct xn_store {
 	const struct xn_store_ops *ops;
 	struct xn_core *core;
+	struct xn_histogram checkpoint_times; /* of slices */
+	uint64_t checkpoint_failures;
 	char boot_id[40]; /* of the host's boot; set by open() */
+	int format; /* set by open(): of what was found, see format.h; 0: it has none */
 	bool was_cut;	  /* set by open(): the log ended in something that is not a transaction */
 	void (*on_history)(void *arg); /* history has one more file; from the loop; or NULL */
 	void *on_history_arg;

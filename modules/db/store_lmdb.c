@@ -66,7 +66,7 @@ struct lmdb_store {
 	int recorder_rc; /* why the last slice is not in it */
 	unsigned n_history; /* its files, when somebody was last told of them */
 	uint64_t fold_synced;
-	int64_t fold_time_us;
+	int64_t fold_time_us, fold_began_us;
 
 	struct xn_work replace_work;
 	struct xn_journal_replace replace;
@@ -125,14 +125,25 @@ static void read_mark(struct lmdb_store *s)
 	mark_unsure(s, false); /* so that the byte is there */
 }
 
-static int settle_format(struct lmdb_store *s, struct xn_error *err)
+static int lmdb_set_format(struct xn_store *store, struct xn_error *err)
+{
+	struct lmdb_store *s = from_store(store);
+	char *why XN_CLEANUP(xn_free_p) = NULL;
+
+	if (xn_format_write(s->dir_fd, s->dir, XN_DB_FORMAT, &why) < 0)
+		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "%s", why);
+	store->format = XN_DB_FORMAT;
+	return 0;
+}
+
+static int read_format(struct lmdb_store *s, struct xn_error *err)
 {
 	char *why XN_CLEANUP(xn_free_p) = NULL;
-	int format = xn_format_read(s->dir_fd, s->dir, &why);
 
-	if (format == 0) /* a new database */
-		format = xn_format_write(s->dir_fd, s->dir, XN_DB_FORMAT, &why);
-	return format < 0 ? xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "%s", why) : 0;
+	s->store.format = xn_format_read(s->dir_fd, s->dir, &why);
+	if (s->store.format < 0)
+		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "%s", why);
+	return s->store.format ? 0 : lmdb_set_format(&s->store, err); /* a new database */
 }
 
 static void read_boot_id(struct lmdb_store *s)
@@ -183,7 +194,7 @@ static int lmdb_open(struct xn_store *store, const struct xn_store_reader *reade
 	struct lmdb_store *s = from_store(store);
 	int rc;
 
-	if (hold(s, err) < 0 || settle_format(s, err) < 0)
+	if (hold(s, err) < 0 || read_format(s, err) < 0)
 		return -1;
 	read_boot_id(s);
 	read_mark(s);
@@ -373,6 +384,7 @@ static void fold_slice(struct lmdb_store *s)
 	s->folding = s->fold_from < s->fold_to;
 	if (!s->folding)
 		return;
+	s->fold_began_us = xn_now_us(s->store.core->loop);
 	s->fold_work = (struct xn_work){.run = run_fold, .done = on_folded};
 	xn_pool_submit(s->pool, &s->fold_work);
 }
@@ -385,6 +397,9 @@ static void on_folded(struct xn_work *work, int rc)
 		return;
 	s->folding = false;
 	s->is_suspect = rc < 0;
+	xn_histogram_observe(&s->store.checkpoint_times,
+			     xn_now_us(s->store.core->loop) - s->fold_began_us);
+	s->store.checkpoint_failures += rc < 0;
 	if (rc < 0) {
 		/* Nothing is lost: the journal keeps what is not folded. */
 		xn_log_error(s->store.core->log, "db", "writing a checkpoint failed: %s",
@@ -563,6 +578,7 @@ struct xn_store *xn_store_lmdb_new(struct xn_core *core, const char *dir)
 {
 	static const struct xn_store_ops ops = {
 		.open = lmdb_open,
+		.set_format = lmdb_set_format,
 		.append = lmdb_append,
 		.sync = lmdb_sync,
 		.flush = lmdb_flush,

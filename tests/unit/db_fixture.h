@@ -14,6 +14,7 @@
 struct fixture {
 	char dir[40];		  /* files; "" on a simulated disk */
 	struct xn_sim_disk *disk; /* or NULL */
+	bool in_virtual_time;	  /* on files, too */
 	uint64_t seed;
 	struct xn_core core;
 	struct xn_db *db; /* NULL when it did not start */
@@ -28,7 +29,7 @@ static inline bool try_start(struct fixture *f)
 
 	if (*f->dir)
 		xn_config_decide(config, "state-dir", f->dir);
-	xn_core_init(&f->core, f->disk ? xn_loop_new_virtual(f->seed) : xn_loop_new(),
+	xn_core_init(&f->core, f->disk || f->in_virtual_time ? xn_loop_new_virtual(f->seed) : xn_loop_new(),
 		     xn_log_new(XN_LOG_ERROR, false, -1), config);
 	if (f->disk)
 		f->core.store = xn_store_sim_new(&f->core, f->disk);

@@ -363,11 +363,11 @@ static void a_newer_format_is_refused_in_words(void **state)
 	struct fixture *f = *state;
 
 	stop(f);
-	write_file(f, "format", "xenolith database 2\n");
+	write_file(f, "format", "xenolith database 99\n");
 	assert_false(try_start(f));
 	assert_non_null(strstr(f->why, "newer version"));
 	stop(f);
-	write_file(f, "format", "xenolith database 1\n");
+	write_file(f, "format", "xenolith database 2\n");
 	start(f);
 }
 

@@ -5,7 +5,10 @@
  * names and sizes a prefix. Each must open, be whole, and be one of the states between the last
  * durable turn and the last one begun.
  *
- *   test_db_power [SEED [CUTS]]
+ * A life's seed also decides what it is like: how large turns are, how often it makes checkpoints and
+ * restarts, whether syncs fail and the store opens anew.
+ *
+ *   test_db_power [SEED [CUTS [LIVES]]]      CUTS of each life
  */
 #undef _FILE_OFFSET_BITS /* it would make open() and open64() one: both are defined here */
 #include "tests/unit/db_workload.h"
@@ -17,7 +20,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
-enum { TURNS = 240, MAX_FDS = 1024, MAX_FILES = 200, SECTOR = 512, BIG = 150000 };
+enum { TURNS = 240, MAX_FDS = 1024, MAX_FILES = 400, SECTOR = 512, BIG = 150000 };
 
 #ifdef __SANITIZE_THREAD__
 #define IS_THREAD_SANITIZED 1
@@ -25,8 +28,21 @@ enum { TURNS = 240, MAX_FDS = 1024, MAX_FILES = 200, SECTOR = 512, BIG = 150000 
 #define IS_THREAD_SANITIZED 0
 #endif
 
-static uint64_t seed = 1; /* the command line's */
-static unsigned n_cuts = 150;
+static uint64_t seed = 1; /* the command line's first */
+static unsigned n_cuts = 60, n_lives = 4;
+
+static const struct manner { /* of a life; by seed */
+	unsigned big_every, checkpoint_every, restart_every;
+	unsigned failing_syncs; /* one in so many; 0: none. Then in virtual time */
+} manners[] = {
+	{4, 20, 70, 0},
+	{1, 5, 50, 0},	/* a segment every few turns */
+	{50, 2, 11, 0}, /* nearly nothing in the journal */
+	{4, 30, 90, 6},
+	{9, 1000, 1000, 0}, /* nearly all in the journal */
+	{2, 7, 40, 3},
+};
+static const struct manner *manner;
 
 /* ---- the record ---- */
 
@@ -46,7 +62,9 @@ struct op {
 
 static struct recorder {
 	pthread_mutex_t mutex;
-	bool on;
+	bool on, failing;
+	unsigned n_failed;
+	struct dice luck; /* of syncs */
 	char dir[80]; /* DIR/db */
 	int fd_file[MAX_FDS]; /* number + 1; 0: not ours; -1: the folder */
 	bool fd_dsync[MAX_FDS];
@@ -285,6 +303,11 @@ static int sync_recorded(const char *symbol, int fd)
 	pthread_mutex_unlock(&rec.mutex);
 	rc = ours ? 0 : REAL(symbol, int (*)(int))(fd); /* the record stands for the disk */
 	pthread_mutex_lock(&rec.mutex);
+	if (ours && rec.failing && roll(&rec.luck, manner->failing_syncs) == 0) {
+		errno = EIO;
+		rc = -1;
+		rec.n_failed++;
+	}
 	if (ours && rc == 0)
 		add_op(OP_SYNC, file)->covers = covers;
 	pthread_mutex_unlock(&rec.mutex);
@@ -403,7 +426,7 @@ static void turn(struct fixture *f, unsigned k)
 	m->k = k;
 	mark(OP_BEGUN, k);
 	workload_turn(f->db, seed, k);
-	if (k % 4 == 0) { /* so that segments fill up */
+	if (k % manner->big_every == 0) { /* so that segments fill up */
 		memset(big, 'a' + (int)(k % 26), sizeof(big) - 1);
 		pool = xn_db_get(f->db, XN_CLASS_pool, WORKLOAD_POOL);
 		xn_db_set_string(f->db, pool, XN_pool_name_description, big);
@@ -414,22 +437,44 @@ static void turn(struct fixture *f, unsigned k)
 
 static uint64_t hashes[TURNS + 1]; /* by turn */
 
+static void wait_until_it_works(struct fixture *f)
+{
+	for (int i = 0; xn_db_writable(f->db) < 0; i++) {
+		assert_true(i < 10000);
+		xn_loop_turn(f->core.loop, 1000000);
+	}
+}
+
+static void restart_in_order(struct fixture *f)
+{
+	rec.failing = false;
+	wait_until_it_works(f);
+	assert_int_equal(sync_all(f), 0); /* no wait may be pending */
+	restart(f);
+	rec.failing = manner->failing_syncs;
+}
+
 static void live(struct fixture *f)
 {
 	struct dice dice = {seed + 99};
 
 	for (unsigned k = 1; k <= TURNS; k++) {
+		wait_until_it_works(f);
 		turn(f, k);
+		if (workload_at(f->db) != k) { /* refused: once more */
+			k--;
+			continue;
+		}
 		hashes[k] = xn_db_state_hash(f->db);
 		while (roll(&dice, 2))
 			xn_loop_turn(f->core.loop, 1000);
-		if (k % 20 == 0)
+		if (k % manner->checkpoint_every == 0)
 			f->db->store->ops->checkpoint(f->db->store);
-		if (k % 70 == 0) {
-			assert_int_equal(sync_all(f), 0); /* no wait may be pending */
-			restart(f);
-		}
+		if (k % manner->restart_every == 0)
+			restart_in_order(f);
 	}
+	rec.failing = false;
+	wait_until_it_works(f);
 	assert_int_equal(sync_all(f), 0);
 }
 
@@ -591,27 +636,50 @@ static void try_cut(unsigned cut, struct dice *dice)
 	free(db_dir);
 }
 
-static void every_cut_leaves_what_was_durable(void **state)
+static void forget_record(void)
 {
-	struct fixture f = {.dir = "/tmp/xn-test-power-XXXXXX"};
+	for (size_t i = 0; i < rec.n; i++)
+		free(rec.ops[i].data);
+	free(rec.ops);
+	rec.ops = NULL;
+	rec.n = rec.cap = 0;
+	rec.n_files = 0;
+	memset(rec.fd_file, 0, sizeof(rec.fd_file));
+	memset(hashes, 0, sizeof(hashes));
+}
+
+static void one_life(void)
+{
+	struct fixture f = {.dir = "/tmp/xn-test-power-XXXXXX", .seed = seed};
 	struct dice dice = {seed};
 	char *command;
 
+	manner = &manners[(seed - 1) % XN_ARRAY_SIZE(manners)];
+	f.in_virtual_time = manner->failing_syncs;
 	assert_non_null(mkdtemp(f.dir));
 	snprintf(rec.dir, sizeof(rec.dir), "%s/db", f.dir);
+	rec.luck.state = seed;
 	rec.on = true;
 	start(&f);
+	rec.failing = manner->failing_syncs;
 	live(&f);
 	rec.on = false;
 	stop(&f);
+	assert_int_equal(rec.n_failed > 5, manner->failing_syncs > 0);
+	rec.n_failed = 0;
 	command = xn_asprintf("rm -rf '%s'", f.dir);
 	assert_int_equal(system(command), 0);
 	free(command);
 	for (unsigned cut = 0; cut < n_cuts; cut++)
 		try_cut(cut, &dice);
-	for (size_t i = 0; i < rec.n; i++)
-		free(rec.ops[i].data);
-	free(rec.ops);
+	forget_record();
+}
+
+static void every_cut_leaves_what_was_durable(void **state)
+{
+	for (unsigned i = 0; i < n_lives; i++, seed++)
+		one_life();
+	print_message("%u states after a power cut, of %u lives\n", n_lives * n_cuts, n_lives);
 }
 
 int main(int argc, char **argv)
@@ -621,10 +689,12 @@ int main(int argc, char **argv)
 	};
 
 	if (IS_THREAD_SANITIZED)
-		return 77; /* it stands before libc's calls itself */
+		return 77; /* its runtime opens and locks through the calls that are replaced here, and hangs */
 	if (argc > 1)
 		seed = (uint64_t)atoll(argv[1]);
 	if (argc > 2)
 		n_cuts = (unsigned)atoi(argv[2]);
+	if (argc > 3)
+		n_lives = (unsigned)atoi(argv[3]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
