@@ -257,11 +257,6 @@ static const struct xn_step create_steps[] = {
 };
 XN_STORAGE_OP_KIND(sr_create_kind, "SR.create", create_steps, XN_RESTART_UNDO)
 
-static struct xn_value *sr_ref_of_op(struct xn_op *op)
-{
-	return xn_string(xn_storage_op_arg(xn_storage_op_of(op), "sr"));
-}
-
 static struct xn_value *new_sr_record(struct xn_call *call, unsigned name, unsigned description,
 				      unsigned type, unsigned content_type, unsigned shared,
 				      unsigned sm_config)
@@ -283,7 +278,8 @@ static struct xn_value *new_sr_record(struct xn_call *call, unsigned name, unsig
 static void create(struct xn_call *call)
 {
 	struct xn_storage *st = state_of(call);
-	const struct xn_run_spec spec = {.result = sr_ref_of_op};
+	const struct xn_run_spec spec = {0};
+	struct xn_value *args = xn_map_new();
 	struct xn_value *record = new_sr_record(call, C_NAME, C_DESCRIPTION, C_TYPE, C_CONTENT_TYPE,
 						C_SHARED, C_SM_CONFIG);
 	char ref[XN_REF_LEN];
@@ -292,7 +288,8 @@ static void create(struct xn_call *call)
 	/* Not a field of the row: rides along for the steps. */
 	xn_map_put(&record, "device_config", xn_value_ref(call->args[C_DEVICE_CONFIG]));
 	xn_ref_new(st->core->loop, ref);
-	op = sr_op(st, &sr_create_kind, ref, xn_map_new());
+	xn_map_put_string(&args, "result", ref); /* in the journal: also of a task that goes on */
+	op = sr_op(st, &sr_create_kind, ref, args);
 	xn_storage_op_of(op)->record = record;
 	xn_operation_run_spec(call, op, &spec);
 }

@@ -31,11 +31,6 @@ static void answer_void(struct xn_call *call)
 
 /* ---- steps: a new disk (create, clone, snapshot, copy) ---- */
 
-static struct xn_value *ref_of_op(struct xn_op *op)
-{
-	return xn_string(xn_storage_op_arg(xn_storage_op_of(op), "ref"));
-}
-
 static void ignore(const struct xn_error *err, void *arg)
 {
 }
@@ -214,6 +209,7 @@ static struct xn_op *new_disk_op(struct xn_storage *st, const struct xn_op_kind 
 
 	xn_ref_new(st->core->loop, ref);
 	xn_map_put_string(&args, "ref", ref);
+	xn_map_put_string(&args, "result", ref); /* in the journal: also of a task that goes on */
 	op = kind->make(st->core, args);
 	xn_value_unref(args);
 	xn_storage_op_of(op)->record = record;
@@ -222,7 +218,7 @@ static struct xn_op *new_disk_op(struct xn_storage *st, const struct xn_op_kind 
 
 static void create(struct xn_call *call)
 {
-	const struct xn_run_spec spec = {.result = ref_of_op};
+	const struct xn_run_spec spec = {0};
 	struct xn_value *record = xn_record_fields(&xn_classes[XN_CLASS_VDI], call->args[0]);
 
 	/* No operation on the SR: disks of one SR are made side by side. */
@@ -250,7 +246,7 @@ static void run_with_source(struct xn_call *call, const struct xn_op_kind *kind)
 	struct xn_value *args = xn_map_new();
 
 	xn_map_put_string(&args, "source", xn_call_string(call, 0));
-	xn_operation_run(call, new_disk_op(state_of(call), kind, args, NULL), ref_of_op);
+	xn_operation_run(call, new_disk_op(state_of(call), kind, args, NULL), NULL);
 }
 
 static void clone(struct xn_call *call)
@@ -397,11 +393,6 @@ static const struct xn_step overwrite_steps[] = {
 };
 XN_STORAGE_OP_KIND(overwrite_kind, "VDI.copy_into", overwrite_steps, XN_RESTART_UNDO)
 
-static struct xn_value *vdi_of_op(struct xn_op *op)
-{
-	return xn_string(xn_storage_op_arg(xn_storage_op_of(op), "vdi"));
-}
-
 /* Nobody else may change the target meanwhile. */
 static void also_take_target(struct xn_op *op, struct xn_run *run)
 {
@@ -432,10 +423,9 @@ static void copy(struct xn_call *call)
 	if (is_null_ref(into)) {
 		xn_map_put_string(&args, "sr", sr);
 		op = new_disk_op(state_of(call), &copy_kind, args, NULL);
-		spec.result = ref_of_op;
 	} else {
+		xn_map_put_string(&args, "result", into);
 		op = vdi_op(state_of(call), &overwrite_kind, into, args);
-		spec.result = vdi_of_op;
 		spec.also = also_take_target;
 	}
 	xn_operation_run_spec(call, op, &spec);
@@ -749,7 +739,7 @@ XN_STORAGE_OP_KIND(introduce_kind, "VDI.introduce", introduce_steps, XN_RESTART_
 
 static void introduce(struct xn_call *call)
 {
-	const struct xn_run_spec spec = {.result = ref_of_op};
+	const struct xn_run_spec spec = {0};
 
 	xn_operation_run_spec(
 		call,

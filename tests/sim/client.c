@@ -235,6 +235,35 @@ static bool session_may_end(const struct sim_client *c)
 	return c->is_away || c->login_cuts != c->world->cuts || c->world->plan.clock_jumps;
 }
 
+/* A guest that was asked to go may still do so when nobody waits for it any more. */
+static bool guest_may_go(const struct sim_deed *deed)
+{
+	static const char *const asking[] = {"shutdown", "reboot", "suspend", "checkpoint"};
+
+	if (!deed->vm || deed->action->lane != SIM_OPERATIONS)
+		return false;
+	for (size_t i = 0; i < XN_ARRAY_SIZE(asking); i++)
+		if (strstr(deed->action->method, asking[i]))
+			return true;
+	return deed->client->world->plan.step_faults > 0;
+}
+
+static void is_moody_from_now_on(struct sim_vm *vm)
+{
+	vm->is_moody = true;
+	if (vm->power)
+		sim_fact_forget(vm->power);
+	vm->power = NULL;
+}
+
+static const char *really(const struct sim_deed *deed)
+{
+	struct xn_row *row =
+		deed->vm ? xn_db_get(sim_db(deed->client->world), XN_CLASS_VM, deed->vm->ref) : NULL;
+
+	return row ? xn_row_string(row, XN_VM_power_state) : "";
+}
+
 static void deed_failed(struct sim_lane_state *lane, struct sim_deed *deed, const char *code)
 {
 	struct sim_client *c = deed->client;
@@ -253,11 +282,14 @@ static void deed_failed(struct sim_lane_state *lane, struct sim_deed *deed, cons
 		   lane->life != w->life /* its task may have been interrupted */) {
 		if (deed->thing && !deed->vm && w->plan.step_faults)
 			deed->thing->is_void = true; /* what was late may still do its work */
+		if (guest_may_go(deed) && !is_one_of(deed->action->refusals, code))
+			is_moody_from_now_on(deed->vm);
 		deed_is_unsure(deed);
 	} else {
-		sim_fail(w, "client %u: %s of %s (%s): %s", c->index, deed->action->method,
+		sim_fail(w, "client %u: %s of %s (%s, really %s): %s", c->index, deed->action->method,
 			 deed->vm ? deed->vm->ref : "",
-			 deed->vm && deed->vm->power ? sim_fact_string(deed->vm->power) : "", code);
+			 deed->vm && deed->vm->power ? sim_fact_string(deed->vm->power) : "",
+			 really(deed), code);
 	}
 }
 

@@ -64,8 +64,9 @@ static void come_to_rest(struct sim_world *w)
 	if (!all_idle(w))
 		sim_fail(w, "a call has no answer after 50 minutes");
 	sim_world_run(w, 30 * SIM_SECOND);
-	for (int i = 0; i < 1000 && w->plan.moody_guests && sim_is_busy(w); i++)
-		sim_world_run(w, SIM_SECOND / 20);
+	/* Also what nobody waits for any more: its client has hung up. */
+	for (int i = 0; i < 5000 && sim_is_busy(w); i++)
+		sim_world_run(w, i < 2000 ? SIM_SECOND / 27 : SIM_SECOND);
 	for (unsigned i = 0; i < w->plan.clients; i++)
 		sim_client_settle(w->clients[i]);
 	sim_check_rest(w);

@@ -75,6 +75,18 @@ static void on_daemon_ready(const struct xn_ev_daemon_ready *ev, void *arg)
 {
 	struct xn_domains *d = arg;
 
+	/* Who goes on may be done before the clean-up has its turn, and the row not brought up to
+	 * date: a VM that was started paused. */
+	xn_list_each_safe(link, &d->leftovers) {
+		struct leftover *leftover = xn_list_entry(link, struct leftover, link);
+		struct xn_row *vm = xn_db_by_uuid(d->db, XN_CLASS_VM, leftover->uuid);
+
+		if (!vm || xn_operation_is_alone(d->ops, xn_row_ref(vm), NULL))
+			continue;
+		xn_list_remove(link);
+		xn_vm_unhold(d, leftover->uuid);
+		free(leftover);
+	}
 	xn_loop_defer(d->core->loop, &d->leftovers_job, XN_PRIO_EVENT, on_clean_up);
 }
 
