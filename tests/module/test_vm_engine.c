@@ -7,6 +7,7 @@
 #include "modules/diagnostics/diagnostics.h"
 #include "modules/domain/domain_internal.h"
 
+#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -192,6 +193,65 @@ static void a_restart_decides_at_once_and_says_what(void **state)
 	assert_null(said(task_of(&vm, "VM.clean_shutdown"), "xn:step"));
 }
 
+struct end { /* of a daemon, after so many callbacks */
+	jmp_buf here;
+	unsigned callbacks;
+};
+
+static void after_callback(void *arg)
+{
+	struct end *end = arg;
+
+	if (--end->callbacks == 0)
+		longjmp(end->here, 1);
+}
+
+/* Begins it as a task, kills the daemon soon after, and lets the next one go on. */
+static void kill_in(struct api *api, const char *method, const char *args, unsigned callbacks,
+		    char task[48])
+{
+	struct end *end = xn_calloc(1, sizeof(*end));
+	static struct api_call call; /* outlives the jump */
+
+	api_begin_task(api, &call, method, args);
+	memcpy(task, call.call.task, 48);
+	end->callbacks = callbacks;
+	xn_loop_virtual_watch(api->core.loop, after_callback, end);
+	if (setjmp(end->here) == 0)
+		for (;;)
+			xn_loop_turn(api->core.loop, 1000);
+	xn_loop_virtual_watch(api->core.loop, NULL, NULL);
+	free(end);
+	for (unsigned i = 0; i < call.call.n_args; i++)
+		xn_value_unref(call.call.args[i]);
+	api_call_clear(&call);
+	api_crash(api, XN_CRASH_KILL);
+	api_run(api, 5);
+}
+
+static void a_vm_started_paused_stays_paused_whenever_the_daemon_is_killed(void **state)
+{
+	struct api *api = *state;
+	char *args, task[48];
+	struct vm vm;
+
+	for (unsigned n = 1; n < 180; n += 2) {
+		struct xn_row *row;
+
+		given_vm(api, &vm, "");
+		args = xn_asprintf("[\"%s\",true,false]", vm.ref);
+		kill_in(api, "VM.start", args, n, task);
+		free(args);
+		row = xn_db_get(api->db, XN_CLASS_task, task);
+		if (row && strcmp(xn_row_string(row, XN_task_status), "success") == 0)
+			assert_state(&vm, "Paused");
+		api_run(api, 5);
+		if (vm_domain(&vm))
+			vm_do(&vm, "VM.hard_shutdown", "");
+		assert_state(&vm, "Halted");
+	}
+}
+
 /* ---- diagnostics ---- */
 
 static const struct xn_value *entry_with(const struct xn_value *set, const char *key,
@@ -273,6 +333,7 @@ int main(void)
 		TEST(a_task_says_what_it_waits_for_since_when_and_who_holds_it),
 		TEST(a_cancel_ends_a_long_wait_and_a_queue_at_once),
 		TEST(a_restart_decides_at_once_and_says_what),
+		TEST(a_vm_started_paused_stays_paused_whenever_the_daemon_is_killed),
 		TEST(diagnostics_tell_who_waits_for_what_and_no_secret),
 		TEST(the_calls_of_diagnostics_answer),
 	};

@@ -178,7 +178,6 @@ static void have_network(struct vm *vm)
 
 static const struct scenario scenarios[] = {
 	{"VM.start", "Halted", OF_VM, ",false,false", &xn_vm_start_kind, NULL, NULL},
-	{"VM.start", "Halted", OF_VM, ",true,false", &xn_vm_start_kind, NULL, NULL},
 	{"VM.clean_shutdown", "Running", OF_VM, "", &xn_vm_shutdown_kind, "ask the guest", NULL},
 	{"VM.hard_shutdown", "Running", OF_VM, "", &xn_vm_hard_shutdown_kind, "destroy domain",
 	 NULL},
