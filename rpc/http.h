@@ -1,7 +1,7 @@
 /*
- * HTTP/1.1 server on plain loop descriptors: listeners (TCP, TLS, Unix socket), connections, keep-alive, routing by method and longest path prefix. Four kinds
- * of handler: whole body in and one reply out; stream out; stream in (200 before the body);
- * taken-over socket.
+ * HTTP/1.1 server on plain loop descriptors: listeners (TCP, TLS, Unix socket), connections,
+ * keep-alive, routing by method and longest path prefix. Four kinds of handler: whole body in and
+ * one reply out; stream out; stream in (200 before the body); taken-over socket.
  *
  * Who may touch a connection: between run() and the answer (xn_http_reply, xn_http_stream_end,
  * xn_http_take_over, or the on_close callback, whichever comes first) it is the handler's;
