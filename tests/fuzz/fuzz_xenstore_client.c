@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "core/metrics.h"
 #include "modules/xenstore/wire_client.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -58,7 +59,8 @@ static void play(const uint8_t *data, size_t size, size_t piece, struct heard *h
 						      {.path = "/b", .value = "2", .perms = "n0"}};
 	struct xn_core core = {.loop = xn_loop_new_virtual(1),
 			       .log = xn_log_new(XN_LOG_ERROR, false, -1),
-			       .config = xn_config_new()};
+			       .config = xn_config_new(),
+			       .metrics = xn_metrics_new()};
 	struct xn_buf sent = {0};
 	struct xn_error err = {0};
 	void *xs;
@@ -80,6 +82,7 @@ static void play(const uint8_t *data, size_t size, size_t piece, struct heard *h
 	xn_xenstore_module.stop(xs);
 	xn_buf_clear(&sent);
 	xn_config_free(core.config);
+	xn_metrics_free(core.metrics);
 	xn_log_free(core.log);
 	xn_loop_free(core.loop);
 }
