@@ -158,6 +158,26 @@ class Blame(HistoryCase):
         self.assertEqual(self.changes(session=change["session"], ref=vm), [change])
 
 
+class Restart(HistoryCase):
+    def test_what_an_operation_does_after_a_crash_is_still_its_callers_doing(self):
+        vm = self.vm("cut off", sim_build_ms=1500)
+        task = self.client("Async.VM.start", vm, False, False)
+        Events(self.client, ["task/" + task], token="").wait(
+            lambda e: e["snapshot"]["other_config"].get("xn:step") == "create domain")
+        begun = self.changes(ref=vm, field="current_operations", operation="set")[-1]
+        self.assertEqual((begun["user"], begun["task"]), ("root", task))
+        self.daemon.crash_and_restart()
+        self.login_again()
+        self.assertNotEqual(wait_for_task(self.client, task)["status"], "pending")
+        ended = self.changes(ref=task, field="status", operation="set")[-1]
+        self.assertEqual((ended["user"], ended["origin"], ended["session"]),
+                         (begun["user"], begun["origin"], begun["session"]))
+        let_go = self.changes(ref=vm, field="current_operations", operation="set")[-1]
+        self.assertEqual(let_go["new"], {})
+        self.assertEqual((let_go["user"], let_go["session"], let_go["task"]),
+                         ("root", begun["session"], task))
+
+
 class Times(HistoryCase):
     def test_the_database_at_a_time_is_what_it_was_then(self):
         vm = self.vm("traveller")

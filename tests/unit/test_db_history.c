@@ -425,6 +425,41 @@ static void small_history_keeps_to_its_size_and_tells_no_lie(void **state)
 	xn_history_close(h);
 }
 
+static void bounds_hold_under_200000_changes(void **state)
+{
+	struct book *b = *state;
+	uint64_t most = 0;
+	struct xn_history *h;
+
+	stop(b->f);
+	start_with(b->f, "4M");
+	set_options(b, 4 << 20);
+	workload_turn(b->f->db, 9, 0);
+	commit(b->f);
+	for (unsigned i = 0; i < 200000; i++) {
+		char text[32];
+
+		snprintf(text, sizeof(text), "change %u", i);
+		xn_db_set_string(b->f->db, xn_db_get(b->f->db, XN_CLASS_pool, WORKLOAD_POOL),
+				 XN_pool_name_label, text);
+		if (i % 20 == 19)
+			commit(b->f);
+		if (i % 10000 != 9999)
+			continue;
+		checkpoint(b->f);
+		tidy(b);
+		h = open_history(b);
+		if (xn_history_bounds(h)->bytes > most)
+			most = xn_history_bounds(h)->bytes;
+		assert_int_equal(xn_history_bounds(h)->n_gaps, 0);
+		assert_known(b, h,
+			     &(struct moment){now(b).generation, 0, now(b).hash, now(b).n_rows});
+		xn_history_close(h);
+	}
+	assert_true(most <= 4 << 20);
+	assert_true(most > 2 << 20);
+}
+
 static void old_history_goes(void **state)
 {
 	struct book *b = *state;
@@ -702,6 +737,7 @@ int main(void)
 			the_answer_is_the_same_before_and_after_the_checkpoint, setup, clear),
 		cmocka_unit_test_setup_teardown(small_history_keeps_to_its_size_and_tells_no_lie,
 						setup, clear),
+		cmocka_unit_test_setup_teardown(bounds_hold_under_200000_changes, setup, clear),
 		cmocka_unit_test_setup_teardown(old_history_goes, setup, clear),
 		cmocka_unit_test_setup_teardown(
 			a_crash_anywhere_in_recording_loses_and_doubles_nothing, setup, clear),
