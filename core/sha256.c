@@ -30,13 +30,13 @@ void xn_sha256_hex(const void *data, size_t len, char out[XN_SHA256_HEX])
 	out[2 * sizeof(digest)] = '\0';
 }
 
-bool xn_same_secret(const char *a, const char *b)
+bool xn_same_secret(const char *a, size_t a_len, const char *b, size_t b_len)
 {
 	unsigned char ha[XN_SHA256_BYTES], hb[XN_SHA256_BYTES];
 	unsigned char differs = 0;
 
-	xn_sha256(a, strlen(a), ha);
-	xn_sha256(b, strlen(b), hb);
+	xn_sha256(a, a_len, ha);
+	xn_sha256(b, b_len, hb);
 	for (size_t i = 0; i < sizeof(ha); i++)
 		differs |= ha[i] ^ hb[i];
 	return differs == 0;

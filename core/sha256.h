@@ -10,6 +10,6 @@ void xn_sha256(const void *data, size_t len, unsigned char out[XN_SHA256_BYTES])
 void xn_sha256_hex(const void *data, size_t len, char out[XN_SHA256_HEX]); /* small letters */
 
 /* Neither a length nor the first difference shows in the time it takes. */
-bool xn_same_secret(const char *a, const char *b);
+bool xn_same_secret(const char *a, size_t a_len, const char *b, size_t b_len);
 
 #endif

@@ -4,12 +4,13 @@
  * leaves the old or the new one.
  */
 #include "modules/auth/auth_internal.h"
-#include "modules/auth/sha256.h"
+#include "core/sha256.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -32,19 +33,6 @@ static size_t first_line(const char *bytes, size_t len)
 	if (len && bytes[len - 1] == '\r')
 		len--;
 	return len <= PASSWORD_MAX && !memchr(bytes, '\0', len) ? len : 0;
-}
-
-/* Compares digests, so neither the length nor the first difference shows in the time it takes. */
-static bool is_same(const char *a, size_t a_len, const char *b, size_t b_len)
-{
-	unsigned char ha[32], hb[32];
-	unsigned char differs = 0;
-
-	sha256(a, a_len, ha);
-	sha256(b, b_len, hb);
-	for (size_t i = 0; i < sizeof(ha); i++)
-		differs |= ha[i] ^ hb[i];
-	return differs == 0;
 }
 
 /* 0, -EACCES, or what is wrong with the file. @password NULL: only whether there is one. */
@@ -70,7 +58,7 @@ static int read_and_compare(const char *path, const char *password)
 	if (!len)
 		rc = -ENODATA;
 	else
-		rc = !password || is_same(bytes, len, password, strlen(password)) ? 0 : -EACCES;
+		rc = !password || xn_same_secret(bytes, len, password, strlen(password)) ? 0 : -EACCES;
 	explicit_bzero(bytes, sizeof(bytes));
 	return rc;
 }

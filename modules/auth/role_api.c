@@ -3,7 +3,7 @@
  * made up from the schema when somebody asks, with references that follow from their names.
  */
 #include "modules/auth/auth_internal.h"
-#include "modules/auth/sha256.h"
+#include "core/sha256.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +22,7 @@ static void ref_of_permission(const char *name, char ref[XN_REF_LEN])
 	unsigned char hash[32];
 
 	xn_buf_printf(&text, "permission %s", name);
-	sha256(text.data, text.len, hash);
+	xn_sha256(text.data, text.len, hash);
 	auth_ref_of_hash(hash, ref);
 }
 

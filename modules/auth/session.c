@@ -3,9 +3,10 @@
  * the cache that finds them by secret. Used by session_api.c, and by rpc/ for every call.
  */
 #include "modules/auth/auth_internal.h"
-#include "modules/auth/sha256.h"
+#include "core/sha256.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static const char ref_prefix[] = "OpaqueRef:";
 enum { REF_PREFIX_LEN = sizeof(ref_prefix) - 1, REF_TEXT_LEN = XN_REF_LEN - 2 };
@@ -25,7 +26,7 @@ static void ref_of_secret(const char *secret, char ref[XN_REF_LEN])
 {
 	unsigned char h[32];
 
-	sha256(secret, strlen(secret), h);
+	xn_sha256(secret, strlen(secret), h);
 	auth_ref_of_hash(h, ref);
 }
 

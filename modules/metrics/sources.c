@@ -91,17 +91,24 @@ static void write_limit(struct xn_metrics_page *page, const struct xn_config *co
 			const struct xn_config_key *key)
 {
 	const char *unit = key->type == XN_CONFIG_SIZE ? "bytes" : key->unit ? key->unit : "";
+	int64_t value = xn_config_int(config, key->name);
 	char *name, *help;
-	size_t len = strlen(key->doc);
+	size_t len = strlen(key->doc), name_len = strlen(key->name);
 
-	name = xn_asprintf("xenolith_limit_%s%s%s", key->name,
-			   *unit && !ends_in(key->name, unit) ? "_" : "",
-			   *unit && !ends_in(key->name, unit) ? unit : "");
+	if (ends_in(key->name, "-days")) { /* the page knows seconds only */
+		name = xn_asprintf("xenolith_limit_%.*s_seconds", (int)(name_len - 5), key->name);
+		unit = "seconds";
+		value *= 86400;
+	} else {
+		name = xn_asprintf("xenolith_limit_%s%s%s", key->name,
+				   *unit && !ends_in(key->name, unit) ? "_" : "",
+				   *unit && !ends_in(key->name, unit) ? unit : "");
+	}
 	for (char *c = name; *c; c++)
 		if (*c == '-')
 			*c = '_';
 	help = xn_asprintf("Configured: %s%s", key->doc, len && key->doc[len - 1] == '.' ? "" : ".");
-	xn_metrics_gauge(page, name, unit, help, xn_config_int(config, key->name));
+	xn_metrics_gauge(page, name, unit, help, value);
 	free(name);
 	free(help);
 }

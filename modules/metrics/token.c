@@ -81,7 +81,8 @@ static bool read_token(const char *path, char out[TOKEN_MAX + 1])
 bool metrics_token_is(const struct metrics *m, const char *token)
 {
 	char right[TOKEN_MAX + 1];
-	bool is_same = read_token(m->token_path, right) && xn_same_secret(token, right);
+	bool is_same = read_token(m->token_path, right) &&
+		       xn_same_secret(token, strlen(token), right, strlen(right));
 
 	explicit_bzero(right, sizeof(right));
 	return is_same;

@@ -60,7 +60,6 @@ class Lines(AuditCase):
         line = self.last(method="session.login_with_password", result="Success")
         self.assertEqual(line["event"], "call")
         self.assertEqual(line["user"], "root")
-        self.assertEqual(line["args"], {"uname": "root"})
         self.assertRegex(line["origin"], r"^127\.0\.0\.1:\d+$")
         uuid = self.client("session.get_uuid", self.client.session)
         refs = self.client("session.get_all_subject_identifiers")
@@ -72,7 +71,8 @@ class Lines(AuditCase):
         with self.fails("SESSION_AUTHENTICATION_FAILED"):
             self.daemon.json().login("mallory", SECRET)
         line = self.last(event="denied", method="session.login_with_password")
-        self.assertEqual(line["args"], {"uname": "mallory"})
+        self.assertNotIn("mallory", json.dumps(line))  # it could have been a password
+        self.assertRegex(line["origin"], r"^127\.0\.0\.1:\d+$")
         self.assertEqual(line["result"], "SESSION_AUTHENTICATION_FAILED")
 
     def test_a_logout_has_a_line(self):
@@ -94,6 +94,7 @@ class Lines(AuditCase):
         task = self.client("Async.VM.start", vm, False, False)
         self.assertEqual(self.last(event="begun", task=task)["method"], "Async.VM.start")
         harness.wait_for_task(self.client, task)
+        self.vm("a later change")  # answered once its line is written, and those before it
         self.assertEqual(self.last(event="call", task=task)["result"], "Success")
 
     def test_a_call_that_fails_says_how(self):
@@ -280,7 +281,7 @@ class Rotation(unittest.TestCase):
             client("pool.set_name_description", pool, str(i))
         daemon.close_clients()
         daemon.stop()
-        self.assertLessEqual(sum(os.path.getsize(path) for path in files(daemon)), 256 << 10)
+        self.assertLessEqual(sum(os.path.getsize(path) for path in files(daemon)), 320 << 10)
         self.assertGreater(lines_of(daemon)[0]["seq"], 1)
         out = check(daemon)
         self.assertEqual(out.returncode, 0, out.stdout + out.stderr)

@@ -185,10 +185,11 @@ class Page(harness.TestCase):
         told = subprocess.run([harness.XENOLITHD, "--help"], capture_output=True, text=True,
                               check=True).stdout
         families = self.scrape().families()
-        for key in ("audit-size", "audit-keep-days", "plug-width", "http-connections"):
+        for key in ("audit-size", "plug-width", "http-connections"):
             self.assertIn("--" + key, told)
             name = "xenolith_limit_" + key.replace("-", "_")
             self.assertTrue(name in families or name + "_bytes" in families, name)
+        self.assertEqual(self.scrape().value("xenolith_limit_audit_keep_seconds"), 366 * 86400)
 
     def test_what_happened_is_counted(self):
         before = self.scrape()
