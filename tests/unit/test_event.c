@@ -589,6 +589,8 @@ static void next_tells_each_commit_once(void **state)
 	assert_non_null(strstr(text, "\"operation\":\"mod\""));
 	assert_non_null(strstr(text, "\"operation\":\"del\""));
 	assert_non_null(strstr(text, "\"name_label\":\"one\""));
+	/* What is deleted is told as it was last. */
+	assert_non_null(strstr(strstr(text, "\"operation\":\"del\""), "\"name_label\":\"two\""));
 	free(text);
 	text = api_do(api, "event.get_current_id", "[]");
 	assert_string_equal(text, "3");
