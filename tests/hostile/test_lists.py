@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+"""Clients that ask for long replies: all the time, or without ever reading them. XENOLITHD: the
+daemon."""
+import json
+import time
+
+import siege
+
+import harness  # siege knows where it is
+
+BIG, EACH = 150, 230_000  # networks; bytes of each of the three texts that one carries
+CALLERS = 80
+
+
+def read_long(sock):
+    """(whether it is whole, body) of a long reply."""
+    got = bytearray()
+    length = None
+    while length is None or len(got) < length:
+        try:
+            piece = sock.recv(1 << 20)
+        except ConnectionResetError:
+            break
+        if not piece:
+            break
+        got += piece
+        if length is None and b"\r\n\r\n" in got:
+            head, _, got = got.partition(b"\r\n\r\n")
+            length = int(head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
+    return len(got) == length, got
+
+
+class Unread(siege.TestCase):
+    """Some 100 MB of records."""
+
+    daemon_options = ("--session-replies", "1M", "--old-records", "1M", "--http-write-idle", "3")
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        client = cls.daemon.client()
+        cls.networks = [
+            client("network.create", {
+                "name_label": f"big {i}", "name_description": "", "MTU": 1500,
+                "other_config": {f"text{n}": f"{i:03d}" + "x" * EACH for n in range(3)}})
+            for i in range(BIG)]
+        client.close()
+
+    def ask(self, method, *params):
+        """A connection with a long reply under way that nobody reads."""
+        sock = self.connect()
+        sock.sendall(siege.call(method, self.client.session, *params))
+        while len(sock.recv(1 << 16, siege.socket.MSG_PEEK)) < 1 << 14:
+            time.sleep(0.01)  # it has begun
+        return sock
+
+    def test_a_reply_that_is_never_read_takes_no_memory(self):
+        self.client("network.get_all_records")
+        before = self.rss()
+        for _ in range(10):
+            self.ask("network.get_all_records")
+            self.ask("event.from", ["network"], "", 5.0)
+        if not siege.IS_SANITIZED:  # a slice and a record each, of 100 MB
+            self.assertLess(self.rss() - before, 24 << 20)
+        self.client("network.set_name_description", self.networks[0], "others go on")
+        self.lift_siege()
+        self.assert_back_to(before)
+
+    def test_who_stops_reading_is_cut_off(self):
+        sock = self.ask("network.get_all_records")
+        files = self.daemon.open_files()
+        self.wait_until(lambda: self.daemon.open_files() < files, "the reader was kept")
+        self.assertFalse(read_long(sock)[0])
+
+    def test_records_that_change_meanwhile_are_not_kept_for_ever(self):
+        reader = self.ask("network.get_all_records")
+        self.wait_until(lambda: self.number("xenolith_reply_slices_waiting") == 0, "it goes on")
+        time.sleep(1.1)  # it stands still
+        for number, network in enumerate(self.networks):
+            self.client("network.set_other_config", network,
+                        {f"text{n}": f"{number:03d}" + "y" * EACH for n in range(3)})
+        self.assertFalse(read_long(reader)[0])
+        self.assertLess(self.number("xenolith_old_records_used_bytes"), 2 << 20)
+        self.assertGreater(self.number("xenolith_replies_cut_total"), 0)
+
+    def number(self, name):
+        """From /metrics, over the Unix socket."""
+        connection = harness.UnixConnection(self.daemon.socket, harness.DEADLINE)
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+        connection.close()
+        return float(next(line for line in text.splitlines() if line.startswith(name + " "))
+                     .split()[1])
+
+    def test_a_list_read_slowly_is_whole_and_of_one_moment(self):
+        sock = self.ask("network.get_all_records")
+        for network in self.networks[:20]:
+            self.client("network.set_name_label", network, "changed")
+        is_whole, body = read_long(sock)
+        self.assertTrue(is_whole)
+        records = json.loads(body)["result"]
+        self.assertGreaterEqual(len(records), BIG)
+        self.assertNotIn("changed", {record["name_label"] for record in records.values()})
+
+
+class Loops(siege.TestCase):
+    """Full lists and all events, asked for in a loop by eighty sessions."""
+
+    def test_eighty_loops_on_full_lists_stall_nobody(self):
+        for i in range(500):
+            self.client("network.create", {"name_label": f"network {i}", "name_description": "",
+                                           "MTU": 1500, "other_config": {"text": "x" * 1000}})
+        sessions = [self.daemon.client().session for _ in range(CALLERS)]
+        self.daemon.close_clients()
+        self.client = self.daemon.client()
+        socks = []
+        for i, session in enumerate(sessions):
+            sock = self.connect()
+            sock.sendall(self.long_call(i, session))
+            socks.append(sock)
+        for _ in range(3):
+            for i, (sock, session) in enumerate(zip(socks, sessions)):
+                is_whole, body = read_long(sock)
+                self.assertTrue(is_whole)
+                self.assertIn(b'"result":{', body[:40])
+                sock.sendall(self.long_call(i, session))
+
+    @staticmethod
+    def long_call(i, session):
+        if i % 2:
+            return siege.call("event.from", session, ["*"], "", 30.0)
+        return siege.call("network.get_all_records", session)
+
+
+class Quotas(siege.TestCase):
+    daemon_options = ("--session-calls", "8", "--pending-tasks", "10", "--session-waits", "6", "--event-classes", "10")
+
+    def reply_to(self, sock):
+        return json.loads(siege.read_reply(sock)[1])
+
+    def wait_calls(self, n):
+        socks = [self.connect() for _ in range(n)]
+        for sock in socks:
+            sock.sendall(siege.call("event.from", self.client.session, ["pool"],
+                                    self.token, 30.0))
+        return socks
+
+    def test_a_session_has_so_many_calls_and_waits(self):
+        self.token = self.client("event.from", ["pool"], "", 5.0)["token"]
+        socks = self.wait_calls(7)
+        refused = [sock for sock in socks
+                   if siege.select.select([sock], [], [], 1.0)[0]]
+        self.assertEqual(len(refused), 1)
+        self.assertEqual(self.reply_to(refused[0])["error"]["message"], "TOO_MANY_PENDING_TASKS")
+        self.daemon.client()("VM.get_all")  # of others there is no such number
+        self.lift_siege()
+        self.wait_until(lambda: len(self.client("VM.get_all")) > 0, "the session may go on")
+
+    def test_tasks_and_classes_have_their_numbers(self):
+        with self.fails("TOO_MANY_PENDING_TASKS"):
+            for i in range(12):
+                self.client("task.create", f"task {i}", "")
+        with self.fails("EVENT_SUBSCRIPTION_PARSE_FAILURE"):
+            self.client("event.from", ["vm"] * 11, "", 0.0)
+
+
+class Room(siege.TestCase):
+    daemon_options = ("--all-rows", "1000")
+
+    def test_objects_have_their_number(self):
+        with self.assertRaises(harness.Failure) as caught:
+            for i in range(1000):
+                self.client("network.create", {"name_label": f"network {i}",
+                                               "name_description": "", "MTU": 1500,
+                                               "other_config": {}})
+        self.assertIn("all-rows", caught.exception.params[0])
+
+
+if __name__ == "__main__":
+    harness.main()
