@@ -192,6 +192,46 @@ static void every_row_of_the_table_can_be_shown_in_help(void **state)
 	}
 }
 
+/* ---- the README's table of numbers ---- */
+
+static char *number_text(const struct xn_config_key *key, int64_t n)
+{
+	static const char units[] = " KMGT";
+	size_t i = 0;
+
+	while (key->type == XN_CONFIG_SIZE && n && n % 1024 == 0 && i < 4) {
+		n /= 1024;
+		i++;
+	}
+	return i ? xn_asprintf("%lld%c", (long long)n, units[i]) : xn_asprintf("%lld", (long long)n);
+}
+
+static void the_readme_lists_every_number_with_its_default_and_range(void **state)
+{
+	FILE *file = fopen(README, "r");
+	static char readme[1 << 17];
+	unsigned missing = 0;
+
+	assert_non_null(file);
+	readme[fread(readme, 1, sizeof(readme) - 1, file)] = '\0';
+	fclose(file);
+	for (const struct xn_config_key *key = xn_config_keys; key->name; key++) {
+		char *min = number_text(key, key->min), *max = number_text(key, key->max), *row;
+
+		row = xn_asprintf("| `%s` | %s | %s to %s | %s |", key->name,
+				  key->otherwise ? key->otherwise : "", min, max, key->doc);
+		if ((key->type == XN_CONFIG_INT || key->type == XN_CONFIG_SIZE) &&
+		    !strstr(readme, row)) {
+			print_error("the README lacks: %s\n", row);
+			missing++;
+		}
+		free(min);
+		free(max);
+		free(row);
+	}
+	assert_int_equal(missing, 0);
+}
+
 int main(void)
 {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -205,6 +245,7 @@ int main(void)
 		TEST(a_flag_given_twice_is_refused),
 		TEST(what_the_daemon_decides_counts_as_given),
 		TEST(every_row_of_the_table_can_be_shown_in_help),
+		cmocka_unit_test(the_readme_lists_every_number_with_its_default_and_range),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
