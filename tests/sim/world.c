@@ -68,34 +68,6 @@ void sim_say(struct sim_world *w, const char *fmt, ...)
 		printf("%s\n", line);
 }
 
-void sim_fail(struct sim_world *w, const char *fmt, ...)
-{
-	va_list ap;
-
-	for (unsigned i = w->verbose ? SIM_LINES : 0; i < SIM_LINES; i++)
-		if (w->n_lines + i >= SIM_LINES)
-			printf("  %s\n", w->lines[(w->n_lines + i) % SIM_LINES]);
-	printf("seed %llu: life %u, at %.6f s: ", (unsigned long long)w->seed, w->life, now_s(w));
-	va_start(ap, fmt);
-	vprintf(fmt, ap);
-	va_end(ap);
-	printf("\n");
-	fflush(stdout);
-	_exit(EXIT_FAILURE);
-}
-
-/* ---- the scratch folder. Its place must not show in the state. ---- */
-
-static void make_folder(struct sim_world *w)
-{
-	/* In memory where that is possible: images are synced, and a real disk takes its time. */
-	const char *parent = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-
-	snprintf(w->dir, sizeof(w->dir), "%s/xenolith-sim-XXXXXX", parent);
-	if (!mkdtemp(w->dir))
-		sim_fail(w, "no scratch folder");
-}
-
 static void remove_below(const char *path)
 {
 	DIR *dir = opendir(path);
@@ -112,6 +84,35 @@ static void remove_below(const char *path)
 	if (dir)
 		closedir(dir);
 	rmdir(path);
+}
+
+void sim_fail(struct sim_world *w, const char *fmt, ...)
+{
+	va_list ap;
+
+	for (unsigned i = w->verbose ? SIM_LINES : 0; i < SIM_LINES; i++)
+		if (w->n_lines + i >= SIM_LINES)
+			printf("  %s\n", w->lines[(w->n_lines + i) % SIM_LINES]);
+	printf("seed %llu: life %u, at %.6f s: ", (unsigned long long)w->seed, w->life, now_s(w));
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	printf("\n");
+	fflush(stdout);
+	remove_below(w->dir);
+	_exit(EXIT_FAILURE);
+}
+
+/* ---- the scratch folder. Its place must not show in the state. ---- */
+
+static void make_folder(struct sim_world *w)
+{
+	/* In memory where that is possible: images are synced, and a real disk takes its time. */
+	const char *parent = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+
+	snprintf(w->dir, sizeof(w->dir), "%s/xenolith-sim-XXXXXX", parent);
+	if (!mkdtemp(w->dir))
+		sim_fail(w, "no scratch folder");
 }
 
 /* ---- the end of a life ---- */
