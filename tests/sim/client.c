@@ -284,6 +284,9 @@ static void deed_failed(struct sim_lane_state *lane, struct sim_deed *deed, cons
 			deed->thing->is_void = true; /* what was late may still do its work */
 		if (guest_may_go(deed) && !is_one_of(deed->action->refusals, code))
 			is_moody_from_now_on(deed->vm);
+		if (strstr(deed->action->method, "appliance.clean")) /* each was asked to go */
+			xn_list_each(link, &c->vms)
+				is_moody_from_now_on(xn_list_entry(link, struct sim_vm, link));
 		deed_is_unsure(deed);
 	} else {
 		sim_fail(w, "client %u: %s of %s (%s, really %s): %s", c->index, deed->action->method,
