@@ -47,6 +47,8 @@ const struct xn_config_key xn_config_keys[] = {
 	 .doc = "holds one line: the password of the login root"},
 	{"call-values", XN_CONFIG_INT, "16384", .min = 256, .max = 1000000, .argument = "N",
 	 .doc = "numbers, texts, sets, maps and their members in one call"},
+	{"call-depth", XN_CONFIG_INT, "64", .min = 4, .max = 64, .argument = "N",
+	 .doc = "how deep sets and maps of a call may be nested"},
 	{"pam", XN_CONFIG_CHOICE, "auto", .choices = "auto|on|off", .argument = "WHEN",
 	 .doc = "check passwords with PAM, too; auto: when the service is set up there"},
 	{"pam-service", XN_CONFIG_STRING, "xapi", .argument = "NAME",

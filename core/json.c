@@ -222,20 +222,29 @@ static const char *after_string(const char *at, const char *end)
 	return at < end ? at + 1 : end;
 }
 
-size_t xn_json_count(const char *text, size_t len, size_t enough)
+const char *xn_json_exceeds(const char *text, size_t len, size_t max_values, unsigned max_depth)
 {
 	const char *at = text, *end = text + len;
+	unsigned depth = 0;
 	size_t n = 1;
 
-	while (at < end && n < enough) {
+	while (at < end) {
 		char c = *at++;
 
 		if (c == '"')
 			at = after_string(at, end);
 		else if (c == ',' || c == '[' || c == '{' || c == ':')
 			n++;
+		if (c == '[' || c == '{')
+			depth++;
+		else if ((c == ']' || c == '}') && depth)
+			depth--;
+		if (n > max_values)
+			return "too many values";
+		if (depth > max_depth)
+			return "nested too deeply";
 	}
-	return n;
+	return NULL;
 }
 
 int xn_json_parse(const char *text, size_t len, struct xn_value **v_out, struct xn_buf *why)

@@ -13,14 +13,15 @@ enum {
 	MAX_READING = 64 << 20, /* bytes, of all callers */
 };
 
-typedef int parse_fn(const char *body, size_t len, size_t max_values, struct xn_request *request,
-		     struct xn_buf *why);
+typedef int parse_fn(const char *body, size_t len, const struct xn_request_bounds *bounds,
+		     struct xn_request *request, struct xn_buf *why);
 
 struct reading {
 	struct xn_work work;
 	struct xn_rpc_call *rc;
 	parse_fn *parse;
-	size_t max_values, len;
+	struct xn_request_bounds bounds;
+	size_t len;
 	struct xn_request request;
 	struct xn_buf why;
 	char body[];
@@ -48,7 +49,7 @@ static int read_on_thread(struct xn_work *work)
 {
 	struct reading *r = xn_container_of(work, struct reading, work);
 
-	return r->parse(r->body, r->len, r->max_values, &r->request, &r->why);
+	return r->parse(r->body, r->len, &r->bounds, &r->request, &r->why);
 }
 
 static void on_read(struct xn_work *work, int result)
@@ -73,7 +74,7 @@ static void read_later(struct xn_rpc_call *rc, parse_fn *parse, const char *body
 		.work = {.run = read_on_thread, .done = on_read},
 		.rc = rc,
 		.parse = parse,
-		.max_values = rpc->max_values,
+		.bounds = rpc->bounds,
 		.len = len,
 	};
 	/* So that the answer is in the caller's protocol even when it is never begun. */
@@ -90,7 +91,7 @@ void xn_rpc_read_body(struct xn_rpc_call *rc, const char *body, size_t len, bool
 	struct xn_buf why XN_CLEANUP(xn_buf_clear_p) = {0};
 
 	if (len <= SHORT || !rpc->readers) {
-		parsed(rc, parse(body, len, rpc->max_values, &rc->request, &why), &why);
+		parsed(rc, parse(body, len, &rpc->bounds, &rc->request, &why), &why);
 	} else if (rpc->bytes_read + len > MAX_READING) {
 		rc->request.protocol = parse == xn_xmlrpc_parse ? XN_XML_RPC : XN_JSON_RPC_2;
 		xn_rpc_malformed(rc, "too many long calls at once");

@@ -63,15 +63,18 @@ static int read_call(const struct xn_value *call, struct xn_request *request, st
 	return read_params(call, request, why);
 }
 
-int xn_jsonrpc_parse(const char *body, size_t len, size_t max_values, struct xn_request *request,
-		     struct xn_buf *why)
+int xn_jsonrpc_parse(const char *body, size_t len, const struct xn_request_bounds *bounds,
+		     struct xn_request *request, struct xn_buf *why)
 {
+	enum { ENVELOPE = 2 }; /* the call's object, the list of its parameters */
 	struct xn_value *call;
+	const char *excess;
 	int rc;
 
 	*request = (struct xn_request){.protocol = XN_JSON_RPC_2};
-	if (xn_json_count(body, len, max_values + 1) > max_values)
-		return refuse(why, "too many values");
+	excess = xn_json_exceeds(body, len, bounds->values, bounds->depth + ENVELOPE);
+	if (excess)
+		return refuse(why, excess);
 	if (xn_json_parse(body, len, &call, why) < 0)
 		return -1;
 	rc = read_call(call, request, why);

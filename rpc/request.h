@@ -22,17 +22,22 @@ struct xn_request {
 
 void xn_request_clear(struct xn_request *request);
 
+/* What a body may have. */
+struct xn_request_bounds {
+	size_t values;	/* numbers, texts, sets, maps and their members */
+	unsigned depth; /* of sets and maps in a parameter, XN_REQUEST_MAX_DEPTH at most */
+};
+enum { XN_REQUEST_MAX_DEPTH = 64 };
+
 /*
- * @max_values: numbers, texts, sets, maps and their members that the body may have
- *
  * Return 0, or -1 with a sentence in @why: the body was no call; `protocol` and, where it could be
  * read, `id` are filled for the reply, and the request must be cleared all the same. Both touch
  * nothing else: they may run on a worker's thread.
  */
-int xn_jsonrpc_parse(const char *body, size_t len, size_t max_values, struct xn_request *request,
-		     struct xn_buf *why) XN_MUST_CHECK;
-int xn_xmlrpc_parse(const char *body, size_t len, size_t max_values, struct xn_request *request,
-		    struct xn_buf *why) XN_MUST_CHECK;
+int xn_jsonrpc_parse(const char *body, size_t len, const struct xn_request_bounds *bounds,
+		     struct xn_request *request, struct xn_buf *why) XN_MUST_CHECK;
+int xn_xmlrpc_parse(const char *body, size_t len, const struct xn_request_bounds *bounds,
+		    struct xn_request *request, struct xn_buf *why) XN_MUST_CHECK;
 
 const char *xn_protocol_content_type(enum xn_protocol protocol);
 

@@ -142,7 +142,8 @@ static int rpc_start(void *state, struct xn_error *err)
 	rpc->tasks = xn_tasks_of(rpc->core);
 	xn_rpc_read_quotas(rpc);
 	rpc->audit = xn_audit_of(rpc->core);
-	rpc->max_values = (size_t)xn_config_int(rpc->core->config, "call-values");
+	rpc->bounds.values = (size_t)xn_config_int(rpc->core->config, "call-values");
+	rpc->bounds.depth = (unsigned)xn_config_int(rpc->core->config, "call-depth");
 	if (xn_loop_is_virtual(rpc->core->loop))
 		return 0; /* a simulation calls through xn_rpc_call() */
 	rpc->readers = xn_pool_new(rpc->core->loop, "rpc", READERS);

@@ -79,7 +79,7 @@ struct xn_rpc {
 	struct xn_list visits; /* visit.c: those whose password is being checked */
 	struct xn_subscription *on_reload;
 	struct xn_pool *readers; /* body.c: threads that parse long bodies */
-	size_t max_values;       /* in a call */
+	struct xn_request_bounds bounds; /* of a call */
 	size_t bytes_read;       /* that the readers have, queued ones too */
 };
 

@@ -7,11 +7,10 @@
 #include <expat.h>
 #include <stdlib.h>
 
-#include "core/json.h" /* the depth limit */
 #include "rpc/request.h"
 
 enum {
-	MAX_DEPTH = XN_JSON_MAX_DEPTH,
+	MAX_OPEN = 3 * XN_REQUEST_MAX_DEPTH + 1, /* a struct, its member and the member's value */
 	MAX_TEXT = 16 << 20,
 	MAX_TAG = 16 << 10, /* bytes; also of a comment. Thousands of attributes take expat long */
 };
@@ -29,9 +28,10 @@ struct parser {
 	XML_Parser expat;
 	struct xn_request *request;
 	struct xn_buf *why;
-	struct frame stack[MAX_DEPTH];
+	struct frame stack[MAX_OPEN];
 	unsigned depth;
 	size_t values_left;
+	unsigned nesting_left; /* arrays and structs */
 	struct xn_buf text; /* character data of the innermost element */
 	enum { START, CALL, PARAMS, PARAM, DONE } place;
 	bool failed;
@@ -53,11 +53,14 @@ static struct frame *top(struct parser *p)
 
 static void push(struct parser *p, enum frame_kind kind, struct xn_value *value)
 {
-	if (p->depth == MAX_DEPTH) {
+	bool nests = kind == IN_ARRAY || kind == IN_STRUCT;
+
+	if (p->depth == MAX_OPEN || (nests && !p->nesting_left)) {
 		xn_value_unref(value);
 		fail(p, "nested too deeply");
 		return;
 	}
+	p->nesting_left -= nests;
 	p->stack[p->depth++] = (struct frame){.kind = kind, .value = value};
 }
 
@@ -271,6 +274,7 @@ static void end_container(struct parser *p)
 	struct xn_value *container = top(p)->value;
 
 	p->depth--;
+	p->nesting_left++;
 	top(p)->value = container;
 }
 
@@ -395,10 +399,11 @@ static enum XML_Status feed(struct parser *p, const char *body, size_t len)
 	return status;
 }
 
-int xn_xmlrpc_parse(const char *body, size_t len, size_t max_values, struct xn_request *request,
-		    struct xn_buf *why)
+int xn_xmlrpc_parse(const char *body, size_t len, const struct xn_request_bounds *bounds,
+		    struct xn_request *request, struct xn_buf *why)
 {
-	struct parser p = {.request = request, .why = why, .values_left = max_values};
+	struct parser p = {.request = request, .why = why, .values_left = bounds->values,
+			   .nesting_left = bounds->depth};
 	enum XML_Status status;
 
 	*request = (struct xn_request){.protocol = XN_XML_RPC, .params = xn_set_new()};

@@ -4,7 +4,7 @@
 #include "core/json.h"
 #include "rpc/request.h"
 
-enum { MAX_VALUES = 1000 };
+static const struct xn_request_bounds bounds = {.values = 1000, .depth = XN_REQUEST_MAX_DEPTH};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
 	struct xn_request request;
 
-	if (xn_jsonrpc_parse((const char *)data, size, MAX_VALUES, &request, &why) == 0) {
+	if (xn_jsonrpc_parse((const char *)data, size, &bounds, &request, &why) == 0) {
 		struct xn_value *again;
 
 		xn_json_write(request.params, &text);

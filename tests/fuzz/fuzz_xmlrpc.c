@@ -4,7 +4,7 @@
 #include "core/xml.h"
 #include "rpc/request.h"
 
-enum { MAX_VALUES = 1000 };
+static const struct xn_request_bounds bounds = {.values = 1000, .depth = XN_REQUEST_MAX_DEPTH};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -26,9 +26,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct xn_buf second XN_CLEANUP(xn_buf_clear_p) = {0};
 	struct xn_request request, again;
 
-	if (xn_xmlrpc_parse((const char *)data, size, MAX_VALUES, &request, &why) == 0) {
+	if (xn_xmlrpc_parse((const char *)data, size, &bounds, &request, &why) == 0) {
 		print_call(request.params, &text);
-		assert(xn_xmlrpc_parse(text.data, text.len, MAX_VALUES, &again, &why) == 0);
+		assert(xn_xmlrpc_parse(text.data, text.len, &bounds, &again, &why) == 0);
 		print_call(again.params, &second);
 		assert(second.len == text.len && memcmp(second.data, text.data, text.len) == 0);
 		xn_request_clear(&again);

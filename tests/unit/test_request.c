@@ -5,9 +5,10 @@
 #include "rpc/request.h"
 
 enum { MAX_VALUES = 100 };
+static const struct xn_request_bounds bounds = {.values = MAX_VALUES, .depth = 10};
 
-typedef int parse_fn(const char *body, size_t len, size_t max_values, struct xn_request *request,
-		     struct xn_buf *why);
+typedef int parse_fn(const char *body, size_t len, const struct xn_request_bounds *bounds,
+		     struct xn_request *request, struct xn_buf *why);
 
 /* Method and parameters, as JSON; "!" and the sentence when the body is refused. */
 static void assert_parsed(parse_fn *parse, const char *body, const char *expected)
@@ -15,7 +16,7 @@ static void assert_parsed(parse_fn *parse, const char *body, const char *expecte
 	struct xn_buf out XN_CLEANUP(xn_buf_clear_p) = {0};
 	struct xn_request request;
 
-	if (parse(body, strlen(body), MAX_VALUES, &request, &out) == 0) {
+	if (parse(body, strlen(body), &bounds, &request, &out) == 0) {
 		assert_int_equal(out.len, 0);
 		xn_buf_add_string(&out, xn_value_string(request.method));
 		xn_json_write(request.params, &out);
@@ -131,7 +132,7 @@ static void long_text_is_read_whole(void **state)
 	for (int i = 0; i < 100000; i++)
 		xn_buf_add_string(&body, "\xc3\xa9&lt;");
 	xn_buf_add_string(&body, "</value></param></params></methodCall>");
-	assert_int_equal(xn_xmlrpc_parse(body.data, body.len, MAX_VALUES, &request, &why), 0);
+	assert_int_equal(xn_xmlrpc_parse(body.data, body.len, &bounds, &request, &why), 0);
 	assert_int_equal(xn_value_string_len(xn_set_at(request.params, 0)), 300000);
 	xn_request_clear(&request);
 }
@@ -159,7 +160,7 @@ static void values_are_counted(void **state)
 			for (int k = 0; k < n; k++)
 				xn_buf_add_string(&body, cases[i].again);
 			xn_buf_add_string(&body, cases[i].last);
-			assert_int_equal(cases[i].parse(body.data, body.len, MAX_VALUES, &request,
+			assert_int_equal(cases[i].parse(body.data, body.len, &bounds, &request,
 								 &why),
 					 n == 10 ? 0 : -1);
 			assert_string_equal(xn_buf_cstr(&why), n == 10 ? "" : "too many values");
@@ -168,14 +169,46 @@ static void values_are_counted(void **state)
 	}
 }
 
-static void deeply_nested_xml_is_refused(void **state)
+static void nest(struct xn_buf *body, unsigned depth, const char *before, const char *open,
+		 const char *close, const char *after)
 {
-	struct xn_buf body XN_CLEANUP(xn_buf_clear_p) = {0};
+	xn_buf_add_string(body, before);
+	for (unsigned i = 0; i < depth; i++)
+		xn_buf_add_string(body, open);
+	for (unsigned i = 0; i < depth; i++)
+		xn_buf_add_string(body, close);
+	xn_buf_add_string(body, after);
+}
 
-	xn_buf_add_string(&body, "<methodCall><methodName>a.b</methodName><params><param>");
-	for (int i = 0; i < 10000; i++)
-		xn_buf_add_string(&body, "<value><array><data>");
-	assert_parsed(xn_xmlrpc_parse, xn_buf_cstr(&body), "!");
+static void nesting_is_bounded(void **state)
+{
+	static const struct {
+		parse_fn *parse;
+		const char *before, *open, *close, *after;
+	} cases[] = {
+		{xn_jsonrpc_parse, "{\"method\":\"a.b\",\"id\":0,\"params\":[", "[", "]", "]}"},
+		{xn_xmlrpc_parse, "<methodCall><methodName>a.b</methodName><params>" "<param>", "<value><array><data>",
+		 "</data></array></value>", "</param>" "</params></methodCall>"},
+		{xn_xmlrpc_parse, "<methodCall><methodName>a.b</methodName><params>" "<param><value>",
+		 "<struct><member><name>a</name><value>", "</value></member></struct>",
+		 "</value></param>" "</params></methodCall>"},
+	};
+	static const unsigned depths[] = {9, 10, 11, 10000};
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(cases) * XN_ARRAY_SIZE(depths); i++) {
+		unsigned depth = depths[i % XN_ARRAY_SIZE(depths)], at = i / XN_ARRAY_SIZE(depths);
+		struct xn_request_bounds wide = {.values = 100000, .depth = bounds.depth};
+		struct xn_buf body XN_CLEANUP(xn_buf_clear_p) = {0};
+		struct xn_buf why XN_CLEANUP(xn_buf_clear_p) = {0};
+		struct xn_request request;
+
+		nest(&body, depth, cases[at].before, cases[at].open, cases[at].close, cases[at].after);
+		assert_int_equal(cases[at].parse(body.data, body.len, &wide, &request, &why),
+				 depth <= bounds.depth ? 0 : -1);
+		assert_string_equal(xn_buf_cstr(&why),
+				    depth <= bounds.depth ? "" : "nested too deeply");
+		xn_request_clear(&request);
+	}
 }
 
 static void json_calls_of_both_versions_are_read(void **state)
@@ -218,7 +251,7 @@ static void assert_envelope(const char *call, const char *success, const char *f
 	struct xn_request request;
 	parse_fn *parse = *call == '<' ? xn_xmlrpc_parse : xn_jsonrpc_parse;
 
-	assert_int_equal(parse(call, strlen(call), MAX_VALUES, &request, &out), 0);
+	assert_int_equal(parse(call, strlen(call), &bounds, &request, &out), 0);
 	xn_request_print_result(&request, result, false, &out);
 	assert_string_equal(xn_buf_cstr(&out), success);
 	out.len = 0;
@@ -259,7 +292,7 @@ int main(void)
 		cmocka_unit_test(no_text_that_is_one_stretch_takes_long),
 		cmocka_unit_test(long_text_is_read_whole),
 		cmocka_unit_test(values_are_counted),
-		cmocka_unit_test(deeply_nested_xml_is_refused),
+		cmocka_unit_test(nesting_is_bounded),
 		cmocka_unit_test(json_calls_of_both_versions_are_read),
 		cmocka_unit_test(json_that_is_no_call_is_refused),
 		cmocka_unit_test(each_protocol_has_its_envelope),
