@@ -104,22 +104,33 @@ static void on_removed(struct xn_sr_request *rq, int rc)
 	finish(r);
 }
 
+static void on_brought_back(struct xn_sr_request *rq, int rc)
+{
+	finish(rq->arg); /* else whoever needs the image next brings it back */
+}
+
+/* The row is there, and stays: so must the image. */
+static void bring_back(struct removal *r)
+{
+	xn_sr_request_submit(r->st, xn_sr_request_new(r->st, r->binding.folder, r->location),
+			     r->binding.ops->settle, on_brought_back, r);
+}
+
 static void on_durable(struct xn_db_wait *wait, int rc)
 {
 	struct removal *r = xn_container_of(wait, struct removal, durable);
 
 	if (rc < 0) {
 		xn_error_from_errno(&r->error, rc, "the database refuses changes");
-		finish(r);
+		/* Taken back, or else only not known to be durable: the next start decides. */
+		if (xn_db_get(r->st->db, XN_CLASS_VDI, r->vdi))
+			bring_back(r);
+		else
+			finish(r);
 		return;
 	}
 	xn_sr_request_submit(r->st, xn_sr_request_new(r->st, r->binding.folder, r->location),
 			     r->binding.ops->remove, on_removed, r);
-}
-
-static void on_brought_back(struct xn_sr_request *rq, int rc)
-{
-	finish(rq->arg);
 }
 
 static void on_retired(struct xn_sr_request *rq, int rc)
@@ -135,9 +146,7 @@ static void on_retired(struct xn_sr_request *rq, int rc)
 	}
 	if (writable < 0) {
 		xn_error_from_errno(&r->error, writable, "the database refuses changes");
-		xn_sr_request_submit(r->st,
-				     xn_sr_request_new(r->st, r->binding.folder, r->location),
-				     r->binding.ops->settle, on_brought_back, r);
+		bring_back(r);
 		return;
 	}
 	if (row) {

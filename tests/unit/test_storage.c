@@ -575,6 +575,39 @@ static void a_disk_with_a_row_that_was_being_destroyed_comes_back(void **state)
 	restart_with_image_as(*state, ".gone");
 }
 
+static void note_failure(const struct xn_error *err, void *arg)
+{
+	bool *failed = arg;
+
+	assert_non_null(err);
+	*failed = true;
+}
+
+static void a_disk_whose_destruction_the_database_refused_keeps_its_image(void **state)
+{
+	struct api *api = *state;
+	struct xn_sim_faults faults = {.append_failures = 1};
+	bool failed = false;
+	char *plain, *gone;
+	char vdi[48];
+
+	given_vdi(api, vdi);
+	api_run(api, 1);
+	plain = image_of(api, vdi, "");
+	gone = image_of(api, vdi, ".gone");
+	write_file(plain, "content");
+	xn_sim_disk_set_faults(api->disk, &faults);
+	xn_storage_destroy_vdi(xn_storage_of(&api->core), vdi, note_failure, &failed);
+	api_wait(api, &failed);
+	assert_non_null(vdi_row(api, vdi));
+	assert_true(file_has(plain, "content"));
+	assert_int_equal(size_of_file(gone), -1);
+	faults = (struct xn_sim_faults){0};
+	xn_sim_disk_set_faults(api->disk, &faults);
+	free(plain);
+	free(gone);
+}
+
 static void an_image_put_there_by_hand_is_never_removed(void **state)
 {
 	struct api *api = *state;
@@ -1079,6 +1112,7 @@ int main(void)
 		STORAGE(an_image_without_a_row_that_was_being_destroyed_is_removed),
 		STORAGE(a_disk_with_a_row_that_was_being_made_gets_its_name),
 		STORAGE(a_disk_with_a_row_that_was_being_destroyed_comes_back),
+		STORAGE(a_disk_whose_destruction_the_database_refused_keeps_its_image),
 		STORAGE(an_image_put_there_by_hand_is_never_removed),
 		STORAGE(a_disk_whose_image_went_is_missing_until_it_is_back),
 		STORAGE(a_repository_that_cannot_be_reached_is_detached_at_the_start),
