@@ -308,6 +308,18 @@ static struct xn_value *result_of_task(const struct xn_value *record)
 	return xn_string_len(text + 7, strcspn(text + 7, "<"));
 }
 
+static void task_has_ended(struct sim_lane_state *lane, const struct xn_value *record)
+{
+	struct sim_world *w = lane->client->world;
+	const char *finished = xn_map_get_string(record, "finished");
+	struct sim_fact *fact =
+		sim_fact_new(w, XN_CLASS_task, lane->task, XN_task_status, "",
+			     xn_value_ref(xn_map_get(record, "status")));
+
+	if (xn_date_parse(finished, &fact->finished_s) < 0)
+		sim_fail(w, "task %s has ended at \"%s\"", lane->task, finished);
+}
+
 static void on_task(const struct xn_value *record, const char *code, void *arg)
 {
 	struct sim_lane_state *lane = arg;
@@ -334,8 +346,7 @@ static void on_task(const struct xn_value *record, const char *code, void *arg)
 		return;
 	}
 	if (!w->plan.clock_jumps) /* else the collector may find it old at once */
-		sim_fact_new(w, XN_CLASS_task, lane->task, XN_task_status, "", xn_string(status))
-			->gone_after_us = sim_now_us(w) + 60 * SIM_SECOND;
+		task_has_ended(lane, record);
 	info = xn_map_get(record, "error_info");
 	if (strcmp(status, "success") == 0) {
 		struct xn_value *result = result_of_task(record);

@@ -183,6 +183,44 @@ static bool row_is_there(const struct sim_fact *f)
 	return xn_db_get(sim_db(f->world), f->class_id, f->ref) != NULL;
 }
 
+/* ---- what the daemon collects of the tasks that have ended ---- */
+
+/* As modules/task/task_gc.c has it. An end may be on its way to the disk when it is late. */
+enum {
+	KEPT_S = 3900,
+	SETTLED = 200, /* beyond: the oldest, when clients had their time to see them ... */
+	SETTLE_S = 60,
+	AT_MOST = 1000, /* ... or else beyond this many */
+	ENDING_S = 2,
+};
+
+/* Whether one that ended clearly earlier is still there. */
+static bool older_one_stays(const struct sim_fact *f)
+{
+	struct xn_db *db = sim_db(f->world);
+
+	for (struct xn_row *row = xn_db_first(db, XN_CLASS_task); row; row = xn_db_next(db, row))
+		if (strcmp(xn_row_string(row, XN_task_status), "pending") != 0 &&
+		    xn_row_int(row, XN_task_finished) + ENDING_S < f->finished_s)
+			return true;
+	return false;
+}
+
+static bool may_be_collected(const struct sim_fact *f)
+{
+	const struct sim_world *w = f->world;
+	int64_t age_s;
+
+	if (f->gone_after_us)
+		return xn_wall_us(w->loop) > f->gone_after_us;
+	if (!f->finished_s)
+		return false;
+	age_s = xn_wall_s(w->loop) - f->finished_s;
+	if (age_s > KEPT_S)
+		return true;
+	return w->most_tasks > (age_s < SETTLE_S ? AT_MOST : SETTLED) && !older_one_stays(f);
+}
+
 static void look(struct sim_fact *f)
 {
 	struct xn_value *now;
@@ -190,7 +228,7 @@ static void look(struct sim_fact *f)
 	if (f->forgotten)
 		return;
 	now = read_now(f);
-	if (now->kind == XN_NIL && f->gone_after_us && sim_now_us(f->world) > f->gone_after_us)
+	if (now->kind == XN_NIL && may_be_collected(f))
 		return;
 	if (now->kind == XN_NIL && f->of && is_possible(f->of, now) && !row_is_there(f))
 		return;

@@ -94,6 +94,7 @@ struct sim_world {
 	char secret[48];   /* of the checks' own session */
 	char template[48], sr[48], network[48];
 	struct xn_list facts;
+	size_t most_tasks;	    /* that there ever were at once */
 	struct xn_value *own_tasks; /* made by clients: pending until these say otherwise */
 	struct sim_client **clients;
 	struct sim_follower **followers;
@@ -175,7 +176,8 @@ struct sim_fact {
 	bool is_slow;		/* by an operation, which goes on in the next life */
 	bool was_slow;		/* the same, not acknowledged since: its end may be lost */
 	bool is_power;		/* a power state: the host's end is its end, too */
-	int64_t gone_after_us;	/* then the daemon may collect the row; 0: never */
+	int64_t gone_after_us;	/* then, by the host's clock, the row may be collected; 0: never */
+	int64_t finished_s;	/* of a task that a client saw end, by the host's clock; else 0 */
 	bool unproven;		/* it began with what was only shown */
 	bool forgotten;		/* nobody can tell any more */
 };

@@ -130,6 +130,8 @@ static void after_callback(void *arg)
 	struct sim_world *w = arg;
 
 	w->callbacks++;
+	if (w->modules && xn_db_count(sim_db(w), XN_CLASS_task) > w->most_tasks)
+		w->most_tasks = xn_db_count(sim_db(w), XN_CLASS_task);
 	if (w->armed == SIM_AT_CALLBACK)
 		come_to_the_end(w);
 }
