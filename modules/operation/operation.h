@@ -153,8 +153,8 @@ void xn_operation_run(struct xn_call *call, struct xn_op *op,
 		      struct xn_value *(*result)(struct xn_op *op));
 /* The same with everything said; @spec is copied, its strings are borrowed for the call only. */
 void xn_operation_run_spec(struct xn_call *call, struct xn_op *op, const struct xn_run_spec *spec);
-/* Without a call: what the daemon does by itself (a guest shut down). Holds under a made-up task.
- */
+/* Without a call: what the daemon does by itself (a guest shut down). Its task's row is there while it
+ * runs, so that it can be looked at and cancelled. */
 struct xn_run *xn_operation_run_internal(struct xn_op *op, const struct xn_run_spec *spec);
 /* As task.cancel would; valid until spec.over() was told. */
 void xn_run_cancel(struct xn_run *run);

@@ -22,7 +22,7 @@ struct xn_run {
 	struct xn_call *call; /* NULL: internal, or after a restart */
 	struct xn_run_spec spec;
 	char task[48];
-	bool own_task; /* a row made for a synchronous call */
+	bool own_task; /* a row made for a synchronous call, or for what nobody called */
 	bool running;  /* the engine has the operation */
 	bool all_listed;
 	struct xn_claim **claims;
@@ -292,7 +292,9 @@ struct xn_run *xn_operation_run_internal(struct xn_op *op, const struct xn_run_s
 {
 	struct xn_run *run = new_run(op, spec);
 
-	xn_ref_new(run->ops->core->loop, run->task);
+	xn_task_create(run->ops->tasks, op->kind->name, "", NULL, run->task);
+	run->own_task = true;
+	xn_task_on_cancel(run->ops->tasks, run->task, cancel, run);
 	start(run);
 	return run;
 }

@@ -447,6 +447,23 @@ static void an_operation_takes_its_object_runs_and_lets_go(void **state)
 	assert_true(xn_operation_is_alone(f->ops, xn_row_ref(f->vm), NULL));
 }
 
+static void what_nobody_called_has_a_task_while_it_runs(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_row *task;
+
+	start_small(f);
+	task = xn_db_first(f->db, XN_CLASS_task);
+	assert_non_null(task);
+	assert_string_equal(xn_row_string(task, XN_task_name_label), small.name);
+	assert_string_equal(xn_row_string(task, XN_task_status), "pending");
+	assert_string_equal(xn_row_map_string(f->vm, XN_VM_current_operations, xn_row_ref(task)),
+			    "start");
+	settle(f);
+	assert_string_equal(f->story, "run ");
+	assert_int_equal(xn_db_count(f->db, XN_CLASS_task), 0);
+}
+
 static void a_cancel_between_the_grant_and_the_first_step_ends_it_once(void **state)
 {
 	struct fixture *f = *state;
@@ -555,6 +572,7 @@ int main(void)
 		TEST(two_that_want_the_same_objects_in_other_orders_both_run),
 		TEST(claims_that_cross_do_not_wait_for_each_other),
 		TEST(an_object_named_twice_is_taken_once),
+		TEST(what_nobody_called_has_a_task_while_it_runs),
 		TEST(a_cancel_between_the_grant_and_the_first_step_ends_it_once),
 		TEST_SIM(what_ended_while_the_disk_refused_does_not_stay_in_current_operations),
 		TEST_SIM(who_waits_behind_what_ended_while_the_disk_refused_goes_on),
