@@ -121,8 +121,10 @@ static inline bool xn_timer_is_armed(const struct xn_timer *timer)
 enum {
 	XN_IO_READ = 1,
 	XN_IO_WRITE = 2,
-	/* With xn_io_new(), for good: a client's. Those of the daemon itself (workers' results, the
-	 * hypervisor's events) are looked at before, however many clients have something to say. */
+	/* With xn_io_new(), for good: a client's socket. Those of the daemon itself (workers' results,
+	 * the hypervisor's events) are looked at before, however many clients have something to say.
+	 * Of the clients that a turn leaves over, those that hung up take turns with the others. The
+	 * callback may come without cause, as poll()'s answer may be out of date: nothing may block. */
 	XN_IO_CLIENT = 4,
 };
 struct xn_io;

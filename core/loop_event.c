@@ -9,14 +9,12 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
-
-/* The order in which what is ready is looked at. */
-enum { PRIO_OWN, PRIO_CLIENT, N_PRIOS };
 
 struct signal_watch {
 	struct signal_watch *next;
@@ -33,6 +31,8 @@ struct event_loop {
 	int timer_fd;
 	int64_t wakeup_us; /* when timer_fd fires; 0: not set */
 	struct signal_watch *signals;
+	struct xn_list ready; /* clients' descriptors that are, in the order in which it was seen */
+	struct xn_list gone;  /* those of them whose peers have hung up; not watched */
 	struct xn_slab ios; /* one a connection: they come and go in crowds */
 	uint8_t random[512]; /* read ahead from the kernel, wiped as it is used */
 	size_t random_left;
@@ -41,8 +41,11 @@ struct event_loop {
 struct event_io {
 	struct xn_io io;
 	struct event event;
-	int events; /* XN_IO_READ, XN_IO_WRITE */
-	int priority;
+	struct xn_list link; /* while ready or gone */
+	uint8_t events;	     /* XN_IO_READ, XN_IO_WRITE */
+	uint8_t seen;	     /* those it is ready for */
+	bool is_client;
+	bool is_judged; /* whether the peer has hung up was looked at */
 	void (*ready)(int fd, int events, void *arg);
 	void *arg;
 };
@@ -120,41 +123,130 @@ static void set_wakeup(struct event_loop *e, int64_t due_us)
 		abort();
 }
 
+static bool is_gone(const struct event_io *io)
+{
+	struct pollfd fd = {.fd = event_get_fd(&io->event), .events = POLLRDHUP};
+
+	return poll(&fd, 1, 0) == 1;
+}
+
+/*
+ * Of those the last turn had no time for, the ones whose peers have hung up: with a crowd that
+ * leaves at once, each poll would find them all again, and who speaks would queue behind them.
+ */
+static void set_gone_aside(struct event_loop *e)
+{
+	xn_list_each_safe(link, &e->ready) {
+		struct event_io *io = xn_list_entry(link, struct event_io, link);
+
+		if (io->is_judged)
+			continue;
+		io->is_judged = true;
+		if (!is_gone(io))
+			continue;
+		event_del(&io->event);
+		xn_list_remove(&io->link);
+		xn_list_push(&e->gone, &io->link);
+	}
+}
+
+static void run_ready(struct event_io *io)
+{
+	struct xn_loop *loop = io->io.loop;
+	int seen = io->seen;
+
+	io->seen = 0;
+	io->is_judged = false;
+	xn_loop_enter_(loop, "descriptor");
+	io->ready(event_get_fd(&io->event), seen, io->arg); /* may free io */
+	xn_loop_leave_(loop);
+}
+
+static bool serve_ready(struct event_loop *e)
+{
+	struct xn_list *link = xn_list_pop(&e->ready);
+
+	if (link)
+		run_ready(xn_list_entry(link, struct event_io, link));
+	return link;
+}
+
+static bool serve_gone(struct event_loop *e)
+{
+	struct xn_list *link = xn_list_pop(&e->gone);
+	struct event_io *io;
+
+	if (!link)
+		return false;
+	io = xn_list_entry(link, struct event_io, link);
+	if (event_add(&io->event, NULL) < 0)
+		abort();
+	run_ready(io);
+	return true;
+}
+
+/* The clients' turn; those who speak and those who have gone alternate. */
+static void serve_clients(struct event_loop *e)
+{
+	bool any;
+
+	do {
+		any = serve_ready(e);
+		any |= serve_gone(e);
+	} while (any && !xn_loop_io_is_over_(&e->loop));
+}
+
 static bool event_wait(struct xn_loop *loop, int64_t wait_us)
 {
 	struct event_loop *e = from_loop(loop);
 
+	set_gone_aside(e);
+	if (!xn_list_empty(&e->ready) || !xn_list_empty(&e->gone))
+		wait_us = 0;
 	if (wait_us > 0)
 		set_wakeup(e, loop->now_us + wait_us);
-	if (event_base_loop(e->base, wait_us ? EVLOOP_ONCE : EVLOOP_NONBLOCK) < 0)
+	if (event_base_loop(e->base, EVLOOP_ONCE | (wait_us ? 0 : EVLOOP_NONBLOCK)) < 0)
 		abort();
+	serve_clients(e);
 	return true;
 }
 
 /* ---- descriptors ---- */
 
+/* The daemon's own are told at once, the clients' when all are known that are ready. */
 static void on_ready(evutil_socket_t fd, short what, void *arg)
 {
 	struct event_io *io = arg;
-	struct xn_loop *loop = io->io.loop;
-	int events = (what & EV_READ ? XN_IO_READ : 0) | (what & EV_WRITE ? XN_IO_WRITE : 0);
+	struct event_loop *e = from_loop(io->io.loop);
 
-	xn_loop_enter_(loop, "descriptor");
-	io->ready(fd, events, io->arg); /* may free io */
-	xn_loop_leave_(loop);
-	if (xn_loop_io_is_over_(loop))
-		event_base_loopbreak(from_loop(loop)->base); /* the rest stays ready, in order */
+	io->seen |= (what & EV_READ ? XN_IO_READ : 0) | (what & EV_WRITE ? XN_IO_WRITE : 0);
+	if (io->is_client) {
+		if (xn_list_empty(&io->link))
+			xn_list_push(&e->ready, &io->link);
+		return;
+	}
+	run_ready(io);
+	if (xn_loop_io_is_over_(&e->loop))
+		event_base_loopbreak(e->base); /* the rest stays ready, in order */
 }
 
 static void io_watch(struct event_io *io, int fd, int events)
 {
 	short what = (events & XN_IO_READ ? EV_READ : 0) | (events & XN_IO_WRITE ? EV_WRITE : 0);
 
-	io->events = events;
+	io->events = (uint8_t)events;
 	event_assign(&io->event, from_loop(io->io.loop)->base, fd, what | EV_PERSIST, on_ready, io);
-	event_priority_set(&io->event, io->priority);
 	if (events && event_add(&io->event, NULL) < 0)
 		abort();
+}
+
+/* What was seen is forgotten; the next poll sees it again. */
+static void io_unwatch(struct event_io *io)
+{
+	event_del(&io->event);
+	xn_list_remove(&io->link);
+	io->seen = 0;
+	io->is_judged = false;
 }
 
 static struct xn_io *event_io_new(struct xn_loop *loop, int fd, int events,
@@ -165,7 +257,8 @@ static struct xn_io *event_io_new(struct xn_loop *loop, int fd, int events,
 	io->io.loop = loop;
 	io->ready = ready;
 	io->arg = arg;
-	io->priority = events & XN_IO_CLIENT ? PRIO_CLIENT : PRIO_OWN;
+	io->is_client = events & XN_IO_CLIENT;
+	xn_list_init(&io->link);
 	io_watch(io, fd, events & ~XN_IO_CLIENT);
 	return &io->io;
 }
@@ -176,7 +269,7 @@ static void event_io_set(struct xn_io *base, int events)
 
 	if (io->events == events)
 		return;
-	event_del(&io->event);
+	io_unwatch(io);
 	io_watch(io, event_get_fd(&io->event), events);
 }
 
@@ -184,7 +277,7 @@ static void event_io_free(struct xn_io *base)
 {
 	struct event_io *io = xn_container_of(base, struct event_io, io);
 
-	event_del(&io->event);
+	io_unwatch(io);
 	xn_slab_free(&from_loop(base->loop)->ios, io);
 }
 
@@ -210,7 +303,6 @@ static int event_on_signal(struct xn_loop *loop, int signo, void (*run)(int sign
 	watch->run = run;
 	watch->arg = arg;
 	event_assign(&watch->event, e->base, signo, EV_SIGNAL | EV_PERSIST, on_signal_event, watch);
-	event_priority_set(&watch->event, PRIO_OWN);
 	if (event_add(&watch->event, NULL) < 0) {
 		free(watch);
 		return -EINVAL;
@@ -260,16 +352,16 @@ struct xn_loop *xn_loop_new(void)
 	/* No locks: one thread. No cached time: libevent's clock is not used. */
 	if (!config || event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) < 0 ||
 	    event_config_set_flag(config, EVENT_BASE_FLAG_NO_CACHE_TIME) < 0 ||
-	    !(e->base = event_base_new_with_config(config)) ||
-	    event_base_priority_init(e->base, N_PRIOS) < 0)
+	    !(e->base = event_base_new_with_config(config)))
 		abort();
 	event_config_free(config);
+	xn_list_init(&e->ready);
+	xn_list_init(&e->gone);
 	xn_slab_init(&e->ios, sizeof(struct event_io));
 	e->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (e->timer_fd < 0)
 		abort();
 	event_assign(&e->wakeup, e->base, e->timer_fd, EV_READ | EV_PERSIST, on_wakeup, e);
-	event_priority_set(&e->wakeup, PRIO_OWN);
 	if (event_add(&e->wakeup, NULL) < 0)
 		abort();
 	xn_loop_init_(&e->loop, &event_ops);

@@ -29,7 +29,6 @@ def client_hello():
 
 class Idle(siege.TestCase):
     daemon_options = ("--https", "127.0.0.1:0")
-    slow_call_s = 8.0  # ten thousand who close at once stand in line before its call
 
     def test_ten_thousand_idle_connections_cost_little_and_are_all_kept(self):
         number = min(10000, siege.raise_descriptor_limit() - 1000)

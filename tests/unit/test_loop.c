@@ -592,6 +592,79 @@ static void busy_descriptors_leave_room_for_deferred_calls_and_take_turns(void *
 	}
 }
 
+struct client {
+	struct thing thing;
+	struct xn_io *io;
+	int fds[2];
+};
+
+static void on_client(int fd, int events, void *arg)
+{
+	struct client *c = arg;
+
+	on_busy(fd, events, &c->thing);
+	xn_io_free(c->io);
+	c->io = NULL;
+}
+
+/* Each takes a whole turn. */
+static void who_speaks_does_not_stand_behind_a_crowd_that_has_hung_up(void **state)
+{
+	enum { N = 6, PAUSED = N - 2, SPEAKER = N - 1 };
+	struct fixture *f = *state;
+	struct client clients[N];
+
+	for (int i = 0; i < N; i++) {
+		struct client *c = &clients[i];
+
+		c->thing = make(f, 'a' + i);
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, c->fds), 0);
+		if (i == SPEAKER)
+			assert_int_equal(write(c->fds[1], "x", 1), 1);
+		else
+			close(c->fds[1]);
+		c->io = xn_io_new(f->loop, c->fds[0], XN_IO_READ | XN_IO_CLIENT, on_client, c);
+	}
+	xn_loop_turn(f->loop, 0);
+	assert_trace(f, "a");
+	xn_loop_turn(f->loop, 0);
+	assert_trace(f, "afb");
+	xn_io_set(clients[PAUSED].io, 0); /* while it waits for its turn */
+	for (int turn = 0; turn < N; turn++)
+		xn_loop_turn(f->loop, 0);
+	assert_trace(f, "afbcd");
+	xn_io_set(clients[PAUSED].io, XN_IO_READ);
+	turn_until(f, "afbcde");
+	for (int i = 0; i < N; i++)
+		close(clients[i].fds[0]);
+	close(clients[SPEAKER].fds[1]);
+}
+
+/* A gone one that its callback keeps is watched as before. */
+static void a_descriptor_that_waited_as_gone_is_told_again(void **state)
+{
+	enum { N = 3 };
+	struct fixture *f = *state;
+	struct thing things[N];
+	struct xn_io *ios[N];
+	int fds[N][2];
+
+	for (int i = 0; i < N; i++) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds[i]), 0);
+		close(fds[i][1]);
+		things[i] = make(f, 'a' + i);
+		ios[i] = xn_io_new(f->loop, fds[i][0], XN_IO_READ | XN_IO_CLIENT, on_busy, &things[i]);
+	}
+	for (int turn = 0; turn < 4 * N; turn++)
+		assert_true(xn_loop_turn(f->loop, 0));
+	for (int i = 0; i < N; i++) {
+		assert_ptr_not_equal(strchr(xn_buf_cstr(&f->trace), 'a' + i),
+				     strrchr(xn_buf_cstr(&f->trace), 'a' + i));
+		xn_io_free(ios[i]);
+		close(fds[i][0]);
+	}
+}
+
 /* Whether two steps, the second deferred by a hook of the first's turn, came before it. */
 static bool steps_came_first(struct fixture *f, int fd)
 {
@@ -705,6 +778,8 @@ int main(void)
 		REAL(a_descriptor_may_be_paused_resumed_and_freed_in_its_callback),
 		REAL(real_timers_wait_their_time_and_not_longer),
 		REAL(busy_descriptors_leave_room_for_deferred_calls_and_take_turns),
+		REAL(who_speaks_does_not_stand_behind_a_crowd_that_has_hung_up),
+		REAL(a_descriptor_that_waited_as_gone_is_told_again),
 		REAL(steps_that_follow_each_other_do_not_wait_for_descriptors),
 		REAL(a_signal_is_told_on_the_loop),
 		REAL(the_stall_meter_counts_cpu_time_and_not_waiting),
