@@ -18,10 +18,10 @@ void xn_buf_drop(struct xn_buf *buf, size_t len);   /* removes from the front */
 const char *xn_buf_cstr(struct xn_buf *buf);	    /* terminates; valid until the next change */
 char *xn_buf_steal(struct xn_buf *buf);		    /* terminated string, the caller's; empties buf */
 
-/* Room at the end; len unchanged. */
+/* Room at the end, never NULL; len unchanged. */
 static inline char *xn_buf_reserve(struct xn_buf *buf, size_t more)
 {
-	if (buf->cap - buf->len < more)
+	if (!buf->data || buf->cap - buf->len < more)
 		xn_buf_grow(buf, more);
 	return buf->data + buf->len;
 }

@@ -39,7 +39,9 @@ struct xn_slice {
 
 static inline struct xn_cursor xn_cursor(const void *data, size_t len)
 {
-	return (struct xn_cursor){data, (const unsigned char *)data + len};
+	const unsigned char *at = data;
+
+	return (struct xn_cursor){at, len ? at + len : at}; /* nothing may be NULL */
 }
 
 /* ---- writing ---- */

@@ -162,6 +162,7 @@ static int look(int fd, struct window *w, uint64_t offset, size_t len, const uns
 {
 	ssize_t n;
 
+	*out = NULL;
 	if (offset < w->offset || offset + len > w->offset + w->len) {
 		n = pread(fd, w->bytes, sizeof(w->bytes), (off_t)offset);
 		if (n < 0)

@@ -20,6 +20,8 @@ struct looking {
 	unsigned limit, n;
 	bool is_full, has_more;
 	struct history_place last;
+	struct history_writer before; /* the change that was begun last */
+	size_t before_len;
 	/* Newest first: a ring of the places of the last ones, then a walk that writes those. */
 	struct history_place *ring;
 	bool only_counts;
@@ -191,11 +193,24 @@ static bool admit(struct looking *l)
 	l->last = l->place;
 	l->n++;
 	l->is_full = l->n == l->limit;
+	l->before = l->a->w;
+	l->before_len = l->a->w.out->len;
 	if (l->starts) {
 		l->a->w.comma = false; /* put together later */
-		l->starts[l->n_starts++] = l->a->w.out->len;
+		l->starts[l->n_starts++] = l->before_len;
 	}
 	return true;
+}
+
+/* It cannot be written to its end: its block is left out from there on, the answer goes on. */
+static void withdraw(struct looking *l)
+{
+	l->a->w = l->before;
+	l->a->w.out->len = l->before_len;
+	l->n--;
+	l->is_full = false;
+	if (l->starts)
+		l->n_starts--;
 }
 
 /* A row made or removed, or one field of it when the question is about a field. */
@@ -230,6 +245,8 @@ static int look_at_row(struct looking *l, int class_id, const struct xn_tx_entry
 		rc = put_fields(l, class_id, pairs);
 	}
 	history_map_end(w, outer);
+	if (rc < 0)
+		withdraw(l);
 	return rc;
 }
 
@@ -254,6 +271,8 @@ static int write_set(struct looking *l, int class_id, const struct xn_tx_entry *
 	if (rc == 0)
 		rc = history_put_bytes(w, value);
 	history_map_end(w, outer);
+	if (rc < 0)
+		withdraw(l);
 	return rc;
 }
 

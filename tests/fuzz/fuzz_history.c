@@ -23,6 +23,22 @@ struct bench {
 	struct history_defaults defaults;
 };
 
+static struct bench *bench(void);
+
+static void put_away(void)
+{
+	struct bench *b = bench();
+	char *db = xn_asprintf("%s/db", b->dir), *history = xn_asprintf("%s/history", b->dir);
+
+	unlinkat(b->dir_fd, "changes-00000002", 0);
+	unlinkat(b->dir_fd, "image-00000002", 0);
+	rmdir(db);
+	rmdir(history);
+	rmdir(b->dir);
+	free(db);
+	free(history);
+}
+
 static struct bench *bench(void)
 {
 	static struct bench *b;
@@ -45,9 +61,11 @@ static struct bench *bench(void)
 	xn_names_complete(&b->names);
 	b->options = (struct xn_history_options){.size = 1 << 20, .age_us = 1000000};
 	history_defaults_init(&b->defaults);
+	atexit(put_away);
 	return b;
 }
 
+/* As a new file: to cut an old one makes some file systems wait for the disk at each close. */
 static void put_file(struct bench *b, enum xn_history_kind kind, uint32_t number,
 		     const struct xn_buf *bytes)
 {
@@ -55,7 +73,8 @@ static void put_file(struct bench *b, enum xn_history_kind kind, uint32_t number
 	int fd;
 
 	xn_history_name(kind, number, name);
-	fd = openat(b->dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	unlinkat(b->dir_fd, name, 0);
+	fd = openat(b->dir_fd, name, O_WRONLY | O_CREAT | O_EXCL, 0600);
 	if (fd < 0 || write(fd, bytes->data, bytes->len) != (ssize_t)bytes->len)
 		abort();
 	close(fd);
