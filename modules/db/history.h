@@ -2,7 +2,7 @@
  * History: what the database was and how it changed, kept when the journal's segments go.
  *
  * While transactions are folded into the checkpoint, the recorder notes each with the values that it
- * replaces, in files of its own (history_file.h); the checkpoint moves on only when that is on the
+ * replaces, in files of its own (history/file.h); the checkpoint moves on only when that is on the
  * disk, and segments of the journal go only behind the checkpoint. So history ends where the
  * checkpoint is or later, and the journal tells the rest: the reader gives both as one, whatever
  * was recorded already. It needs no daemon and no lock, and may run beside one that writes.

@@ -15,7 +15,7 @@
 #include "modules/db/checkpoint.h"
 #include "modules/db/fold.h"
 #include "modules/db/format.h"
-#include "modules/db/history_record.h"
+#include "modules/db/history/record.h"
 #include "modules/db/journal.h"
 
 #include <errno.h>

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "core/json.h"
-#include "modules/db/history_file.h"
+#include "modules/db/history/file.h"
 #include "modules/history/answer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -6,7 +6,7 @@
 #include "tests/unit/db_workload.h"
 
 #include "core/crc32c.h"
-#include "modules/db/history_internal.h"
+#include "modules/db/history/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>

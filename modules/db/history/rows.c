@@ -1,5 +1,5 @@
 /* Rows at a time, as bytes: from an image, and what came after it; see history.h. */
-#include "modules/db/history_internal.h"
+#include "modules/db/history/internal.h"
 
 #include "modules/db/fold.h"
 

@@ -1,5 +1,5 @@
-/* Writing images; see history_image.h. A file has another name until it is whole. */
-#include "modules/db/history_image.h"
+/* Writing images; see image.h. A file has another name until it is whole. */
+#include "modules/db/history/image.h"
 
 #include <errno.h>
 #include <fcntl.h>

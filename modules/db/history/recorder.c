@@ -1,12 +1,12 @@
 /*
- * The recorder: changes files as the checkpoint is written; see history_record.h. Runs where the
+ * The recorder: changes files as the checkpoint is written; see record.h. Runs where the
  * checkpoint is written, never on the loop. What a crash leaves behind the last whole block is cut
  * off at the next begin: the checkpoint had not moved, so those transactions come again.
  */
 #include "modules/db/checkpoint.h"
-#include "modules/db/history_file.h"
-#include "modules/db/history_image.h"
-#include "modules/db/history_record.h"
+#include "modules/db/history/file.h"
+#include "modules/db/history/image.h"
+#include "modules/db/history/record.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
-/* One transaction as history has it; see history_record.h. */
-#include "modules/db/history_record.h"
+/* One transaction as history has it; see record.h. */
+#include "modules/db/history/record.h"
 
 #include <errno.h>
 

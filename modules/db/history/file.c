@@ -1,5 +1,5 @@
-/* Files of history: heads, blocks, checksums; see history_file.h. */
-#include "modules/db/history_file.h"
+/* Files of history: heads, blocks, checksums; see file.h. */
+#include "modules/db/history/file.h"
 
 #include "core/bytes.h"
 #include "core/crc32c.h"

@@ -2,8 +2,8 @@
  * History within its bounds: a file that follows another gets an image of its own, so that the
  * older one can go. See history.h. Runs beside the recorder, which touches the newest file only.
  */
-#include "modules/db/history_image.h"
-#include "modules/db/history_internal.h"
+#include "modules/db/history/image.h"
+#include "modules/db/history/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
  * meanwhile: files that are listed are opened at once and stay readable, and when the journal was
  * trimmed between the files and it, all of it is opened again.
  */
-#include "modules/db/history_internal.h"
+#include "modules/db/history/internal.h"
 
 #include "modules/db/fold.h"
 #include "modules/db/journal.h"

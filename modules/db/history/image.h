@@ -1,8 +1,8 @@
-/* Writing an image: all rows at one position of the journal; see history_file.h. Any thread. */
+/* Writing an image: all rows at one position of the journal; see file.h. Any thread. */
 #ifndef XN_DB_HISTORY_IMAGE_H
 #define XN_DB_HISTORY_IMAGE_H
 
-#include "modules/db/history_file.h"
+#include "modules/db/history/file.h"
 
 struct xn_image_writer {
 	int dir_fd, fd;

@@ -3,8 +3,8 @@
 #define XN_DB_HISTORY_INTERNAL_H
 
 #include "core/hmap.h"
-#include "modules/db/history_file.h"
-#include "modules/db/history_record.h"
+#include "modules/db/history/file.h"
+#include "modules/db/history/record.h"
 
 struct xn_history_source { /* a changes file, with its image where there is one */
 	struct xn_history_file changes, image;
@@ -29,7 +29,7 @@ struct xn_history {
 
 void xn_history_add_gap(struct xn_history *h, const struct xn_history_gap *gap);
 
-/* ---- history_rows.c ---- */
+/* ---- rows.c ---- */
 struct xn_history_rows *xn_history_rows_new(void);
 struct xn_history_item; /* a row that is or was */
 struct xn_history_item *xn_history_rows_get(const struct xn_history_rows *rows,

@@ -2,7 +2,7 @@
 #include "modules/db/history.h"
 
 #include "core/config.h"
-#include "modules/db/history_record.h"
+#include "modules/db/history/record.h"
 
 #include <ctype.h>
 #include <errno.h>
