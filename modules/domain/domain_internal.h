@@ -445,6 +445,9 @@ struct xn_row *
 xn_vm_new_ref(struct xn_core *core, const char *ref, const struct xn_value *fields,
 	      struct xn_error *err); /* xn_vm_new() under a reference chosen before */
 void xn_vm_delete_rows(struct xn_domains *d, struct xn_row *vm);
+/* Destroys the image that the VM is suspended to, as the step of its operation; what the VM is then is
+ * looked at, also when the operation has given up. */
+void xn_vm_drop_image(struct xn_vm_op *vmo, const struct xn_row *vdi);
 /* platform:cores-per-socket must divide the number of VCPUs. */
 int xn_vm_check_cores(const struct xn_value *platform, int64_t vcpus_max, struct xn_error *err);
 

@@ -26,8 +26,7 @@ static void delete_suspend_image(struct xn_op *op)
 	if (!vdi)
 		xn_op_done(op, 0);
 	else
-		xn_storage_destroy_vdi(vmo->d->storage, xn_row_ref(vdi), xn_pending_storage_done,
-				       xn_pending_new(vmo, NULL, 0));
+		xn_vm_drop_image(vmo, vdi);
 }
 
 static void delete_set(struct xn_db *db, const struct xn_row *vm, int field, int class_id)

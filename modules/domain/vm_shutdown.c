@@ -60,6 +60,16 @@ static void on_image_gone(const struct xn_error *err, void *arg)
 	free(dropping);
 }
 
+void xn_vm_drop_image(struct xn_vm_op *vmo, const struct xn_row *vdi)
+{
+	struct dropping *dropping = xn_calloc(1, sizeof(*dropping));
+
+	dropping->d = vmo->d;
+	dropping->pending = xn_pending_new(vmo, NULL, 0);
+	memcpy(dropping->vm, vmo->uuid, sizeof(dropping->vm));
+	xn_storage_destroy_vdi(vmo->d->storage, xn_row_ref(vdi), on_image_gone, dropping);
+}
+
 /* A suspended VM is an image: without it there is nothing left to resume. The row forgets it with
  * the disk, so that what was interrupted finds it again. */
 static void drop_suspend_image(struct xn_op *op)
@@ -67,7 +77,6 @@ static void drop_suspend_image(struct xn_op *op)
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
 	struct xn_row *vm = xn_vm_op_row(vmo);
 	struct xn_row *vdi = vm ? xn_row_follow(vmo->d->db, vm, XN_VM_suspend_VDI) : NULL;
-	struct dropping *dropping;
 
 	if (!vm)
 		return;
@@ -76,11 +85,7 @@ static void drop_suspend_image(struct xn_op *op)
 		xn_op_done(op, 0);
 		return;
 	}
-	dropping = xn_calloc(1, sizeof(*dropping));
-	dropping->d = vmo->d;
-	dropping->pending = xn_pending_new(vmo, NULL, 0);
-	memcpy(dropping->vm, vmo->uuid, sizeof(dropping->vm));
-	xn_storage_destroy_vdi(vmo->d->storage, xn_row_ref(vdi), on_image_gone, dropping);
+	xn_vm_drop_image(vmo, vdi);
 }
 
 /* ---- VM.power_state_reset: whatever the rows say, it is down ---- */
