@@ -182,12 +182,14 @@ static void look_again(struct xn_storage *st, const char *vdi)
 	struct xn_row *sr = row ? xn_row_follow(st->db, row, XN_VDI_SR) : NULL;
 	struct xn_sr_binding binding;
 	struct xn_error ignored = {0};
+	struct xn_sr_request *rq;
 
 	if (sr && xn_sr_bind(st, sr, &binding, &ignored) == 0) {
-		if (!binding.ops->read_only)
-			xn_sr_request_submit(
-				st, xn_sr_request_new(st, binding.folder, xn_row_uuid(row)),
-				binding.ops->stat, on_seen, st);
+		if (!binding.ops->read_only) {
+			rq = xn_sr_request_new(st, binding.folder, xn_row_uuid(row));
+			rq->only_look = true; /* the disk may be on its way out by then */
+			xn_sr_request_submit(st, rq, binding.ops->stat, on_seen, st);
+		}
 		xn_sr_binding_clear(&binding);
 	}
 	xn_error_clear(&ignored);

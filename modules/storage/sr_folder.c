@@ -170,7 +170,7 @@ static int file_list(struct xn_sr_request *rq)
 static int file_stat(struct xn_sr_request *rq)
 {
 	/* A crash may have left it under another name: whoever has a row is a disk. */
-	int rc = xn_image_settle(rq->folder, rq->location);
+	int rc = rq->only_look ? 0 : xn_image_settle(rq->folder, rq->location);
 
 	if (rc < 0)
 		return rc;

@@ -72,6 +72,7 @@ struct xn_sr_request {
 	int64_t size;
 	enum xn_image_format format;
 	struct xn_copy_progress progress;
+	bool only_look; /* stat: nobody holds the disk for it, so names stay as they are */
 	/* out */
 	char *path; /* owned */
 	struct xn_image_info info;
