@@ -230,7 +230,8 @@ static void look(struct sim_fact *f)
 	now = read_now(f);
 	if (now->kind == XN_NIL && may_be_collected(f))
 		return;
-	if (now->kind == XN_NIL && f->of && is_possible(f->of, now) && !row_is_there(f))
+	if (now->kind == XN_NIL && f->of && !row_is_there(f) &&
+	    (is_possible(f->of, now) || may_be_collected(f->of)))
 		return;
 	if (!is_possible(f, now))
 		complain(f, now);
