@@ -222,21 +222,20 @@ int xn_sim_save(struct xn_backend *b, uint32_t domid, int fd, bool checkpoint,
 		close(fd);
 		return -ENOENT;
 	}
-	t = transfer_new(sim, fd, NULL);
+	/* Before there is a transfer: a guest without drivers stops at once, and ends those. */
+	rc = domain->info.shut_down ? 0 : b->ops->shutdown(b, domid, XN_SHUTDOWN_SUSPEND, NULL, NULL);
+	if (rc < 0) {
+		close(fd);
+		return rc;
+	}
+	t = transfer_new(sim, fd, xn_sim_call_new(sim, done, arg));
 	t->domid = domid;
 	t->is_checkpoint = checkpoint;
-	if (!domain->info.shut_down) {
-		rc = b->ops->shutdown(b, domid, XN_SHUTDOWN_SUSPEND, NULL, NULL);
-		if (rc < 0) {
-			transfer_free(t);
-			return rc;
-		}
-		xn_timer_arm(xn_sim_loop(sim), &t->timer, SUSPEND_TIMEOUT_S * 1000000ll,
-			     on_too_late);
-	}
-	t->call = xn_sim_call_new(sim, done, arg);
 	if (domain->info.shut_down)
 		xn_sim_save_look(domain);
+	else
+		xn_timer_arm(xn_sim_loop(sim), &t->timer, SUSPEND_TIMEOUT_S * 1000000ll,
+			     on_too_late);
 	return 0;
 }
 
