@@ -225,6 +225,8 @@ static bool next_record(const struct xn_sim_disk *disk, size_t at, struct xn_sli
 	struct xn_cursor in = xn_cursor(disk->log.data, disk->log.len);
 	uint64_t len, crc;
 
+	if (at >= disk->log.len)
+		return false;
 	in.at += at;
 	if (xn_take_fixed(&in, &len) < 0 || xn_take_fixed(&in, &crc) < 0 || !len ||
 	    len > (size_t)(in.end - in.at))
