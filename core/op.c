@@ -17,6 +17,7 @@ static void advance(struct xn_job *job);
 void xn_engine_init(struct xn_core *core)
 {
 	core->engine = xn_calloc(1, sizeof(*core->engine));
+	xn_list_init(&core->engine->made);
 	xn_list_init(&core->engine->live);
 	xn_list_init(&core->engine->groups);
 	xn_op_metrics_init_(core);
@@ -41,6 +42,8 @@ void xn_engine_drop(struct xn_core *core)
 		xn_op_counts_(op)->running--;
 		xn_op_free(op);
 	}
+	while (engine && !xn_list_empty(&engine->made))
+		xn_op_free(xn_list_entry(engine->made.next, struct xn_op, link));
 }
 
 void xn_engine_free(struct xn_core *core)
@@ -65,12 +68,14 @@ void xn_op_init(struct xn_op *op, const struct xn_op_kind *kind, struct xn_core 
 	op->args = args ? xn_value_ref(args) : xn_map_new();
 	xn_ref_new(core->loop, op->id);
 	op->undone_step = -1;
+	xn_list_push(&core->engine->made, &op->link);
 }
 
 void xn_op_free(struct xn_op *op)
 {
 	if (!op)
 		return;
+	xn_list_remove(&op->link);
 	xn_value_unref(op->args);
 	op->args = NULL;
 	xn_error_clear(&op->error);
@@ -478,6 +483,7 @@ static void join_engine(struct xn_op *op, const char *task,
 	op->on_end_arg = arg;
 	op->started_us = xn_now_us(op->core->loop);
 	xn_op_counts_(op)->running++;
+	xn_list_remove(&op->link);
 	xn_list_push(&engine->live, &op->link);
 	xn_hmap_insert(&engine->by_id, &op->node, xn_hash_string(op->id));
 }

@@ -111,7 +111,7 @@ struct xn_op {
 	/* Told once at the end, after undo; then the operation is freed. @err NULL: success. */
 	void (*on_end)(struct xn_op *op, const struct xn_error *err, void *arg);
 	void *on_end_arg;
-	struct xn_list link; /* engine's list of live operations */
+	struct xn_list link; /* engine's list of those made, then of those live */
 	struct xn_hnode node; /* by id */
 };
 
@@ -225,7 +225,7 @@ enum xn_op_fault {
 /* The engine itself: one a core; created before modules start. */
 struct xn_engine;
 void xn_engine_init(struct xn_core *core);
-/* Drops live operations without undo: as SIGKILL would. Before the modules stop. */
+/* Drops all operations, started or not, without undo: as SIGKILL would. Before the modules stop. */
 void xn_engine_drop(struct xn_core *core);
 void xn_engine_free(struct xn_core *core);
 

@@ -6,6 +6,7 @@
 #include "core/op.h"
 
 struct xn_engine {
+	struct xn_list made;   /* struct xn_op not started yet: they wait for their claims */
 	struct xn_list live;   /* struct xn_op, in the order they were started */
 	struct xn_hmap by_id;
 	struct xn_list groups; /* struct xn_group with children under way */

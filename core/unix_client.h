@@ -6,6 +6,5 @@
 
 /* A connected socket whose reads wait @patience_s at most; or -errno. */
 int xn_unix_connect(const char *path, int patience_s) XN_MUST_CHECK;
-int xn_write_all(int fd, const void *bytes, size_t len) XN_MUST_CHECK; /* 0 or -errno */
 
 #endif

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/write.h"
 #include "rpc/tls_identity.h"
 
 enum source { CONFIGURED, INSTALLED, OWN };
@@ -67,19 +68,6 @@ static char *read_file(const char *path)
 	return text;
 }
 
-static int write_all(int fd, const char *data, size_t len)
-{
-	while (len) {
-		ssize_t n = write(fd, data, len);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		data += n > 0 ? n : 0;
-		len -= n > 0 ? (size_t)n : 0;
-	}
-	return fsync(fd) < 0 ? -errno : 0;
-}
-
 static int sync_folder_of(const char *path)
 {
 	char *folder = xn_strdup(path);
@@ -102,7 +90,7 @@ static int replace_file(const char *path, const char *data, size_t len)
 
 	unlink(fresh);
 	fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	rc = fd < 0 ? -errno : write_all(fd, data, len);
+	rc = fd < 0 ? -errno : xn_write_synced(fd, data, len);
 	if (fd >= 0)
 		close(fd);
 	if (rc == 0 && rename(fresh, path) < 0)

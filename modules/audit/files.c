@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/write.h"
+
 enum { PIECE = 65536 };
 
 void audit_file_name(uint64_t first, char out[48])
@@ -312,22 +314,14 @@ int audit_writer_append(struct audit_writer *writer, const void *bytes, size_t l
 {
 	bool is_full = writer->fd < 0 || (writer->size && writer->size + len > writer->max_size);
 	int is_new = is_full ? begin_file(writer, first) : 0;
-	size_t done = 0;
+	int rc;
 
 	if (is_new < 0)
 		return is_new;
-	while (done < len) {
-		ssize_t n = pwrite(writer->fd, (const char *)bytes + done, len - done,
-				   (off_t)(writer->size + done));
-		int rc = n < 0 ? -errno : -EIO;
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) { /* the next try begins where this one did */
-			(void)!ftruncate(writer->fd, (off_t)writer->size);
-			return rc;
-		}
-		done += (size_t)n;
+	rc = xn_write_all_at(writer->fd, bytes, len, writer->size);
+	if (rc < 0) { /* the next try begins where this one did */
+		(void)!ftruncate(writer->fd, (off_t)writer->size);
+		return rc;
 	}
 	writer->size += len;
 	writer->unsynced += len;

@@ -5,6 +5,7 @@
  */
 #include "modules/auth/auth_internal.h"
 #include "core/sha256.h"
+#include "core/write.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -122,23 +123,6 @@ struct change {
 	char *path, *text;
 };
 
-static int write_all(int fd, const char *text)
-{
-	size_t len = strlen(text);
-
-	while (len) {
-		ssize_t n = write(fd, text, len);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n > 0) {
-			text += n;
-			len -= (size_t)n;
-		}
-	}
-	return fsync(fd) < 0 ? -errno : 0;
-}
-
 static int sync_folder_of(const char *path)
 {
 	char *copy XN_CLEANUP(xn_free_p) = xn_strdup(path);
@@ -163,7 +147,7 @@ static int replace_file(struct xn_work *work)
 	fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
-	rc = write_all(fd, change->text);
+	rc = xn_write_synced(fd, change->text, strlen(change->text));
 	close(fd);
 	if (rc == 0 && rename(fresh, change->path) < 0)
 		rc = -errno;

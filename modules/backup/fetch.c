@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/unix_client.h"
+#include "core/write.h"
 #include "modules/db/backup.h"
 
 enum { PATIENCE_S = 60, HEAD_MAX = 16 << 10 };

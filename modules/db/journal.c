@@ -9,6 +9,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "core/write.h"
+
 struct xn_journal {
 	int dir_fd, fd;
 	int old_fd; /* the segment before, while not all of it is synced; -1 */
@@ -34,24 +36,6 @@ static void put_head(struct xn_buf *out, const struct xn_segment *segment)
 	xn_buf_add(out, zeros, XN_SEGMENT_HEAD - (out->len - start));
 }
 
-static int write_all(int fd, const void *bytes, size_t len, uint64_t offset)
-{
-	const char *at = bytes;
-
-	while (len) {
-		ssize_t n = pwrite(fd, at, len, (off_t)offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		at += n;
-		offset += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 /* Space first, so that a full disk is met here and not in the middle of a record; where the file
  * system cannot, files grow as they are written. */
 static int reserve(int fd, uint64_t size)
@@ -74,7 +58,7 @@ static int create_segment(int dir_fd, const struct xn_segment *segment, uint64_t
 	put_head(&head, segment);
 	rc = reserve(fd, size);
 	if (rc == 0)
-		rc = write_all(fd, head.data, head.len, 0);
+		rc = xn_write_all_at(fd, head.data, head.len, 0);
 	xn_buf_clear(&head);
 	if (rc == 0)
 		return fd;
@@ -625,7 +609,7 @@ static int write_replacement(const struct xn_journal_replace *replace, int fd)
 	int rc = reserve(fd, size);
 
 	if (rc == 0)
-		rc = write_all(fd, replace->image.data, replace->image.len, 0);
+		rc = xn_write_all_at(fd, replace->image.data, replace->image.len, 0);
 	if (rc == 0 && fsync(fd) < 0)
 		rc = -errno;
 	if (rc == 0) {

@@ -9,6 +9,7 @@
 
 #include "core/json.h"
 #include "core/unix_client.h"
+#include "core/write.h"
 #include "modules/diagnostics/diagnostics.h"
 
 enum { MAX_ANSWER = 64 << 20, PATIENCE_S = 10 };

@@ -407,8 +407,6 @@ void xn_runs_stop(struct xn_operations *ops)
 		struct xn_run *run = xn_list_entry(node, struct xn_run, link);
 
 		xn_job_cancel(&run->abort);
-		if (!run->running)
-			xn_op_free(run->op);
 		for (unsigned i = 0; i < run->n_claims; i++) {
 			xn_claim_cut(run->claims[i]);
 			free(run->claims[i]);

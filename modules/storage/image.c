@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/write.h"
 #include "modules/storage/qcow2.h"
 
 static const char *const formats[] = {
@@ -250,22 +251,6 @@ static bool is_zero(const char *data, size_t len)
 	return len == 0 || (data[0] == 0 && memcmp(data, data + 1, len - 1) == 0);
 }
 
-static int write_all(int fd, const char *data, size_t len, off_t at)
-{
-	while (len > 0) {
-		ssize_t n = pwrite(fd, data, len, at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		data += n;
-		len -= (size_t)n;
-		at += n;
-	}
-	return 0;
-}
-
 /* Bytes moved or -errno, through memory; blocks of zeros are not written. */
 static ssize_t copy_by_hand(int from, int to, off_t at, size_t len)
 {
@@ -278,7 +263,7 @@ static ssize_t copy_by_hand(int from, int to, off_t at, size_t len)
 		size_t part = (size_t)(n - i) < XN_IMAGE_BLOCK ? (size_t)(n - i) : XN_IMAGE_BLOCK;
 
 		if (!is_zero(buffer + i, part))
-			rc = write_all(to, buffer + i, part, at + i);
+			rc = xn_write_all_at(to, buffer + i, part, (uint64_t)(at + i));
 	}
 	free(buffer);
 	return rc < 0 ? rc : n;

@@ -46,24 +46,6 @@ static uint64_t take_fixed(struct xn_cursor *in)
 
 /* ---- writing ---- */
 
-int xn_history_write(int fd, const void *bytes, size_t len, uint64_t offset)
-{
-	const char *at = bytes;
-
-	while (len) {
-		ssize_t n = pwrite(fd, at, len, (off_t)offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		at += n;
-		offset += (uint64_t)n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 /* Zeros up to the checksum, and that. */
 static void close_head(struct xn_buf *out, size_t start)
 {

@@ -85,7 +85,6 @@ int xn_history_list(int dir_fd, enum xn_history_kind kind, uint32_t **numbers, s
 	XN_MUST_CHECK;
 
 /* ---- writing ---- */
-int xn_history_write(int fd, const void *bytes, size_t len, uint64_t offset) XN_MUST_CHECK;
 void xn_history_put_head(struct xn_buf *out, const struct xn_history_head *head);
 /* Appends head and bytes; .offset, .len and .crc of @block are not looked at. */
 void xn_history_put_block(struct xn_buf *out, const struct xn_history_block *block,

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "core/write.h"
+
 static const char new_name[] = "image.new";
 
 int xn_image_begin(struct xn_image_writer *image, int dir_fd, const struct xn_history_head *head)
@@ -23,7 +25,7 @@ static int write_head(struct xn_image_writer *image)
 	int rc;
 
 	xn_history_put_head(&bytes, &image->head);
-	rc = xn_history_write(image->fd, bytes.data, bytes.len, 0);
+	rc = xn_write_all_at(image->fd, bytes.data, bytes.len, 0);
 	xn_buf_clear(&bytes);
 	return rc;
 }
@@ -41,7 +43,7 @@ static int write_block(struct xn_image_writer *image, enum xn_history_block_kind
 	int rc;
 
 	xn_history_put_block(&out, &block, bytes, len);
-	rc = xn_history_write(image->fd, out.data, out.len, image->size);
+	rc = xn_write_all_at(image->fd, out.data, out.len, image->size);
 	image->size += out.len;
 	xn_buf_clear(&out);
 	return rc;

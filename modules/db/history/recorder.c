@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/write.h"
+
 enum { FILES = 8 /* so many share size and age */, FILE_LEAST = 64 << 10 };
 
 struct xn_recorder {
@@ -158,7 +160,7 @@ static int take(struct xn_recording *recording, const void *bytes, size_t len)
 
 static int write_out(struct xn_recorder *r)
 {
-	int rc = xn_history_write(r->fd, r->out.data, r->out.len, r->size);
+	int rc = xn_write_all_at(r->fd, r->out.data, r->out.len, r->size);
 
 	if (rc < 0)
 		return rc;

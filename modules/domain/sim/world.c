@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "core/bytes.h"
+#include "core/write.h"
 #include "modules/domain/sim/sim_internal.h"
 
 enum record_type {
@@ -346,21 +347,6 @@ static void complain(struct xn_sim_world *world, int error, const char *doing)
 	world->has_complained = true;
 }
 
-static int write_all(int fd, const char *bytes, size_t len)
-{
-	while (len) {
-		ssize_t n = write(fd, bytes, len);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n > 0) {
-			bytes += n;
-			len -= (size_t)n;
-		}
-	}
-	return 0;
-}
-
 static void give_up_shortening(struct xn_sim_world *world)
 {
 	if (world->fresh_fd < 0)
@@ -375,7 +361,7 @@ static void give_up_shortening(struct xn_sim_world *world)
 /* Appends to the shorter file only. */
 static int write_fresh(struct xn_sim_world *world)
 {
-	int rc = write_all(world->fresh_fd, world->out.data, world->out.len);
+	int rc = xn_write_all(world->fresh_fd, world->out.data, world->out.len);
 
 	if (rc < 0)
 		give_up_shortening(world);
@@ -399,7 +385,7 @@ void xn_sim_world_flush(struct xn_sim *sim)
 						changed));
 	if (!world->out.len)
 		return;
-	rc = write_all(world->fd, world->out.data, world->out.len);
+	rc = xn_write_all(world->fd, world->out.data, world->out.len);
 	if (rc < 0) { /* no half records: what comes after would be lost with them */
 		complain(world, -rc, "writing");
 		give_up_shortening(world);
@@ -657,7 +643,7 @@ static int read_world(struct xn_sim_world *world)
 		return 0;
 	put_beginning(world);
 	world->size = world->out.len;
-	rc = write_all(world->fd, world->out.data, world->out.len);
+	rc = xn_write_all(world->fd, world->out.data, world->out.len);
 	world->out.len = 0;
 	return rc;
 }
