@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "modules/xenstore/client.h"
+#include "modules/xenstore/client/client.h"
 
 struct xn_xs_watch {
 	struct xn_list link; /* in spot->watches */

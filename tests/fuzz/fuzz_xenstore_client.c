@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "core/metrics.h"
-#include "modules/xenstore/wire_client.h"
+#include "modules/xenstore/client/wire_client.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

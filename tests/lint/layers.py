@@ -30,7 +30,7 @@ ALSO_PUBLIC = {"rpc/http.h": "rpc/rpc.h", "modules/db/backup.h": "modules/db/db.
 
 # Second doors, each for one module only: the simulated hypervisor's guests speak to the store as
 # domains of their own, which the public header's requests cannot.
-SECOND_DOORS = {"modules/xenstore/store.h": "domain", "modules/db/history.h": "history"}
+SECOND_DOORS = {"modules/xenstore/store/store.h": "domain", "modules/db/history.h": "history"}
 
 # A simulation decides these, or the loop must not wait for them: only core may ask the system.
 CALLS = re.compile(
@@ -178,8 +178,8 @@ TREES = [
     ({"modules/a/a.c": A_NEEDS_B + '#include "modules/b/b.h"\n', "modules/b/b.h": ""}, ""),
     ({"modules/a/a.c": A_ALONE + '#include "modules/b/b.h"\n', "modules/b/b.h": ""}, "does not name \"b\" in its .needs"),
     ({"modules/a/a.c": A_NEEDS_B + '#include "modules/b/inner.h"\n', "modules/b/b.h": ""}, "only modules/b/b.h is public"),
-    ({"modules/a/a.c": '#include "modules/xenstore/store.h"\n'}, "only modules/xenstore/xenstore.h is public"),
-    ({"modules/domain/a.c": '#include "modules/xenstore/store.h"\n'}, ""),
+    ({"modules/a/a.c": '#include "modules/xenstore/store/store.h"\n'}, "only modules/xenstore/xenstore.h is public"),
+    ({"modules/domain/a.c": '#include "modules/xenstore/store/store.h"\n'}, ""),
     ({"modules/a/a.c": A_NEEDS_B, "modules/b/b.c": B_NEEDS_A}, "in a circle: a -> b -> a"),
     ({"modules/a/a.c": A_NEEDS_B.replace('"b"', '"rpc"') + '#include "rpc/http.h"\n', "rpc/rpc.h": ""}, ""),
     ({"modules/a/a.c": A_ALONE + '#include "rpc/http.h"\n', "rpc/rpc.h": ""}, "does not name \"rpc\" in its .needs"),

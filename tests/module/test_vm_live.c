@@ -5,7 +5,7 @@
 #include "tests/module/vm_fixture.h"
 
 #include "modules/domain/domain_internal.h"
-#include "modules/xenstore/store.h"
+#include "modules/xenstore/store/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "modules/xenstore/store.h"
+#include "modules/xenstore/store/store.h"
 #include "modules/xenstore/xenstore.h"
 #include "tests/module/vm_fixture.h"
 

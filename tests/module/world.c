@@ -4,7 +4,7 @@
 #include "core/json.h"
 #include "modules/domain/domain_internal.h"
 #include "modules/storage/storage_internal.h"
-#include "modules/xenstore/store.h"
+#include "modules/xenstore/store/store.h"
 
 #include <dirent.h>
 #include <stdarg.h>

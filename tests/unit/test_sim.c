@@ -2,7 +2,7 @@
 #include "tests/unit/cmocka_all.h"
 
 #include "modules/domain/sim/sim.h"
-#include "modules/xenstore/store.h"
+#include "modules/xenstore/store/store.h"
 #include "modules/xenstore/xenstore.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* Images of the store's tree: taken in slices while it changes, and what bad bytes do. */
 #include "tests/unit/cmocka_all.h"
 
-#include "modules/xenstore/store.h"
+#include "modules/xenstore/store/store.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* The embedded store's requests, permissions, identities and accounts. */
 #include "tests/unit/cmocka_all.h"
 
-#include "modules/xenstore/store.h"
+#include "modules/xenstore/store/store.h"
 
 #include <errno.h>
 #include <stdio.h>

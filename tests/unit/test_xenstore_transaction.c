@@ -5,7 +5,7 @@
  */
 #include "tests/unit/cmocka_all.h"
 
-#include "modules/xenstore/store.h"
+#include "modules/xenstore/store/store.h"
 
 #include <errno.h>
 #include <stdio.h>

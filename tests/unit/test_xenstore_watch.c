@@ -1,7 +1,7 @@
 /* Watches of the embedded store: who is told of what, when, and how often. */
 #include "tests/unit/cmocka_all.h"
 
-#include "modules/xenstore/store.h"
+#include "modules/xenstore/store/store.h"
 
 #include <errno.h>
 #include <stdio.h>

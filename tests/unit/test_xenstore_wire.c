@@ -2,7 +2,7 @@
  * pieces, floods, replies that are too long, nonsense. */
 #include "tests/unit/cmocka_all.h"
 
-#include "modules/xenstore/wire_client.h"
+#include "modules/xenstore/client/wire_client.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -10,7 +10,7 @@
 #include <sys/types.h>
 
 #include "core/buf.h"
-#include "modules/xenstore/store.h"
+#include "modules/xenstore/store/store.h"
 
 struct peer {
 	const char *kind; /* "embedded", "xenstored", "oxenstored" */

@@ -19,7 +19,7 @@
 #include "core/hmap.h"
 #include "core/list.h"
 #include "modules/domain/sim/sim.h"
-#include "modules/xenstore/store.h"
+#include "modules/xenstore/store/store.h"
 
 struct xn_sim_world;
 

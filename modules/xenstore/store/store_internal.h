@@ -2,8 +2,8 @@
 #ifndef XN_XENSTORE_STORE_INTERNAL_H
 #define XN_XENSTORE_STORE_INTERNAL_H
 
-#include "modules/xenstore/path.h"
-#include "modules/xenstore/store.h"
+#include "modules/xenstore/store/path.h"
+#include "modules/xenstore/store/store.h"
 
 /* ---- perms.c ---- */
 enum { XN_XS_MAY_READ = 1, XN_XS_MAY_WRITE = 2, XN_XS_OWNS = 4 };

@@ -2,7 +2,7 @@
 #ifndef XN_XENSTORE_SNAPSHOT_H
 #define XN_XENSTORE_SNAPSHOT_H
 
-#include "modules/xenstore/store.h"
+#include "modules/xenstore/store/store.h"
 #include "modules/xenstore/xenstore.h"
 
 struct xn_xs_snapshot *xn_xs_snapshot_new(size_t max_bytes);

@@ -13,7 +13,7 @@
 #ifndef XN_XENSTORE_WIRE_CLIENT_H
 #define XN_XENSTORE_WIRE_CLIENT_H
 
-#include "modules/xenstore/client.h"
+#include "modules/xenstore/client/client.h"
 #include "modules/xenstore/wire.h"
 
 struct xn_xs_wire;

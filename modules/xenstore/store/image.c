@@ -6,7 +6,7 @@
  * depth (1: below the root), index of permissions, generation, name, value. Counts come first.
  */
 #include "core/bytes.h"
-#include "modules/xenstore/store_internal.h"
+#include "modules/xenstore/store/store_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "modules/xenstore/client.h"
+#include "modules/xenstore/client/client.h"
 
 enum { REQUESTS_A_RUN = 16, EVENTS_A_RUN = 16 };
 

@@ -3,7 +3,7 @@
  * nodes, evaluated. Most nodes of a domain have one of a handful of lists, so equal lists are one
  * object.
  */
-#include "modules/xenstore/store_internal.h"
+#include "modules/xenstore/store/store_internal.h"
 
 #include <assert.h>
 #include <errno.h>

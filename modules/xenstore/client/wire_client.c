@@ -7,7 +7,7 @@
  * the host, and said so. Requests fail until it is back; then every path is watched anew, and each
  * watch's first event makes its reader read everything again.
  */
-#include "modules/xenstore/wire_client.h"
+#include "modules/xenstore/client/wire_client.h"
 
 #include <errno.h>
 #include <fcntl.h>

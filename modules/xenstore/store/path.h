@@ -2,7 +2,7 @@
 #ifndef XN_XENSTORE_PATH_H
 #define XN_XENSTORE_PATH_H
 
-#include "modules/xenstore/store.h"
+#include "modules/xenstore/store/store.h"
 
 bool xn_xs_name_is_valid(const char *name, size_t len); /* one component */
 /* Whether @path is a valid node path as such; *len_out its length. */

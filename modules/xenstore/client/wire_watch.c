@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "modules/xenstore/path.h"
-#include "modules/xenstore/wire_client.h"
+#include "modules/xenstore/store/path.h"
+#include "modules/xenstore/client/wire_client.h"
 
 enum {
 	SPOTS_A_RUN = 64,  /* whose events are delivered */

@@ -1,5 +1,5 @@
 /* Nodes: one allocation each for name and small value, children sorted by name in an array. */
-#include "modules/xenstore/store_internal.h"
+#include "modules/xenstore/store/store_internal.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -7,8 +7,8 @@
 #define XN_XENSTORE_CLIENT_H
 
 #include "core/hmap.h"
-#include "modules/xenstore/snapshot.h"
-#include "modules/xenstore/store.h"
+#include "modules/xenstore/client/snapshot.h"
+#include "modules/xenstore/store/store.h"
 #include "modules/xenstore/xenstore.h"
 
 struct xn_xs_write {

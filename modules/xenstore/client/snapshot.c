@@ -2,7 +2,7 @@
  * A read copy of some subtrees: paths and values in one arena, found by a hash of the path,
  * siblings linked in order. Values are made valid text here, so that nobody behind it has to care.
  */
-#include "modules/xenstore/snapshot.h"
+#include "modules/xenstore/client/snapshot.h"
 
 #include <assert.h>
 #include <errno.h>

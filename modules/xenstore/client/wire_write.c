@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "modules/xenstore/wire_client.h"
+#include "modules/xenstore/client/wire_client.h"
 
 enum { MAX_TRIES = 20 };
 

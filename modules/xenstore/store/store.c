@@ -2,7 +2,7 @@
  * The store's requests on the tree and on a transaction's overlay, the change set that every change
  * of the tree goes through, domains and connections. See store.h for what the requests mean.
  */
-#include "modules/xenstore/store_internal.h"
+#include "modules/xenstore/store/store_internal.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* Paths of the xenstore: which are valid, what a relative one means. Every path from outside passes
  * here. */
-#include "modules/xenstore/store_internal.h"
+#include "modules/xenstore/store/store_internal.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
  * that a change finds the watches above it, and a removal those below it, without looking at the
  * others. Events wait in one queue, at most one for a watch and path, until the owner delivers.
  */
-#include "modules/xenstore/store_internal.h"
+#include "modules/xenstore/store/store_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

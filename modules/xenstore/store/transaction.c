@@ -4,7 +4,7 @@
  * same, the transaction might as well have happened wholly at this moment, and so it does; else
  * everything is rolled back and the client gets EAGAIN. Nothing else counts as a conflict.
  */
-#include "modules/xenstore/store_internal.h"
+#include "modules/xenstore/store/store_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "modules/xenstore/path.h"
-#include "modules/xenstore/wire_client.h"
+#include "modules/xenstore/store/path.h"
+#include "modules/xenstore/client/wire_client.h"
 
 enum {
 	WINDOW = 32,      /* calls of one snapshot at a time */
