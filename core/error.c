@@ -1,6 +1,8 @@
 /* XenAPI errors; see error.h. */
 #include "core/error.h"
 
+#include "core/buf.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,4 +77,14 @@ void xn_error_copy(struct xn_error *to, const struct xn_error *from)
 		xn_error_add_param(&copy, from->params[i]);
 	xn_error_clear(to);
 	*to = copy;
+}
+
+char *xn_error_sentence(const struct xn_error *err)
+{
+	struct xn_buf text = {0};
+
+	xn_buf_add_string(&text, err->code);
+	for (unsigned i = 0; i < err->n_params; i++)
+		xn_buf_printf(&text, "%s %s", i ? "," : ":", err->params[i]);
+	return xn_buf_steal(&text);
 }

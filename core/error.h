@@ -37,6 +37,7 @@ void xn_error_clear(struct xn_error *err);
 /* @to gets what @from holds; @from is empty afterwards. */
 void xn_error_move(struct xn_error *to, struct xn_error *from);
 void xn_error_copy(struct xn_error *to, const struct xn_error *from);
+char *xn_error_sentence(const struct xn_error *err); /* "CODE: a, b"; the caller frees */
 void xn_error_add_param(struct xn_error *err, const char *param);
 
 static inline bool xn_error_is_set(const struct xn_error *err)

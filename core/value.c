@@ -144,6 +144,55 @@ struct xn_value *xn_embed(const struct xn_embed_ops *ops, void *object)
 	return v;
 }
 
+/* ---- text that is written already ---- */
+
+enum { TEXT_SLICE = 64 << 10 };
+
+static bool text_part(const void *object, enum xn_format format, size_t *at, struct xn_buf *out)
+{
+	const struct xn_buf *text = object;
+	size_t n = text->len - *at < TEXT_SLICE ? text->len - *at : TEXT_SLICE;
+
+	xn_buf_add(out, text->data + *at, n);
+	*at += n;
+	return *at < text->len;
+}
+
+static int64_t text_measure(const void *object, enum xn_format format)
+{
+	const struct xn_buf *text = object;
+
+	return (int64_t)text->len;
+}
+
+static size_t text_held(const void *object)
+{
+	const struct xn_buf *text = object;
+
+	return text->cap;
+}
+
+static void text_release(void *object)
+{
+	struct xn_buf *text = object;
+
+	xn_buf_clear(text);
+	free(text);
+}
+
+struct xn_value *xn_embed_text(struct xn_buf *text)
+{
+	static const struct xn_embed_ops ops = {.part = text_part,
+						.measure = text_measure,
+						.held = text_held,
+						.release = text_release};
+	struct xn_buf *taken = xn_malloc(sizeof(*taken));
+
+	*taken = *text;
+	*text = (struct xn_buf){0};
+	return xn_embed(&ops, taken);
+}
+
 void xn_embed_write(const struct xn_value *v, enum xn_format format, struct xn_buf *out)
 {
 	size_t at = 0;

@@ -84,6 +84,8 @@ struct xn_value *xn_datetime(int64_t epoch_seconds);
 struct xn_value *xn_set_new(void); /* empty */
 struct xn_value *xn_map_new(void); /* empty */
 struct xn_value *xn_embed(const struct xn_embed_ops *ops, void *object);
+/* What a buffer holds, encoded already in the format that will be asked for; takes it, in slices. */
+struct xn_value *xn_embed_text(struct xn_buf *text);
 /* Whether the value is one that may be long and comes in parts. */
 static inline bool xn_value_has_parts(const struct xn_value *v)
 {

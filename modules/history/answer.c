@@ -87,20 +87,20 @@ int history_failed(struct history_asking *a, int rc)
 
 /* ---- times ---- */
 
-static int unknown(struct history_asking *a, const struct history_when *when, const char *name,
+static int unknown(struct history_asking *a, const struct xn_moment *when, const char *name,
 		   uint64_t generation)
 {
 	const struct xn_history_bounds *b = xn_history_bounds(a->h);
 	char text[40];
 	struct xn_buf why XN_CLEANUP(xn_buf_clear_p) = {0};
 
-	history_time_print(b->from_us, text);
+	xn_moment_print(b->from_us, text);
 	if (!b->from_us) {
 		xn_buf_add_string(&why, "there is no history yet");
 	} else if (b->n_gaps && generation + 1 >= b->first) {
 		const struct xn_history_gap *gap = &b->gaps[b->n_gaps - 1];
 
-		history_time_print(gap->from_us, text);
+		xn_moment_print(gap->from_us, text);
 		xn_buf_printf(&why, "a part of the history is missing from %s (generation %" PRIu64
 				    ") on: %s",
 			      text, gap->first, gap->why);
@@ -113,7 +113,7 @@ static int unknown(struct history_asking *a, const struct history_when *when, co
 			    xn_buf_cstr(&why));
 }
 
-static int in_future(struct history_asking *a, const struct history_when *when, const char *name)
+static int in_future(struct history_asking *a, const struct xn_moment *when, const char *name)
 {
 	char *why XN_CLEANUP(xn_free_p) =
 		xn_asprintf("it is in the future: the last change has generation %" PRIu64,
@@ -122,7 +122,7 @@ static int in_future(struct history_asking *a, const struct history_when *when, 
 	return xn_error_set(a->err, XN_ERR_VALUE_NOT_SUPPORTED, name, when->text, why);
 }
 
-int history_generation(struct history_asking *a, const struct history_when *when, const char *name,
+int history_generation(struct history_asking *a, const struct xn_moment *when, const char *name,
 		       uint64_t *out)
 {
 	const struct xn_history_bounds *b = xn_history_bounds(a->h);
@@ -143,7 +143,7 @@ int history_generation(struct history_asking *a, const struct history_when *when
 	return 0;
 }
 
-int history_rows(struct history_asking *a, const struct history_when *when, const char *name,
+int history_rows(struct history_asking *a, const struct xn_moment *when, const char *name,
 		 bool (*wants)(void *arg, const struct xn_slice *ref, int class_id), void *arg,
 		 uint64_t *generation_out, struct xn_history_rows **out)
 {
@@ -163,26 +163,26 @@ static void put_moment(struct history_asking *a, const char *key, uint64_t gener
 {
 	bool outer;
 
-	history_key(&a->w, key, strlen(key));
-	history_map_begin(&a->w, &outer);
-	history_member_int(&a->w, "generation", (int64_t)generation);
-	history_key(&a->w, "time", 4);
+	xn_writer_key(&a->w, key, strlen(key));
+	xn_writer_map_begin(&a->w, &outer);
+	xn_writer_member_int(&a->w, "generation", (int64_t)generation);
+	xn_writer_key(&a->w, "time", 4);
 	if (us)
-		history_put_time(&a->w, us);
+		xn_writer_put_time(&a->w, us);
 	else
-		history_put_text(&a->w, "", 0);
-	history_map_end(&a->w, outer);
+		xn_writer_put_text(&a->w, "", 0);
+	xn_writer_map_end(&a->w, outer);
 }
 
 static void put_gap(struct history_asking *a, const struct xn_history_gap *gap)
 {
 	bool outer;
 
-	history_map_begin(&a->w, &outer);
+	xn_writer_map_begin(&a->w, &outer);
 	put_moment(a, "from", gap->first, gap->from_us);
 	put_moment(a, "to", gap->next, gap->to_us);
-	history_member(&a->w, "why", gap->why);
-	history_map_end(&a->w, outer);
+	xn_writer_member(&a->w, "why", gap->why);
+	xn_writer_map_end(&a->w, outer);
 }
 
 void history_put_limits(struct history_asking *a, bool is_complete)
@@ -190,14 +190,14 @@ void history_put_limits(struct history_asking *a, bool is_complete)
 	const struct xn_history_bounds *b = xn_history_bounds(a->h);
 	bool outer;
 
-	history_key(&a->w, "complete", strlen("complete"));
-	history_put_bool(&a->w, is_complete);
+	xn_writer_key(&a->w, "complete", strlen("complete"));
+	xn_writer_put_bool(&a->w, is_complete);
 	put_moment(a, "oldest", b->first, b->from_us);
-	history_key(&a->w, "gaps", strlen("gaps"));
-	history_set_begin(&a->w, &outer);
+	xn_writer_key(&a->w, "gaps", strlen("gaps"));
+	xn_writer_set_begin(&a->w, &outer);
 	for (size_t i = 0; i < b->n_gaps; i++)
 		put_gap(a, &b->gaps[i]);
-	history_set_end(&a->w, outer);
+	xn_writer_set_end(&a->w, outer);
 }
 
 static int answer_bounds(struct history_asking *a)
@@ -205,16 +205,16 @@ static int answer_bounds(struct history_asking *a)
 	const struct xn_history_bounds *b = xn_history_bounds(a->h);
 	bool outer;
 
-	history_map_begin(&a->w, &outer);
+	xn_writer_map_begin(&a->w, &outer);
 	history_put_limits(a, b->is_whole && !b->n_gaps);
 	put_moment(a, "newest", b->next - 1, b->to_us);
-	history_key(&a->w, "since_the_beginning", strlen("since_the_beginning"));
-	history_put_bool(&a->w, b->is_whole);
-	history_member_int(&a->w, "bytes", (int64_t)b->bytes);
-	history_member_int(&a->w, "size_limit", (int64_t)a->options->size);
-	history_member_int(&a->w, "age_limit_days", a->options->age_us / 1000000 / 86400);
-	history_member_int(&a->w, "files", b->files);
-	history_map_end(&a->w, outer);
+	xn_writer_key(&a->w, "since_the_beginning", strlen("since_the_beginning"));
+	xn_writer_put_bool(&a->w, b->is_whole);
+	xn_writer_member_int(&a->w, "bytes", (int64_t)b->bytes);
+	xn_writer_member_int(&a->w, "size_limit", (int64_t)a->options->size);
+	xn_writer_member_int(&a->w, "age_limit_days", a->options->age_us / 1000000 / 86400);
+	xn_writer_member_int(&a->w, "files", b->files);
+	xn_writer_map_end(&a->w, outer);
 	return 0;
 }
 
@@ -224,7 +224,7 @@ void history_put_next(struct history_asking *a, const struct history_place *next
 		next ? xn_asprintf("%" PRIu64 ".%u", next->generation, next->index)
 		     : xn_strdup("");
 
-	history_member(&a->w, "next", text);
+	xn_writer_member(&a->w, "next", text);
 }
 
 /* ---- any question ---- */

@@ -34,7 +34,7 @@ struct history_asking {
 	const struct history_query *q;
 	const struct xn_history_options *options;
 	const struct history_defaults *defaults;
-	struct history_writer w;
+	struct xn_writer w;
 	int64_t now_us;
 	struct xn_error *err;
 };
@@ -47,10 +47,10 @@ int history_answer_difference(struct history_asking *a);
 /* Whether who asks may see the field, and history has it. */
 bool history_shows(const struct history_asking *a, int class_id, int field);
 /* The generation that @when means, for questions about a state. -1 with an error: not known. */
-int history_generation(struct history_asking *a, const struct history_when *when, const char *name,
+int history_generation(struct history_asking *a, const struct xn_moment *when, const char *name,
 		       uint64_t *out);
 /* The rows then. -1 with an error. */
-int history_rows(struct history_asking *a, const struct history_when *when, const char *name,
+int history_rows(struct history_asking *a, const struct xn_moment *when, const char *name,
 		 bool (*wants)(void *arg, const struct xn_slice *ref, int class_id), void *arg,
 		 uint64_t *generation_out, struct xn_history_rows **out);
 /* The text of an encoded reference; "" when it is none. */
@@ -71,7 +71,7 @@ struct history_state {
 	size_t n_links;
 	uint64_t generation;
 };
-int history_state_load(struct history_asking *a, const struct history_when *when, const char *name,
+int history_state_load(struct history_asking *a, const struct xn_moment *when, const char *name,
 		       int class_id, struct history_state *state);
 void history_state_clear(struct history_state *state);
 /* Encodes the field's value: stored, default or derived. */

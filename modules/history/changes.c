@@ -20,7 +20,7 @@ struct looking {
 	unsigned limit, n;
 	bool is_full, has_more;
 	struct history_place last;
-	struct history_writer before; /* the change that was begun last */
+	struct xn_writer before; /* the change that was begun last */
 	size_t before_len;
 	/* Newest first: a ring of the places of the last ones, then a walk that writes those. */
 	struct history_place *ring;
@@ -122,28 +122,28 @@ static bool entry_matches(const struct looking *l, int class_id, const struct xn
 
 /* ---- written ---- */
 
-static void put_slice(struct history_writer *w, const char *key, const struct xn_slice *text)
+static void put_slice(struct xn_writer *w, const char *key, const struct xn_slice *text)
 {
 	bool good = xn_text_is_valid((const char *)text->data, text->len);
 
-	history_key(w, key, strlen(key));
-	history_put_text(w, (const char *)text->data, good ? text->len : 0);
+	xn_writer_key(w, key, strlen(key));
+	xn_writer_put_text(w, (const char *)text->data, good ? text->len : 0);
 }
 
 static void put_head(struct looking *l, int class_id, const struct xn_tx_entry *entry,
 		     const char *operation, const char *field)
 {
-	struct history_writer *w = &l->a->w;
+	struct xn_writer *w = &l->a->w;
 	char ref[48];
 
 	history_ref_text(&entry->ref, ref);
-	history_member_int(w, "generation", (int64_t)entry->stamp);
-	history_key(w, "time", strlen("time"));
-	history_put_time(w, l->head->wall_us);
-	history_member(w, "class", xn_classes[class_id].name);
-	history_member(w, "ref", ref);
-	history_member(w, "operation", operation);
-	history_member(w, "field", field);
+	xn_writer_member_int(w, "generation", (int64_t)entry->stamp);
+	xn_writer_key(w, "time", strlen("time"));
+	xn_writer_put_time(w, l->head->wall_us);
+	xn_writer_member(w, "class", xn_classes[class_id].name);
+	xn_writer_member(w, "ref", ref);
+	xn_writer_member(w, "operation", operation);
+	xn_writer_member(w, "field", field);
 	put_slice(w, "session", &l->origin[0]);
 	put_slice(w, "task", &l->origin[1]);
 	put_slice(w, "user", &l->caller_user);
@@ -154,12 +154,12 @@ static void put_head(struct looking *l, int class_id, const struct xn_tx_entry *
 static int put_fields(struct looking *l, int class_id, struct xn_slice pairs)
 {
 	struct xn_cursor in = xn_cursor(pairs.data, pairs.len);
-	struct history_writer *w = &l->a->w;
+	struct xn_writer *w = &l->a->w;
 	struct xn_slice value;
 	uint32_t no;
 	bool outer;
 
-	history_map_begin(w, &outer);
+	xn_writer_map_begin(w, &outer);
 	while (xn_take_pair(&in, &no, &value) == 1) {
 		int field = xn_names_field(xn_history_names(l->a->h), class_id, no);
 		const char *name;
@@ -167,11 +167,11 @@ static int put_fields(struct looking *l, int class_id, struct xn_slice pairs)
 		if (field < 0 || !history_shows(l->a, class_id, field))
 			continue;
 		name = xn_classes[class_id].fields[field].name;
-		history_key(w, name, strlen(name));
+		xn_writer_key(w, name, strlen(name));
 		if (history_put_bytes(w, &value) < 0)
 			return -EBADMSG;
 	}
-	history_map_end(w, outer);
+	xn_writer_map_end(w, outer);
 	return 0;
 }
 
@@ -218,7 +218,7 @@ static int look_at_row(struct looking *l, int class_id, const struct xn_tx_entry
 		       bool is_create, struct xn_slice pairs)
 {
 	const struct history_asking *a = l->a;
-	struct history_writer *w = &l->a->w;
+	struct xn_writer *w = &l->a->w;
 	enum history_operation op = is_create ? HISTORY_CREATE : HISTORY_DELETE;
 	int field = *a->q->field_name ? xn_field_find(&xn_classes[class_id], a->q->field_name) : -1;
 	const char *present = is_create ? "new" : "old", *absent = is_create ? "old" : "new";
@@ -228,14 +228,14 @@ static int look_at_row(struct looking *l, int class_id, const struct xn_tx_entry
 	if ((*a->q->field_name && field < 0) || !entry_matches(l, class_id, entry, op, field) ||
 	    !admit(l))
 		return 0;
-	history_map_begin(w, &outer);
+	xn_writer_map_begin(w, &outer);
 	put_head(l, class_id, entry, is_create ? "create" : "delete",
 		 field < 0 ? "" : xn_classes[class_id].fields[field].name);
-	history_key(w, absent, strlen(absent));
-	history_put_null(w);
-	history_key(w, present, strlen(present));
+	xn_writer_key(w, absent, strlen(absent));
+	xn_writer_put_null(w);
+	xn_writer_key(w, present, strlen(present));
 	if (!pairs.data) {
-		history_put_null(w); /* what it was got lost */
+		xn_writer_put_null(w); /* what it was got lost */
 		rc = 0;
 	} else if (field >= 0) {
 		struct xn_slice value = history_pair(a, class_id, field, pairs, &is_given);
@@ -244,7 +244,7 @@ static int look_at_row(struct looking *l, int class_id, const struct xn_tx_entry
 	} else {
 		rc = put_fields(l, class_id, pairs);
 	}
-	history_map_end(w, outer);
+	xn_writer_map_end(w, outer);
 	if (rc < 0)
 		withdraw(l);
 	return rc;
@@ -253,24 +253,24 @@ static int look_at_row(struct looking *l, int class_id, const struct xn_tx_entry
 static int write_set(struct looking *l, int class_id, const struct xn_tx_entry *entry, int field,
 		     const struct xn_slice *value)
 {
-	struct history_writer *w = &l->a->w;
+	struct xn_writer *w = &l->a->w;
 	struct xn_slice old;
 	bool outer, is_given;
 	int rc = 0;
 
-	history_map_begin(w, &outer);
+	xn_writer_map_begin(w, &outer);
 	put_head(l, class_id, entry, "set", xn_classes[class_id].fields[field].name);
-	history_key(w, "old", 3);
+	xn_writer_key(w, "old", 3);
 	if (l->was.op == XN_TX_WAS) {
 		old = history_pair(l->a, class_id, field, l->was.pairs, &is_given);
 		rc = history_put_bytes(w, &old);
 	} else {
-		history_put_null(w); /* it got lost */
+		xn_writer_put_null(w); /* it got lost */
 	}
-	history_key(w, "new", 3);
+	xn_writer_key(w, "new", 3);
 	if (rc == 0)
 		rc = history_put_bytes(w, value);
-	history_map_end(w, outer);
+	xn_writer_map_end(w, outer);
 	if (rc < 0)
 		withdraw(l);
 	return rc;
@@ -532,7 +532,7 @@ static int find_newest(struct looking *l)
 /* What was written lies oldest first. */
 static void turn_around(struct looking *l, size_t begin)
 {
-	struct history_writer *w = &l->a->w;
+	struct xn_writer *w = &l->a->w;
 	size_t len = w->out->len - begin;
 	char *texts = xn_malloc(len + 1);
 
@@ -552,7 +552,7 @@ static void turn_around(struct looking *l, size_t begin)
 static bool is_complete(const struct history_asking *a)
 {
 	const struct xn_history_bounds *b = xn_history_bounds(a->h);
-	const struct history_when *since = &a->q->since;
+	const struct xn_moment *since = &a->q->since;
 
 	if (b->n_gaps)
 		return false;
@@ -565,7 +565,7 @@ static bool is_complete(const struct history_asking *a)
 static int answer_with(struct looking *l)
 {
 	struct history_asking *a = l->a;
-	struct history_writer *w = &a->w;
+	struct xn_writer *w = &a->w;
 	struct history_place next;
 	bool outer, outer_set;
 	size_t begin;
@@ -573,20 +573,20 @@ static int answer_with(struct looking *l)
 
 	if (rc < 0)
 		return history_failed(a, rc);
-	history_map_begin(w, &outer);
-	history_key(w, "changes", strlen("changes"));
-	history_set_begin(w, &outer_set);
+	xn_writer_map_begin(w, &outer);
+	xn_writer_key(w, "changes", strlen("changes"));
+	xn_writer_set_begin(w, &outer_set);
 	begin = w->out->len;
 	rc = walk(l);
 	if (rc < 0)
 		return history_failed(a, rc);
 	if (l->starts)
 		turn_around(l, begin);
-	history_set_end(w, outer_set);
+	xn_writer_set_end(w, outer_set);
 	next = a->q->newest ? l->first : l->last;
 	history_put_next(a, (a->q->newest ? l->n_found > l->limit : l->has_more) ? &next : NULL);
 	history_put_limits(a, is_complete(a));
-	history_map_end(w, outer);
+	xn_writer_map_end(w, outer);
 	return check_object(l);
 }
 

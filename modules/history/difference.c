@@ -34,14 +34,14 @@ static bool is_about(const struct comparing *c, const struct xn_history_row *row
 static void put_head(struct comparing *c, const struct xn_history_row *row, const char *operation,
 		     const char *field)
 {
-	struct history_writer *w = &c->a->w;
+	struct xn_writer *w = &c->a->w;
 	char ref[48];
 
 	history_ref_text(&row->ref, ref);
-	history_member(w, "class", xn_classes[row->class_id].name);
-	history_member(w, "ref", ref);
-	history_member(w, "operation", operation);
-	history_member(w, "field", field);
+	xn_writer_member(w, "class", xn_classes[row->class_id].name);
+	xn_writer_member(w, "ref", ref);
+	xn_writer_member(w, "operation", operation);
+	xn_writer_member(w, "field", field);
 }
 
 static int put_row(struct comparing *c, const struct history_state *state,
@@ -49,15 +49,15 @@ static int put_row(struct comparing *c, const struct history_state *state,
 {
 	const struct xn_class *cls = &xn_classes[row->class_id];
 	const char *absent = is_new ? "old" : "new", *present = is_new ? "new" : "old";
-	struct history_writer *w = &c->a->w;
+	struct xn_writer *w = &c->a->w;
 	bool outer, outer_row;
 
-	history_map_begin(w, &outer);
+	xn_writer_map_begin(w, &outer);
 	put_head(c, row, is_new ? "create" : "delete", "");
-	history_key(w, absent, strlen(absent));
-	history_put_null(w);
-	history_key(w, present, strlen(present));
-	history_map_begin(w, &outer_row);
+	xn_writer_key(w, absent, strlen(absent));
+	xn_writer_put_null(w);
+	xn_writer_key(w, present, strlen(present));
+	xn_writer_map_begin(w, &outer_row);
 	for (unsigned f = 0; f < cls->n_public; f++) {
 		struct xn_slice value;
 
@@ -65,12 +65,12 @@ static int put_row(struct comparing *c, const struct history_state *state,
 			continue;
 		history_state_value(c->a, state, row, (int)f, &c->new);
 		value = (struct xn_slice){(unsigned char *)c->new.data, c->new.len};
-		history_key(w, cls->fields[f].name, strlen(cls->fields[f].name));
+		xn_writer_key(w, cls->fields[f].name, strlen(cls->fields[f].name));
 		if (history_put_bytes(w, &value) < 0)
 			return -EBADMSG;
 	}
-	history_map_end(w, outer_row);
-	history_map_end(w, outer);
+	xn_writer_map_end(w, outer_row);
+	xn_writer_map_end(w, outer);
 	return 0;
 }
 
@@ -78,18 +78,18 @@ static int put_field(struct comparing *c, const struct xn_history_row *row, cons
 {
 	const struct xn_slice old = {(unsigned char *)c->old.data, c->old.len};
 	const struct xn_slice new = {(unsigned char *)c->new.data, c->new.len};
-	struct history_writer *w = &c->a->w;
+	struct xn_writer *w = &c->a->w;
 	bool outer;
 
-	history_map_begin(w, &outer);
+	xn_writer_map_begin(w, &outer);
 	put_head(c, row, "set", field);
-	history_key(w, "old", 3);
+	xn_writer_key(w, "old", 3);
 	if (history_put_bytes(w, &old) < 0)
 		return -EBADMSG;
-	history_key(w, "new", 3);
+	xn_writer_key(w, "new", 3);
 	if (history_put_bytes(w, &new) < 0)
 		return -EBADMSG;
-	history_map_end(w, outer);
+	xn_writer_map_end(w, outer);
 	return 0;
 }
 
@@ -185,16 +185,16 @@ static int answer(struct comparing *c)
 	if (a->q->has_ref_after)
 		xn_put_string(&c->after, a->q->ref_after);
 	xn_put_string(&c->uuid, a->q->uuid);
-	history_map_begin(&a->w, &outer);
-	history_member_int(&a->w, "from_generation", (int64_t)c->from.generation);
-	history_member_int(&a->w, "to_generation", (int64_t)c->to.generation);
-	history_key(&a->w, "changes", strlen("changes"));
-	history_set_begin(&a->w, &outer_set);
+	xn_writer_map_begin(&a->w, &outer);
+	xn_writer_member_int(&a->w, "from_generation", (int64_t)c->from.generation);
+	xn_writer_member_int(&a->w, "to_generation", (int64_t)c->to.generation);
+	xn_writer_key(&a->w, "changes", strlen("changes"));
+	xn_writer_set_begin(&a->w, &outer_set);
 	if (compare_all(c) < 0)
 		return history_failed(a, -EBADMSG);
-	history_set_end(&a->w, outer_set);
-	history_member(&a->w, "next", c->has_more ? c->last : "");
-	history_map_end(&a->w, outer);
+	xn_writer_set_end(&a->w, outer_set);
+	xn_writer_member(&a->w, "next", c->has_more ? c->last : "");
+	xn_writer_map_end(&a->w, outer);
 	return 0;
 }
 

@@ -12,7 +12,6 @@
 
 enum {
 	MAX_PENDING = 32, /* questions that run or wait */
-	SLICE = 64 << 10,
 	TIDY_EVERY_US = 600 * 1000000, /* files also grow too old */
 	TIDY_AT_ONCE_US = 1000000,     /* after the start, which they must not slow down */
 };
@@ -51,50 +50,6 @@ struct asking {
 	struct xn_error err;
 };
 
-/* The answer as a result: its text, in slices. */
-static bool part(const void *object, enum xn_format format, size_t *at, struct xn_buf *out)
-{
-	const struct xn_buf *text = object;
-	size_t n = text->len - *at < SLICE ? text->len - *at : SLICE;
-
-	xn_buf_add(out, text->data + *at, n);
-	*at += n;
-	return *at < text->len;
-}
-
-static int64_t measure(const void *object, enum xn_format format)
-{
-	const struct xn_buf *text = object;
-
-	return (int64_t)text->len;
-}
-
-static size_t held(const void *object)
-{
-	const struct xn_buf *text = object;
-
-	return text->cap;
-}
-
-static void release(void *object)
-{
-	struct xn_buf *text = object;
-
-	xn_buf_clear(text);
-	free(text);
-}
-
-static struct xn_value *result_of(struct asking *asking)
-{
-	static const struct xn_embed_ops ops = {
-		.part = part, .measure = measure, .held = held, .release = release};
-	struct xn_buf *text = xn_malloc(sizeof(*text));
-
-	*text = asking->text;
-	asking->text = (struct xn_buf){0};
-	return xn_embed(&ops, text);
-}
-
 static int run_asking(struct xn_work *work)
 {
 	struct asking *asking = xn_container_of(work, struct asking, work);
@@ -113,7 +68,7 @@ static void on_answered(struct xn_work *work, int rc)
 	xn_histogram_observe(&history->answer_time,
 			 xn_now_us(history->core->loop) - asking->began_us);
 	if (rc == 0) {
-		xn_call_reply(asking->call, result_of(asking));
+		xn_call_reply(asking->call, xn_embed_text(&asking->text));
 	} else {
 		history->n_failed++;
 		if (!xn_error_is_set(&asking->err)) /* it never ran */

@@ -135,16 +135,6 @@ static void tell_limits(const struct xn_value *answer)
 			xn_set_len(xn_map_get(answer, "gaps")));
 }
 
-static void print_error(const struct xn_error *err, char **why)
-{
-	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
-
-	xn_buf_add_string(&text, err->code);
-	for (unsigned i = 0; i < err->n_params; i++)
-		xn_buf_printf(&text, "%s %s", i ? "," : ":", err->params[i]);
-	*why = xn_strdup(xn_buf_cstr(&text));
-}
-
 static struct xn_value *ask(struct printing *p, char **why)
 {
 	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
@@ -155,7 +145,7 @@ static struct xn_value *ask(struct printing *p, char **why)
 	timespec_get(&now, TIME_UTC);
 	if (history_answer(p->dir, &p->options, &p->defaults, &p->query, XN_FORMAT_JSON,
 			   (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000, &text, &err) < 0)
-		print_error(&err, why);
+		*why = xn_error_sentence(&err);
 	else if (xn_json_parse(text.data, text.len, &answer, NULL) < 0)
 		*why = xn_strdup("the answer cannot be read");
 	return answer;
@@ -198,7 +188,7 @@ static int print_all(struct printing *p, const char *text, char **why)
 
 	history_query_init(&p->query);
 	if (history_query_parse(&p->query, text, &err) < 0) {
-		print_error(&err, why);
+		*why = xn_error_sentence(&err);
 		return -1;
 	}
 	p->left = p->query.limit;

@@ -12,94 +12,6 @@ void history_query_init(struct history_query *query)
 	*query = (struct history_query){.class_id = -1, .field = -1, .role = XN_ROLE_LOCAL_ROOT};
 }
 
-/* ---- times ---- */
-
-/* Up to six digits behind a point, as microseconds. NULL: none. */
-static const char *take_fraction(const char *at, int64_t *us)
-{
-	int64_t unit = 100000;
-
-	*us = 0;
-	if (*at != '.' || !isdigit((unsigned char)at[1]))
-		return *at == '.' ? NULL : at;
-	for (at++; isdigit((unsigned char)*at); at++, unit /= 10)
-		*us += (*at - '0') * unit;
-	return at;
-}
-
-static int take_number(const char *text, const char **end, int64_t *out)
-{
-	char *stop;
-
-	if (!isdigit((unsigned char)*text))
-		return -EINVAL;
-	errno = 0;
-	*out = strtoll(text, &stop, 10);
-	*end = stop;
-	return errno ? -EINVAL : 0;
-}
-
-static int parse_epoch(struct history_when *when, const char *text)
-{
-	int64_t s, us;
-	const char *end;
-
-	if (take_number(text, &end, &s) < 0 || s > INT64_MAX / 1000001)
-		return -EINVAL;
-	end = take_fraction(end, &us);
-	if (!end || *end)
-		return -EINVAL;
-	when->us = s * 1000000 + us;
-	return 0;
-}
-
-/* What the XenAPI takes for a date, and a fraction of a second. */
-static int parse_date(struct history_when *when, const char *text)
-{
-	const char *point = strchr(text, '.');
-	char whole[64];
-	int64_t s, us = 0;
-	int len;
-
-	if (!strpbrk(text, "Tt ") && strlen(text) == strlen("2026-11-21"))
-		len = snprintf(whole, sizeof(whole), "%sT00:00:00Z", text);
-	else if (point)
-		len = snprintf(whole, sizeof(whole), "%.*s%s", (int)(point - text), text,
-			       take_fraction(point, &us) ? take_fraction(point, &us) : "?");
-	else
-		len = snprintf(whole, sizeof(whole), "%s", text);
-	if (len < 0 || (size_t)len >= sizeof(whole) || xn_date_parse(whole, &s) < 0)
-		return -EINVAL;
-	if (s > INT64_MAX / 1000001 || s < 0)
-		return -EINVAL;
-	when->us = s * 1000000 + us;
-	return 0;
-}
-
-int history_when_parse(struct history_when *when, const char *text)
-{
-	size_t len = strlen(text);
-	const char *end;
-	int64_t n;
-
-	if (!len || len >= sizeof(when->text))
-		return -EINVAL;
-	*when = (struct history_when){.is_given = true, .is_time = true};
-	memcpy(when->text, text, len + 1);
-	if (strcmp(text, "now") == 0) {
-		when->is_now = true;
-		return 0;
-	}
-	if (*text == '@')
-		return parse_epoch(when, text + 1);
-	if (take_number(text, &end, &n) == 0 && !*end) {
-		when->is_time = false;
-		when->generation = (uint64_t)n;
-		return 0;
-	}
-	return parse_date(when, text);
-}
-
 /* ---- words ---- */
 
 static int set_class(struct history_query *q, const char *value)
@@ -119,7 +31,7 @@ static int set_limit(struct history_query *q, const char *value)
 	const char *end;
 	int64_t n;
 
-	if (take_number(value, &end, &n) < 0 || *end || n < 1 || n > HISTORY_LIMIT_MAX)
+	if (xn_number_take(value, &end, &n) < 0 || *end || n < 1 || n > HISTORY_LIMIT_MAX)
 		return -EINVAL;
 	q->limit = (unsigned)n;
 	return 0;
@@ -133,8 +45,8 @@ static int set_after(struct history_query *q, const char *value)
 
 	if (!*value)
 		return 0;
-	if (take_number(value, &end, &generation) == 0 && *end == '.' &&
-	    take_number(end + 1, &end, &index) == 0 && !*end && index <= UINT32_MAX) {
+	if (xn_number_take(value, &end, &generation) == 0 && *end == '.' &&
+	    xn_number_take(end + 1, &end, &index) == 0 && !*end && index <= UINT32_MAX) {
 		q->has_after = true;
 		q->after = (struct history_place){(uint64_t)generation, (unsigned)index};
 		return 0;
@@ -211,7 +123,7 @@ static int set_word(struct history_query *q, const struct word *word, const char
 	if (word->set)
 		return word->set(q, value);
 	if (word->is_when)
-		return history_when_parse((struct history_when *)member, value);
+		return xn_moment_parse((struct xn_moment *)member, value);
 	if (strlen(value) >= word->size)
 		return -EINVAL;
 	strcpy(member, value);
@@ -279,27 +191,6 @@ int history_query_settle(struct history_query *q, struct xn_error *err)
 
 /* ---- the flag's text ---- */
 
-/* The next word, unquoted, in place. NULL: none; *at NULL: a quote that never ends. */
-static char *next_word(char **at)
-{
-	char *read = *at, *write, *word, quote = 0;
-
-	while (isspace((unsigned char)*read))
-		read++;
-	if (!*read)
-		return NULL;
-	word = write = read;
-	for (; *read && (quote || !isspace((unsigned char)*read)); read++) {
-		if (quote ? *read == quote : *read == '\'' || *read == '"')
-			quote = quote ? 0 : *read;
-		else
-			*write++ = *read;
-	}
-	*at = quote ? NULL : *read ? read + 1 : read;
-	*write = '\0';
-	return word;
-}
-
 static int take_word(struct history_query *q, char *word, struct xn_error *err)
 {
 	char *value = strchr(word, '=');
@@ -326,7 +217,7 @@ int history_query_parse(struct history_query *query, const char *text, struct xn
 	if (strlen(text) > HISTORY_QUERY_MAX || !xn_text_is_valid(text, strlen(text)))
 		return xn_error_set(err, XN_ERR_INVALID_VALUE, "query", "");
 	copy = at = xn_strdup(text);
-	while ((word = next_word(&at))) {
+	while ((word = xn_words_next(&at))) {
 		if (!at)
 			return xn_error_set(err, XN_ERR_INVALID_VALUE, "query", word);
 		if (take_word(query, word, err) < 0)

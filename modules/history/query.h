@@ -6,6 +6,7 @@
 #define XN_HISTORY_QUERY_H
 
 #include "core/error.h"
+#include "core/moment.h"
 #include "core/schema/schema.h"
 #include "core/value.h"
 
@@ -25,13 +26,6 @@ enum {
 	HISTORY_QUERY_MAX = 8192, /* bytes of the flag's text */
 };
 
-struct history_when { /* a generation, or a time */
-	bool is_given, is_time, is_now;
-	uint64_t generation;
-	int64_t us;
-	char text[48]; /* as given */
-};
-
 struct history_place { /* of a change among all */
 	uint64_t generation;
 	unsigned index; /* among those of the generation */
@@ -43,7 +37,7 @@ struct history_query {
 	int field;    /* -1: any; of any class when only its name is given */
 	char field_name[64];
 	char ref[48], uuid[48];
-	struct history_when since, until, at, from, to;
+	struct xn_moment since, until, at, from, to;
 	char session[48], task[48], user[64], origin[64];
 	enum history_operation operation;
 	unsigned limit;
@@ -67,9 +61,5 @@ int history_query_set_all(struct history_query *query, const struct xn_value *ma
 int history_query_settle(struct history_query *query, struct xn_error *err);
 /* The flag's text: NAME=VALUE ..., VALUE may stand in '' or ""; `bounds`, `json`, `newest`. */
 int history_query_parse(struct history_query *query, const char *text, struct xn_error *err);
-
-/* A number is a generation; 2026-11-21, 2026-11-21T10:00:00.25Z, 20261121T10:00:00Z, @SECONDS.25
- * and `now` are times. */
-int history_when_parse(struct history_when *when, const char *text);
 
 #endif

@@ -83,7 +83,7 @@ static void add_links(const struct history_asking *a, struct history_state *stat
 	}
 }
 
-int history_state_load(struct history_asking *a, const struct history_when *when, const char *name,
+int history_state_load(struct history_asking *a, const struct xn_moment *when, const char *name,
 		       int class_id, struct history_state *state)
 {
 	struct wanted wanted = {.class_id = class_id};
@@ -165,7 +165,7 @@ static int put_record(struct history_asking *a, const struct history_state *stat
 	struct xn_buf value XN_CLEANUP(xn_buf_clear_p) = {0};
 	bool outer;
 
-	history_map_begin(&a->w, &outer);
+	xn_writer_map_begin(&a->w, &outer);
 	for (unsigned f = 0; f < cls->n_public; f++) {
 		struct xn_slice bytes;
 
@@ -173,11 +173,11 @@ static int put_record(struct history_asking *a, const struct history_state *stat
 			continue;
 		history_state_value(a, state, row, (int)f, &value);
 		bytes = (struct xn_slice){(unsigned char *)value.data, value.len};
-		history_key(&a->w, cls->fields[f].name, strlen(cls->fields[f].name));
+		xn_writer_key(&a->w, cls->fields[f].name, strlen(cls->fields[f].name));
 		if (history_put_bytes(&a->w, &bytes) < 0)
 			return history_failed(a, -EBADMSG);
 	}
-	history_map_end(&a->w, outer);
+	xn_writer_map_end(&a->w, outer);
 	return 0;
 }
 
@@ -252,7 +252,7 @@ static int put_records(struct history_asking *a, const struct history_state *sta
 	if (q->has_ref_after)
 		xn_put_string(&after, q->ref_after);
 	after_ref = (struct xn_slice){(unsigned char *)after.data, after.len};
-	history_map_begin(&a->w, &outer);
+	xn_writer_map_begin(&a->w, &outer);
 	for (size_t i = 0; rc == 0 && i < xn_history_rows_count(state->rows); i++) {
 		const struct xn_history_row *row = xn_history_row(state->rows, i);
 		char ref[48];
@@ -265,10 +265,10 @@ static int put_records(struct history_asking *a, const struct history_state *sta
 		if (a->w.out->len > HISTORY_ANSWER_MAX)
 			break; /* refused */
 		history_ref_text(&row->ref, ref);
-		history_key(&a->w, ref, strlen(ref));
+		xn_writer_key(&a->w, ref, strlen(ref));
 		rc = put_record(a, state, row);
 	}
-	history_map_end(&a->w, outer);
+	xn_writer_map_end(&a->w, outer);
 	return rc;
 }
 

@@ -2,20 +2,20 @@
 #include <assert.h>
 
 #include "modules/history/query.h"
-#include "modules/history/writer.h"
+#include "core/moment.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void check_when(const struct history_when *when)
+static void check_when(const struct xn_moment *when)
 {
-	struct history_when again;
+	struct xn_moment again;
 	char text[40];
 
 	if (!when->is_given || !when->is_time || when->is_now)
 		return;
-	history_time_print(when->us, text);
+	xn_moment_print(when->us, text);
 	if (when->us < INT64_C(253402300800) * 1000000) { /* the year 10000 has five digits */
-		assert(history_when_parse(&again, text) == 0);
+		assert(xn_moment_parse(&again, text) == 0);
 		assert(again.us == when->us);
 	}
 }

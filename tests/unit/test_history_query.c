@@ -2,13 +2,13 @@
 #include "tests/unit/cmocka_all.h"
 
 #include "modules/history/query.h"
-#include "modules/history/writer.h"
+#include "core/moment.h"
 
 static int64_t us_of(const char *text)
 {
-	struct history_when when;
+	struct xn_moment when;
 
-	assert_int_equal(history_when_parse(&when, text), 0);
+	assert_int_equal(xn_moment_parse(&when, text), 0);
 	assert_true(when.is_time);
 	return when.us;
 }
@@ -25,12 +25,12 @@ static void times_are_read_to_the_microsecond(void **state)
 
 static void a_number_is_a_generation(void **state)
 {
-	struct history_when when;
+	struct xn_moment when;
 
-	assert_int_equal(history_when_parse(&when, "4294967301"), 0);
+	assert_int_equal(xn_moment_parse(&when, "4294967301"), 0);
 	assert_false(when.is_time);
 	assert_true(when.generation == UINT64_C(4294967301));
-	assert_int_equal(history_when_parse(&when, "now"), 0);
+	assert_int_equal(xn_moment_parse(&when, "now"), 0);
 	assert_true(when.is_now);
 }
 
@@ -39,17 +39,17 @@ static void what_is_no_time_is_refused(void **state)
 	static const char *const texts[] = {"",	   "yesterday", "@",	 "@x", "@1.", "12x",
 					    "2026-13-01", "2026-11-21T10:00:00.Z", "-5",
 					    "99999999999999999999"};
-	struct history_when when;
+	struct xn_moment when;
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(texts); i++)
-		assert_true(history_when_parse(&when, texts[i]) < 0);
+		assert_true(xn_moment_parse(&when, texts[i]) < 0);
 }
 
 static void a_printed_time_is_read_as_the_same(void **state)
 {
 	char text[40];
 
-	history_time_print(INT64_C(1795260948123456), text);
+	xn_moment_print(INT64_C(1795260948123456), text);
 	assert_string_equal(text, "2026-11-21T11:35:48.123456Z");
 	assert_true(us_of(text) == INT64_C(1795260948123456));
 }
