@@ -141,6 +141,11 @@ static inline bool xn_xs_domain_is_privileged(const struct xn_xs_domain *domain)
 {
 	return domain->domid == 0;
 }
+/* It lived; its number may be somebody else's by now. */
+static inline bool xn_xs_domain_is_dead(const struct xn_xs_domain *domain)
+{
+	return domain->birth && !domain->alive;
+}
 void xn_xs_domain_unref(struct xn_xs_domain *domain);
 /* The living domain, else the stand-in for a domid that nobody has; a new reference. */
 struct xn_xs_domain *xn_xs_domain_named(struct xn_xs_store *store, uint32_t domid);

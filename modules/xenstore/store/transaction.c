@@ -161,9 +161,13 @@ static uint64_t digest_of_names(const struct xn_buf *names, size_t from)
 	return names->len > from ? xn_hash_bytes(names->data + from, names->len - from) : 0;
 }
 
+/* Of the text, which is what the client sees: a domain's death changes it, another birth does not. */
 static uint64_t digest_of_perms(const struct xn_xs_perms *perms)
 {
-	return perms->hash.hash;
+	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
+
+	xn_xs_perms_print(perms, ' ', &text);
+	return xn_hash_bytes(text.data, text.len);
 }
 
 static struct xn_xs_view view_of(struct xn_xs_tx *tx)
@@ -277,6 +281,10 @@ static int replay_change(const struct xn_xs_view *view, const struct request *re
 	case RM:
 		return xn_xs_do_rm(view, path, request->path_len);
 	case SET_PERMS:
+		/* Whom it was given to has died since: nobody would ever remove it. */
+		if (!request->rc &&
+		    xn_xs_domain_is_dead(request->perms->entries[0].domain))
+			return -EAGAIN;
 		return xn_xs_do_set_perms(view, path, request->path_len, request->perms);
 	default:
 		return xn_xs_do_write(view, path, request->path_len, value, request->value_len,

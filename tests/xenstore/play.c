@@ -1,0 +1,590 @@
+/*
+ * play [--real NAME] [--seeds N] [--first SEED] [--ops N] - random requests of many clients of
+ * several domains, to the model (model.c) and to the real thing (real_*.c): all answers and watch
+ * events must agree
+ * play --seed SEED [--verbose] [--shrink] - one of them again; --shrink leaves out what the failure
+ * does not need
+ *
+ * What operation number i does comes from the seed and i alone, so that leaving one out changes
+ * little of the others.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "real.h"
+
+static const struct real_ops *const reals[] = {&real_store_ops};
+
+struct options {
+	uint64_t first, seeds;
+	unsigned ops;
+	bool verbose, shrink;
+	const struct real_ops *real;
+};
+
+struct play {
+	const struct options *options;
+	const struct real_ops *ops;
+	void *real;
+	uint64_t seed, dice;
+	unsigned at; /* number of the operation */
+	struct model model;
+	uint64_t commits, conflicts, events, crashes;
+};
+
+/* ---- chance ---- */
+
+static uint64_t mix(uint64_t x)
+{
+	x += 0x9e3779b97f4a7c15u;
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+	return x ^ x >> 31;
+}
+
+static unsigned roll(struct play *p, unsigned below)
+{
+	p->dice = mix(p->dice);
+	return (unsigned)((p->dice >> 20) % below);
+}
+
+/* ---- telling ---- */
+
+static void say(struct play *p, const char *fmt, ...) XN_PRINTF(2, 3);
+static void say(struct play *p, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!p->options->verbose)
+		return;
+	printf("%6u ", p->at);
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	printf("\n");
+}
+
+static void broken(struct play *p, const char *fmt, ...) XN_PRINTF(2, 3) XN_NORETURN;
+static void broken(struct play *p, const char *fmt, ...)
+{
+	va_list ap;
+
+	printf("seed %llu, operation %u (--real %s): ", (unsigned long long)p->seed, p->at,
+	       p->ops->name);
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	printf("\n");
+	fflush(stdout);
+	_exit(EXIT_FAILURE);
+}
+
+static const char *name_of(uint32_t type)
+{
+	static const char *const names[] = {
+		[XN_XS_WIRE_DIRECTORY] = "directory",
+		[XN_XS_WIRE_READ] = "read",
+		[XN_XS_WIRE_GET_PERMS] = "get-perms",
+		[XN_XS_WIRE_WATCH] = "watch",
+		[XN_XS_WIRE_UNWATCH] = "unwatch",
+		[XN_XS_WIRE_TRANSACTION_START] = "start",
+		[XN_XS_WIRE_TRANSACTION_END] = "end",
+		[XN_XS_WIRE_WRITE] = "write",
+		[XN_XS_WIRE_MKDIR] = "mkdir",
+		[XN_XS_WIRE_RM] = "rm",
+		[XN_XS_WIRE_SET_PERMS] = "set-perms",
+		[XN_XS_WIRE_RESET_WATCHES] = "reset-watches",
+	};
+
+	return type < XN_ARRAY_SIZE(names) && names[type] ? names[type] : "?";
+}
+
+static void say_request(struct play *p, unsigned conn, uint32_t tx, const struct m_request *q,
+			const struct m_answer *told)
+{
+	char perms[40] = "";
+
+	for (unsigned i = 0; i < q->perms.n; i++)
+		sprintf(perms + strlen(perms), " %c%u", q->perms.aces[i].letter,
+			q->perms.aces[i].who.domid);
+	say(p, "%u (domain %u) tx %u: %s %s %s%s%s -> %s %s", conn,
+	    p->model.conns[conn].who.domid, tx, name_of(q->type), q->path, q->value, q->token,
+	    perms, told->rc ? xn_xs_error_name(told->rc) : "OK", told->text);
+}
+
+/* ---- what is asked ---- */
+
+static void random_path(struct play *p, struct m_request *q)
+{
+	unsigned depth = roll(p, 4);
+
+	switch (roll(p, 8)) {
+	case 0:
+		strcpy(q->path, "/");
+		break;
+	case 1:
+	case 2:
+		sprintf(q->path, "/local/domain/%u/", roll(p, M_DOMIDS));
+		break;
+	case 3:
+	case 4:
+		depth += !depth;
+		break; /* relative */
+	default:
+		strcpy(q->path, "/s/");
+	}
+	for (; depth; depth--)
+		sprintf(q->path + strlen(q->path), "%c/", 'a' + (int)roll(p, 2));
+	if (q->path[1])
+		q->path[strlen(q->path) - 1] = '\0';
+}
+
+static void random_perms(struct play *p, struct m_request *q)
+{
+	q->perms.n = 1 + roll(p, M_ACES);
+	for (unsigned i = 0; i < q->perms.n; i++)
+		q->perms.aces[i] =
+			(struct m_ace){.who = m_who_has(&p->model, roll(p, M_DOMIDS + 1)),
+				       .letter = "nrwb"[roll(p, 4)]};
+	/* The root outlives its owner, and then a number would speak of nobody. */
+	if (strcmp(q->path, "/") == 0)
+		q->perms.aces[0].who = m_who_has(&p->model, 0);
+}
+
+static void random_request(struct play *p, struct m_request *q)
+{
+	static const uint32_t types[] = {
+		XN_XS_WIRE_READ,  XN_XS_WIRE_READ,  XN_XS_WIRE_DIRECTORY, XN_XS_WIRE_GET_PERMS,
+		XN_XS_WIRE_WRITE, XN_XS_WIRE_WRITE, XN_XS_WIRE_WRITE,	  XN_XS_WIRE_WRITE,
+		XN_XS_WIRE_MKDIR, XN_XS_WIRE_RM,    XN_XS_WIRE_SET_PERMS,
+	};
+
+	memset(q, 0, sizeof(*q));
+	q->type = types[roll(p, XN_ARRAY_SIZE(types))];
+	random_path(p, q);
+	if (q->type == XN_XS_WIRE_WRITE)
+		snprintf(q->value, sizeof(q->value), "%.*u", 1 + (int)roll(p, 12), roll(p, 5));
+	if (q->type == XN_XS_WIRE_SET_PERMS)
+		random_perms(p, q);
+}
+
+static bool is_told(const struct m_answer *a, const struct m_answer *b)
+{
+	return a->rc == b->rc && strcmp(a->text, b->text) == 0;
+}
+
+static void expect(struct play *p, const struct m_request *q, const struct m_answer *told,
+		   const struct m_answer *model)
+{
+	if (!is_told(told, model))
+		broken(p, "%s %s: told %d \"%s\", the model says %d \"%s\"", name_of(q->type),
+		       q->path, told->rc, told->text, model->rc, model->text);
+}
+
+static void single_request(struct play *p, unsigned conn)
+{
+	struct m_request q;
+	struct m_answer told, model;
+
+	random_request(p, &q);
+	p->ops->request(p->real, conn, 0, &q, &told);
+	say_request(p, conn, 0, &q, &told);
+	m_run(&p->model, conn, &q, &model);
+	expect(p, &q, &told, &model);
+}
+
+/* ---- transactions ---- */
+
+static void begin(struct play *p, unsigned conn, struct m_transaction *tx)
+{
+	struct m_request q = {.type = XN_XS_WIRE_TRANSACTION_START};
+	struct m_answer told;
+
+	p->ops->request(p->real, conn, 0, &q, &told);
+	say_request(p, conn, 0, &q, &told);
+	tx->id = (uint32_t)strtoul(told.text, NULL, 10);
+	if (told.rc || !tx->id)
+		broken(p, "a transaction was refused: %d", told.rc);
+	tx->n = 0;
+	tx->is_quiet = true;
+}
+
+static void end(struct play *p, unsigned conn, struct m_transaction *tx)
+{
+	struct m_request q = {.type = XN_XS_WIRE_TRANSACTION_END, .commit = roll(p, 8) > 0};
+	struct m_answer told, model = {0};
+
+	p->ops->request(p->real, conn, tx->id, &q, &told);
+	say_request(p, conn, tx->id, &q, &told);
+	if (q.commit && !m_commit(&p->model, conn, tx))
+		model.rc = -EAGAIN;
+	if (q.commit)
+		++*(model.rc ? &p->conflicts : &p->commits);
+	expect(p, &q, &told, &model);
+	tx->id = 0;
+}
+
+static void inside(struct play *p, unsigned conn, struct m_transaction *tx)
+{
+	struct m_request q;
+	struct m_answer told, model;
+
+	random_request(p, &q);
+	p->ops->request(p->real, conn, tx->id, &q, &told);
+	say_request(p, conn, tx->id, &q, &told);
+	if (!m_told(&p->model, conn, tx, &q, &told, &model))
+		expect(p, &q, &told, &model);
+}
+
+static void in_transaction(struct play *p, unsigned conn)
+{
+	struct m_transaction *tx = &p->model.conns[conn].transactions[roll(p, M_TRANSACTIONS)];
+
+	if (!tx->id)
+		begin(p, conn, tx);
+	else if (tx->n == M_LOG || roll(p, 6) == 0)
+		end(p, conn, tx);
+	else
+		inside(p, conn, tx);
+}
+
+/* What is no transaction of this connection is none. */
+static void no_transaction(struct play *p, unsigned conn)
+{
+	struct m_request q;
+	struct m_answer told;
+
+	random_request(p, &q);
+	p->ops->request(p->real, conn, 0x7fffffff, &q, &told);
+	say_request(p, conn, 0x7fffffff, &q, &told);
+	if (told.rc != -ENOENT)
+		broken(p, "a transaction that is not told %d", told.rc);
+}
+
+/* ---- watches ---- */
+
+static void change_watches(struct play *p, unsigned conn)
+{
+	struct m_watch *watch = &p->model.conns[conn].watches[roll(p, M_WATCHES)];
+	struct m_request q = {.type = XN_XS_WIRE_WATCH};
+	struct m_answer told, model = {0};
+
+	if (watch->is_set && roll(p, 4)) {
+		q.type = XN_XS_WIRE_UNWATCH;
+		strcpy(q.path, watch->path);
+		strcpy(q.token, watch->token);
+	} else {
+		random_path(p, &q);
+		if (roll(p, 6) == 0)
+			strcpy(q.path, roll(p, 2) ? "@introduceDomain" : "@releaseDomain");
+		snprintf(q.token, sizeof(q.token), "t%u", roll(p, 30));
+		q.depth = roll(p, 3) ? M_NO_DEPTH : (int)roll(p, 3);
+	}
+	if (q.type == XN_XS_WIRE_WATCH && watch->is_set)
+		q.type = XN_XS_WIRE_UNWATCH; /* most likely one that is not set */
+	p->ops->request(p->real, conn, 0, &q, &told);
+	say_request(p, conn, 0, &q, &told);
+	model.rc = q.type == XN_XS_WIRE_WATCH ? m_watch(&p->model, conn, &q)
+					      : m_unwatch(&p->model, conn, &q);
+	expect(p, &q, &told, &model);
+}
+
+static void reset(struct play *p, unsigned conn)
+{
+	struct m_request q = {.type = XN_XS_WIRE_RESET_WATCHES};
+	struct m_answer told, model = {0};
+
+	p->ops->request(p->real, conn, 0, &q, &told);
+	say_request(p, conn, 0, &q, &told);
+	expect(p, &q, &told, &model);
+	m_conn_reset(&p->model, conn);
+}
+
+static void on_event(unsigned conn, const char *path, const char *token, void *arg)
+{
+	struct play *p = arg;
+
+	say(p, "   event for %u: %s %s", conn, path, token);
+	p->events++;
+	if (!m_event_came(&p->model, conn, path, token))
+		broken(p, "connection %u was told of %s (%s)", conn, path, token);
+}
+
+static void all_events(struct play *p)
+{
+	const struct m_event *missing;
+
+	while (p->ops->deliver(p->real, 1000, on_event, p))
+		;
+	missing = m_events_settle(&p->model);
+	if (missing)
+		broken(p, "connection %u was never told of %s (%s)", missing->conn, missing->path,
+		       missing->token);
+}
+
+/* ---- domains and connections ---- */
+
+static void give_a_home(struct play *p, uint32_t domid)
+{
+	struct m_request q = {.type = XN_XS_WIRE_WRITE};
+	struct m_answer told, model;
+
+	if (!p->model.conns[0].is_open)
+		return;
+	sprintf(q.path, "/local/domain/%u", domid);
+	for (int i = 0; i < 2; i++) {
+		p->ops->request(p->real, 0, 0, &q, &told);
+		m_run(&p->model, 0, &q, &model);
+		expect(p, &q, &told, &model);
+		q.type = XN_XS_WIRE_SET_PERMS;
+		q.perms.n = 1;
+		q.perms.aces[0] = (struct m_ace){m_who_has(&p->model, domid), 'n'};
+	}
+}
+
+static void change_domain(struct play *p)
+{
+	uint32_t domid = 1 + roll(p, M_DOMIDS - 1), other = 1 + roll(p, M_DOMIDS - 1);
+	const struct m_domain *d = &p->model.domains[domid];
+
+	if (!d->is_alive) {
+		say(p, "domain %u comes", domid);
+		p->ops->domain_add(p->real, domid);
+		m_domain_add(&p->model, domid);
+		give_a_home(p, domid);
+	} else if (!d->is_introduced) {
+		say(p, "domain %u is introduced", domid);
+		p->ops->domain_introduce(p->real, domid);
+		m_domain_introduce(&p->model, domid);
+	} else if (!d->has_target && p->model.domains[other].is_alive && other != domid) {
+		say(p, "domain %u gets target %u", domid, other);
+		p->ops->domain_set_target(p->real, domid, other);
+		m_domain_set_target(&p->model, domid, other);
+	} else if (roll(p, 2)) {
+		say(p, "domain %u stops", domid);
+		p->ops->domain_stopped(p->real, domid);
+		m_domain_stopped(&p->model, domid);
+	} else {
+		say(p, "domain %u is gone", domid);
+		for (unsigned i = 0; i < M_CONNS; i++)
+			if (p->model.conns[i].is_open && p->model.conns[i].who.domid == domid) {
+				p->ops->conn_close(p->real, i);
+				m_conn_close(&p->model, i);
+			}
+		p->ops->domain_release(p->real, domid);
+		m_domain_release(&p->model, domid);
+	}
+}
+
+static void open_or_close(struct play *p, unsigned conn)
+{
+	uint32_t domid = conn < 3 ? 0 : roll(p, M_DOMIDS);
+
+	if (p->model.conns[conn].is_open) {
+		say(p, "%u hangs up", conn);
+		p->ops->conn_close(p->real, conn);
+		m_conn_close(&p->model, conn);
+	} else if (p->model.domains[domid].is_alive) {
+		say(p, "%u connects as domain %u", conn, domid);
+		p->ops->conn_open(p->real, conn, domid);
+		m_conn_open(&p->model, conn, domid);
+	}
+}
+
+/* ---- all of it ---- */
+
+static void check_accounts(struct play *p)
+{
+	for (uint32_t domid = 0; domid < M_DOMIDS; domid++) {
+		unsigned owned = m_nodes_of(&p->model, m_who_has(&p->model, domid));
+		int64_t charged;
+
+		if (!p->model.domains[domid].is_alive)
+			continue;
+		charged = p->ops->nodes_of(p->real, domid);
+		if (charged >= 0 && charged != owned)
+			broken(p, "domain %u owns %u nodes and is charged for %lld", domid, owned,
+			       (long long)charged);
+	}
+}
+
+static void check_tree(struct play *p)
+{
+	static const uint32_t reads[] = {XN_XS_WIRE_READ, XN_XS_WIRE_DIRECTORY,
+					 XN_XS_WIRE_GET_PERMS};
+
+	if (!p->model.conns[0].is_open)
+		open_or_close(p, 0);
+	for (unsigned i = 0; i < p->model.tree.n; i++)
+		for (unsigned k = 0; k < XN_ARRAY_SIZE(reads); k++) {
+			struct m_request q = {.type = reads[k]};
+			struct m_answer told, model;
+
+			strcpy(q.path, p->model.tree.nodes[i].path);
+			p->ops->request(p->real, 0, 0, &q, &told);
+			m_run(&p->model, 0, &q, &model);
+			expect(p, &q, &told, &model);
+		}
+	check_accounts(p);
+}
+
+static void step(struct play *p)
+{
+	unsigned conn = roll(p, M_CONNS), what = roll(p, 100);
+
+	if (what < 2)
+		change_domain(p);
+	else if (!p->model.conns[conn].is_open || what < 3)
+		open_or_close(p, conn);
+	else if (what < 10)
+		change_watches(p, conn);
+	else if (what < 11 && roll(p, 3) == 0)
+		reset(p, conn);
+	else if (what < 12)
+		no_transaction(p, conn);
+	else if (what < 60)
+		in_transaction(p, conn);
+	else
+		single_request(p, conn);
+	if (roll(p, 2))
+		all_events(p);
+	if (roll(p, 200) == 0)
+		check_tree(p);
+}
+
+/* @skip: operations to leave out; or NULL. */
+static void play_seed(const struct options *o, uint64_t seed, const bool *skip)
+{
+	struct play *p = xn_calloc(1, sizeof(*p));
+
+	p->options = o;
+	p->ops = o->real;
+	p->seed = seed;
+	p->real = p->ops->open(seed);
+	m_init(&p->model);
+	for (; p->at < o->ops; p->at++) {
+		p->dice = mix(seed * 1000003 + p->at);
+		if (!skip || !skip[p->at])
+			step(p);
+	}
+	all_events(p);
+	check_tree(p);
+	p->ops->close(p->real);
+	if (o->verbose)
+		printf("%llu commits, %llu conflicts, %llu events\n",
+		       (unsigned long long)p->commits, (unsigned long long)p->conflicts,
+		       (unsigned long long)p->events);
+	free(p);
+}
+
+/* ---- leaving out what a failure does not need ---- */
+
+static bool still_fails(const struct options *o, const bool *skip)
+{
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr))
+			_exit(2);
+		play_seed(o, o->first, skip);
+		_exit(EXIT_SUCCESS);
+	}
+	return waitpid(pid, &status, 0) == pid && (!WIFEXITED(status) || WEXITSTATUS(status));
+}
+
+static int shrink(const struct options *o)
+{
+	struct options loud = *o;
+	bool *skip = xn_calloc(o->ops, sizeof(*skip)), *before = xn_calloc(o->ops, sizeof(*skip));
+
+	if (!still_fails(o, skip)) {
+		printf("seed %llu holds\n", (unsigned long long)o->first);
+		return EXIT_SUCCESS;
+	}
+	for (unsigned size = o->ops; size; size /= 2)
+		for (unsigned at = 0; at < o->ops; at += size) {
+			memcpy(before, skip, o->ops);
+			for (unsigned i = at; i < at + size && i < o->ops; i++)
+				skip[i] = true;
+			if (memcmp(before, skip, o->ops) && !still_fails(o, skip))
+				memcpy(skip, before, o->ops);
+		}
+	loud.verbose = true;
+	play_seed(&loud, o->first, skip);
+	return EXIT_FAILURE;
+}
+
+static const struct real_ops *real_named(const char *name)
+{
+	for (size_t i = 0; i < XN_ARRAY_SIZE(reals); i++)
+		if (strcmp(reals[i]->name, name) == 0)
+			return reals[i];
+	return NULL;
+}
+
+static bool take_options(struct options *o, int argc, char **argv)
+{
+	static const struct option known[] = {
+		{"real", required_argument, NULL, 'r'},	{"seeds", required_argument, NULL, 'n'},
+		{"first", required_argument, NULL, 'f'}, {"seed", required_argument, NULL, 's'},
+		{"ops", required_argument, NULL, 'o'},	{"verbose", no_argument, NULL, 'v'},
+		{"shrink", no_argument, NULL, 'x'},	{0},
+	};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", known, NULL)) >= 0) {
+		switch (option) {
+		case 'r':
+			o->real = real_named(optarg);
+			break;
+		case 'n':
+			o->seeds = strtoull(optarg, NULL, 10);
+			break;
+		case 's':
+			o->seeds = 1;
+			/* fall through */
+		case 'f':
+			o->first = strtoull(optarg, NULL, 10);
+			break;
+		case 'o':
+			o->ops = (unsigned)strtoul(optarg, NULL, 10);
+			break;
+		case 'v':
+			o->verbose = true;
+			break;
+		case 'x':
+			o->shrink = true;
+			break;
+		default:
+			return false;
+		}
+	}
+	return o->real && o->ops && optind == argc;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {.first = 1, .seeds = 20, .ops = 5000, .real = reals[0]};
+
+	if (!take_options(&o, argc, argv)) {
+		fprintf(stderr, "usage: %s [--real NAME] [--seeds N] [--first SEED] [--ops N]\n"
+				"       %s --seed SEED [--verbose] [--shrink]\n",
+			argv[0], argv[0]);
+		return 2;
+	}
+	if (o.shrink)
+		return shrink(&o);
+	for (uint64_t seed = o.first; seed < o.first + o.seeds; seed++)
+		play_seed(&o, seed, NULL);
+	printf("%llu operations on the %s as the model has them\n",
+	       (unsigned long long)(o.seeds * o.ops), o.real->name);
+	return EXIT_SUCCESS;
+}

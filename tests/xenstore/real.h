@@ -1,0 +1,35 @@
+/* The real thing under the random test, by the way that reaches it: the store's own calls
+ * (real_store.c), or frames into connections of the server. */
+#ifndef XN_TEST_XENSTORE_REAL_H
+#define XN_TEST_XENSTORE_REAL_H
+
+#include "model.h"
+
+typedef void real_event(unsigned conn, const char *path, const char *token, void *arg);
+
+struct real_ops {
+	const char *name;
+	void *(*open)(uint64_t seed);
+	void (*close)(void *real);
+	void (*domain_add)(void *real, uint32_t domid);
+	void (*domain_introduce)(void *real, uint32_t domid);
+	void (*domain_stopped)(void *real, uint32_t domid);
+	void (*domain_release)(void *real, uint32_t domid);
+	void (*domain_set_target)(void *real, uint32_t domid, uint32_t target);
+	void (*conn_open)(void *real, unsigned conn, uint32_t domid);
+	void (*conn_close)(void *real, unsigned conn);
+	/* Any request; TRANSACTION_START answers the number as text. */
+	void (*request)(void *real, unsigned conn, uint32_t tx, const struct m_request *q,
+			struct m_answer *out);
+	/* Watch events that wait, @at_most of them. Return whether there are more. */
+	bool (*deliver)(void *real, unsigned at_most, real_event *came, void *arg);
+	/* Nodes that a domain is charged for; -1: cannot be told. */
+	int64_t (*nodes_of)(void *real, uint32_t domid);
+	/* SIGKILL and a new start; NULL: does not survive one. Connections are gone, but for those
+	 * that the transport keeps. */
+	void (*crash)(void *real);
+};
+
+extern const struct real_ops real_store_ops;
+
+#endif
