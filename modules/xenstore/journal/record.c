@@ -82,6 +82,8 @@ bool xn_xs_file_name_parse(const char *name, enum xn_xs_file_kind *kind, uint64_
 
 /* ---- reading records ---- */
 
+enum { IS_INTRODUCED = 1, IS_STOPPED = 2 };
+
 bool xn_xs_record_next(struct xn_reader *file, struct xn_xs_record *out)
 {
 	struct xn_reader in = *file;
@@ -135,21 +137,13 @@ static struct xn_xs_text take_path(struct xn_reader *in)
 	return take_string(in, XN_XS_PATH_MAX);
 }
 
-static void take_perms(struct xn_reader *in, struct xn_xs_record_perms *out)
+static struct xn_xs_text take_perms(struct xn_reader *in)
 {
-	unsigned n = xn_take_u8(in);
+	struct xn_xs_text text = take_string(in, UINT16_MAX);
 
-	if (n > XN_XS_PERMS_MAX) {
+	if (!text.len)
 		in->is_short = true;
-		n = 0;
-	}
-	out->n = n;
-	for (unsigned i = 0; i < n; i++) {
-		out->entries[i].who = take_who(in);
-		out->entries[i].mode = xn_take_u8(in);
-		if (out->entries[i].mode > 3)
-			in->is_short = true;
-	}
+	return text;
 }
 
 static void take_commit(struct xn_reader *in, struct xn_xs_part *part)
@@ -164,20 +158,19 @@ static void take_commit(struct xn_reader *in, struct xn_xs_part *part)
 
 static void take_domain(struct xn_reader *in, struct xn_xs_part *part)
 {
+	unsigned flags;
+
 	part->domain.who = take_who(in);
 	if (part->kind == XN_XS_PART_DOMAIN) {
-		part->domain.introduced = xn_take_u8(in) & 1;
+		flags = xn_take_u8(in);
+		part->domain.introduced = flags & IS_INTRODUCED;
+		part->domain.stopped = flags & IS_STOPPED;
 		part->domain.target = take_who(in);
+		part->domain.n_limits = xn_take_u8(in);
+		part->domain.limits = *in;
+		in->left = 0;
 	}
 	if (!part->domain.who.birth)
-		in->is_short = true;
-}
-
-static void take_special(struct xn_reader *in, struct xn_xs_part *part)
-{
-	part->special.index = xn_take_u8(in);
-	take_perms(in, &part->special.perms);
-	if (part->special.index > 1 || !part->special.perms.n)
 		in->is_short = true;
 }
 
@@ -202,7 +195,6 @@ static void take_ring(struct xn_reader *in, struct xn_xs_part *part)
 		break;
 	case XN_XS_PART_RING_TX:
 		part->ring.tx = xn_take_u32(in);
-		part->ring.is_open = xn_take_u8(in) & 1;
 		break;
 	case XN_XS_PART_WATCH:
 		part->ring.depth = (int)(int32_t)xn_take_u32(in);
@@ -239,7 +231,7 @@ int xn_xs_record_part(struct xn_xs_record *record, struct xn_xs_part *out)
 		return -EINVAL;
 	if (!kind || kind >= XN_XS_PARTS)
 		return -EPROTO;
-	memset(out, 0, offsetof(struct xn_xs_part, special));
+	memset(out, 0, sizeof(*out));
 	out->kind = (enum xn_xs_part_kind)kind;
 	switch (out->kind) {
 	case XN_XS_PART_COMMIT:
@@ -250,7 +242,8 @@ int xn_xs_record_part(struct xn_xs_record *record, struct xn_xs_part *out)
 		take_domain(&in, out);
 		break;
 	case XN_XS_PART_SPECIAL:
-		take_special(&in, out);
+		out->special.path = take_path(&in);
+		out->special.perms = take_perms(&in);
 		break;
 	case XN_XS_PART_SLICE:
 		out->slice = (struct xn_xs_text){in.at, in.left};
@@ -264,11 +257,24 @@ int xn_xs_record_part(struct xn_xs_record *record, struct xn_xs_part *out)
 	case XN_XS_PART_KEPT_AGAIN:
 		break;
 	default:
-		memset(&out->ring, 0, sizeof(out->ring));
 		take_ring(&in, out);
 		break;
 	}
 	return in.is_short || in.left ? -EINVAL : 1;
+}
+
+int xn_xs_part_limit(struct xn_xs_part *domain, unsigned *quota, uint64_t *soft, uint64_t *hard)
+{
+	struct xn_reader *in = &domain->domain.limits;
+
+	if (!in->left)
+		return domain->domain.n_limits ? -EINVAL : 0;
+	if (!domain->domain.n_limits--)
+		return -EINVAL;
+	*quota = xn_take_u8(in);
+	*soft = xn_take_u64(in);
+	*hard = xn_take_u64(in);
+	return in->is_short ? -EINVAL : 1;
 }
 
 int xn_xs_part_change(struct xn_xs_part *commit, struct xn_xs_record_change *out)
@@ -285,19 +291,57 @@ int xn_xs_part_change(struct xn_xs_part *commit, struct xn_xs_record_change *out
 	out->implied = kind & 0x80;
 	out->path = take_path(in);
 	out->value = (struct xn_xs_text){"", 0};
-	out->perms.n = 0;
+	out->perms = (struct xn_xs_text){"", 0};
 	if (out->kind > XN_XS_REMOVED)
 		return -EPROTO;
 	if (out->kind == XN_XS_CREATED || out->kind == XN_XS_VALUE) {
 		out->value.len = xn_take_u16(in);
 		out->value.bytes = xn_take(in, out->value.len);
 	}
-	if (out->kind == XN_XS_CREATED || out->kind == XN_XS_PERMS) {
-		take_perms(in, &out->perms);
-		if (!out->perms.n)
-			return -EINVAL;
-	}
+	if (out->kind == XN_XS_CREATED || out->kind == XN_XS_PERMS)
+		out->perms = take_perms(in);
 	return in->is_short || out->value.len > XN_XS_VALUE_MAX ? -EINVAL : 1;
+}
+
+/* Decimal digits at the front of @text. */
+static bool take_number(struct xn_xs_text *text, uint64_t *out)
+{
+	size_t start = text->len;
+
+	*out = 0;
+	for (; text->len && *text->bytes >= '0' && *text->bytes <= '9'; text->bytes++, text->len--)
+		if (start - text->len > 18)
+			return false;
+		else
+			*out = *out * 10 + (unsigned)(*text->bytes - '0');
+	return text->len < start;
+}
+
+static bool take_char(struct xn_xs_text *text, char c)
+{
+	if (!text->len || *text->bytes != c)
+		return false;
+	text->bytes++;
+	text->len--;
+	return true;
+}
+
+int xn_xs_perm_next(struct xn_xs_text *perms, struct xn_xs_perm *out)
+{
+	uint64_t domid;
+
+	if (!perms->len)
+		return 0;
+	out->mode = *perms->bytes;
+	if (!memchr("nrwb", out->mode, 4))
+		return -EINVAL;
+	perms->bytes++;
+	perms->len--;
+	if (!take_number(perms, &domid) || domid >= XN_XS_DOMID_END || !take_char(perms, '.') ||
+	    !take_number(perms, &out->who.birth) || !take_char(perms, ' '))
+		return -EINVAL;
+	out->who.domid = (uint32_t)domid;
+	return 1;
 }
 
 /* ---- slices ---- */
@@ -308,7 +352,7 @@ int xn_xs_slice_open(struct xn_xs_slice *slice, struct xn_xs_text bytes)
 	struct xn_xs_text parent = take_path(&in);
 
 	slice->level = 0;
-	slice->perms.n = 0;
+	slice->perms = (struct xn_xs_text){"", 0};
 	slice->has_root = !parent.len;
 	slice->path_len = 0;
 	for (size_t i = 0; i < parent.len; i++)
@@ -352,15 +396,15 @@ int xn_xs_slice_next(struct xn_xs_slice *slice, struct xn_xs_slice_node *out)
 	out->generation = xn_take_u64(in);
 	out->name.len = xn_take_u16(in);
 	out->value.len = xn_take_u16(in);
-	if (in->left && *in->at)
-		take_perms(in, &slice->perms);
+	out->perms = take_string(in, UINT16_MAX);
+	if (out->perms.len)
+		slice->perms = out->perms;
 	else
-		(void)xn_take_u8(in); /* the same as before */
+		out->perms = slice->perms; /* the same as before */
 	out->name.bytes = xn_take(in, out->name.len);
 	out->value.bytes = xn_take(in, out->value.len);
-	if (in->is_short || !slice->perms.n || out->value.len > XN_XS_VALUE_MAX)
+	if (in->is_short || !slice->perms.len || out->value.len > XN_XS_VALUE_MAX)
 		return -EINVAL;
-	out->perms = &slice->perms;
 	if (slice->has_root) { /* the first node of all */
 		slice->has_root = false;
 		if (out->level || out->name.len)
@@ -419,50 +463,45 @@ static void put_who(struct xn_buf *out, struct xn_xs_who who)
 	xn_put_u64(out, who.birth);
 }
 
-static void put_string(struct xn_buf *out, struct xn_xs_text text)
+void xn_xs_put_text(struct xn_buf *out, struct xn_xs_text text)
 {
 	xn_put_u16(out, text.len);
 	xn_buf_add(out, text.bytes, text.len);
 }
 
-static void put_text(struct xn_buf *out, struct xn_xs_text text)
+static void put_bytes(struct xn_buf *out, struct xn_xs_text text)
 {
 	xn_put_u32(out, text.len);
 	xn_buf_add(out, text.bytes, text.len);
 }
 
-/* Rights of the dead are nobody's. */
-static bool is_void(const struct xn_xs_perms *perms, unsigned i)
-{
-	const struct xn_xs_domain *domain = perms->entries[i].domain;
-
-	return i && !domain->alive && domain->birth;
-}
-
 void xn_xs_put_perms(struct xn_buf *out, const struct xn_xs_perms *perms)
 {
 	size_t at = out->len;
-	unsigned n = 0;
+	uint16_t len;
 
-	xn_buf_add_char(out, 0);
+	xn_put_u16(out, 0);
 	for (unsigned i = 0; i < perms->n; i++) {
 		const struct xn_xs_ace *e = &perms->entries[i];
 
-		if (is_void(perms, i))
-			continue;
-		put_who(out, (struct xn_xs_who){e->domain->domid, e->domain->birth});
-		xn_buf_add_char(out, (char)(e->mode & 3));
-		n++;
+		if (i && !e->domain->alive && e->domain->birth)
+			continue; /* rights of the dead are nobody's */
+		xn_buf_add_char(out, "nrwb"[e->mode & 3]);
+		xn_buf_add_int(out, e->domain->domid);
+		xn_buf_add_char(out, '.');
+		xn_buf_add_int(out, (int64_t)e->domain->birth);
+		xn_buf_add_char(out, ' ');
 	}
-	out->data[at] = (char)n;
+	len = htole16((uint16_t)(out->len - at - sizeof(len)));
+	memcpy(out->data + at, &len, sizeof(len));
 }
 
 static void put_change(struct xn_buf *out, const struct xn_xs_delta *d)
 {
 	xn_buf_add_char(out, (char)(d->kind | (d->implied ? 0x80 : 0)));
-	put_string(out, (struct xn_xs_text){d->path, d->path_len});
+	xn_xs_put_text(out, (struct xn_xs_text){d->path, d->path_len});
 	if (d->kind == XN_XS_CREATED || d->kind == XN_XS_VALUE)
-		put_string(out, (struct xn_xs_text){d->value, d->value_len});
+		xn_xs_put_text(out, (struct xn_xs_text){d->value, d->value_len});
 	if (d->kind == XN_XS_CREATED || d->kind == XN_XS_PERMS)
 		xn_xs_put_perms(out, d->perms);
 }
@@ -495,32 +534,31 @@ static void put_ring(struct xn_buf *out, const struct xn_xs_part *part)
 		break;
 	case XN_XS_PART_RING_INPUT:
 		xn_put_u32(out, part->ring.at);
-		put_text(out, part->ring.bytes);
+		put_bytes(out, part->ring.bytes);
 		break;
 	case XN_XS_PART_RING_OUTPUT:
 		xn_put_u32(out, part->ring.sent);
 		xn_put_u32(out, part->ring.at);
 		xn_put_u32(out, part->ring.events);
-		put_text(out, part->ring.bytes);
+		put_bytes(out, part->ring.bytes);
 		break;
 	case XN_XS_PART_RING_TX:
 		xn_put_u32(out, part->ring.tx);
-		xn_buf_add_char(out, part->ring.is_open);
 		break;
 	case XN_XS_PART_WATCH:
 		xn_put_u32(out, (uint32_t)part->ring.depth);
-		put_string(out, part->ring.path);
-		put_string(out, part->ring.token);
+		xn_xs_put_text(out, part->ring.path);
+		xn_xs_put_text(out, part->ring.token);
 		break;
 	case XN_XS_PART_UNWATCH:
 		xn_buf_add_char(out, part->ring.all);
-		put_string(out, part->ring.path);
-		put_string(out, part->ring.token);
+		xn_xs_put_text(out, part->ring.path);
+		xn_xs_put_text(out, part->ring.token);
 		break;
 	case XN_XS_PART_EVENT:
-		put_string(out, part->ring.path);
-		put_string(out, part->ring.token);
-		put_string(out, part->ring.event);
+		xn_xs_put_text(out, part->ring.path);
+		xn_xs_put_text(out, part->ring.token);
+		xn_xs_put_text(out, part->ring.event);
 		break;
 	default: /* RING_CLOSE */
 		break;
@@ -534,8 +572,11 @@ void xn_xs_put_part(struct xn_buf *out, const struct xn_xs_part *part)
 	switch (part->kind) {
 	case XN_XS_PART_DOMAIN:
 		put_who(out, part->domain.who);
-		xn_buf_add_char(out, part->domain.introduced);
+		xn_buf_add_char(out, (char)((part->domain.introduced ? IS_INTRODUCED : 0) |
+					    (part->domain.stopped ? IS_STOPPED : 0)));
 		put_who(out, part->domain.target);
+		xn_buf_add_char(out, (char)part->domain.n_limits);
+		xn_buf_add(out, part->domain.limits.at, part->domain.limits.left);
 		break;
 	case XN_XS_PART_GONE:
 		put_who(out, part->domain.who);
@@ -544,6 +585,10 @@ void xn_xs_put_part(struct xn_buf *out, const struct xn_xs_part *part)
 		xn_put_u64(out, part->image_end.nodes);
 		xn_put_u64(out, part->image_end.generation);
 		xn_put_u64(out, part->image_end.next_birth);
+		break;
+	case XN_XS_PART_SPECIAL:
+		xn_xs_put_text(out, part->special.path);
+		xn_xs_put_text(out, part->special.perms);
 		break;
 	case XN_XS_PART_KEPT_AGAIN:
 		break;

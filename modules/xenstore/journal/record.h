@@ -77,18 +77,18 @@ struct xn_xs_who { /* a domain's identity */
 	uint32_t domid;
 	uint64_t birth; /* 0: whoever has that domid, which nobody has */
 };
-struct xn_xs_record_perm {
-	struct xn_xs_who who;
-	unsigned mode; /* 1 read, 2 write, 3 both; the first entry, the owner's: what all others may */
-};
-struct xn_xs_record_perms {
-	unsigned n; /* 0: not told */
-	struct xn_xs_record_perm entries[XN_XS_PERMS_MAX];
-};
 struct xn_xs_text {
 	const char *bytes; /* not terminated */
 	size_t len;
 };
+/* Permissions are texts with births, the owner first: "n0.1 r5.17 ", each followed by a space. A
+ * domid without a birth that counts has birth 0: whoever has it, and nobody does yet. */
+struct xn_xs_perm {
+	char mode; /* n r w b */
+	struct xn_xs_who who;
+};
+/* Takes the first from @perms: 1, 0: none is left, -EINVAL. */
+int xn_xs_perm_next(struct xn_xs_text *perms, struct xn_xs_perm *out);
 
 struct xn_xs_part {
 	enum xn_xs_part_kind kind;
@@ -102,12 +102,13 @@ struct xn_xs_part {
 		} commit;
 		struct {
 			struct xn_xs_who who;
-			bool introduced;
+			bool introduced, stopped;
 			struct xn_xs_who target; /* birth 0: none */
-		} domain; /* DOMAIN, GONE (who only) */
+			unsigned n_limits;
+			struct xn_reader limits; /* xn_xs_part_limit() */
+		} domain; /* DOMAIN, all that it is; GONE: who only */
 		struct {
-			unsigned index; /* 0 @introduceDomain, 1 @releaseDomain */
-			struct xn_xs_record_perms perms;
+			struct xn_xs_text path, perms;
 		} special;
 		struct {
 			uint64_t birth;
@@ -120,8 +121,7 @@ struct xn_xs_part {
 			uint32_t sent; /* OUTPUT: position up to which the ring has it */
 			struct xn_xs_text bytes;
 			uint32_t events; /* OUTPUT: how many events these bytes carry */
-			uint32_t tx;	 /* TX: a transaction's id */
-			bool is_open;
+			uint32_t tx;	 /* TX: the highest transaction so far */
 			struct xn_xs_text path, token; /* WATCH, UNWATCH, EVENT (of the watch) */
 			bool all;		       /* UNWATCH: all watches */
 			int depth;
@@ -141,13 +141,16 @@ struct xn_xs_part {
  * here, of a newer version. */
 int xn_xs_record_part(struct xn_xs_record *record, struct xn_xs_part *out);
 
+/* A quota of the domain's own: 1, 0, -EINVAL. */
+int xn_xs_part_limit(struct xn_xs_part *domain, unsigned *quota, uint64_t *soft, uint64_t *hard);
+
 /* A change of a set, in the order in which they were made; values and permissions are as they were
  * at the set's end. */
 struct xn_xs_record_change {
 	enum xn_xs_delta_kind kind;
 	bool implied; /* a parent made on the way to a node */
-	struct xn_xs_text path, value;	 /* value: CREATED, VALUE */
-	struct xn_xs_record_perms perms; /* CREATED, PERMS */
+	struct xn_xs_text path, value; /* value: CREATED, VALUE */
+	struct xn_xs_text perms;       /* CREATED, PERMS */
 };
 /* As xn_xs_record_part(). */
 int xn_xs_part_change(struct xn_xs_part *commit, struct xn_xs_record_change *out);
@@ -160,15 +163,14 @@ struct xn_xs_slice {
 	unsigned level; /* of the last node; before the first: of its parent */
 	bool has_root;  /* begins with the root */
 	size_t path_len;
-	struct xn_xs_record_perms perms;
+	struct xn_xs_text perms; /* of the last node */
 	char path[XN_XS_PATH_MAX + 2];
 };
 struct xn_xs_slice_node {
 	struct xn_xs_text path; /* valid until the next */
-	struct xn_xs_text name, value;
+	struct xn_xs_text name, value, perms;
 	unsigned level; /* 0: the root */
 	uint64_t generation;
-	const struct xn_xs_record_perms *perms; /* until the next */
 };
 /* 0 or -EINVAL. */
 int xn_xs_slice_open(struct xn_xs_slice *slice, struct xn_xs_text bytes);
@@ -182,8 +184,10 @@ void xn_xs_record_end(struct xn_buf *out, size_t start);
 size_t xn_xs_part_begin(struct xn_buf *out, enum xn_xs_part_kind kind);
 void xn_xs_part_end(struct xn_buf *out, size_t start);
 void xn_xs_put_commit(struct xn_buf *out, const struct xn_xs_commit *commit);
+/* A text with its length (2) before it. */
+void xn_xs_put_text(struct xn_buf *out, struct xn_xs_text text);
 void xn_xs_put_perms(struct xn_buf *out, const struct xn_xs_perms *perms);
-/* A whole part, as xn_xs_record_part() shows it; not COMMIT, SPECIAL, SLICE. */
+/* A whole part, as xn_xs_record_part() shows it; not COMMIT, SLICE. */
 void xn_xs_put_part(struct xn_buf *out, const struct xn_xs_part *part);
 
 #endif
