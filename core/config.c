@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define LATER "comes with a later release"
 /* What changes all the time and says little. */
 #define HISTORY_SKIP                                                                               \
 	"session.last_active,task.progress,task.other_config,host_metrics.last_updated,"           \
@@ -42,7 +41,9 @@ const struct xn_config_key xn_config_keys[] = {
 	 .doc = "PEM: its private key; otherwise in the file of the certificate"},
 	{"socket", XN_CONFIG_STRING, .argument = "PATH", .doc = "serve HTTP on this Unix socket"},
 	{"xenstore-socket", XN_CONFIG_STRING, .argument = "PATH",
-	 .doc = "serve the xenstore protocol on this Unix socket", .later = LATER},
+	 .doc = "serve the xenstore protocol on this Unix socket"},
+	{"xenstore-connections", XN_CONFIG_INT, "4096", .min = 1, .max = 1000000,
+	 .argument = "N", .doc = "connections at a time to the xenstore's socket"},
 	{"password-file", XN_CONFIG_STRING, .argument = "FILE",
 	 .doc = "holds one line: the password of the login root"},
 	{"call-values", XN_CONFIG_INT, "16384", .min = 256, .max = 1000000, .argument = "N",
@@ -364,10 +365,6 @@ int xn_config_set(struct xn_config *config, const char *name, const char *value,
 
 	if (i < 0) {
 		*why = xn_asprintf("%s: there is no option \"%s\"", where, name);
-		return -1;
-	}
-	if (key->later) {
-		*why = xn_asprintf("%s: %s %s", where, name, key->later);
 		return -1;
 	}
 	if (setting->text && setting->from_command_line == from_command_line) {

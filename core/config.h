@@ -1,7 +1,7 @@
 /*
  * Configuration: one table of keys; each is a command-line flag (--state-dir DIR) and a key of the
- * config file (state-dir = DIR). Unknown keys, bad values and options that a later release brings
- * are refused in words, with the file's line.
+ * config file (state-dir = DIR). Unknown keys and bad values are
+ * refused in words, with the file's line.
  */
 #ifndef XN_CONFIG_H
 #define XN_CONFIG_H
@@ -29,7 +29,6 @@ struct xn_config_key {
 	const char *unit;
 	const char *argument;  /* for --help: "DIR" */
 	const char *doc;
-	const char *later; /* known, but refused in these words */
 };
 extern const struct xn_config_key xn_config_keys[]; /* ends with .name == NULL */
 

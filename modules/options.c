@@ -239,8 +239,7 @@ void xn_options_print_help(void)
 	       "The Xen control plane in one process. Runs in the foreground.\n\n");
 	print_line("config", "FILE", "read the options below from there too, as name = value", "");
 	for (const struct xn_config_key *key = xn_config_keys; key->name; key++) {
-		char *more = key->later		      ? xn_asprintf(" (%s)", key->later)
-			     : key->choices	      ? xn_asprintf(" (%s)", key->choices)
+		char *more = key->choices	      ? xn_asprintf(" (%s)", key->choices)
 			     : key->otherwise	      ? xn_asprintf(" (%s)", key->otherwise)
 						      : xn_strdup("");
 

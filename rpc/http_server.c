@@ -12,10 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "core/unix_listener.h"
 #include "rpc/http_internal.h"
 #include "rpc/tls_relay.h"
 
@@ -25,8 +24,7 @@ struct xn_http_listener {
 	int fd;
 	char *address;	/* as shown */
 	enum xn_http_door door;
-	dev_t dev; /* of the socket file, so that only our own is removed */
-	ino_t ino;
+	struct xn_unix_listener file; /* of the Unix socket */
 };
 
 /* ---- routes ---- */
@@ -346,13 +344,11 @@ static struct xn_http_listener *add_listener(struct xn_http *http, int fd, char 
 
 static void free_listener(struct xn_http_listener *listener)
 {
-	struct stat now;
-
 	xn_io_free(listener->io);
-	close(listener->fd);
-	if (listener->door == XN_DOOR_UNIX && lstat(listener->address, &now) == 0 &&
-	    now.st_dev == listener->dev && now.st_ino == listener->ino)
-		unlink(listener->address);
+	if (listener->door == XN_DOOR_UNIX)
+		xn_unix_listener_close(&listener->file);
+	else
+		close(listener->fd);
 	free(listener->address);
 	free(listener);
 }
@@ -471,69 +467,13 @@ void xn_http_use_identity(struct xn_http *http, struct xn_tls_identity *identity
 		xn_io_set(http->listeners[i]->io, XN_IO_READ);
 }
 
-/* The folders above @path, as far as they are missing. */
-static void make_parents(const char *path)
-{
-	char *copy = xn_strdup(path);
-
-	for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		mkdir(copy, 0755); /* a failure that matters shows when the socket is bound */
-		*slash = '/';
-	}
-	free(copy);
-}
-
-/* 0 when the path is free now; a sentence when it is not ours to take. */
-static const char *clear_stale_socket(const struct sockaddr_un *addr)
-{
-	struct stat st;
-	int fd, rc;
-
-	if (lstat(addr->sun_path, &st) < 0)
-		return errno == ENOENT ? NULL : strerror(errno);
-	if (!S_ISSOCK(st.st_mode))
-		return "there is a file of that name, and it is not a socket";
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return strerror(errno);
-	rc = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? -errno : 0;
-	close(fd);
-	if (rc != -ECONNREFUSED)
-		return "another program is listening there";
-	return unlink(addr->sun_path) < 0 ? strerror(errno) : NULL;
-}
-
 int xn_http_listen_unix(struct xn_http *http, const char *path, struct xn_error *err)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	struct xn_http_listener *listener;
-	struct stat st = {0};
-	const char *why;
-	mode_t mask;
-	int fd, rc;
+	struct xn_unix_listener file;
 
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return listen_error(err, path, "the path of a socket has at most 107 bytes");
-	strcpy(addr.sun_path, path);
-	make_parents(path);
-	why = clear_stale_socket(&addr);
-	if (why)
-		return listen_error(err, path, why);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return listen_error(err, path, strerror(errno));
-	mask = umask(0177); /* the file never exists with more rights than 0600 */
-	rc = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
-	umask(mask);
-	if (rc < 0 || listen(fd, SOMAXCONN) < 0 || lstat(path, &st) < 0) {
-		listen_error(err, path, strerror(errno));
-		close(fd);
+	if (xn_unix_listen(&file, path, err) < 0)
 		return -1;
-	}
-	listener = add_listener(http, fd, xn_strdup(path), XN_DOOR_UNIX);
-	listener->dev = st.st_dev;
-	listener->ino = st.st_ino;
+	add_listener(http, file.fd, xn_strdup(path), XN_DOOR_UNIX)->file = file;
 	return 0;
 }
 

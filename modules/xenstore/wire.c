@@ -30,29 +30,45 @@ static void skip(struct xn_xs_reader *reader)
 	reader->skip -= len;
 }
 
-int xn_xs_reader_next(struct xn_xs_reader *reader, struct xn_xs_frame *out)
+static void parse_header(const char *bytes, struct xn_xs_frame *out)
 {
 	uint32_t header[4];
 
-	skip(reader);
-	if (reader->skip || reader->to - reader->from < sizeof(header))
-		return 0;
-	memcpy(header, reader->bytes + reader->from, sizeof(header));
+	memcpy(header, bytes, sizeof(header));
 	*out = (struct xn_xs_frame){.type = header[0],
 				    .request = header[1],
 				    .transaction = header[2],
 				    .len = header[3]};
+}
+
+int xn_xs_frame_parse(const char *bytes, size_t len, struct xn_xs_frame *out)
+{
+	if (len < XN_XS_FRAME_HEADER)
+		return 0;
+	parse_header(bytes, out);
+	if (out->len > XN_XS_BODY_MAX)
+		return -EPROTO;
+	out->body = bytes + XN_XS_FRAME_HEADER;
+	return len - XN_XS_FRAME_HEADER >= out->len;
+}
+
+int xn_xs_reader_next(struct xn_xs_reader *reader, struct xn_xs_frame *out)
+{
+	skip(reader);
+	if (reader->skip || reader->to - reader->from < XN_XS_FRAME_HEADER)
+		return 0;
+	parse_header(reader->bytes + reader->from, out);
 	if (out->len > XN_XS_BODY_SKIP_MAX)
 		return -EPROTO;
 	if (out->len > XN_XS_BODY_MAX) {
-		reader->from += sizeof(header);
+		reader->from += XN_XS_FRAME_HEADER;
 		reader->skip = out->len;
 		return 1;
 	}
-	if (reader->to - reader->from < sizeof(header) + out->len)
+	if (reader->to - reader->from < XN_XS_FRAME_HEADER + out->len)
 		return 0;
-	out->body = reader->bytes + reader->from + sizeof(header);
-	reader->from += sizeof(header) + out->len;
+	out->body = reader->bytes + reader->from + XN_XS_FRAME_HEADER;
+	reader->from += XN_XS_FRAME_HEADER + out->len;
 	return 1;
 }
 
@@ -106,10 +122,22 @@ int xn_xs_error_parse(const char *name, size_t len)
 	return -EIO;
 }
 
+_Static_assert(XN_ARRAY_SIZE(errors) == XN_XS_ERRORS, "as many as the header says");
+
+unsigned xn_xs_error_index(int rc)
+{
+	for (unsigned i = 0; i < XN_XS_ERRORS; i++)
+		if (errors[i].number == -rc)
+			return i;
+	return 0;
+}
+
+const char *xn_xs_error_at(unsigned index)
+{
+	return errors[index].name;
+}
+
 const char *xn_xs_error_name(int rc)
 {
-	for (size_t i = 0; i < XN_ARRAY_SIZE(errors); i++)
-		if (errors[i].number == -rc)
-			return errors[i].name;
-	return errors[0].name;
+	return errors[xn_xs_error_index(rc)].name;
 }

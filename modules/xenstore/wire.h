@@ -32,6 +32,16 @@ enum xn_xs_wire_type { /* the protocol's numbers */
 	XN_XS_WIRE_SET_TARGET,
 	XN_XS_WIRE_RESET_WATCHES = 21,
 	XN_XS_WIRE_DIRECTORY_PART,
+	XN_XS_WIRE_GET_FEATURE,
+	XN_XS_WIRE_SET_FEATURE,
+	XN_XS_WIRE_GET_QUOTA,
+	XN_XS_WIRE_SET_QUOTA,
+};
+
+enum xn_xs_wire_feature { /* bits; a ring's page shows them, too */
+	XN_XS_FEATURE_RECONNECTION = 1,
+	XN_XS_FEATURE_ERROR = 2,
+	XN_XS_FEATURE_WATCHDEPTH = 4,
 };
 
 enum {
@@ -58,6 +68,10 @@ void xn_xs_reader_added(struct xn_xs_reader *reader, size_t len);
 /* 1: a frame, borrowed until the next call; 0: needs more bytes; -EPROTO: this is no xenstore. */
 int xn_xs_reader_next(struct xn_xs_reader *reader, struct xn_xs_frame *out);
 
+/* The frame at the start of @bytes, in place: 1; 0: it is not all there; -EPROTO: it is longer than
+ * any may be. */
+int xn_xs_frame_parse(const char *bytes, size_t len, struct xn_xs_frame *out);
+
 /*
  * The next string of a body, which ends with a NUL or with the body, at *at, which moves behind it
  * (start at 0). NULL: none is left. *len_out: without the NUL, which may be missing.
@@ -76,5 +90,9 @@ int xn_xs_frame_add(struct xn_buf *out, uint32_t type, uint32_t request, uint32_
 /* Errors travel as names: "ENOENT". An unknown name is -EIO, and an unknown error "EIO". */
 int xn_xs_error_parse(const char *name, size_t len);
 const char *xn_xs_error_name(int rc);
+/* The same names by number, for counting them: 0 to XN_XS_ERRORS - 1. */
+enum { XN_XS_ERRORS = 16 };
+unsigned xn_xs_error_index(int rc);
+const char *xn_xs_error_at(unsigned index);
 
 #endif

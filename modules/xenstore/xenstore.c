@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "modules/xenstore/client/client.h"
+#include "modules/xenstore/server/server.h"
 
 struct xn_xs_watch {
 	struct xn_list link; /* in spot->watches */
@@ -260,6 +261,8 @@ static size_t write_metrics(struct xn_metrics_source *source, struct xn_metrics_
 			 "Paths that the daemon itself watches.", (int64_t)xs->spots.count);
 	if (xs->ops == &xn_xs_local_ops)
 		write_store(xn_xs_local_store(xs), page);
+	if (xs->server)
+		xn_xs_server_write_metrics(xs->server, page);
 	return 0;
 }
 
@@ -275,7 +278,22 @@ static int xenstore_init(struct xn_core *core, void **state_out, struct xn_error
 		xn_xs_wire_new(xs);
 	else
 		xn_xs_local_new(xs);
+	if (!is_foreign(core->config))
+		xs->server = xn_xs_server_new(core, xn_xs_local_store(xs), NULL);
 	*state_out = xs;
+	return 0;
+}
+
+static int listen_as_configured(struct xn_xenstore *xs, struct xn_error *err)
+{
+	const struct xn_config *config = xs->core->config;
+	const char *path = config ? xn_config_string(config, "xenstore-socket") : NULL;
+
+	if (!xs->server || !path)
+		return 0;
+	if (xn_xs_server_listen(xs->server, path, err) < 0)
+		return -1;
+	xn_core_add_address(xs->core, path);
 	return 0;
 }
 
@@ -283,7 +301,9 @@ static int xenstore_start(void *state, struct xn_error *err)
 {
 	struct xn_xenstore *xs = state;
 
-	return xs->ops->start(xs, err);
+	if (xs->ops->start(xs, err) < 0)
+		return -1;
+	return listen_as_configured(xs, err);
 }
 
 static void xenstore_stop(void *state)
@@ -305,6 +325,7 @@ static void xenstore_stop(void *state)
 		spot_free(spot);
 	}
 	xn_hmap_clear(&xs->spots);
+	xn_xs_server_free(xs->server);
 	xs->ops->free(xs);
 	free(xs);
 }

@@ -88,7 +88,6 @@ class ProcessTest(unittest.TestCase):
     def test_bad_flags_are_refused_in_words(self):
         self.assert_refused("there is no option --colour", "--colour", "red")
         self.assert_refused("is no address and port", "--http", "80")
-        self.assert_refused("comes with a later release", "--xenstore-socket", "/x")
 
     def test_check_config_reads_the_file_and_opens_nothing(self):
         good = self.config("http = 127.0.0.1:80\nhypervisor = sim\nstate-dir = %s\n" % self.state)

@@ -86,7 +86,6 @@ static void bad_values_are_refused_in_words(void **state)
 	assert_refused(f, set(f, "hypervisor", "si"), "is none of");
 	assert_refused(f, set(f, "hypervisor", "sim|xen"), "is none of");
 	assert_refused(f, set(f, "state-dir", ""), "empty");
-	assert_refused(f, set(f, "xenstore-socket", "/x"), "comes with a later release");
 }
 
 static void addresses_are_numbers_with_a_port(void **state)
@@ -131,7 +130,6 @@ static void a_bad_file_is_refused_with_its_line(void **state)
 		{"colour = red\n", ", line 1: there is no option \"colour\""},
 		{"\nlog-level = loud\n", ", line 2: log-level: \"loud\" is none of"},
 		{"http = 1.1.1.1:1\nhttp = 1.1.1.1:2\n", ", line 2: http is given twice"},
-		{"xenstore-socket = x\n", ", line 1: xenstore-socket comes with a later release"},
 		{"= x\n", ", line 1: there is no option \"\""},
 	};
 

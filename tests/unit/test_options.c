@@ -154,14 +154,6 @@ static void wrong_command_lines_are_refused_in_words(void **state)
 		       "/nowhere/at/all: No such file");
 }
 
-static void what_a_later_release_brings_is_refused_in_words(void **state)
-{
-	struct fixture *f = *state;
-
-	assert_refused(read_line(f, "--xenstore-socket /x"), f, "comes with a later release");
-	assert_refused(read_line(f, "--xenstore-socket /s"), f, "comes with a later release");
-}
-
 static int settle(struct fixture *f)
 {
 	return xn_options_settle(f->config, &f->machine, &f->notes, &f->why);
@@ -287,7 +279,6 @@ int main(void)
 		TEST(each_command_is_a_flag_and_takes_its_argument),
 		TEST(two_commands_are_refused),
 		TEST(wrong_command_lines_are_refused_in_words),
-		TEST(what_a_later_release_brings_is_refused_in_words),
 		TEST(xen_needs_a_build_with_libxl),
 		TEST(xen_needs_a_control_domain),
 		TEST(auto_becomes_xen_on_a_control_domain),

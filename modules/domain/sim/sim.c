@@ -104,6 +104,7 @@ struct xn_sim_domain *xn_sim_domain_new(struct xn_sim *sim, uint32_t domid, cons
 	domain = xn_calloc(1, sizeof(*domain));
 	domain->sim = sim;
 	domain->identity = identity;
+	identity->is_played = true;
 	domain->info.domid = domid;
 	domain->info.shutdown_code = XN_SHUTDOWN_NONE;
 	snprintf(domain->info.uuid, sizeof(domain->info.uuid), "%s", uuid);
@@ -172,7 +173,8 @@ static uint32_t next_domid(struct xn_sim *sim)
 {
 	do
 		sim->last_domid = sim->last_domid + 1 < XN_XS_DOMID_END ? sim->last_domid + 1 : 1;
-	while (xn_sim_domain(sim, sim->last_domid));
+	while (xn_sim_domain(sim, sim->last_domid) ||
+	       xn_xs_domain_find(sim->store, sim->last_domid)); /* a client's own, introduced */
 	return sim->last_domid;
 }
 

@@ -44,6 +44,7 @@ struct xn_xs_domain {
 	uint32_t domid;
 	uint64_t birth; /* unique in a store; 0: a domid that nobody has (yet) */
 	bool alive, introduced;
+	bool is_played; /* the simulated hypervisor's, which alone releases it */
 	struct xn_xs_domain *target; /* has the rights of this one too (a device model); or NULL */
 	struct xn_xs_account account;
 };
@@ -132,6 +133,13 @@ void xn_xs_conn_unwatch(struct xn_xs_watcher *watcher); /* inside @fired too */
 struct xn_xs_watcher *xn_xs_conn_find_watch(struct xn_xs_conn *conn, const char *path,
 					    const char *token);
 void xn_xs_conn_reset(struct xn_xs_conn *conn); /* drops all watches and transactions */
+
+/* ---- for the protocol's server (lookup.c) ---- */
+bool xn_xs_conn_has_transaction(struct xn_xs_conn *conn, uint32_t tx);
+int xn_xs_conn_check_watch_path(const struct xn_xs_conn *conn, const char *path); /* or -EINVAL */
+/* As directory, with a number that is another one after the list has changed. */
+int xn_xs_conn_list(struct xn_xs_conn *conn, uint32_t tx, const char *path, struct xn_buf *names,
+		    uint64_t *generation_out);
 
 /* ---- the journal's hook ---- */
 enum xn_xs_delta_kind {
