@@ -123,11 +123,24 @@ static void set_wakeup(struct event_loop *e, int64_t due_us)
 		abort();
 }
 
-static bool is_gone(const struct event_io *io)
-{
-	struct pollfd fd = {.fd = event_get_fd(&io->event), .events = POLLRDHUP};
+struct judged { /* by one call to poll() */
+	struct event_io *ios[64];
+	struct pollfd fds[64];
+	unsigned n;
+};
 
-	return poll(&fd, 1, 0) == 1;
+static void judge(struct event_loop *e, struct judged *judged)
+{
+	int gone = judged->n ? poll(judged->fds, judged->n, 0) : 0;
+
+	for (unsigned i = 0; gone > 0 && i < judged->n; i++) {
+		if (!judged->fds[i].revents)
+			continue;
+		event_del(&judged->ios[i]->event);
+		xn_list_remove(&judged->ios[i]->link);
+		xn_list_push(&e->gone, &judged->ios[i]->link);
+	}
+	judged->n = 0;
 }
 
 /*
@@ -136,18 +149,22 @@ static bool is_gone(const struct event_io *io)
  */
 static void set_gone_aside(struct event_loop *e)
 {
+	struct judged judged;
+
+	judged.n = 0;
 	xn_list_each_safe(link, &e->ready) {
 		struct event_io *io = xn_list_entry(link, struct event_io, link);
 
 		if (io->is_judged)
 			continue;
 		io->is_judged = true;
-		if (!is_gone(io))
-			continue;
-		event_del(&io->event);
-		xn_list_remove(&io->link);
-		xn_list_push(&e->gone, &io->link);
+		judged.ios[judged.n] = io;
+		judged.fds[judged.n++] =
+			(struct pollfd){.fd = event_get_fd(&io->event), .events = POLLRDHUP};
+		if (judged.n == XN_ARRAY_SIZE(judged.ios))
+			judge(e, &judged);
 	}
+	judge(e, &judged);
 }
 
 static void run_ready(struct event_io *io)

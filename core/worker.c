@@ -119,13 +119,17 @@ static void start_thread(struct xn_pool *pool)
 
 static void submit_to_threads(struct xn_pool *pool, struct xn_work *work)
 {
+	bool wake;
+
 	pthread_mutex_lock(&pool->mutex);
 	xn_fair_put(&pool->todo, &work->turn, work->caller, 0);
 	pool->n_queued++;
 	if (pool->n_idle < pool->n_queued && pool->n_threads < pool->width)
 		start_thread(pool);
-	pthread_cond_signal(&pool->more);
+	wake = pool->n_idle > 0;
 	pthread_mutex_unlock(&pool->mutex);
+	if (wake) /* not before: it would run into the mutex at once */
+		pthread_cond_signal(&pool->more);
 }
 
 static void on_bell(int fd, int events, void *arg)

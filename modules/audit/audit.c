@@ -19,7 +19,7 @@ void xn_audit_when_written(struct xn_audit *audit, struct xn_audit_wait *wait, u
 	wait->seq = seq;
 	wait->run = run;
 	xn_list_push(&audit->waits, &wait->link);
-	audit_submit(audit); /* even if it is written already: then that batch is empty */
+	audit_submit(audit); /* even if it is written already: then the batch is empty */
 }
 
 bool xn_audit_is_kept(const struct xn_audit *audit)
@@ -39,9 +39,9 @@ struct xn_value *xn_audit_status(const struct xn_audit *audit)
 {
 	struct xn_value *map = xn_map_new();
 
-	xn_map_put(&map, "seq", xn_int((int64_t)audit->head.seq));
-	xn_map_put_string(&map, "hash", audit->head.seq ? audit->head.hash : audit_no_hash);
+	xn_map_put(&map, "seq", xn_int((int64_t)audit->last));
 	xn_map_put(&map, "written_seq", xn_int((int64_t)audit->written.seq));
+	xn_map_put_string(&map, "hash", audit->written.seq ? audit->written.hash : audit_no_hash);
 	xn_map_put(&map, "anchored_seq", xn_int((int64_t)audit->anchored.seq));
 	xn_map_put(&map, "queued_bytes", xn_int((int64_t)audit->queue.len));
 	xn_map_put(&map, "denied_without_a_line", xn_int((int64_t)audit->suppressed_all));
@@ -76,7 +76,7 @@ static size_t write_metrics(struct xn_metrics_source *source, struct xn_metrics_
 			   "Denied calls that were only counted, not told line by line.",
 			   audit->suppressed_all);
 	xn_metrics_gauge(page, "xenolith_audit_head", "", "Number of the last line.",
-			 (int64_t)audit->head.seq);
+			 (int64_t)audit->last);
 	xn_metrics_gauge(page, "xenolith_audit_written", "", "Number of the last line in the file.",
 			 (int64_t)audit->written.seq);
 	xn_metrics_gauge(page, "xenolith_audit_anchored", "",
@@ -92,7 +92,7 @@ static size_t write_metrics(struct xn_metrics_source *source, struct xn_metrics_
 			 xn_audit_writable(audit) == 0);
 	xn_metrics_counter(page, "xenolith_audit_failures", "", "Writes that the disk refused.",
 			   audit->failures);
-	xn_metrics_counter(page, "xenolith_audit_written_bytes", "bytes", "Bytes of all lines made.",
+	xn_metrics_counter(page, "xenolith_audit_written_bytes", "bytes", "Bytes of all lines written.",
 			   audit->bytes);
 	xn_metrics_family(page, XN_METRIC_HISTOGRAM, "xenolith_audit_write_seconds", "seconds",
 			  "Time from giving lines to the worker to their being in the file.");
@@ -161,9 +161,9 @@ static int open_log(struct xn_audit *audit, struct xn_error *err)
 		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "cannot open the audit log %s: %s",
 				     folder, strerror(-rc));
 	/* The chain goes on behind what is known to have been there, though it be gone. */
-	audit->head = tail.head.seq < audit->anchored.seq || tail.is_damaged ? audit->anchored
-									      : tail.head;
-	audit->written = audit->head;
+	audit->written = tail.head.seq < audit->anchored.seq || tail.is_damaged ? audit->anchored
+										 : tail.head;
+	audit->last = audit->written.seq;
 	audit->is_open = true;
 	audit_writing_start(audit);
 	tell_findings(audit, &tail);

@@ -19,9 +19,10 @@ enum {
 struct audit_batch {
 	struct xn_work work;
 	struct audit_writer *writer;
-	struct xn_buf bytes;
+	struct xn_buf entries; /* not lines yet */
+	struct xn_buf bytes;   /* lines to be written */
 	uint64_t first;
-	struct audit_head head; /* of its last line */
+	struct audit_head head; /* given: before its first line; then of its last one */
 	bool sync;
 	uint64_t remove_below; /* 0: nothing */
 	bool wants_trim;
@@ -37,16 +38,16 @@ struct xn_audit {
 	struct xn_pool *pool;
 	bool is_open; /* false in a simulation: lines are only counted */
 	struct audit_writer writer; /* the worker's while batch.running */
-	struct audit_head head;	    /* of the last line made */
+	uint64_t last;		    /* number of the last entry taken */
 	struct audit_head written;  /* survives SIGKILL */
 	struct audit_head anchored; /* synced, and told to the database */
-	struct xn_buf queue;
-	uint64_t queue_first;
+	struct xn_buf queue;	    /* of entries */
 	struct audit_batch batch;
 	bool batch_pending; /* failed, and is to be written again */
 	int error;
 	struct xn_list waits;
-	struct xn_job submit;
+	struct xn_turn_hook hook;
+	bool wanted; /* a batch, at the turn's end */
 	struct xn_timer retry, anchor, trim;
 	bool trim_due;
 	uint64_t remove_below; /* told in the chain; removed once that line is written */
@@ -59,13 +60,14 @@ struct xn_audit {
 	int64_t batch_began_us;
 };
 
-/* chain.c: from an entry to the queue */
+/* chain.c: from an entry to the queue, and on the worker from there to lines behind @head */
 void audit_tell_daemon(struct xn_audit *audit, const char *what, const char *members);
+void audit_chain_lines(const struct xn_buf *entries, struct audit_head *head, struct xn_buf *out);
 
 /* writing.c: from the queue to the disk and to the database */
 void audit_writing_start(struct xn_audit *audit);
 void audit_writing_stop(struct xn_audit *audit);
-void audit_submit(struct xn_audit *audit); /* soon */
+void audit_submit(struct xn_audit *audit); /* at the turn's end */
 
 struct xn_row *audit_anchor_row(struct xn_db *db); /* or NULL */
 

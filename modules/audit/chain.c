@@ -1,6 +1,7 @@
 /*
- * From an entry to a line in the queue: each gets its number and its place in the chain here, on the
- * loop. See audit.h for what is counted instead.
+ * From an entry to a line. The loop gives it its number and its members and puts it into the queue;
+ * the worker makes lines of a whole batch, each with the hash of the one before. See audit.h for what
+ * is counted instead.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -17,6 +18,12 @@ static const char *const events[] = {
 	[XN_AUDIT_DAEMON] = "daemon",
 };
 
+struct head { /* in the queue, before an entry's members */
+	int64_t wall_us;
+	uint32_t len; /* of the members */
+	uint32_t event;
+};
+
 /* Most of what comes here is ours; a login's user name may be any text. */
 static void add_member(struct xn_buf *line, const char *name, const char *value)
 {
@@ -29,9 +36,15 @@ static void add_member(struct xn_buf *line, const char *name, const char *value)
 	if (len > MAX_MEMBER)
 		for (len = MAX_MEMBER; len && ((unsigned char)value[len] & 0xc0) == 0x80;)
 			len--;
-	xn_text_recode(value, len, &good);
-	xn_buf_printf(line, ",\"%s\":", name);
-	xn_json_write_string(good.data ? good.data : "", good.len, line);
+	if (!xn_text_is_valid(value, len)) {
+		xn_text_recode(value, len, &good);
+		value = good.data;
+		len = good.len;
+	}
+	xn_buf_add_string(line, ",\"");
+	xn_buf_add_string(line, name);
+	xn_buf_add_string(line, "\":");
+	xn_json_write_string(value, len, line);
 }
 
 static void add_caller(struct xn_buf *line, const struct xn_audit_entry *entry)
@@ -64,27 +77,52 @@ static void add_entry(struct xn_buf *line, const struct xn_audit_entry *entry)
 	add_member(line, "trace", entry->trace);
 }
 
-/* @line was begun with the head; it goes into the queue. */
-static uint64_t end_line(struct xn_audit *audit, struct xn_buf *line, enum xn_audit_event event)
+/* Where the entry stands in the queue, for end_entry(). */
+static size_t begin_entry(struct xn_audit *audit)
 {
-	audit_line_end(line, &audit->head);
+	size_t at = audit->queue.len;
+
+	xn_buf_reserve(&audit->queue, sizeof(struct head));
+	audit->queue.len += sizeof(struct head);
+	return at;
+}
+
+static uint64_t end_entry(struct xn_audit *audit, size_t at, enum xn_audit_event event)
+{
+	struct head head = {
+		.wall_us = xn_wall_us(audit->core->loop),
+		.len = (uint32_t)(audit->queue.len - at - sizeof(head)),
+		.event = event,
+	};
+
+	memcpy(audit->queue.data + at, &head, sizeof(head));
 	audit->lines[event]++;
-	audit->bytes += line->len;
-	if (!audit->queue.len)
-		audit->queue_first = audit->head.seq;
-	xn_buf_add(&audit->queue, line->data, line->len);
 	audit_submit(audit);
-	return audit->head.seq;
+	return ++audit->last;
 }
 
 void audit_tell_daemon(struct xn_audit *audit, const char *what, const char *members)
 {
-	struct xn_buf line XN_CLEANUP(xn_buf_clear_p) = {0};
+	size_t at = begin_entry(audit);
 
-	audit_line_begin(&line, &audit->head, xn_wall_us(audit->core->loop), events[XN_AUDIT_DAEMON]);
-	add_member(&line, "method", what);
-	xn_buf_add_string(&line, members);
-	end_line(audit, &line, XN_AUDIT_DAEMON);
+	add_member(&audit->queue, "method", what);
+	xn_buf_add_string(&audit->queue, members);
+	end_entry(audit, at, XN_AUDIT_DAEMON);
+}
+
+void audit_chain_lines(const struct xn_buf *entries, struct audit_head *head, struct xn_buf *out)
+{
+	struct xn_buf line XN_CLEANUP(xn_buf_clear_p) = {0};
+	struct head entry;
+
+	for (size_t at = 0; at < entries->len; at += entry.len) {
+		memcpy(&entry, entries->data + at, sizeof(entry));
+		at += sizeof(entry);
+		audit_line_begin(&line, head, entry.wall_us, events[entry.event]);
+		xn_buf_add(&line, entries->data + at, entry.len);
+		audit_line_end(&line, head);
+		xn_buf_add(out, line.data, line.len);
+	}
 }
 
 /* ---- what is only counted ---- */
@@ -124,7 +162,7 @@ static void tell_suppressed(struct xn_audit *audit)
 
 uint64_t xn_audit_add(struct xn_audit *audit, const struct xn_audit_entry *entry)
 {
-	struct xn_buf line XN_CLEANUP(xn_buf_clear_p) = {0};
+	size_t at;
 
 	if (!audit->is_open) {
 		audit->lines[entry->event]++;
@@ -137,9 +175,9 @@ uint64_t xn_audit_add(struct xn_audit *audit, const struct xn_audit_entry *entry
 	}
 	if (audit->suppressed)
 		tell_suppressed(audit);
-	audit_line_begin(&line, &audit->head, xn_wall_us(audit->core->loop), events[entry->event]);
-	add_entry(&line, entry);
-	return end_line(audit, &line, entry->event);
+	at = begin_entry(audit);
+	add_entry(&audit->queue, entry);
+	return end_entry(audit, at, entry->event);
 }
 
 int xn_audit_writable(const struct xn_audit *audit)

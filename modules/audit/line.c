@@ -44,8 +44,13 @@ void audit_line_begin(struct xn_buf *line, const struct audit_head *head, int64_
 
 	audit_time_print(wall_us, when);
 	line->len = 0;
-	xn_buf_printf(line, "%s%" PRIu64 "%s%s%s%s\"", seq_mark, head->seq + 1, time_mark, when,
-		      event_mark, event);
+	xn_buf_add_string(line, seq_mark);
+	xn_buf_add_int(line, (int64_t)(head->seq + 1));
+	xn_buf_add_string(line, time_mark);
+	xn_buf_add(line, when, AUDIT_TIME_LEN);
+	xn_buf_add_string(line, event_mark);
+	xn_buf_add_string(line, event);
+	xn_buf_add_char(line, '"');
 }
 
 void audit_line_end(struct xn_buf *line, struct audit_head *head)

@@ -19,11 +19,19 @@ static void put_text(struct xn_buf *out, const char *text)
 	xn_json_write_string(text, len, out);
 }
 
+static void put_name(struct xn_buf *out, const char *before, const char *name)
+{
+	xn_buf_add_string(out, before);
+	xn_buf_add_char(out, '"');
+	xn_buf_add_string(out, name);
+	xn_buf_add(out, "\":", 2);
+}
+
 static void put_member(struct xn_buf *out, const char *name, const char *text)
 {
 	if (!text || !*text)
 		return;
-	xn_buf_printf(out, ",\"%s\":", name);
+	put_name(out, ",", name);
 	put_text(out, text);
 }
 
@@ -91,7 +99,7 @@ static void put_args(const struct xn_method *method, struct xn_value *const *arg
 
 		if (!is_told(method, param))
 			continue;
-		xn_buf_printf(out, "%s\"%s\":", before, param->name);
+		put_name(out, before, param->name);
 		put_scalar(args[i], out);
 		before = ",";
 	}
@@ -117,7 +125,8 @@ static void put_object(struct listing *l, int class_id, const char *ref)
 		return;
 	cls = &xn_classes[class_id];
 	xn_buf_add_string(l->out, l->n++ ? "," : ",\"objects\":[");
-	xn_buf_printf(l->out, "{\"class\":\"%s\"", cls->name);
+	put_name(l->out, "{", "class");
+	put_text(l->out, cls->name);
 	put_member(l->out, "ref", ref);
 	put_member(l->out, "uuid", xn_row_uuid(row));
 	if (cls->name_label_field >= 0)

@@ -12,8 +12,6 @@
 
 #include "modules/audit/audit_internal.h"
 
-static void submit(struct xn_audit *audit);
-
 /* ---- the worker ---- */
 
 static int run_batch(struct xn_work *work)
@@ -21,6 +19,8 @@ static int run_batch(struct xn_work *work)
 	struct audit_batch *batch = xn_container_of(work, struct audit_batch, work);
 	int rc = 0, is_new = 0;
 
+	audit_chain_lines(&batch->entries, &batch->head, &batch->bytes);
+	batch->entries.len = 0; /* a batch that fails is not chained again */
 	if (batch->bytes.len)
 		is_new = audit_writer_append(batch->writer, batch->bytes.data, batch->bytes.len,
 					     batch->first);
@@ -85,7 +85,7 @@ static void on_anchor_time(struct xn_timer *timer)
 
 static void on_retry(struct xn_timer *timer)
 {
-	submit(xn_container_of(timer, struct xn_audit, retry));
+	audit_submit(xn_container_of(timer, struct xn_audit, retry));
 }
 
 static void on_failure(struct xn_audit *audit, int rc)
@@ -110,7 +110,7 @@ static void plan_removal(struct xn_audit *audit, uint64_t first)
 		return;
 	audit_tell_daemon(audit, "old lines are removed", members);
 	audit->remove_below = first;
-	audit->remove_after = audit->head.seq;
+	audit->remove_after = audit->last;
 }
 
 static void on_success(struct xn_audit *audit)
@@ -123,6 +123,7 @@ static void on_success(struct xn_audit *audit)
 	audit->batch_pending = false;
 	if (batch->bytes.len) {
 		audit->written = batch->head;
+		audit->bytes += batch->bytes.len;
 		audit->batches++;
 		xn_histogram_observe(&audit->write_times,
 				     xn_now_us(audit->core->loop) - audit->batch_began_us);
@@ -134,8 +135,6 @@ static void on_success(struct xn_audit *audit)
 	pass_waits(audit, 0);
 	if (audit->written.seq != audit->anchored.seq && !xn_timer_is_armed(&audit->anchor))
 		xn_timer_arm(audit->core->loop, &audit->anchor, AUDIT_ANCHOR_US, on_anchor_time);
-	if (audit->queue.len)
-		audit_submit(audit);
 }
 
 static void on_batch_done(struct xn_work *work, int rc)
@@ -153,20 +152,30 @@ static void on_batch_done(struct xn_work *work, int rc)
 
 /* ---- a batch's beginning ---- */
 
+static void reuse(struct xn_buf *buf)
+{
+	enum { KEPT = 256 << 10 };
+
+	if (buf->cap > KEPT)
+		xn_buf_clear(buf);
+	buf->len = 0;
+}
+
 static void fill_batch(struct xn_audit *audit)
 {
 	struct audit_batch *batch = &audit->batch;
 	const struct xn_config *config = audit->core->config;
 	int64_t max_age_s = xn_config_int(config, "audit-keep-days") * 86400;
 
-	if (!audit->batch_pending) { /* the queue's bytes against the written ones' memory */
-		struct xn_buf written = batch->bytes;
+	if (!audit->batch_pending) { /* the queue against the memory of one that was written */
+		struct xn_buf written = batch->entries;
 
-		written.len = 0;
-		batch->bytes = audit->queue;
+		batch->entries = audit->queue;
 		audit->queue = written;
-		batch->first = audit->queue_first;
-		batch->head = audit->head;
+		reuse(&audit->queue);
+		reuse(&batch->bytes);
+		batch->first = audit->written.seq + 1;
+		batch->head = audit->written;
 	}
 	batch->sync = !xn_timer_is_armed(&audit->anchor) &&
 		      audit->written.seq != audit->anchored.seq;
@@ -184,8 +193,6 @@ static void submit(struct xn_audit *audit)
 {
 	struct audit_batch *batch = &audit->batch;
 
-	if (batch->running)
-		return; /* its end looks again */
 	fill_batch(audit);
 	batch->running = true;
 	batch->writer = &audit->writer;
@@ -195,19 +202,20 @@ static void submit(struct xn_audit *audit)
 	xn_pool_submit(audit->pool, &batch->work);
 }
 
-static void on_submit(struct xn_job *job)
+/* The turn's lines go together. */
+static void on_turn_end(struct xn_turn_hook *hook)
 {
-	struct xn_audit *audit = xn_container_of(job, struct xn_audit, submit);
+	struct xn_audit *audit = xn_container_of(hook, struct xn_audit, hook);
 
-	if (!xn_timer_is_armed(&audit->retry))
-		submit(audit);
+	if (!audit->wanted || audit->batch.running || xn_timer_is_armed(&audit->retry))
+		return; /* the batch's end, or the timer, looks again */
+	audit->wanted = false;
+	submit(audit);
 }
 
-/* Behind what else this turn does, so that its lines go together. */
 void audit_submit(struct xn_audit *audit)
 {
-	if (audit->pool)
-		xn_loop_defer_as(audit->core->loop, &audit->submit, XN_PRIO_OPERATION, on_submit, 0);
+	audit->wanted = true;
 }
 
 static void on_trim_time(struct xn_timer *timer)
@@ -222,8 +230,9 @@ static void on_trim_time(struct xn_timer *timer)
 void audit_writing_start(struct xn_audit *audit)
 {
 	audit->pool = xn_pool_new(audit->core->loop, "audit", 1);
-	audit->trim_due = true;
-	xn_timer_arm(audit->core->loop, &audit->trim, AUDIT_TRIM_US, on_trim_time);
+	audit->hook.run = on_turn_end;
+	xn_loop_add_turn_hook(audit->core->loop, &audit->hook);
+	xn_timer_arm(audit->core->loop, &audit->trim, 0, on_trim_time);
 }
 
 /* What is left is written here: nobody is served any more, and the database stops after us. */
@@ -232,13 +241,12 @@ void audit_writing_stop(struct xn_audit *audit)
 	struct audit_batch *batch = &audit->batch;
 	int rc = 0;
 
-	xn_job_cancel(&audit->submit);
+	xn_loop_remove_turn_hook(&audit->hook);
 	xn_timer_cancel(&audit->retry);
 	xn_timer_cancel(&audit->anchor);
 	xn_timer_cancel(&audit->trim);
 	if (audit->pool) {
 		xn_pool_stop(audit->pool);
-		xn_job_cancel(&audit->submit);
 		xn_timer_cancel(&audit->retry);
 		xn_timer_cancel(&audit->anchor);
 		for (int i = 0; i < 2 && rc == 0; i++) { /* the failed batch, if any; the queue */
@@ -259,6 +267,7 @@ void audit_writing_stop(struct xn_audit *audit)
 		audit->pool = NULL;
 	}
 	pass_waits(audit, -ECANCELED);
+	xn_buf_clear(&batch->entries);
 	xn_buf_clear(&batch->bytes);
 	xn_buf_clear(&audit->queue);
 }

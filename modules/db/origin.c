@@ -94,7 +94,12 @@ void xn_db_set_origin_of(struct xn_db *db, const struct xn_caller *caller, const
 
 void xn_origin_print(const struct xn_caller *caller, char out[XN_ORIGIN_TEXT])
 {
-	snprintf(out, XN_ORIGIN_TEXT, "%s@%s", caller->user, caller->origin);
+	size_t n = strlen(caller->user);
+
+	_Static_assert(sizeof(caller->user) + sizeof(caller->origin) <= XN_ORIGIN_TEXT, "both fit");
+	memcpy(out, caller->user, n); /* for each call: no printf */
+	out[n] = '@';
+	strcpy(out + n + 1, caller->origin);
 }
 
 void xn_origin_settle(struct xn_db *db)

@@ -1,5 +1,9 @@
-"""Clients that change things at the same time share syncs; each reply waits for one all the same."""
+"""Clients that change things at the same time share syncs and writes; each reply waits for its own
+all the same."""
+import json
 import re
+import signal
+import socket
 import threading
 import unittest
 
@@ -42,6 +46,33 @@ class GroupCommit(harness.TestCase):
         for vm in vms:
             self.assertEqual(self.client("VM.get_name_label", vm), f"{vm} {CALLS - 1}")
         print(f"{CLIENTS * CALLS} changes of {CLIENTS} clients: {together:.0f} syncs")
+
+    def send_at_once(self, requests):
+        """All are there when the daemon looks: it is stopped meanwhile."""
+        sockets = [socket.create_connection(self.daemon.address, harness.DEADLINE)
+                   for _ in requests]
+        self.daemon.process.send_signal(signal.SIGSTOP)
+        for s, request in zip(sockets, requests):
+            body = json.dumps(request).encode()
+            s.sendall(b"POST /jsonrpc HTTP/1.1\r\nConnection: close\r\n"
+                      b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        self.daemon.process.send_signal(signal.SIGCONT)
+        for s in sockets:
+            with s, s.makefile("rb") as reply:
+                yield json.loads(reply.read().split(b"\r\n\r\n", 1)[1])
+
+    def test_changes_that_come_together_are_written_together_in_the_database_and_the_audit_log(self):
+        template = self.client("VM.get_by_name_label", "Other install media")[0]
+        counts = {name: self.metric(name) for name in (
+            "xenolith_db_commits_total", "xenolith_audit_write_seconds_count")}
+        requests = [{"jsonrpc": "2.0", "id": i, "method": "VM.set_name_description",
+                     "params": [self.client.session, template, f"change {i}"]}
+                    for i in range(CLIENTS)]
+        for reply in self.send_at_once(requests):
+            self.assertIn("result", reply)
+        for name, before in counts.items():
+            with self.subTest(name):
+                self.assertLess(self.metric(name) - before, CLIENTS / 4)
 
 
 if __name__ == "__main__":
