@@ -580,7 +580,13 @@ void m_domain_introduce(struct model *m, uint32_t domid)
 
 void m_domain_stopped(struct model *m, uint32_t domid)
 {
+	m->domains[domid].is_stopped = true;
 	fire_special(m, 1, domid);
+}
+
+void m_domain_resume(struct model *m, uint32_t domid)
+{
+	m->domains[domid].is_stopped = false;
 }
 
 static bool is_topmost(struct m_tree *tree, const struct m_node *node, struct m_who owner)
@@ -608,7 +614,7 @@ void m_domain_release(struct model *m, uint32_t domid)
 		finish_set(m);
 		i = 0;
 	}
-	m->domains[domid].is_alive = false;
+	m->domains[domid].is_alive = m->domains[domid].is_introduced = false;
 	fire_special(m, 1, domid);
 }
 

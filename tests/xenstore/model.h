@@ -100,7 +100,7 @@ struct m_conn {
 	struct m_watch watches[M_WATCHES];
 };
 struct m_domain {
-	bool is_alive, is_introduced, has_target;
+	bool is_alive, is_introduced, is_stopped, has_target;
 	unsigned birth;
 	struct m_who target;
 };
@@ -142,6 +142,7 @@ void m_conn_close(struct model *m, unsigned conn);
 void m_domain_add(struct model *m, uint32_t domid);
 void m_domain_introduce(struct model *m, uint32_t domid);
 void m_domain_stopped(struct model *m, uint32_t domid);
+void m_domain_resume(struct model *m, uint32_t domid);
 void m_domain_release(struct model *m, uint32_t domid);
 void m_domain_set_target(struct model *m, uint32_t domid, uint32_t target);
 /* An event has come. Return whether it may. */

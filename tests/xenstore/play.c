@@ -18,7 +18,7 @@
 
 #include "real.h"
 
-static const struct real_ops *const reals[] = {&real_store_ops};
+static const struct real_ops *const reals[] = {&real_store_ops, &real_server_ops};
 
 struct options {
 	uint64_t first, seeds;
@@ -361,11 +361,15 @@ static void change_domain(struct play *p)
 		say(p, "domain %u is introduced", domid);
 		p->ops->domain_introduce(p->real, domid);
 		m_domain_introduce(&p->model, domid);
-	} else if (!d->has_target && p->model.domains[other].is_alive && other != domid) {
+	} else if (!d->has_target && p->model.domains[other].is_introduced && other != domid) {
 		say(p, "domain %u gets target %u", domid, other);
 		p->ops->domain_set_target(p->real, domid, other);
 		m_domain_set_target(&p->model, domid, other);
-	} else if (roll(p, 2)) {
+	} else if (d->is_stopped && p->ops->domain_resume && roll(p, 2)) {
+		say(p, "domain %u goes on", domid);
+		p->ops->domain_resume(p->real, domid);
+		m_domain_resume(&p->model, domid);
+	} else if (!d->is_stopped && roll(p, 2)) {
 		say(p, "domain %u stops", domid);
 		p->ops->domain_stopped(p->real, domid);
 		m_domain_stopped(&p->model, domid);
@@ -394,6 +398,24 @@ static void open_or_close(struct play *p, unsigned conn)
 		p->ops->conn_open(p->real, conn, domid);
 		m_conn_open(&p->model, conn, domid);
 	}
+}
+
+static void talk_junk(struct play *p, unsigned conn)
+{
+	bool is_closed = false;
+	unsigned kind = roll(p, 1000);
+	const char *wrong;
+
+	if (!p->ops->junk)
+		return;
+	wrong = p->ops->junk(p->real, conn, kind, &is_closed);
+	say(p, "%u talks junk %u%s", conn, kind, is_closed ? ", closed" : "");
+	if (wrong)
+		broken(p, "junk %u: %s", kind, wrong);
+	if (!is_closed)
+		return;
+	p->ops->conn_close(p->real, conn);
+	m_conn_close(&p->model, conn);
 }
 
 /* ---- all of it ---- */
@@ -447,6 +469,8 @@ static void step(struct play *p)
 		reset(p, conn);
 	else if (what < 12)
 		no_transaction(p, conn);
+	else if (what < 15)
+		talk_junk(p, conn);
 	else if (what < 60)
 		in_transaction(p, conn);
 	else

@@ -14,6 +14,7 @@ struct real_ops {
 	void (*domain_add)(void *real, uint32_t domid);
 	void (*domain_introduce)(void *real, uint32_t domid);
 	void (*domain_stopped)(void *real, uint32_t domid);
+	void (*domain_resume)(void *real, uint32_t domid); /* NULL: there is no such thing */
 	void (*domain_release)(void *real, uint32_t domid);
 	void (*domain_set_target)(void *real, uint32_t domid, uint32_t target);
 	void (*conn_open)(void *real, unsigned conn, uint32_t domid);
@@ -21,6 +22,9 @@ struct real_ops {
 	/* Any request; TRANSACTION_START answers the number as text. */
 	void (*request)(void *real, unsigned conn, uint32_t tx, const struct m_request *q,
 			struct m_answer *out);
+	/* Something that is no right request, the @kind-th sort of it; what it was told, or NULL when
+	 * the right error came. The connection is closed by what is no frame: *is_closed_out. */
+	const char *(*junk)(void *real, unsigned conn, unsigned kind, bool *is_closed_out);
 	/* Watch events that wait, @at_most of them. Return whether there are more. */
 	bool (*deliver)(void *real, unsigned at_most, real_event *came, void *arg);
 	/* Nodes that a domain is charged for; -1: cannot be told. */
@@ -30,6 +34,6 @@ struct real_ops {
 	void (*crash)(void *real);
 };
 
-extern const struct real_ops real_store_ops;
+extern const struct real_ops real_store_ops, real_server_ops;
 
 #endif

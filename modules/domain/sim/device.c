@@ -107,6 +107,7 @@ static void put_both_ends(struct xn_sim_keys *keys, const struct xn_sim_device *
 	xn_sim_putf(keys, "backend", "/local/domain/0/backend/%s/%u/%d", device->backend, domid,
 		    device->devid);
 	xn_sim_put(keys, "backend-id", "0");
+	xn_sim_put(keys, "trusted", "1"); /* back ends are in the control domain */
 	xn_sim_putf(keys, "state", "%d", INITIALISING);
 	base_backend(keys, device);
 	xn_sim_allow(keys, "", "n0 r%u", domid);
