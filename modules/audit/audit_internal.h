@@ -47,7 +47,8 @@ struct xn_audit {
 	int error;
 	struct xn_list waits;
 	struct xn_turn_hook hook;
-	bool wanted; /* a batch, at the turn's end */
+	struct xn_job submit;
+	bool wanted; /* a batch, after the turn's end */
 	struct xn_timer retry, anchor, trim;
 	bool trim_due;
 	uint64_t remove_below; /* told in the chain; removed once that line is written */
@@ -67,7 +68,7 @@ void audit_chain_lines(const struct xn_buf *entries, struct audit_head *head, st
 /* writing.c: from the queue to the disk and to the database */
 void audit_writing_start(struct xn_audit *audit);
 void audit_writing_stop(struct xn_audit *audit);
-void audit_submit(struct xn_audit *audit); /* at the turn's end */
+void audit_submit(struct xn_audit *audit); /* after the turn's end */
 
 struct xn_row *audit_anchor_row(struct xn_db *db); /* or NULL */
 

@@ -202,15 +202,26 @@ static void submit(struct xn_audit *audit)
 	xn_pool_submit(audit->pool, &batch->work);
 }
 
-/* The turn's lines go together. */
+static void on_submit(struct xn_job *job)
+{
+	struct xn_audit *audit = xn_container_of(job, struct xn_audit, submit);
+
+	if (audit->batch.running || xn_timer_is_armed(&audit->retry))
+		return; /* the batch's end, or the timer, looks again */
+	audit->wanted = false;
+	submit(audit);
+}
+
+/*
+ * The turn's lines go together, and behind the events and replies that only wait for visibility, as
+ * the database's sync does. Not before the turn's end: a job above the calls ends their transaction.
+ */
 static void on_turn_end(struct xn_turn_hook *hook)
 {
 	struct xn_audit *audit = xn_container_of(hook, struct xn_audit, hook);
 
-	if (!audit->wanted || audit->batch.running || xn_timer_is_armed(&audit->retry))
-		return; /* the batch's end, or the timer, looks again */
-	audit->wanted = false;
-	submit(audit);
+	if (audit->wanted && !audit->batch.running)
+		xn_loop_defer_as(audit->core->loop, &audit->submit, XN_PRIO_OPERATION, on_submit, 0);
 }
 
 void audit_submit(struct xn_audit *audit)
@@ -242,6 +253,7 @@ void audit_writing_stop(struct xn_audit *audit)
 	int rc = 0;
 
 	xn_loop_remove_turn_hook(&audit->hook);
+	xn_job_cancel(&audit->submit);
 	xn_timer_cancel(&audit->retry);
 	xn_timer_cancel(&audit->anchor);
 	xn_timer_cancel(&audit->trim);
