@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void dump(struct xn_xs_store *store, struct xn_buf *out)
 {
 	char *cursor = xn_calloc(1, XN_XS_PATH_MAX + 1);
-	bool has_more = xn_xs_store_dump(store, cursor, 1000000, out);
+	bool has_more = xn_xs_store_dump(store, cursor, 1000000, XN_XS_BY_DOMID, out);
 
 	assert(!has_more);
 	free(cursor);

@@ -42,7 +42,7 @@ static void dump_all(struct xn_xs_store *store, struct xn_buf *out)
 {
 	char cursor[XN_XS_PATH_MAX + 1] = "";
 
-	assert_false(xn_xs_store_dump(store, cursor, 1000000, out));
+	assert_false(xn_xs_store_dump(store, cursor, 1000000, XN_XS_BY_DOMID, out));
 }
 
 struct text {
@@ -149,7 +149,8 @@ static void slices_and_the_changes_between_them_give_the_tree(void **state)
 		while (has_more) {
 			struct xn_buf slice = {0};
 
-			has_more = xn_xs_store_dump(f->store, cursor, 1 + pick(f, 9), &slice);
+			has_more = xn_xs_store_dump(f->store, cursor, 1 + pick(f, 9),
+						    XN_XS_BY_DOMID, &slice);
 			if (slice.len)
 				assert_int_equal(xn_xs_store_load(f->copy, slice.data, slice.len),
 						 0);

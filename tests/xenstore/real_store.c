@@ -23,6 +23,8 @@ static void *store_open(uint64_t seed)
 	struct real *real = xn_calloc(1, sizeof(*real));
 
 	real->store = xn_xs_store_new(NULL, NULL);
+	for (int i = 0; i < XN_XS_QUOTAS; i++) /* the model knows no quotas */
+		xn_xs_store_set_limit(real->store, i, (struct xn_xs_limit){0});
 	for (unsigned i = 0; i < M_CONNS; i++)
 		real->slots[i] = (struct slot){real, i};
 	return real;

@@ -614,7 +614,8 @@ static void on_shorten(struct xn_job *job)
 	if (world->fresh_fd < 0 || world->out.len)
 		return;
 	begin_record(world, RECORD_IMAGE);
-	has_more = xn_xs_store_dump(world->sim->store, world->cursor, SLICE_NODES, &world->out);
+	has_more = xn_xs_store_dump(world->sim->store, world->cursor, SLICE_NODES,
+				    XN_XS_BY_DOMID, &world->out);
 	end_record(world);
 	if (write_fresh(world) < 0)
 		return;

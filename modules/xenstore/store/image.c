@@ -20,6 +20,7 @@ struct slice {
 		*perms[64]; /* neighbours share a few lists; a miss only costs bytes */
 	size_t n_perms;
 	struct xn_buf perms_text, nodes;
+	enum xn_xs_names names;
 	uint32_t n_nodes;
 };
 
@@ -32,7 +33,10 @@ static size_t index_of_perms(struct slice *slice, const struct xn_xs_perms *perm
 		if (slice->perms[(slice->n_perms - back) % kept] == perms)
 			return slice->n_perms - back;
 	slice->perms[slice->n_perms % kept] = perms;
-	xn_xs_perms_print(perms, ' ', &text);
+	if (slice->names == XN_XS_BY_BIRTH)
+		xn_xs_perms_print_births(perms, &text);
+	else
+		xn_xs_perms_print(perms, ' ', &text);
 	xn_put_u16(&slice->perms_text, text.len);
 	xn_buf_add(&slice->perms_text, text.data, text.len);
 	xn_buf_clear(&text);
@@ -63,12 +67,13 @@ static unsigned level_of(const struct xn_xs_node *node)
 	return level;
 }
 
-bool xn_xs_store_dump(struct xn_xs_store *store, char *cursor, unsigned at_most, struct xn_buf *out)
+bool xn_xs_store_dump(struct xn_xs_store *store, char *cursor, unsigned at_most,
+		      enum xn_xs_names names, struct xn_buf *out)
 {
 	struct xn_xs_node *node = xn_xs_node_after(store->root, cursor, strlen(cursor));
 	struct xn_xs_node *last = node;
 	char room[XN_XS_PATH_MAX + 1];
-	struct slice slice = {0};
+	struct slice slice = {.names = names};
 	const char *path;
 	unsigned level;
 
@@ -134,15 +139,13 @@ static int load_perms(struct loading *load)
 		return -EINVAL;
 	load->perms = xn_calloc(n, sizeof(load->perms[0]));
 	for (; load->n_perms < n; load->n_perms++) {
-		struct xn_xs_perm_spec specs[XN_XS_PERMS_MAX];
 		size_t len = xn_take_u16(&load->in);
 		const char *text = xn_take(&load->in, len);
-		int n_specs = text ? xn_xs_perms_parse(text, len, specs) : -EINVAL;
+		bool births = text && memchr(text, '.', len);
 
-		if (n_specs < 0)
+		if (!text || xn_xs_perms_read(load->store, text, len, births,
+					      &load->perms[load->n_perms]) < 0)
 			return -EINVAL;
-		load->perms[load->n_perms] =
-			xn_xs_perms_make(load->store, specs, (unsigned)n_specs);
 	}
 	return 0;
 }

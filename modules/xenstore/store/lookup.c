@@ -14,27 +14,24 @@ int xn_xs_conn_check_watch_path(const struct xn_xs_conn *conn, const char *path)
 
 	if (xn_xs_path_is_special(path))
 		return xn_xs_special_index(path) < 0 ? -EINVAL : 0;
-	return xn_xs_path_resolve(&resolved, conn->domain->domid, path);
+	return xn_xs_path_for(&resolved, conn->domain, path);
 }
 
 int xn_xs_conn_list(struct xn_xs_conn *conn, uint32_t tx, const char *path, struct xn_buf *names,
 		    uint64_t *generation_out)
 {
 	struct xn_xs_tx *t = tx ? xn_xs_tx_find(conn, tx) : NULL;
+	struct xn_xs_node *overlay = t ? xn_xs_tx_overlay(t) : NULL;
 	struct xn_xs_path resolved;
 	struct xn_xs_spot spot;
 	int rc = xn_xs_conn_directory(conn, tx, path, names);
 
+	if (!rc)
+		rc = xn_xs_path_for(&resolved, conn->domain, path);
 	if (rc < 0)
 		return rc;
-	if (t) { /* its own changes have no generation: any of the store's may have told it */
-		*generation_out = conn->store->generation;
-		return 0;
-	}
-	rc = xn_xs_path_resolve(&resolved, conn->domain->domid, path);
-	if (rc < 0)
-		return rc;
-	xn_xs_find(conn->store, NULL, resolved.text, resolved.len, &spot);
-	*generation_out = spot.node->generation;
+	xn_xs_find(conn->store, overlay, resolved.text, resolved.len, &spot);
+	/* A transaction's own nodes have no generation. */
+	*generation_out = spot.node->generation + (t ? xn_xs_tx_changes(t) : 0);
 	return 0;
 }

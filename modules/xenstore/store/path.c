@@ -74,6 +74,29 @@ int xn_xs_path_resolve(struct xn_xs_path *out, uint32_t domid, const char *path)
 	return 0;
 }
 
+/* Bytes of "/local/domain/<domid>/" at the beginning of @path, 0: something else is there. */
+static size_t home_len(const char *path)
+{
+	static const char start[] = "/local/domain/";
+	const char *at = path + sizeof(start) - 1;
+
+	if (memcmp(path, start, sizeof(start) - 1) != 0)
+		return 0;
+	while (*at >= '0' && *at <= '9')
+		at++;
+	return *at == '/' ? (size_t)(at + 1 - path) : 0;
+}
+
+int xn_xs_path_for(struct xn_xs_path *out, struct xn_xs_domain *who, const char *path)
+{
+	int rc = xn_xs_path_resolve(out, who->domid, path);
+
+	if (rc < 0 || xn_xs_domain_is_privileged(who))
+		return rc;
+	return xn_xs_quota_check(who, who, XN_XS_QUOTA_PATH,
+				 out->len - (out->len > 15 ? home_len(out->text) : 0));
+}
+
 const char *xn_xs_path_next(const char **at, const char *end, size_t *len_out)
 {
 	const char *name = *at, *slash;

@@ -17,6 +17,8 @@ struct xn_xs_path {
 	char room[XN_XS_PATH_MAX + 1];
 };
 int xn_xs_path_resolve(struct xn_xs_path *out, uint32_t domid, const char *path);
+/* As @who may name it: within its quota. */
+int xn_xs_path_for(struct xn_xs_path *out, struct xn_xs_domain *who, const char *path);
 /* The next component at *at, which then points behind it; NULL at the end. */
 const char *xn_xs_path_next(const char **at, const char *end, size_t *len_out);
 

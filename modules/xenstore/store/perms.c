@@ -19,28 +19,36 @@ static const struct {
 	{'b', XN_XS_MAY_READ | XN_XS_MAY_WRITE},
 };
 
-static int parse_one(const char *text, size_t len, struct xn_xs_perm_spec *out)
+static int parse_number(const char *at, const char *end, int max_digits, uint64_t *out)
 {
-	uint32_t domid = 0;
+	if (at >= end || end - at > max_digits)
+		return -EINVAL;
+	for (*out = 0; at < end; at++) {
+		if (*at < '0' || *at > '9')
+			return -EINVAL;
+		*out = *out * 10 + (uint64_t)(*at - '0');
+	}
+	return 0;
+}
+
+static int parse_one(const char *text, size_t len, bool births, struct xn_xs_perm_spec *out)
+{
+	const char *dot = births ? memchr(text, '.', len) : NULL;
+	const char *end = dot ? dot : text + len;
+	uint64_t domid;
 	size_t i;
 
 	for (i = 0; i < XN_ARRAY_SIZE(modes) && modes[i].letter != text[0]; i++)
 		;
-	if (i == XN_ARRAY_SIZE(modes) || len < 2 || len > 6)
+	if (i == XN_ARRAY_SIZE(modes) || parse_number(text + 1, end, 5, &domid) < 0 ||
+	    domid >= XN_XS_DOMID_END)
 		return -EINVAL;
-	out->mode = modes[i].mode;
-	for (i = 1; i < len; i++) {
-		if (text[i] < '0' || text[i] > '9')
-			return -EINVAL;
-		domid = domid * 10 + (uint32_t)(text[i] - '0');
-	}
-	if (domid >= XN_XS_DOMID_END)
-		return -EINVAL;
-	out->domid = domid;
-	return 0;
+	*out = (struct xn_xs_perm_spec){
+		.domid = (uint32_t)domid, .mode = modes[i].mode, .has_birth = dot != NULL};
+	return births ? dot ? parse_number(dot + 1, text + len, 18, &out->birth) : -EINVAL : 0;
 }
 
-int xn_xs_perms_parse(const char *text, size_t len, struct xn_xs_perm_spec *out)
+int xn_xs_perms_parse(const char *text, size_t len, bool births, struct xn_xs_perm_spec *out)
 {
 	int n = 0;
 	size_t i = 0;
@@ -57,7 +65,7 @@ int xn_xs_perms_parse(const char *text, size_t len, struct xn_xs_perm_spec *out)
 			i++;
 		if (n == XN_XS_PERMS_MAX)
 			return -ENOSPC;
-		if (parse_one(text + start, i - start, &out[n]) < 0)
+		if (parse_one(text + start, i - start, births, &out[n]) < 0)
 			return -EINVAL;
 		n++;
 	}
@@ -111,6 +119,12 @@ static struct xn_xs_perms *intern(struct xn_xs_store *store, const struct xn_xs_
 	return perms;
 }
 
+static struct xn_xs_domain *meant(struct xn_xs_store *store, const struct xn_xs_perm_spec *spec)
+{
+	return spec->has_birth ? xn_xs_domain_meant(store, spec->domid, spec->birth)
+			       : xn_xs_domain_named(store, spec->domid);
+}
+
 struct xn_xs_perms *xn_xs_perms_make(struct xn_xs_store *store, const struct xn_xs_perm_spec *specs,
 				     unsigned n)
 {
@@ -118,13 +132,26 @@ struct xn_xs_perms *xn_xs_perms_make(struct xn_xs_store *store, const struct xn_
 	struct xn_xs_perms *perms;
 
 	assert(n > 0 && n <= XN_XS_PERMS_MAX);
+	entries[0] = (struct xn_xs_ace){0}; /* the compiler does not see that there is one */
 	for (unsigned i = 0; i < n; i++)
-		entries[i] = (struct xn_xs_ace){.domain = xn_xs_domain_named(store, specs[i].domid),
+		entries[i] = (struct xn_xs_ace){.domain = meant(store, &specs[i]),
 						.mode = specs[i].mode};
 	perms = intern(store, entries, n);
 	for (unsigned i = 0; i < n; i++)
 		xn_xs_domain_unref(entries[i].domain);
 	return perms;
+}
+
+int xn_xs_perms_read(struct xn_xs_store *store, const char *text, size_t len, bool births,
+		     struct xn_xs_perms **perms_out)
+{
+	struct xn_xs_perm_spec specs[XN_XS_PERMS_MAX];
+	int n = xn_xs_perms_parse(text, len, births, specs);
+
+	if (n < 0)
+		return n;
+	*perms_out = xn_xs_perms_make(store, specs, (unsigned)n);
+	return 0;
 }
 
 struct xn_xs_perms *xn_xs_perms_ref(struct xn_xs_perms *perms)
@@ -170,17 +197,38 @@ unsigned xn_xs_perms_mode(const struct xn_xs_perms *perms, const struct xn_xs_do
 	return perms->entries[0].mode;
 }
 
+/* The rights of a dead domain are nobody's; its number may be somebody else's by now. */
+static bool is_over(const struct xn_xs_perms *perms, unsigned i)
+{
+	const struct xn_xs_domain *domain = perms->entries[i].domain;
+
+	return i && !domain->alive && domain->birth;
+}
+
+static void print_entry(const struct xn_xs_ace *entry, struct xn_buf *out)
+{
+	xn_buf_add_char(out, entry->mode == 0 ? 'n' : "?rwb"[entry->mode]);
+	xn_buf_add_int(out, entry->domain->domid);
+}
+
 void xn_xs_perms_print(const struct xn_xs_perms *perms, char separator, struct xn_buf *out)
 {
 	for (unsigned i = 0; i < perms->n; i++) {
-		const struct xn_xs_ace *e = &perms->entries[i];
-
-		/* The rights of a dead domain are nobody's; its number may be somebody else's by
-		 * now. */
-		if (i && !e->domain->alive && e->domain->birth)
+		if (is_over(perms, i))
 			continue;
-		xn_buf_add_char(out, e->mode == 0 ? 'n' : "?rwb"[e->mode]);
-		xn_buf_add_int(out, e->domain->domid);
+		print_entry(&perms->entries[i], out);
 		xn_buf_add_char(out, separator);
+	}
+}
+
+void xn_xs_perms_print_births(const struct xn_xs_perms *perms, struct xn_buf *out)
+{
+	for (unsigned i = 0; i < perms->n; i++) {
+		if (is_over(perms, i))
+			continue;
+		print_entry(&perms->entries[i], out);
+		xn_buf_add_char(out, '.');
+		xn_buf_add_int(out, (int64_t)perms->entries[i].domain->birth);
+		xn_buf_add_char(out, ' ');
 	}
 }

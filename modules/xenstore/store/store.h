@@ -20,7 +20,7 @@ enum {
 	XN_XS_PATH_MAX = 3072,          /* bytes of an absolute path, without the final NUL */
 	XN_XS_RELATIVE_PATH_MAX = 2048, /* of a path below the domain's own directory */
 	XN_XS_VALUE_MAX = 4096,
-	XN_XS_PERMS_MAX = 64,     /* entries of one node */
+	XN_XS_PERMS_MAX = 1024,   /* entries of one node */
 	XN_XS_DOMID_END = 0x7ff0, /* domids are below */
 	XN_XS_NO_DEPTH = -1,
 };
@@ -29,24 +29,60 @@ struct xn_xs_store;
 struct xn_xs_conn;
 struct xn_xs_watcher;
 
-/* What a domain has in the store, in things and in bytes. Quotas will be checked against it. */
+/* What a domain has in the store, in things and in bytes. Quotas are checked against it. */
 struct xn_xs_account {
 	uint64_t nodes, node_bytes;
 	uint64_t watches, watch_bytes;
 	uint64_t transactions, transaction_bytes;
 	uint64_t events, event_bytes;
+	uint64_t buffer_bytes; /* what the server holds for it: input, queued replies */
 };
+
+/*
+ * Limits, the store's or a domain's own. Domain 0 has none but that of events. A request that would
+ * pass a hard one is refused and changes nothing; events and buffers are held in check otherwise.
+ */
+enum xn_xs_quota {
+	XN_XS_QUOTA_NODES,
+	XN_XS_QUOTA_NODE_SIZE,
+	XN_XS_QUOTA_PERMS,
+	XN_XS_QUOTA_PATH,
+	XN_XS_QUOTA_WATCHES,
+	XN_XS_QUOTA_TRANSACTIONS,
+	XN_XS_QUOTA_TRANSACTION_NODES,
+	XN_XS_QUOTA_MEMORY,
+	XN_XS_QUOTA_EVENTS,
+	XN_XS_QUOTA_EVENT_BYTES,
+	XN_XS_QUOTA_BUFFERS,
+	XN_XS_QUOTAS,
+};
+struct xn_xs_limit {
+	uint64_t soft, hard; /* the most that is fine; 0: no limit */
+};
+struct xn_xs_quota_row {
+	const char *name; /* as control commands call it */
+	const char *text;
+	struct xn_xs_limit limit; /* by default */
+	int rc;			  /* of a request that would pass the hard limit; 0: none is refused */
+};
+extern const struct xn_xs_quota_row xn_xs_quotas[XN_XS_QUOTAS];
 
 struct xn_xs_domain {
 	struct xn_hnode hash; /* by domid, while alive */
+	struct xn_hnode by_birth;
 	struct xn_xs_store *store;
 	unsigned refs; /* the store's while alive, connections', permissions' */
 	uint32_t domid;
 	uint64_t birth; /* unique in a store; 0: a domid that nobody has (yet) */
-	bool alive, introduced;
+	bool alive, introduced, stopped;
 	bool is_played; /* the simulated hypervisor's, which alone releases it */
-	struct xn_xs_domain *target; /* has the rights of this one too (a device model); or NULL */
+	struct xn_xs_domain *target; /* this one has the rights of that too (a device model); or NULL */
 	struct xn_xs_account account;
+	struct xn_xs_limit *own_limits; /* XN_XS_QUOTAS of them, or NULL */
+	unsigned has_own;		/* a bit a quota for which it has one */
+	unsigned soft_told;		/* a bit a quota whose soft limit it was seen to pass */
+	uint64_t n_refused;		/* requests, for a hard limit */
+	struct xn_xs_owned *owned;	/* its nodes; domain 0's are not listed */
 };
 
 /*
@@ -67,22 +103,58 @@ unsigned xn_xs_store_account(const struct xn_xs_store *store, struct xn_xs_accou
 struct xn_xs_domain *xn_xs_domain_add(struct xn_xs_store *store, uint32_t domid);
 struct xn_xs_domain *xn_xs_domain_find(struct xn_xs_store *store,
 				       uint32_t domid); /* alive, or NULL */
-/* It may talk to the store from now on: fires @introduceDomain. */
+/* It may talk to the store from now on: fires @introduceDomain, the first time. */
 void xn_xs_domain_introduce(struct xn_xs_domain *domain);
-/* It crashed or shut down, and still exists: fires @releaseDomain. */
+/* It crashed or shut down, and still exists: fires @releaseDomain, once until it is resumed. */
 void xn_xs_domain_stopped(struct xn_xs_domain *domain);
+void xn_xs_domain_resume(struct xn_xs_domain *domain);
 /*
  * It is gone: its connections must be closed already. Nodes that it owned are removed wherever they
  * are, and @releaseDomain fires.
  */
 void xn_xs_domain_release(struct xn_xs_domain *domain);
 void xn_xs_domain_set_target(struct xn_xs_domain *domain, struct xn_xs_domain *target_or_null);
+/*
+ * @exists: whether the hypervisor has the domain. Asked when permissions name one that is not here:
+ * if it exists it is added, as a toolstack gives a domain its nodes before it introduces it.
+ */
+void xn_xs_store_set_lookup(struct xn_xs_store *store, bool (*exists)(uint32_t domid, void *arg),
+			    void *arg);
+
+/* ---- quotas ---- */
+/* What it has of @quota now; 0 for those that concern a single thing. */
+uint64_t xn_xs_domain_used(const struct xn_xs_domain *domain, enum xn_xs_quota quota);
+struct xn_xs_limit xn_xs_domain_limit(const struct xn_xs_domain *domain, enum xn_xs_quota quota);
+struct xn_xs_limit xn_xs_store_limit(const struct xn_xs_store *store, enum xn_xs_quota quota);
+void xn_xs_store_set_limit(struct xn_xs_store *store, enum xn_xs_quota quota,
+			   struct xn_xs_limit limit);
+/* Instead of the store's. */
+void xn_xs_domain_set_limit(struct xn_xs_domain *domain, enum xn_xs_quota quota,
+			    struct xn_xs_limit limit);
+/* @told: once when a domain passes a soft limit, and each time that a hard one refuses something. */
+void xn_xs_store_set_quota_told(struct xn_xs_store *store,
+				void (*told)(const struct xn_xs_domain *domain,
+					     enum xn_xs_quota quota, uint64_t value, bool is_hard,
+					     void *arg),
+				void *arg);
+/* Bytes that the server holds for a domain. */
+void xn_xs_domain_charge(struct xn_xs_domain *domain, size_t bytes);
+void xn_xs_domain_discharge(struct xn_xs_domain *domain, size_t bytes);
+/* Whether the server must not hold more for it: its input then waits. Never for domain 0. */
+bool xn_xs_domain_is_full(struct xn_xs_domain *domain);
 
 /* ---- connections ---- */
 struct xn_xs_conn *xn_xs_conn_new(struct xn_xs_domain *domain);
 void xn_xs_conn_free(
 	struct xn_xs_conn *conn); /* drops its watches and transactions; NULL is fine */
 struct xn_xs_domain *xn_xs_conn_domain(const struct xn_xs_conn *conn);
+/* Number of the newest transaction that was begun; 0: none yet. */
+uint32_t xn_xs_conn_highest_transaction(const struct xn_xs_conn *conn);
+/*
+ * This connection goes on where one of an earlier run of the daemon was: its transactions up to
+ * @highest are lost. Who goes on with one finds it there, and gets EAGAIN at its end.
+ */
+void xn_xs_conn_lost_transactions(struct xn_xs_conn *conn, uint32_t highest);
 
 /*
  * Requests. @tx: 0, or a transaction of this connection (ENOENT otherwise). Paths are absolute or
@@ -124,7 +196,8 @@ int xn_xs_conn_end(struct xn_xs_conn *conn, uint32_t tx, bool commit);
  * @introduceDomain, @releaseDomain (with depth 1 the event's path has /<domid> at its end). @fired
  * is called by xn_xs_store_deliver(), once soon in any case, then for each change that the domain
  * may read; pending events of the same watch and path are one. The path is relative if @path was.
- * @token is copied; a connection may have one watch for a path and token (EEXIST).
+ * @token is copied; a connection may have one watch for a path and token (EEXIST). @fired: NULL on
+ * a connection that takes its events itself.
  */
 int xn_xs_conn_watch(struct xn_xs_conn *conn, const char *path, const char *token, int depth,
 		     void (*fired)(const char *path, const char *token, void *arg), void *arg,
@@ -140,6 +213,34 @@ int xn_xs_conn_check_watch_path(const struct xn_xs_conn *conn, const char *path)
 /* As directory, with a number that is another one after the list has changed. */
 int xn_xs_conn_list(struct xn_xs_conn *conn, uint32_t tx, const char *path, struct xn_buf *names,
 		    uint64_t *generation_out);
+
+/*
+ * A connection that takes its events itself, when it has room for them, in order; for others
+ * xn_xs_store_deliver() calls the watches. Meanwhile they wait: at most one a watch and path, and
+ * past the domain's quota one a watch, for the watched path itself: something below has changed.
+ * Set before the first watch. @waiting: called when one waits and none did before, inside another's
+ * request: it only makes a note.
+ */
+struct xn_xs_event {
+	const char *path, *token; /* terminated */
+	size_t path_len, token_len;
+};
+void xn_xs_conn_take_events(struct xn_xs_conn *conn, void (*waiting)(void *arg), void *arg);
+/* The first one that waits, borrowed until the next change or request; false: none does. */
+bool xn_xs_conn_first_event(struct xn_xs_conn *conn, struct xn_xs_event *out);
+void xn_xs_conn_pop_event(struct xn_xs_conn *conn);
+size_t xn_xs_conn_n_events(const struct xn_xs_conn *conn);
+/* In order; @path is absolute, as put_event takes it. */
+void xn_xs_conn_each_event(struct xn_xs_conn *conn,
+			   void (*visit)(struct xn_xs_watcher *watcher, const char *path, void *arg),
+			   void *arg);
+void xn_xs_conn_each_watch(struct xn_xs_conn *conn,
+			   void (*visit)(struct xn_xs_watcher *watcher, const char *path,
+					 const char *token, int depth, void *arg),
+			   void *arg);
+/* Puts back what waited: an event at the end of the queue, or no events any more. */
+void xn_xs_watcher_put_event(struct xn_xs_watcher *watcher, const char *path);
+void xn_xs_conn_drop_events(struct xn_xs_conn *conn);
 
 /* ---- the journal's hook ---- */
 enum xn_xs_delta_kind {
@@ -173,6 +274,70 @@ void xn_xs_store_set_journal(struct xn_xs_store *store,
 /* The @index-th change of the set that the journal is being told of. */
 void xn_xs_commit_delta(const struct xn_xs_commit *commit, size_t index, struct xn_xs_delta *out);
 void xn_xs_perms_print(const struct xn_xs_perms *perms, char separator, struct xn_buf *out);
+/*
+ * For files: with births, "n0.1 r5.17", each followed by a space; exactly these domains are meant
+ * when it is read again, and nobody when they are gone. 0: a domid that nobody had.
+ */
+void xn_xs_perms_print_births(const struct xn_xs_perms *perms, struct xn_buf *out);
+
+/* What happened to a domain, or to the permissions of a special path. */
+enum xn_xs_note_kind {
+	XN_XS_NOTE_ADDED,
+	XN_XS_NOTE_INTRODUCED,
+	XN_XS_NOTE_STOPPED,
+	XN_XS_NOTE_RESUMED,
+	XN_XS_NOTE_RELEASED, /* its nodes were removed before */
+	XN_XS_NOTE_TARGET,
+	XN_XS_NOTE_LIMIT,
+	XN_XS_NOTE_SPECIAL,
+};
+struct xn_xs_note {
+	enum xn_xs_note_kind kind;
+	const struct xn_xs_domain *domain; /* SPECIAL: NULL */
+	enum xn_xs_quota quota;		   /* LIMIT */
+	struct xn_xs_limit limit;
+	const char *path; /* SPECIAL */
+	const struct xn_xs_perms *perms;
+};
+/* Each one passes here, like a change set: before any event and before the reply. */
+void xn_xs_store_set_domain_journal(struct xn_xs_store *store,
+				    void (*journal)(const struct xn_xs_note *note, void *arg),
+				    void *arg);
+
+/*
+ * ---- putting back what a journal holds ----
+ * Notes: by the same functions as at first (introduce, release ...), while no journal is set; but
+ * domains are added with the births that they had. Change sets: by redo; no quota refuses them, and
+ * watches that are set hear of them.
+ */
+/* NULL: out of range, lives already, or such a birth is known. Domain 0 with its birth: itself. */
+struct xn_xs_domain *xn_xs_domain_restore(struct xn_xs_store *store, uint32_t domid,
+					  uint64_t birth);
+struct xn_xs_domain *xn_xs_domain_born(struct xn_xs_store *store, uint64_t birth); /* or NULL */
+uint64_t xn_xs_store_highest_birth(const struct xn_xs_store *store);
+/* Never lowers them. */
+void xn_xs_store_restore_counters(struct xn_xs_store *store, uint64_t generation,
+				  uint64_t highest_birth);
+/* @perms: with births. -EINVAL */
+int xn_xs_store_restore_special(struct xn_xs_store *store, const char *path, const char *perms,
+				size_t perms_len);
+struct xn_xs_redo {
+	enum xn_xs_delta_kind kind;
+	bool implied;
+	const char *path; /* valid until the set's end */
+	size_t path_len;
+	const char *value; /* CREATED, VALUE */
+	size_t value_len;
+	const char *perms; /* CREATED, PERMS, with births; NULL: the parent's */
+	size_t perms_len;
+};
+/*
+ * What is older than the image that was loaded may be done again: a node that is there is changed
+ * and not created, one that is not there was removed later. 0; -EINVAL: it is no such change, and
+ * the set that it is of is undone.
+ */
+int xn_xs_store_redo(struct xn_xs_store *store, const struct xn_xs_redo *redo);
+void xn_xs_store_redo_end(struct xn_xs_store *store, uint64_t generation);
 
 /*
  * Walks what the domain may read at and below @path to @depth levels, parents first, children in
@@ -191,8 +356,12 @@ int xn_xs_conn_walk(struct xn_xs_conn *conn, const char *path, unsigned depth,
  * may change between two calls: the images, with the journal's records of the changes in between
  * kept in order, still give the tree. Little-endian.
  */
+enum xn_xs_names {
+	XN_XS_BY_DOMID, /* for a store whose domains are added anew */
+	XN_XS_BY_BIRTH, /* for one whose domains are restored */
+};
 bool xn_xs_store_dump(struct xn_xs_store *store, char *cursor, unsigned at_most,
-		      struct xn_buf *out);
+		      enum xn_xs_names names, struct xn_buf *out);
 /*
  * Puts an image's nodes back; those that are there get its values. For starting up: nobody is told,
  * no journal. Domains that the permissions name must be added before. 0, or -EINVAL for bytes that

@@ -23,9 +23,14 @@ struct xn_xs_perms {
 struct xn_xs_perm_spec {
 	uint32_t domid;
 	unsigned mode;
+	bool has_birth; /* exactly that domain is meant, dead or alive */
+	uint64_t birth;
 };
-/* Number of entries in @out (XN_XS_PERMS_MAX at most), or -EINVAL, -ENOSPC. */
-int xn_xs_perms_parse(const char *text, size_t len, struct xn_xs_perm_spec *out);
+/* Number of entries in @out (XN_XS_PERMS_MAX at most), or -EINVAL, -ENOSPC. @births: with them. */
+int xn_xs_perms_parse(const char *text, size_t len, bool births, struct xn_xs_perm_spec *out);
+/* Both in one; a new reference. */
+int xn_xs_perms_read(struct xn_xs_store *store, const char *text, size_t len, bool births,
+		     struct xn_xs_perms **perms_out);
 struct xn_xs_perms *xn_xs_perms_make(struct xn_xs_store *store, const struct xn_xs_perm_spec *specs,
 				     unsigned n);
 struct xn_xs_perms *xn_xs_perms_ref(struct xn_xs_perms *perms);
@@ -57,6 +62,7 @@ struct xn_xs_node {
 		struct xn_list *watchers;  /* tree of watches; NULL: none here */
 	};
 	uint64_t generation; /* of its last change, in value, permissions or children's names */
+	uint32_t owned_at;   /* its place in its owner's list */
 	uint16_t name_len : 12, flags : 4;
 	uint16_t value_len;
 	uint8_t room;
@@ -94,7 +100,11 @@ struct xn_xs_node *xn_xs_node_attach_last(struct xn_xs_node *parent, struct xn_x
 /* Its path, written at the end of @room. */
 const char *xn_xs_node_path(const struct xn_xs_node *node, char room[XN_XS_PATH_MAX + 1]);
 
-/* ---- store.c ---- */
+/* ---- domain.c ---- */
+struct xn_xs_owned {
+	size_t n, cap;
+	struct xn_xs_node *at[];
+};
 enum { XN_XS_INTRODUCE, XN_XS_RELEASE, XN_XS_SPECIALS };
 extern const char *const xn_xs_special_names[XN_XS_SPECIALS];
 struct xn_xs_change {
@@ -112,18 +122,29 @@ struct xn_xs_store {
 	struct xn_xs_node *root;
 	struct xn_xs_node *watch_root, *special_root; /* watched paths; special ones apart */
 	struct xn_hmap domains;                       /* alive, and those that nobody has */
+	struct xn_hmap births;                        /* those alive */
 	struct xn_hmap perms;                         /* interned */
+	struct xn_hmap watchers;                      /* by path, token and connection */
 	struct xn_hmap pending;                       /* events by watch and path */
-	struct xn_list conns, events;
+	struct xn_list conns;
+	struct xn_list ready; /* connections with events to deliver */
 	struct xn_xs_domain *dom0;
 	struct xn_xs_perms *special_perms[XN_XS_SPECIALS];
 	uint64_t generation, next_birth, next_watcher;
+	struct xn_xs_limit limits[XN_XS_QUOTAS];
 	/* The change set being made; empty between requests. */
 	struct xn_xs_change *changes;
 	size_t n_changes, cap_changes;
 	struct xn_buf old_values;
 	void (*journal)(const struct xn_xs_commit *commit, void *arg);
 	void *journal_arg;
+	void (*domain_journal)(const struct xn_xs_note *note, void *arg);
+	void *domain_journal_arg;
+	bool (*exists)(uint32_t domid, void *arg);
+	void *exists_arg;
+	void (*quota_told)(const struct xn_xs_domain *domain, enum xn_xs_quota quota,
+			   uint64_t value, bool is_hard, void *arg);
+	void *quota_told_arg;
 	void (*wake)(void *arg);
 	void *wake_arg;
 	bool is_delivering;
@@ -135,6 +156,12 @@ struct xn_xs_conn {
 	struct xn_xs_domain *domain; /* a reference */
 	struct xn_list watchers, transactions;
 	uint32_t next_tx;
+	uint32_t lost_tx; /* up to here they were begun by an earlier run of the daemon */
+	struct xn_list events;
+	struct xn_list ready;
+	size_t n_events, event_bytes;
+	void (*waiting)(void *arg); /* NULL: events are delivered */
+	void *waiting_arg;
 };
 
 static inline bool xn_xs_domain_is_privileged(const struct xn_xs_domain *domain)
@@ -149,10 +176,25 @@ static inline bool xn_xs_domain_is_dead(const struct xn_xs_domain *domain)
 void xn_xs_domain_unref(struct xn_xs_domain *domain);
 /* The living domain, else the stand-in for a domid that nobody has; a new reference. */
 struct xn_xs_domain *xn_xs_domain_named(struct xn_xs_store *store, uint32_t domid);
+struct xn_xs_domain *xn_xs_domain_new(struct xn_xs_store *store, uint32_t domid, uint64_t birth);
+/* The one born then, dead or alive; a new reference. */
+struct xn_xs_domain *xn_xs_domain_meant(struct xn_xs_store *store, uint32_t domid, uint64_t birth);
+void xn_xs_domain_note(struct xn_xs_store *store, const struct xn_xs_note *note);
 int xn_xs_special_index(const char *path); /* or -1 */
+void xn_xs_special_set(struct xn_xs_store *store, int special, struct xn_xs_perms *perms);
+
+/* ---- account.c ---- */
 /* Counts a node into its owner's account, or out of it. */
-void xn_xs_charge(const struct xn_xs_node *node);
-void xn_xs_discharge(const struct xn_xs_node *node);
+void xn_xs_charge(struct xn_xs_node *node);
+void xn_xs_discharge(struct xn_xs_node *node);
+void xn_xs_recharge(struct xn_xs_node *node, size_t old_bytes); /* it has another size */
+/* Whether @who may bring what is charged to @owner to @value: 0, or the quota's error. */
+int xn_xs_quota_check(const struct xn_xs_domain *who, struct xn_xs_domain *owner,
+		      enum xn_xs_quota quota, uint64_t value);
+/* The same for @more bytes of memory. */
+int xn_xs_quota_check_memory(const struct xn_xs_domain *who, struct xn_xs_domain *owner,
+			     uint64_t more);
+bool xn_xs_quota_is_passed(struct xn_xs_domain *domain, enum xn_xs_quota quota, uint64_t value);
 
 /* What a request sees at a path: the tree, or a transaction's overlay above it. */
 struct xn_xs_spot {
@@ -170,7 +212,9 @@ struct xn_xs_view {
 	struct xn_xs_store *store;
 	struct xn_xs_node *overlay;
 	struct xn_xs_domain *who;
+	uint64_t *n_made; /* overlay: nodes made in it so far; NULL: not counted */
 };
+#define XN_XS_MADE_UNKNOWN UINT64_MAX /* some were removed, too */
 int xn_xs_do_read(const struct xn_xs_view *view, const char *path, size_t len,
 		  struct xn_xs_node **node_out);
 int xn_xs_do_directory(const struct xn_xs_view *view, const char *path, size_t len,
@@ -182,6 +226,16 @@ int xn_xs_do_write(const struct xn_xs_view *view, const char *path, size_t len, 
 int xn_xs_do_rm(const struct xn_xs_view *view, const char *path, size_t len);
 int xn_xs_do_set_perms(const struct xn_xs_view *view, const char *path, size_t len,
 		       struct xn_xs_perms *perms);
+/* ---- change.c ---- */
+/* Each adds to the change set; @path must live until its end. @perms are taken. */
+struct xn_xs_node *xn_xs_create(struct xn_xs_store *store, struct xn_xs_node *parent,
+				struct xn_xs_node *node, const char *path, size_t len,
+				bool implied);
+void xn_xs_set_value(struct xn_xs_store *store, struct xn_xs_node *node, const char *path,
+		     size_t len, const void *value, size_t value_len);
+void xn_xs_set_perms(struct xn_xs_store *store, struct xn_xs_node *node, const char *path,
+		     size_t len, struct xn_xs_perms *perms);
+void xn_xs_remove(struct xn_xs_store *store, struct xn_xs_node *node, const char *path, size_t len);
 void xn_xs_commit(struct xn_xs_store *store, const struct xn_xs_domain *by, uint32_t transaction);
 void xn_xs_rollback(struct xn_xs_store *store);
 
@@ -189,6 +243,8 @@ void xn_xs_rollback(struct xn_xs_store *store);
 struct xn_xs_tx;
 struct xn_xs_tx *xn_xs_tx_find(struct xn_xs_conn *conn, uint32_t id);
 void xn_xs_tx_free(struct xn_xs_tx *tx);
+struct xn_xs_node *xn_xs_tx_overlay(const struct xn_xs_tx *tx);
+uint64_t xn_xs_tx_changes(const struct xn_xs_tx *tx); /* own ones so far */
 int xn_xs_tx_read(struct xn_xs_tx *tx, const struct xn_xs_path *path, struct xn_xs_node **node_out);
 int xn_xs_tx_directory(struct xn_xs_tx *tx, const struct xn_xs_path *path, struct xn_buf *names);
 int xn_xs_tx_perms(struct xn_xs_tx *tx, const struct xn_xs_path *path,
@@ -199,7 +255,33 @@ int xn_xs_tx_rm(struct xn_xs_tx *tx, const struct xn_xs_path *path);
 int xn_xs_tx_set_perms(struct xn_xs_tx *tx, const struct xn_xs_path *path,
 		       struct xn_xs_perms *perms);
 
+/* ---- event.c ---- */
+struct xn_xs_watcher {
+	struct xn_list link; /* the connection's */
+	struct xn_list at_node;
+	struct xn_list events;
+	struct xn_hnode known; /* in the store's watchers */
+	struct xn_xs_conn *conn;
+	struct xn_xs_node *node; /* in the tree of watches */
+	uint64_t id;
+	int depth;
+	unsigned cut; /* bytes to leave out of an event's path: the watch's was relative */
+	void (*fired)(const char *path, const char *token, void *arg);
+	void *arg;
+	size_t bytes, token_len;
+	bool is_special;
+	char token[]; /* then the path as given */
+};
+struct xn_xs_event_path; /* shared by the events of one change */
+struct xn_xs_event_path *xn_xs_event_path_new(const char *text, size_t len);
+void xn_xs_event_path_unref(struct xn_xs_event_path *path); /* NULL is fine */
+void xn_xs_event_queue(struct xn_xs_watcher *watcher, struct xn_xs_event_path *path);
+void xn_xs_event_drop_all(struct xn_xs_watcher *watcher);
+
 /* ---- watch.c ---- */
+/* The watched path, written at the end of @room. */
+const char *xn_xs_watcher_path(const struct xn_xs_watcher *watcher,
+			       char room[XN_XS_PATH_MAX + 1]);
 /* Queues the events of a committed change. @node: as it is now, or detached when @removed. */
 void xn_xs_watch_fire(struct xn_xs_store *store, const struct xn_xs_change *change);
 void xn_xs_watch_fire_special(struct xn_xs_store *store, int special, uint32_t domid);

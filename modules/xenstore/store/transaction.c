@@ -32,6 +32,8 @@ struct xn_xs_tx {
 	struct xn_hmap seen;
 	uint64_t began_at;  /* the store's generation */
 	uint64_t n_changes; /* own */
+	uint64_t n_made;    /* nodes; see struct xn_xs_view */
+	size_t n_logged;
 	uint64_t bytes;
 	bool is_doomed; /* two reads contradict each other: no moment exists when both are true */
 };
@@ -41,26 +43,7 @@ static struct xn_xs_account *account_of(struct xn_xs_tx *tx)
 	return &tx->conn->domain->account;
 }
 
-int xn_xs_conn_begin(struct xn_xs_conn *conn, uint32_t *tx_out)
-{
-	struct xn_xs_tx *tx = xn_calloc(1, sizeof(*tx));
-
-	do
-		conn->next_tx++;
-	while (!conn->next_tx || xn_xs_tx_find(conn, conn->next_tx));
-	tx->conn = conn;
-	tx->id = conn->next_tx;
-	tx->overlay = xn_xs_node_new("", 0, NULL, 0, NULL);
-	tx->overlay->flags = XN_XS_THROUGH;
-	tx->began_at = conn->store->generation;
-	xn_list_init(&tx->log);
-	xn_list_push(&conn->transactions, &tx->link);
-	account_of(tx)->transactions++;
-	*tx_out = tx->id;
-	return 0;
-}
-
-struct xn_xs_tx *xn_xs_tx_find(struct xn_xs_conn *conn, uint32_t id)
+static struct xn_xs_tx *find_open(struct xn_xs_conn *conn, uint32_t id)
 {
 	xn_list_each(link, &conn->transactions)
 	{
@@ -70,6 +53,58 @@ struct xn_xs_tx *xn_xs_tx_find(struct xn_xs_conn *conn, uint32_t id)
 			return tx;
 	}
 	return NULL;
+}
+
+static struct xn_xs_tx *tx_new(struct xn_xs_conn *conn, uint32_t id)
+{
+	struct xn_xs_tx *tx = xn_calloc(1, sizeof(*tx));
+
+	tx->conn = conn;
+	tx->id = id;
+	tx->overlay = xn_xs_node_new("", 0, NULL, 0, NULL);
+	tx->overlay->flags = XN_XS_THROUGH;
+	tx->began_at = conn->store->generation;
+	xn_list_init(&tx->log);
+	xn_list_push(&conn->transactions, &tx->link);
+	account_of(tx)->transactions++;
+	return tx;
+}
+
+int xn_xs_conn_begin(struct xn_xs_conn *conn, uint32_t *tx_out)
+{
+	int rc = xn_xs_quota_check(conn->domain, conn->domain, XN_XS_QUOTA_TRANSACTIONS,
+				   conn->domain->account.transactions + 1);
+
+	if (rc < 0)
+		return rc;
+	do
+		conn->next_tx++;
+	while (!conn->next_tx || find_open(conn, conn->next_tx));
+	*tx_out = tx_new(conn, conn->next_tx)->id;
+	return 0;
+}
+
+struct xn_xs_tx *xn_xs_tx_find(struct xn_xs_conn *conn, uint32_t id)
+{
+	struct xn_xs_tx *tx = find_open(conn, id);
+
+	if (!tx && id <= conn->lost_tx &&
+	    !xn_xs_quota_check(conn->domain, conn->domain, XN_XS_QUOTA_TRANSACTIONS,
+			       conn->domain->account.transactions + 1)) {
+		tx = tx_new(conn, id);
+		tx->is_doomed = true;
+	}
+	return tx;
+}
+
+struct xn_xs_node *xn_xs_tx_overlay(const struct xn_xs_tx *tx)
+{
+	return tx->overlay;
+}
+
+uint64_t xn_xs_tx_changes(const struct xn_xs_tx *tx)
+{
+	return tx->n_changes;
 }
 
 void xn_xs_tx_free(struct xn_xs_tx *tx)
@@ -89,6 +124,18 @@ void xn_xs_tx_free(struct xn_xs_tx *tx)
 	free(tx);
 }
 
+/* Whether the log may have one more request. One that is refused for a quota is as if never made:
+ * it is not logged, and changes nothing. */
+static int may_log(struct xn_xs_tx *tx, size_t path_len, size_t value_len)
+{
+	struct xn_xs_domain *who = tx->conn->domain;
+	int rc = xn_xs_quota_check(who, who, XN_XS_QUOTA_TRANSACTION_NODES, tx->n_logged + 1);
+
+	if (rc < 0)
+		return rc;
+	return xn_xs_quota_check_memory(who, who, sizeof(struct request) + path_len + value_len);
+}
+
 static struct request *log_request(struct xn_xs_tx *tx, enum kind kind,
 				   const struct xn_xs_path *path, const void *value,
 				   size_t value_len, int rc)
@@ -105,6 +152,7 @@ static struct request *log_request(struct xn_xs_tx *tx, enum kind kind,
 	if (value_len)
 		memcpy(request->bytes + path->len, value, value_len);
 	xn_list_push(&tx->log, &request->link);
+	tx->n_logged++;
 	tx->bytes += size;
 	account_of(tx)->transaction_bytes += size;
 	return request;
@@ -133,22 +181,27 @@ static struct request *find_seen(struct xn_xs_tx *tx, enum kind kind, const stru
 }
 
 /* The same question again, with no own change since: logged once, however often it is asked. */
-static void log_read(struct xn_xs_tx *tx, enum kind kind, const struct xn_xs_path *path, int rc,
-		     uint64_t digest)
+static int log_read(struct xn_xs_tx *tx, enum kind kind, const struct xn_xs_path *path, int rc,
+		    uint64_t digest)
 {
 	uint64_t hash = seen_hash(kind, path->text, path->len);
 	struct request *request = find_seen(tx, kind, path, hash);
+	int may;
 
 	if (request && request->after == tx->n_changes) {
 		if (request->rc != rc || request->digest != digest)
 			tx->is_doomed = true;
-		return;
+		return rc;
 	}
+	may = may_log(tx, path->len, 0);
+	if (may < 0)
+		return may;
 	if (request)
 		xn_hmap_remove(&tx->seen, &request->seen);
 	request = log_request(tx, kind, path, NULL, 0, rc);
 	request->digest = digest;
 	xn_hmap_insert(&tx->seen, &request->seen, hash);
+	return rc;
 }
 
 static uint64_t digest_of_value(const struct xn_xs_node *node)
@@ -173,7 +226,10 @@ static uint64_t digest_of_perms(const struct xn_xs_perms *perms)
 static struct xn_xs_view view_of(struct xn_xs_tx *tx)
 {
 	return (struct xn_xs_view){
-		.store = tx->conn->store, .overlay = tx->overlay, .who = tx->conn->domain};
+		.store = tx->conn->store,
+		.overlay = tx->overlay,
+		.who = tx->conn->domain,
+		.n_made = &tx->n_made};
 }
 
 int xn_xs_tx_read(struct xn_xs_tx *tx, const struct xn_xs_path *path, struct xn_xs_node **node_out)
@@ -181,8 +237,7 @@ int xn_xs_tx_read(struct xn_xs_tx *tx, const struct xn_xs_path *path, struct xn_
 	struct xn_xs_view view = view_of(tx);
 	int rc = xn_xs_do_read(&view, path->text, path->len, node_out);
 
-	log_read(tx, READ, path, rc, rc < 0 ? 0 : digest_of_value(*node_out));
-	return rc;
+	return log_read(tx, READ, path, rc, rc < 0 ? 0 : digest_of_value(*node_out));
 }
 
 int xn_xs_tx_directory(struct xn_xs_tx *tx, const struct xn_xs_path *path, struct xn_buf *names)
@@ -191,7 +246,9 @@ int xn_xs_tx_directory(struct xn_xs_tx *tx, const struct xn_xs_path *path, struc
 	size_t start = names->len;
 	int rc = xn_xs_do_directory(&view, path->text, path->len, names);
 
-	log_read(tx, DIRECTORY, path, rc, digest_of_names(names, start));
+	rc = log_read(tx, DIRECTORY, path, rc, digest_of_names(names, start));
+	if (rc < 0)
+		names->len = start;
 	return rc;
 }
 
@@ -201,18 +258,25 @@ int xn_xs_tx_perms(struct xn_xs_tx *tx, const struct xn_xs_path *path,
 	struct xn_xs_view view = view_of(tx);
 	int rc = xn_xs_do_perms(&view, path->text, path->len, perms_out);
 
-	log_read(tx, GET_PERMS, path, rc, rc < 0 ? 0 : digest_of_perms(*perms_out));
-	return rc;
+	return log_read(tx, GET_PERMS, path, rc, rc < 0 ? 0 : digest_of_perms(*perms_out));
 }
 
 /* ---- changes ---- */
+
+static bool is_quota(int rc)
+{
+	return rc == -ENOSPC;
+}
 
 /* A refused one is logged too: that it was refused is something the client was told. */
 static int log_change(struct xn_xs_tx *tx, enum kind kind, const struct xn_xs_path *path,
 		      const void *value, size_t value_len, struct xn_xs_perms *perms, int rc)
 {
-	struct request *request = log_request(tx, kind, path, value, value_len, rc);
+	struct request *request;
 
+	if (is_quota(rc))
+		return rc;
+	request = log_request(tx, kind, path, value, value_len, rc);
 	if (perms)
 		request->perms = xn_xs_perms_ref(perms);
 	tx->n_changes++;
@@ -223,15 +287,21 @@ int xn_xs_tx_write(struct xn_xs_tx *tx, const struct xn_xs_path *path, const voi
 		   size_t value_len, bool only_make)
 {
 	struct xn_xs_view view = view_of(tx);
-	int rc = xn_xs_do_write(&view, path->text, path->len, value, value_len, only_make);
+	int rc = may_log(tx, path->len, value_len);
 
+	if (rc < 0)
+		return rc;
+	rc = xn_xs_do_write(&view, path->text, path->len, value, value_len, only_make);
 	return log_change(tx, only_make ? MKDIR : WRITE, path, value, value_len, NULL, rc);
 }
 
 int xn_xs_tx_rm(struct xn_xs_tx *tx, const struct xn_xs_path *path)
 {
 	struct xn_xs_view view = view_of(tx);
+	int rc = may_log(tx, path->len, 0);
 
+	if (rc < 0)
+		return rc;
 	return log_change(tx, RM, path, NULL, 0, NULL, xn_xs_do_rm(&view, path->text, path->len));
 }
 
@@ -239,7 +309,10 @@ int xn_xs_tx_set_perms(struct xn_xs_tx *tx, const struct xn_xs_path *path,
 		       struct xn_xs_perms *perms)
 {
 	struct xn_xs_view view = view_of(tx);
+	int rc = may_log(tx, path->len, 0);
 
+	if (rc < 0)
+		return rc;
 	return log_change(tx, SET_PERMS, path, NULL, 0, perms,
 			  xn_xs_do_set_perms(&view, path->text, path->len, perms));
 }
@@ -292,16 +365,21 @@ static int replay_change(const struct xn_xs_view *view, const struct request *re
 	}
 }
 
-/* Whether @request tells the client now what it was told. */
-static bool is_same_again(const struct xn_xs_view *view, const struct request *request,
-			  struct xn_buf *names)
+/* 0: @request tells the client now what it was told; else why the whole cannot be. */
+static int replay_one(const struct xn_xs_view *view, const struct request *request,
+		      struct xn_buf *names)
 {
 	uint64_t digest;
+	int rc;
 
-	if (request->kind >= WRITE)
-		return replay_change(view, request) == request->rc;
-	return replay_read(view, request, names, &digest) == request->rc &&
-	       digest == request->digest;
+	if (request->kind < WRITE) {
+		rc = replay_read(view, request, names, &digest);
+		return rc == request->rc && digest == request->digest ? 0 : -EAGAIN;
+	}
+	rc = replay_change(view, request);
+	if (is_quota(rc))
+		return rc; /* trying again would not help */
+	return rc == request->rc ? 0 : -EAGAIN;
 }
 
 static int replay(struct xn_xs_tx *tx)
@@ -311,16 +389,18 @@ static int replay(struct xn_xs_tx *tx)
 	struct xn_buf names = {0};
 	int rc = 0;
 
+	/* What the transaction took is about to be given back, and must not count twice. */
+	account_of(tx)->transaction_bytes -= tx->bytes;
+	tx->bytes = 0;
 	xn_list_each(link, &tx->log)
 	{
 		struct request *request = xn_list_entry(link, struct request, link);
 
 		if (is_quiet && request->kind < WRITE)
 			continue;
-		if (!is_same_again(&view, request, &names)) {
-			rc = -EAGAIN;
+		rc = replay_one(&view, request, &names);
+		if (rc < 0)
 			break;
-		}
 	}
 	xn_buf_clear(&names);
 	return rc;

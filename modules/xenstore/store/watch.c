@@ -1,135 +1,12 @@
 /*
- * Watches and their events. Watches hang on a tree of their own, which holds only watched paths, so
- * that a change finds the watches above it, and a removal those below it, without looking at the
- * others. Events wait in one queue, at most one for a watch and path, until the owner delivers.
+ * Watches. They hang on a tree of their own, which holds only watched paths, so that a change finds
+ * the watches above it, and a removal those below it, without looking at the others. What they are
+ * told waits in event.c.
  */
 #include "modules/xenstore/store/store_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
-
-struct event_path { /* shared by the events of one change */
-	unsigned refs;
-	size_t len;
-	char text[];
-};
-
-struct event {
-	struct xn_list link; /* the store's queue */
-	struct xn_list of_watch;
-	struct xn_hnode pending;
-	struct xn_xs_watcher *watcher;
-	struct event_path *path;
-};
-
-struct xn_xs_watcher {
-	struct xn_list link; /* the connection's */
-	struct xn_list at_node;
-	struct xn_list events;
-	struct xn_xs_conn *conn;
-	struct xn_xs_node *node; /* in the tree of watches */
-	uint64_t id;
-	int depth;
-	unsigned cut; /* bytes to leave out of an event's path: the watch's was relative */
-	void (*fired)(const char *path, const char *token, void *arg);
-	void *arg;
-	size_t bytes;
-	char token[]; /* then the path as given */
-};
-
-/* ---- events ---- */
-
-static struct event_path *path_new(const char *text, size_t len)
-{
-	struct event_path *path = xn_malloc(sizeof(*path) + len + 1);
-
-	path->refs = 1;
-	path->len = len;
-	memcpy(path->text, text, len);
-	path->text[len] = '\0';
-	return path;
-}
-
-static void path_unref(struct event_path *path)
-{
-	if (path && !--path->refs)
-		free(path);
-}
-
-static size_t event_bytes(const struct event *event)
-{
-	return sizeof(*event) + event->path->len;
-}
-
-static void drop_event(struct event *event)
-{
-	struct xn_xs_account *account = &event->watcher->conn->domain->account;
-
-	account->events--;
-	account->event_bytes -= event_bytes(event);
-	xn_list_remove(&event->link);
-	xn_list_remove(&event->of_watch);
-	xn_hmap_remove(&event->watcher->conn->store->pending, &event->pending);
-	path_unref(event->path);
-	free(event);
-}
-
-static bool is_pending(struct xn_xs_watcher *watcher, const struct event_path *path, uint64_t hash)
-{
-	struct xn_hnode *at = xn_hmap_first_same(&watcher->conn->store->pending, hash);
-
-	for (; at; at = xn_hmap_next_same(at)) {
-		struct event *event = xn_container_of(at, struct event, pending);
-
-		if (event->watcher == watcher && event->path->len == path->len &&
-		    !memcmp(event->path->text, path->text, path->len))
-			return true;
-	}
-	return false;
-}
-
-/* @path_hash: of the path, once for all watchers. */
-static void queue(struct xn_xs_watcher *watcher, struct event_path *path, uint64_t path_hash)
-{
-	struct xn_xs_store *store = watcher->conn->store;
-	struct xn_xs_account *account = &watcher->conn->domain->account;
-	uint64_t hash = path_hash ^ (watcher->id * 0x9e3779b97f4a7c15u);
-	bool was_idle = xn_list_empty(&store->events);
-	struct event *event;
-
-	if (is_pending(watcher, path, hash))
-		return;
-	event = xn_malloc(sizeof(*event));
-	event->watcher = watcher;
-	event->path = path;
-	path->refs++;
-	xn_list_push(&store->events, &event->link);
-	xn_list_push(&watcher->events, &event->of_watch);
-	xn_hmap_insert(&store->pending, &event->pending, hash);
-	account->events++;
-	account->event_bytes += event_bytes(event);
-	if (was_idle && !store->is_delivering && store->wake)
-		store->wake(store->wake_arg);
-}
-
-bool xn_xs_store_deliver(struct xn_xs_store *store, unsigned at_most)
-{
-	store->is_delivering = true;
-	while (at_most-- && !xn_list_empty(&store->events)) {
-		struct event *event = xn_list_entry(store->events.next, struct event, link);
-		struct xn_xs_watcher *watcher = event->watcher;
-		struct event_path *path = event->path;
-
-		path->refs++;
-		drop_event(event);
-		/* The callback may unwatch, and the token goes with the watch: nothing after it. */
-		watcher->fired(path->text + (path->len >= watcher->cut ? watcher->cut : 0),
-			       watcher->token, watcher->arg);
-		path_unref(path);
-	}
-	store->is_delivering = false;
-	return !xn_list_empty(&store->events);
-}
 
 /* ---- which watches a change concerns ---- */
 
@@ -140,8 +17,7 @@ struct firing {
 	size_t len;
 	const struct xn_xs_perms *perms, *old_perms; /* of the node */
 	const struct xn_xs_perms *parent_perms;      /* its names changed; NULL: they did not */
-	struct event_path *shared;
-	uint64_t hash;
+	struct xn_xs_event_path *shared;
 };
 
 static bool may_know(const struct firing *firing, const struct xn_xs_domain *who)
@@ -159,11 +35,9 @@ static void tell(struct firing *firing, struct xn_xs_watcher *watcher)
 {
 	if (!may_know(firing, watcher->conn->domain))
 		return;
-	if (!firing->shared) {
-		firing->shared = path_new(firing->path, firing->len);
-		firing->hash = xn_hash_bytes(firing->path, firing->len);
-	}
-	queue(watcher, firing->shared, firing->hash);
+	if (!firing->shared)
+		firing->shared = xn_xs_event_path_new(firing->path, firing->len);
+	xn_xs_event_queue(watcher, firing->shared);
 }
 
 /* Watches at @node, which is @levels above the changed path. */
@@ -214,7 +88,7 @@ static void tell_below(struct xn_xs_store *store, struct xn_xs_node *watched,
 						.parent_perms = gone->parent->perms};
 
 			tell_all(&firing, at, 0);
-			path_unref(firing.shared);
+			xn_xs_event_path_unref(firing.shared);
 		}
 	}
 }
@@ -245,7 +119,7 @@ void xn_xs_watch_fire(struct xn_xs_store *store, const struct xn_xs_change *chan
 	}
 	if (node && change->kind == XN_XS_REMOVED)
 		tell_below(store, node, change->node);
-	path_unref(firing.shared);
+	xn_xs_event_path_unref(firing.shared);
 }
 
 void xn_xs_watch_fire_special(struct xn_xs_store *store, int special, uint32_t domid)
@@ -269,8 +143,8 @@ void xn_xs_watch_fire_special(struct xn_xs_store *store, int special, uint32_t d
 
 			tell(watcher->depth == 1 ? &exact : &plain, watcher);
 		}
-	path_unref(plain.shared);
-	path_unref(exact.shared);
+	xn_xs_event_path_unref(plain.shared);
+	xn_xs_event_path_unref(exact.shared);
 	free(with_domid);
 }
 
@@ -317,20 +191,59 @@ static void prune(struct xn_xs_node *node)
 
 static const char *given_path(const struct xn_xs_watcher *watcher)
 {
-	return watcher->token + strlen(watcher->token) + 1;
+	return watcher->token + watcher->token_len + 1;
+}
+
+const char *xn_xs_watcher_path(const struct xn_xs_watcher *watcher, char room[XN_XS_PATH_MAX + 1])
+{
+	const char *path = xn_xs_node_path(watcher->node, room);
+
+	return watcher->is_special ? path + 1 : path;
+}
+
+/* The absolute path, or the special name, that @path means. */
+static int resolve(const struct xn_xs_conn *conn, const char *path, struct xn_xs_path *out)
+{
+	if (!xn_xs_path_is_special(path))
+		return xn_xs_path_for(out, conn->domain, path);
+	out->text = path;
+	out->len = strlen(path);
+	return xn_xs_special_index(path) < 0 ? -EINVAL : 0;
+}
+
+static uint64_t known_hash(const struct xn_xs_conn *conn, const struct xn_xs_path *path,
+			   const char *token, size_t token_len)
+{
+	return xn_hash_bytes(path->text, path->len) * 31 + xn_hash_bytes(token, token_len) +
+	       (uint64_t)(uintptr_t)conn;
+}
+
+static struct xn_xs_watcher *find_watch(struct xn_xs_conn *conn, const struct xn_xs_path *path,
+					const char *token, size_t token_len)
+{
+	struct xn_hnode *at = xn_hmap_first_same(&conn->store->watchers,
+						 known_hash(conn, path, token, token_len));
+	char room[XN_XS_PATH_MAX + 1];
+
+	for (; at; at = xn_hmap_next_same(at)) {
+		struct xn_xs_watcher *watcher = xn_container_of(at, struct xn_xs_watcher, known);
+
+		if (watcher->conn == conn && watcher->token_len == token_len &&
+		    !memcmp(watcher->token, token, token_len) &&
+		    !strcmp(xn_xs_watcher_path(watcher, room), path->text))
+			return watcher;
+	}
+	return NULL;
 }
 
 struct xn_xs_watcher *xn_xs_conn_find_watch(struct xn_xs_conn *conn, const char *path,
 					    const char *token)
 {
-	xn_list_each(link, &conn->watchers)
-	{
-		struct xn_xs_watcher *watcher = xn_list_entry(link, struct xn_xs_watcher, link);
+	struct xn_xs_path resolved;
 
-		if (!strcmp(watcher->token, token) && !strcmp(given_path(watcher), path))
-			return watcher;
-	}
-	return NULL;
+	if (resolve(conn, path, &resolved) < 0)
+		return NULL;
+	return find_watch(conn, &resolved, token, strlen(token));
 }
 
 static struct xn_xs_watcher *watcher_new(struct xn_xs_conn *conn, const char *path,
@@ -338,18 +251,25 @@ static struct xn_xs_watcher *watcher_new(struct xn_xs_conn *conn, const char *pa
 {
 	size_t token_len = strlen(token), path_len = strlen(path);
 	size_t size = sizeof(struct xn_xs_watcher) + token_len + path_len + 2;
-	struct xn_xs_watcher *watcher = xn_calloc(1, size);
+	struct xn_xs_watcher *watcher;
 
+	if (xn_xs_quota_check_memory(conn->domain, conn->domain, size) < 0)
+		return NULL;
+	watcher = xn_calloc(1, size);
 	watcher->conn = conn;
 	watcher->id = ++conn->store->next_watcher;
 	watcher->cut = (unsigned)(resolved->len - path_len);
 	watcher->bytes = size;
+	watcher->token_len = token_len;
+	watcher->is_special = xn_xs_path_is_special(path);
 	memcpy(watcher->token, token, token_len + 1);
 	memcpy(watcher->token + token_len + 1, path, path_len + 1);
 	watcher->node = watch_node(conn->store, resolved->text, resolved->len);
 	xn_list_init(&watcher->events);
 	xn_list_push(watcher->node->watchers, &watcher->at_node);
 	xn_list_push(&conn->watchers, &watcher->link);
+	xn_hmap_insert(&conn->store->watchers, &watcher->known,
+		       known_hash(conn, resolved, token, token_len));
 	conn->domain->account.watches++;
 	conn->domain->account.watch_bytes += size;
 	return watcher;
@@ -359,30 +279,27 @@ int xn_xs_conn_watch(struct xn_xs_conn *conn, const char *path, const char *toke
 		     void (*fired)(const char *path, const char *token, void *arg), void *arg,
 		     struct xn_xs_watcher **watcher_out)
 {
+	size_t token_len = strlen(token);
 	struct xn_xs_watcher *watcher;
 	struct xn_xs_path resolved;
-	struct event_path *first;
+	int rc = resolve(conn, path, &resolved);
 
-	if (xn_xs_path_is_special(path)) {
-		if (xn_xs_special_index(path) < 0)
-			return -EINVAL;
-		resolved.text = path;
-		resolved.len = strlen(path);
-	} else if (xn_xs_path_resolve(&resolved, conn->domain->domid, path) < 0) {
+	if (rc < 0 || depth < XN_XS_NO_DEPTH || token_len > XN_XS_VALUE_MAX)
 		return -EINVAL;
-	}
-	if (depth < XN_XS_NO_DEPTH || strlen(token) > XN_XS_VALUE_MAX)
-		return -EINVAL;
-	/* Watches without a token are told apart by their handles. */
-	if (*token && xn_xs_conn_find_watch(conn, path, token))
+	/* Watches that have callbacks and no token are told apart by their handles. */
+	if ((*token || !fired) && find_watch(conn, &resolved, token, token_len))
 		return -EEXIST;
+	rc = xn_xs_quota_check(conn->domain, conn->domain, XN_XS_QUOTA_WATCHES,
+			       conn->domain->account.watches + 1);
+	if (rc < 0)
+		return rc;
 	watcher = watcher_new(conn, path, token, &resolved);
+	if (!watcher)
+		return -ENOSPC;
 	watcher->depth = depth;
 	watcher->fired = fired;
 	watcher->arg = arg;
-	first = path_new(resolved.text, resolved.len);
-	queue(watcher, first, xn_hash_bytes(first->text, first->len));
-	path_unref(first);
+	xn_xs_watcher_put_event(watcher, resolved.text);
 	if (watcher_out)
 		*watcher_out = watcher;
 	return 0;
@@ -392,12 +309,12 @@ void xn_xs_conn_unwatch(struct xn_xs_watcher *watcher)
 {
 	struct xn_xs_account *account = &watcher->conn->domain->account;
 
-	while (!xn_list_empty(&watcher->events))
-		drop_event(xn_list_entry(watcher->events.next, struct event, of_watch));
+	xn_xs_event_drop_all(watcher);
 	account->watches--;
 	account->watch_bytes -= watcher->bytes;
 	xn_list_remove(&watcher->at_node);
 	xn_list_remove(&watcher->link);
+	xn_hmap_remove(&watcher->conn->store->watchers, &watcher->known);
 	prune(watcher->node);
 	free(watcher);
 }
@@ -406,4 +323,17 @@ void xn_xs_watch_drop_all(struct xn_xs_conn *conn)
 {
 	while (!xn_list_empty(&conn->watchers))
 		xn_xs_conn_unwatch(xn_list_entry(conn->watchers.next, struct xn_xs_watcher, link));
+}
+
+void xn_xs_conn_each_watch(struct xn_xs_conn *conn,
+			   void (*visit)(struct xn_xs_watcher *watcher, const char *path,
+					 const char *token, int depth, void *arg),
+			   void *arg)
+{
+	xn_list_each(link, &conn->watchers)
+	{
+		struct xn_xs_watcher *watcher = xn_list_entry(link, struct xn_xs_watcher, link);
+
+		visit(watcher, given_path(watcher), watcher->token, watcher->depth, arg);
+	}
 }
