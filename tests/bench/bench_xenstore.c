@@ -7,9 +7,9 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } loads[] = {
-	{"rate", xs_rate}, {"transactions", xs_transactions},
+	{"rate", xs_rate},   {"transactions", xs_transactions},
 	{"storm", xs_storm}, {"watchers", xs_watchers},
-	{"fill", xs_fill}, {"count", xs_count},
+	{"fill", xs_fill},   {"count", xs_count},
 	{"first", xs_first},
 };
 

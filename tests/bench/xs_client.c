@@ -90,7 +90,8 @@ bool xs_next(struct xs_conn *conn, struct xn_xs_frame *reply)
 bool xs_is_error(const struct xn_xs_frame *reply, const char *name)
 {
 	return reply->type == XN_XS_WIRE_ERROR &&
-	       (!name || (reply->len == strlen(name) + 1 && !memcmp(reply->body, name, reply->len)));
+	       (!name ||
+		(reply->len == strlen(name) + 1 && !memcmp(reply->body, name, reply->len)));
 }
 
 void xs_expect(const struct xn_xs_frame *reply, const char *doing)

@@ -1,5 +1,5 @@
-/* The raw xenstore client of the benchmarks: frames over a Unix socket, as cheap as it gets, for any
- * xenstored. */
+/* The raw xenstore client of the benchmarks: frames over a Unix socket, as cheap as it gets, for
+ * any xenstored. */
 #ifndef XN_BENCH_XS_CLIENT_H
 #define XN_BENCH_XS_CLIENT_H
 

@@ -52,8 +52,7 @@ static void send_some(struct xs_script *script, struct xs_conn *conn)
 
 	while (!script->requests[script->sent++].waits)
 		;
-	xs_send(conn, script->bytes.data + from,
-		script->requests[script->sent - 1].end - from);
+	xs_send(conn, script->bytes.data + from, script->requests[script->sent - 1].end - from);
 }
 
 static void set_transaction(struct xs_script *script, const struct xn_xs_frame *reply)

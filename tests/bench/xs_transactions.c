@@ -1,8 +1,8 @@
 /*
  * transactions SOCKET own|same|same-batched CLIENTS SECONDS: commits a second and how many were
  * aborted. "own": four writes to nodes of the client's own. "same": all clients read four nodes and
- * write each again, counted up, one request at a time; batched: the reads in one go, then the writes
- * with the end. In the end the nodes must have counted every commit. Prints JSON.
+ * write each again, counted up, one request at a time; batched: the reads in one go, then the
+ * writes with the end. In the end the nodes must have counted every commit. Prints JSON.
  *
  * storm SOCKET CLIENTS VMS DEVICES ROUNDS: so many VMs start at once. To attach a device is one
  * transaction of 12 writes and 2 set-perms, below nodes that all VMs share. Prints JSON.
@@ -54,8 +54,7 @@ static void count_same(struct xs_script *script, bool batched)
 
 	for (unsigned key = 0; key < KEYS; key++) {
 		key_path(path, key);
-		xs_script_add(script, XN_XS_WIRE_READ, path, NULL, 0,
-			      !batched || key == KEYS - 1);
+		xs_script_add(script, XN_XS_WIRE_READ, path, NULL, 0, !batched || key == KEYS - 1);
 		if (batched)
 			continue;
 		xs_script_add(script, XN_XS_WIRE_WRITE, path, "00000000", 8, true);
@@ -117,8 +116,7 @@ int xs_transactions(int argc, char **argv)
 	double seconds;
 
 	if (argc != 4) {
-		fputs("usage: transactions SOCKET own|same|same-batched CLIENTS SECONDS\n",
-		      stderr);
+		fputs("usage: transactions SOCKET own|same|same-batched CLIENTS SECONDS\n", stderr);
 		return 2;
 	}
 	load.same = argv[1][0] == 's';
@@ -148,7 +146,7 @@ struct storm {
 	unsigned *attach; /* a connection's */
 };
 
-static const char *const frontend_keys[] = {"backend",     "backend-id",  "state",
+static const char *const frontend_keys[] = {"backend",        "backend-id",  "state",
 					    "virtual-device", "device-type", "event-channel"};
 static const char *const backend_keys[] = {"frontend", "frontend-id", "online",
 					   "state",    "params",      "type"};
