@@ -290,6 +290,117 @@ static void resetting_watches_leaves_nothing_behind(void **state)
 	assert_heard(f, "");
 }
 
+static void note_waiting(void *arg)
+{
+	++*(unsigned *)arg;
+}
+
+static void assert_first(struct xn_xs_conn *conn, const char *path, const char *token)
+{
+	struct xn_xs_event event;
+
+	assert_true(xn_xs_conn_first_event(conn, &event));
+	assert_string_equal(event.path, path);
+	assert_string_equal(event.token, token);
+	assert_int_equal(event.path_len, strlen(path));
+	assert_int_equal(event.token_len, strlen(token));
+}
+
+static void one_who_does_not_read_holds_up_nobody(void **state)
+{
+	struct fixture *f = *state;
+	unsigned waiting = 0;
+
+	xn_xs_conn_take_events(f->guest, note_waiting, &waiting);
+	give(f, "/a", "n0 r5");
+	assert_int_equal(xn_xs_conn_watch(f->guest, "/a", "g", -1, NULL, NULL, NULL), 0);
+	watch(f, f->dom0, "/a", "0", -1);
+	for (int i = 0; i < 3; i++) {
+		put(f->dom0, "/a");
+		put(f->dom0, "/a/b");
+		assert_heard(f, "0:/a 0:/a/b ");
+	}
+	assert_int_equal(waiting, 1);
+	assert_int_equal(xn_xs_conn_n_events(f->guest), 2);
+	assert_first(f->guest, "/a", "g");
+	xn_xs_conn_pop_event(f->guest);
+	assert_first(f->guest, "/a/b", "g");
+	xn_xs_conn_pop_event(f->guest);
+	assert_int_equal(xn_xs_conn_n_events(f->guest), 0);
+	put(f->dom0, "/a");
+	assert_int_equal(waiting, 2);
+	assert_int_equal(xn_xs_conn_domain(f->guest)->account.events, 1);
+}
+
+static void a_flood_of_events_becomes_one_a_watch(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_xs_domain *guest = xn_xs_conn_domain(f->guest);
+	unsigned waiting = 0;
+	char path[32];
+
+	xn_xs_conn_take_events(f->guest, note_waiting, &waiting);
+	xn_xs_domain_set_limit(guest, XN_XS_QUOTA_EVENTS, (struct xn_xs_limit){.hard = 10});
+	give(f, "/a", "n0 r5");
+	assert_int_equal(xn_xs_conn_watch(f->guest, "/a", "1", -1, NULL, NULL, NULL), 0);
+	assert_int_equal(xn_xs_conn_watch(f->guest, "/a/k3", "2", -1, NULL, NULL, NULL), 0);
+	for (int i = 0; i < 1000; i++) {
+		sprintf(path, "/a/k%d", i);
+		put(f->dom0, path);
+		assert_in_range(guest->account.events, 1, 11);
+	}
+	while (xn_xs_conn_n_events(f->guest) > 1)
+		xn_xs_conn_pop_event(f->guest);
+	assert_int_equal(guest->account.events, 1);
+	xn_xs_conn_drop_events(f->guest);
+	for (int i = 0; i < 11; i++) {
+		sprintf(path, "/a/m%d", i);
+		put(f->dom0, path);
+	}
+	assert_first(f->guest, "/a", "1"); /* look at all of it */
+	assert_int_equal(xn_xs_conn_n_events(f->guest), 1);
+	xn_xs_conn_reset(f->guest);
+	assert_int_equal(guest->account.events, 0);
+	assert_int_equal(guest->account.event_bytes, 0);
+}
+
+static void the_same_path_given_in_two_ways_is_one_watch(void **state)
+{
+	struct fixture *f = *state;
+	unsigned waiting = 0;
+
+	xn_xs_conn_take_events(f->guest, note_waiting, &waiting);
+	assert_int_equal(xn_xs_conn_watch(f->guest, "a", "t", -1, NULL, NULL, NULL), 0);
+	assert_int_equal(
+		xn_xs_conn_watch(f->guest, "/local/domain/5/a", "t", -1, NULL, NULL, NULL),
+		-EEXIST);
+	assert_int_equal(xn_xs_conn_watch(f->guest, "a", "", -1, NULL, NULL, NULL), 0);
+	assert_int_equal(xn_xs_conn_watch(f->guest, "a", "", -1, NULL, NULL, NULL), -EEXIST);
+	assert_non_null(xn_xs_conn_find_watch(f->guest, "/local/domain/5/a", "t"));
+	assert_first(f->guest, "a", "t");
+}
+
+static void a_domain_stops_once_until_it_is_resumed(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_xs_domain *domain = xn_xs_domain_add(f->store, 9);
+
+	watch(f, f->dom0, "@releaseDomain", "r", XN_XS_NO_DEPTH);
+	watch(f, f->dom0, "@introduceDomain", "i", XN_XS_NO_DEPTH);
+	xn_xs_domain_introduce(domain);
+	assert_heard(f, "i:@introduceDomain ");
+	xn_xs_domain_introduce(domain);
+	xn_xs_domain_resume(domain);
+	assert_heard(f, "");
+	xn_xs_domain_stopped(domain);
+	assert_heard(f, "r:@releaseDomain ");
+	xn_xs_domain_stopped(domain);
+	assert_heard(f, "");
+	xn_xs_domain_resume(domain);
+	xn_xs_domain_stopped(domain);
+	assert_heard(f, "r:@releaseDomain ");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -307,6 +418,10 @@ int main(void)
 		T(unwatching_inside_the_callback_is_fine),
 		T(a_path_and_token_are_watched_once),
 		T(resetting_watches_leaves_nothing_behind),
+		T(one_who_does_not_read_holds_up_nobody),
+		T(a_flood_of_events_becomes_one_a_watch),
+		T(the_same_path_given_in_two_ways_is_one_watch),
+		T(a_domain_stops_once_until_it_is_resumed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

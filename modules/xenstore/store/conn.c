@@ -24,6 +24,8 @@ struct xn_xs_conn *xn_xs_conn_new(struct xn_xs_domain *domain)
 	xn_list_init(&conn->transactions);
 	xn_list_init(&conn->events);
 	xn_list_init(&conn->ready);
+	xn_list_init(&conn->fighter);
+	xn_list_init(&conn->waiter);
 	xn_list_push(&conn->store->conns, &conn->link);
 	return conn;
 }
@@ -35,6 +37,7 @@ void xn_xs_conn_reset(struct xn_xs_conn *conn)
 	xn_xs_watch_drop_all(conn);
 	while ((link = conn->transactions.next) != &conn->transactions)
 		xn_xs_tx_free((struct xn_xs_tx *)link); /* its link is its first member */
+	xn_xs_contention_leave(conn);
 }
 
 void xn_xs_conn_free(struct xn_xs_conn *conn)
@@ -42,6 +45,7 @@ void xn_xs_conn_free(struct xn_xs_conn *conn)
 	if (!conn)
 		return;
 	xn_xs_conn_reset(conn);
+	xn_xs_contention_forget(conn);
 	xn_list_remove(&conn->link);
 	xn_xs_domain_unref(conn->domain);
 	free(conn);

@@ -20,6 +20,8 @@ struct xn_xs_store *xn_xs_store_new(void (*wake)(void *arg), void *arg)
 	store->wake_arg = arg;
 	xn_list_init(&store->conns);
 	xn_list_init(&store->ready);
+	xn_list_init(&store->fighters);
+	xn_list_init(&store->waiters);
 	for (int i = 0; i < XN_XS_QUOTAS; i++)
 		store->limits[i] = xn_xs_quotas[i].limit;
 	store->dom0 = xn_xs_domain_new(store, 0, 1);

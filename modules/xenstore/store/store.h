@@ -189,6 +189,14 @@ int xn_xs_conn_set_perms(struct xn_xs_conn *conn, uint32_t tx, const char *path,
  * All or nothing.
  */
 int xn_xs_conn_begin(struct xn_xs_conn *conn, uint32_t *tx_out);
+/*
+ * Whether the start of a transaction should be held back, because others that this connection keeps
+ * conflicting with have one open. 0: begin now; else no later than then it is to ask again, and
+ * sooner when @go says so, from inside another's request: it only makes a note. @now_us: microseconds
+ * of any steady clock. A time that is not yet up never keeps it from beginning anyway.
+ */
+uint64_t xn_xs_conn_hold_until(struct xn_xs_conn *conn, uint64_t now_us);
+void xn_xs_conn_when_free(struct xn_xs_conn *conn, void (*go)(void *arg), void *arg);
 int xn_xs_conn_end(struct xn_xs_conn *conn, uint32_t tx, bool commit);
 
 /*

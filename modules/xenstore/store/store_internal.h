@@ -118,6 +118,11 @@ struct xn_xs_change {
 	uint64_t old_generation, old_parent_generation;
 };
 
+struct xn_xs_writer { /* whose transaction changed a path last */
+	uint64_t path_hash;
+	struct xn_xs_conn *conn;
+};
+
 struct xn_xs_store {
 	struct xn_xs_node *root;
 	struct xn_xs_node *watch_root, *special_root; /* watched paths; special ones apart */
@@ -136,6 +141,11 @@ struct xn_xs_store {
 	struct xn_xs_change *changes;
 	size_t n_changes, cap_changes;
 	struct xn_buf old_values;
+	/* Transactions that conflict. */
+	unsigned n_open;
+	uint64_t now_us;                  /* the last time that somebody told */
+	struct xn_list fighters, waiters; /* connections: with a turn, waiting for one */
+	struct xn_xs_writer writers[256];
 	void (*journal)(const struct xn_xs_commit *commit, void *arg);
 	void *journal_arg;
 	void (*domain_journal)(const struct xn_xs_note *note, void *arg);
@@ -162,6 +172,14 @@ struct xn_xs_conn {
 	size_t n_events, event_bytes;
 	void (*waiting)(void *arg); /* NULL: events are delivered */
 	void *waiting_arg;
+	/* contention.c */
+	uint64_t fought[4]; /* hashes of the paths that it fought for, the newest first */
+	unsigned n_calm;    /* commits since for which nobody waited */
+	struct xn_list fighter, waiter;
+	uint64_t lease_until, wait_until;
+	void (*go)(void *arg);
+	void *go_arg;
+	bool is_writer;
 };
 
 static inline bool xn_xs_domain_is_privileged(const struct xn_xs_domain *domain)
@@ -254,6 +272,14 @@ int xn_xs_tx_write(struct xn_xs_tx *tx, const struct xn_xs_path *path, const voi
 int xn_xs_tx_rm(struct xn_xs_tx *tx, const struct xn_xs_path *path);
 int xn_xs_tx_set_perms(struct xn_xs_tx *tx, const struct xn_xs_path *path,
 		       struct xn_xs_perms *perms);
+
+/* ---- contention.c ---- */
+void xn_xs_contention_won(struct xn_xs_conn *conn); /* it is about to commit the change set */
+/* Its transaction conflicts at @path. */
+void xn_xs_contention_lost(struct xn_xs_conn *conn, const char *path, size_t len);
+void xn_xs_contention_ended(struct xn_xs_conn *conn, bool is_committed); /* its transaction */
+void xn_xs_contention_leave(struct xn_xs_conn *conn);
+void xn_xs_contention_forget(struct xn_xs_conn *conn); /* the connection ends */
 
 /* ---- event.c ---- */
 struct xn_xs_watcher {

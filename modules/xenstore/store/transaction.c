@@ -67,6 +67,7 @@ static struct xn_xs_tx *tx_new(struct xn_xs_conn *conn, uint32_t id)
 	xn_list_init(&tx->log);
 	xn_list_push(&conn->transactions, &tx->link);
 	account_of(tx)->transactions++;
+	conn->store->n_open++;
 	return tx;
 }
 
@@ -119,6 +120,7 @@ void xn_xs_tx_free(struct xn_xs_tx *tx)
 	xn_hmap_clear(&tx->seen);
 	xn_xs_node_free_tree(tx->overlay, xn_xs_node_drop);
 	account_of(tx)->transactions--;
+	tx->conn->store->n_open--;
 	account_of(tx)->transaction_bytes -= tx->bytes;
 	xn_list_remove(&tx->link);
 	free(tx);
@@ -180,6 +182,14 @@ static struct request *find_seen(struct xn_xs_tx *tx, enum kind kind, const stru
 	return NULL;
 }
 
+/* Another transaction changed what this one read; its end will tell. */
+static void doom(struct xn_xs_tx *tx, const struct xn_xs_path *path)
+{
+	if (!tx->is_doomed)
+		xn_xs_contention_lost(tx->conn, path->text, path->len);
+	tx->is_doomed = true;
+}
+
 /* The same question again, with no own change since: logged once, however often it is asked. */
 static int log_read(struct xn_xs_tx *tx, enum kind kind, const struct xn_xs_path *path, int rc,
 		    uint64_t digest)
@@ -190,7 +200,7 @@ static int log_read(struct xn_xs_tx *tx, enum kind kind, const struct xn_xs_path
 
 	if (request && request->after == tx->n_changes) {
 		if (request->rc != rc || request->digest != digest)
-			tx->is_doomed = true;
+			doom(tx, path);
 		return rc;
 	}
 	may = may_log(tx, path->len, 0);
@@ -399,6 +409,8 @@ static int replay(struct xn_xs_tx *tx)
 		if (is_quiet && request->kind < WRITE)
 			continue;
 		rc = replay_one(&view, request, &names);
+		if (rc == -EAGAIN)
+			xn_xs_contention_lost(tx->conn, request->bytes, request->path_len);
 		if (rc < 0)
 			break;
 	}
@@ -413,13 +425,16 @@ int xn_xs_conn_end(struct xn_xs_conn *conn, uint32_t id, bool commit)
 
 	if (!tx)
 		return -ENOENT;
-	if (commit) {
+	if (commit)
 		rc = tx->is_doomed ? -EAGAIN : replay(tx);
-		if (rc < 0)
-			xn_xs_rollback(conn->store);
-		else
-			xn_xs_commit(conn->store, conn->domain, id);
+	if (commit && !rc) {
+		xn_xs_contention_won(conn);
+		xn_xs_commit(conn->store, conn->domain, id);
+	} else {
+		xn_xs_rollback(conn->store);
 	}
 	xn_xs_tx_free(tx); /* after the commit: the change set borrows its paths */
+	if (xn_list_empty(&conn->transactions))
+		xn_xs_contention_ended(conn, commit && !rc);
 	return rc;
 }

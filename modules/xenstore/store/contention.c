@@ -1,0 +1,185 @@
+/*
+ * Transactions that keep conflicting on the same paths take turns. Who lost a conflict, and who won
+ * it, have fought for a path; when one of them begins the next transaction while another one's is
+ * open, its start is held back until that one has ended. Who never fought is never held back, so
+ * transactions on different paths run side by side.
+ *
+ * Bounds: nobody waits longer than MAX_WAIT_US; an open transaction holds others back for LEASE_US at
+ * most, and one of a guest never holds back the control domain. After some commits for which nobody
+ * waited the fight is forgotten. Time is passed in.
+ */
+#include "modules/xenstore/store/store_internal.h"
+
+enum {
+	LEASE_US = 5000,
+	MAX_WAIT_US = 20000,
+	CALM_COMMITS = 64, /* until peace */
+};
+
+static bool has_fought(const struct xn_xs_conn *conn)
+{
+	return conn->fought[0] != 0;
+}
+
+static bool have_fought(const struct xn_xs_conn *a, const struct xn_xs_conn *b)
+{
+	for (size_t i = 0; i < XN_ARRAY_SIZE(a->fought) && a->fought[i]; i++)
+		for (size_t j = 0; j < XN_ARRAY_SIZE(b->fought) && b->fought[j]; j++)
+			if (a->fought[i] == b->fought[j])
+				return true;
+	return false;
+}
+
+static void remember(struct xn_xs_conn *conn, uint64_t path_hash)
+{
+	size_t i, n = XN_ARRAY_SIZE(conn->fought);
+
+	for (i = 0; i < n - 1 && conn->fought[i] && conn->fought[i] != path_hash; i++)
+		;
+	memmove(conn->fought + 1, conn->fought, i * sizeof(conn->fought[0]));
+	conn->fought[0] = path_hash;
+	conn->n_calm = 0;
+}
+
+static struct xn_xs_writer *writer_of(struct xn_xs_store *store, uint64_t path_hash)
+{
+	return &store->writers[path_hash % XN_ARRAY_SIZE(store->writers)];
+}
+
+static uint64_t hash_of(const char *path, size_t len)
+{
+	return xn_hash_bytes(path, len) | 1; /* 0: none */
+}
+
+void xn_xs_contention_won(struct xn_xs_conn *conn)
+{
+	struct xn_xs_store *store = conn->store;
+
+	if (store->n_open < 2) /* nobody can have lost */
+		return;
+	for (size_t i = 0; i < store->n_changes; i++) {
+		const struct xn_xs_change *change = &store->changes[i];
+		uint64_t hash = hash_of(change->path, change->path_len);
+
+		*writer_of(store, hash) = (struct xn_xs_writer){hash, conn};
+	}
+	conn->is_writer = true;
+}
+
+void xn_xs_contention_lost(struct xn_xs_conn *conn, const char *path, size_t len)
+{
+	uint64_t hash = hash_of(path, len);
+	struct xn_xs_writer *writer = writer_of(conn->store, hash);
+
+	remember(conn, hash);
+	if (writer->path_hash == hash && writer->conn && writer->conn != conn)
+		remember(writer->conn, hash);
+}
+
+/* Whether @other's transaction, open or about to be, keeps @conn's from beginning. */
+static bool holds_back(const struct xn_xs_conn *other, const struct xn_xs_conn *conn, uint64_t now)
+{
+	if (other == conn || now >= other->lease_until || !have_fought(other, conn))
+		return false;
+	return xn_xs_domain_is_privileged(other->domain) ||
+	       !xn_xs_domain_is_privileged(conn->domain);
+}
+
+static bool is_held_back(struct xn_xs_conn *conn, uint64_t now)
+{
+	xn_list_each(link, &conn->store->fighters)
+		if (holds_back(xn_list_entry(link, struct xn_xs_conn, fighter), conn, now))
+			return true;
+	return false;
+}
+
+static void take_turn(struct xn_xs_conn *conn, uint64_t now)
+{
+	xn_list_remove(&conn->waiter);
+	xn_list_remove(&conn->fighter);
+	xn_list_push(&conn->store->fighters, &conn->fighter);
+	conn->lease_until = now + LEASE_US;
+}
+
+uint64_t xn_xs_conn_hold_until(struct xn_xs_conn *conn, uint64_t now_us)
+{
+	struct xn_xs_store *store = conn->store;
+	bool is_waiting = !xn_list_empty(&conn->waiter);
+
+	store->now_us = now_us;
+	if (!has_fought(conn))
+		return 0;
+	if (!xn_list_empty(&conn->fighter) && now_us < conn->lease_until)
+		return 0; /* its turn was given to it */
+	if (!is_waiting)
+		conn->wait_until = now_us + MAX_WAIT_US;
+	if (now_us >= conn->wait_until || !is_held_back(conn, now_us)) {
+		take_turn(conn, now_us);
+		return 0;
+	}
+	if (!is_waiting)
+		xn_list_push(&store->waiters, &conn->waiter);
+	return conn->wait_until < now_us + LEASE_US ? conn->wait_until : now_us + LEASE_US;
+}
+
+void xn_xs_conn_when_free(struct xn_xs_conn *conn, void (*go)(void *arg), void *arg)
+{
+	conn->go = go;
+	conn->go_arg = arg;
+}
+
+static bool someone_waits_for(const struct xn_xs_conn *conn)
+{
+	xn_list_each(link, &conn->store->waiters)
+		if (have_fought(xn_list_entry(link, struct xn_xs_conn, waiter), conn))
+			return true;
+	return false;
+}
+
+static void make_peace(struct xn_xs_conn *conn)
+{
+	memset(conn->fought, 0, sizeof(conn->fought));
+}
+
+/* Whoever waited longest first. */
+static void let_others_go(struct xn_xs_store *store)
+{
+	xn_list_each_safe(link, &store->waiters)
+	{
+		struct xn_xs_conn *conn = xn_list_entry(link, struct xn_xs_conn, waiter);
+
+		if (is_held_back(conn, store->now_us))
+			continue;
+		take_turn(conn, store->now_us);
+		if (conn->go)
+			conn->go(conn->go_arg);
+	}
+}
+
+void xn_xs_contention_ended(struct xn_xs_conn *conn, bool is_committed)
+{
+	if (!has_fought(conn))
+		return;
+	if (someone_waits_for(conn))
+		conn->n_calm = 0;
+	else if (is_committed && ++conn->n_calm >= CALM_COMMITS)
+		make_peace(conn);
+	xn_xs_contention_leave(conn);
+}
+
+void xn_xs_contention_leave(struct xn_xs_conn *conn)
+{
+	xn_list_remove(&conn->waiter);
+	xn_list_remove(&conn->fighter);
+	let_others_go(conn->store);
+}
+
+void xn_xs_contention_forget(struct xn_xs_conn *conn)
+{
+	struct xn_xs_store *store = conn->store;
+
+	xn_xs_contention_leave(conn);
+	for (size_t i = 0; conn->is_writer && i < XN_ARRAY_SIZE(store->writers); i++)
+		if (store->writers[i].conn == conn)
+			store->writers[i] = (struct xn_xs_writer){0};
+}
