@@ -245,7 +245,7 @@ static int check_room(struct xn_rpc *rpc, const struct xn_method *method, struct
 	if (rows < rpc->quotas.all_rows)
 		return 0;
 	rpc->n_over_quota[XN_QUOTA_ALL_ROWS]++;
-	return xn_error_setf(err, XN_ERR_INTERNAL_ERROR,
+	return xn_error_setf(err, XN_ERR_OUT_OF_SPACE,
 			     "the database has %zu objects, and the limit all-rows is %zu", rows,
 			     rpc->quotas.all_rows);
 }

@@ -47,6 +47,10 @@ int xn_auth_denied(const char *permission, enum xn_role needed, struct xn_error 
 void xn_auth_login_as(struct xn_auth *auth, const char *user, enum xn_role role, bool superuser,
 		      const char *originator, char secret[48]);
 
+/* Two questions that clients of class role ask in words of their own: "subroles<>[]", the roles, and
+ * "subroles=[]", the single permissions, which have no rows. A map; NULL: it is neither. */
+struct xn_value *xn_auth_role_records(struct xn_auth *auth, const char *expression);
+
 /* After logins_failed: what to tell people about it, as XML; counting starts again. */
 void xn_auth_failed_logins(struct xn_auth *auth, struct xn_buf *out);
 

@@ -5,6 +5,7 @@
 #include "modules/auth/auth_internal.h"
 #include "core/sha256.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -76,24 +77,29 @@ bool xn_auth_is_permission(struct xn_auth *auth, const char *ref)
 
 /* ---- what a role consists of, and who has a permission ---- */
 
-static struct xn_value *refs_of(const struct xn_value *names)
+/* A role's names stand in the order of all: one walk finds them, and no hash is made. */
+static struct xn_value *refs_of(struct xn_auth *auth, const struct xn_value *names)
 {
+	const struct permissions *all = permissions_of(auth);
 	struct xn_value *refs = xn_set_new();
-	char ref[XN_REF_LEN];
+	size_t at = 0;
 
 	for (size_t i = 0; i < xn_set_len(names); i++) {
-		ref_of_permission(xn_value_string(xn_set_at(names, i)), ref);
-		xn_set_append_string(&refs, ref);
+		const char *name = xn_value_string(xn_set_at(names, i));
+
+		while (strcmp(xn_value_string(all->items[at].name), name) != 0) {
+			at++;
+			assert(at < all->n);
+		}
+		xn_set_append_string(&refs, all->items[at].ref);
 	}
 	return refs;
 }
 
 /* The names that a role, or a permission, stands for. NULL with @err: it is neither. */
-static struct xn_value *names_of(struct xn_call *call, struct xn_error *err)
+static struct xn_value *names_of(struct xn_auth *auth, const char *ref, struct xn_error *err)
 {
-	const char *ref = xn_call_string(call, 0);
 	enum xn_role role = auth_role_by_ref(ref);
-	struct xn_auth *auth = call->state;
 	const struct permission *permission;
 	struct xn_value *names;
 
@@ -112,7 +118,7 @@ static struct xn_value *names_of(struct xn_call *call, struct xn_error *err)
 static void role_get_permissions_name_label(struct xn_call *call)
 {
 	struct xn_error err = {0};
-	struct xn_value *names = names_of(call, &err);
+	struct xn_value *names = names_of(call->state, xn_call_string(call, 0), &err);
 
 	if (names)
 		xn_call_reply(call, names);
@@ -122,11 +128,13 @@ static void role_get_permissions_name_label(struct xn_call *call)
 
 static void role_get_permissions(struct xn_call *call)
 {
+	struct xn_auth *auth = call->state;
 	struct xn_error err = {0};
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *names = names_of(call, &err);
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *names =
+		names_of(auth, xn_call_string(call, 0), &err);
 
 	if (names)
-		xn_call_reply(call, refs_of(names));
+		xn_call_reply(call, refs_of(auth, names));
 	else
 		xn_call_fail(call, &err);
 }
@@ -174,34 +182,83 @@ static void role_get_by_permission(struct xn_call *call)
 
 /* ---- fields: of rows, and of permissions ---- */
 
+static struct xn_value *permission_record(const struct permission *permission)
+{
+	struct xn_value *record = xn_map_new();
+
+	xn_map_put_string(&record, "uuid", permission->ref + strlen("OpaqueRef:"));
+	xn_map_put(&record, "name_label", xn_value_ref(permission->name));
+	xn_map_put_string(&record, "name_description", "A single permission");
+	xn_map_put(&record, "subroles", xn_set_new());
+	xn_map_put(&record, "is_internal", xn_bool(false));
+	return record;
+}
+
+static struct xn_value *role_record(struct xn_auth *auth, const struct xn_row *row)
+{
+	struct xn_value *record = xn_row_to_map(row);
+	struct xn_value *names = names_of(auth, xn_row_ref(row), NULL);
+
+	if (names)
+		xn_map_put(&record, "subroles", refs_of(auth, names));
+	xn_value_unref(names);
+	return record;
+}
+
 /* NULL with HANDLE_INVALID. */
 static struct xn_value *record_of(struct xn_call *call, struct xn_error *err)
 {
 	struct xn_auth *auth = call->state;
 	const char *ref = xn_call_string(call, 0);
-	struct xn_row *row = xn_db_get(auth->db, XN_CLASS_role, ref);
+	const struct xn_row *row = xn_db_get(auth->db, XN_CLASS_role, ref);
 	const struct permission *permission = row ? NULL : find_permission(auth, ref);
-	struct xn_value *record, *names;
 
-	if (permission) {
-		record = xn_map_new();
-		xn_map_put_string(&record, "uuid", ref + strlen("OpaqueRef:"));
-		xn_map_put(&record, "name_label", xn_value_ref(permission->name));
-		xn_map_put_string(&record, "name_description", "A single permission");
-		xn_map_put(&record, "subroles", xn_set_new());
-		xn_map_put(&record, "is_internal", xn_bool(false));
-		return record;
-	}
-	if (!row) {
-		xn_error_set(err, XN_ERR_HANDLE_INVALID, "role", ref);
-		return NULL;
-	}
-	record = xn_row_to_map(row);
-	names = names_of(call, NULL);
-	if (names)
-		xn_map_put(&record, "subroles", refs_of(names));
-	xn_value_unref(names);
-	return record;
+	if (row)
+		return role_record(auth, row);
+	if (permission)
+		return permission_record(permission);
+	xn_error_set(err, XN_ERR_HANDLE_INVALID, "role", ref);
+	return NULL;
+}
+
+static struct xn_value *role_records(struct xn_auth *auth)
+{
+	struct xn_value *records = xn_map_new();
+
+	for (struct xn_row *row = xn_db_first(auth->db, XN_CLASS_role); row;
+	     row = xn_db_next(auth->db, row))
+		xn_map_put(&records, xn_row_ref(row), role_record(auth, row));
+	return records;
+}
+
+static int by_ref(const void *a, const void *b)
+{
+	const struct permission *const *x = a, *const *y = b;
+
+	return strcmp((*x)->ref, (*y)->ref);
+}
+
+static struct xn_value *permission_records(struct xn_auth *auth)
+{
+	const struct permissions *all = permissions_of(auth);
+	const struct permission **sorted XN_CLEANUP(xn_free_p) = xn_calloc(all->n, sizeof(*sorted));
+	struct xn_value *records = xn_map_new();
+
+	for (size_t i = 0; i < all->n; i++)
+		sorted[i] = &all->items[i];
+	qsort(sorted, all->n, sizeof(*sorted), by_ref); /* a map is filled fastest in order */
+	for (size_t i = 0; i < all->n; i++)
+		xn_map_put(&records, sorted[i]->ref, permission_record(sorted[i]));
+	return records;
+}
+
+struct xn_value *xn_auth_role_records(struct xn_auth *auth, const char *expression)
+{
+	if (strcmp(expression, "subroles<>[]") == 0)
+		return role_records(auth);
+	if (strcmp(expression, "subroles=[]") == 0)
+		return permission_records(auth);
+	return NULL;
 }
 
 static void role_get_record(struct xn_call *call)

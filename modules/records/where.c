@@ -2,6 +2,7 @@
  * get_all_where and get_all_records_where: a list of rows with an expression that each is held
  * against, as it was when the call came; the list takes its time over it.
  */
+#include "modules/auth/auth.h"
 #include "modules/records/query.h"
 #include "modules/records/records_internal.h"
 
@@ -44,5 +45,13 @@ void records_run_get_all_where(struct xn_call *call)
 
 void records_run_get_all_records_where(struct xn_call *call)
 {
-	select_rows(call, XN_LIST_RECORDS);
+	struct records *records = call->state;
+	struct xn_value *found = NULL;
+
+	if (call->method->class_id == XN_CLASS_role)
+		found = xn_auth_role_records(records->auth, xn_call_string(call, 0));
+	if (found)
+		xn_call_reply(call, found);
+	else
+		select_rows(call, XN_LIST_RECORDS);
 }

@@ -2,7 +2,9 @@
 """Clients that ask for long replies: all the time, or without ever reading them. XENOLITHD: the
 daemon."""
 import json
+import re
 import time
+import xmlrpc.client
 
 import siege
 
@@ -33,7 +35,8 @@ def read_long(sock):
 class Unread(siege.TestCase):
     """Some 100 MB of records."""
 
-    daemon_options = ("--session-replies", "1M", "--old-records", "1M", "--http-write-idle", "3")
+    daemon_options = ("--session-replies", "1M", "--old-records", "1M", "--http-write-idle", "3",
+                      "--https", "127.0.0.1:0")
 
     @classmethod
     def setUpClass(cls):
@@ -63,6 +66,29 @@ class Unread(siege.TestCase):
         if not siege.IS_SANITIZED:  # a slice and a record each, of 100 MB
             self.assertLess(self.rss() - before, 24 << 20)
         self.client("network.set_name_description", self.networks[0], "others go on")
+        self.lift_siege()
+        self.assert_back_to(before)
+
+    def test_100_mb_in_either_protocol_plain_or_over_tls_are_not_held_for_who_reads_no_further(self):
+        json_call = siege.call("network.get_all_records", self.client.session)
+        xml_call = siege.request(xmlrpc.client.dumps(
+            (self.client.session,), "network.get_all_records").encode(), "/")
+        self.client("network.get_all_records")
+        before = self.rss()
+        for ask in (json_call, xml_call):
+            for connect in (self.connect, self.connect_tls):
+                sock = connect()
+                sock.sendall(ask)
+                head = sock.recv(1024)
+                while b"\r\n\r\n" not in head:
+                    head += sock.recv(1024)
+                length = int(re.search(rb"(?i)content-length: (\d+)", head).group(1))
+                self.assertGreater(length, 100_000_000)
+        end = time.monotonic() + 1
+        while time.monotonic() < end:  # what it sends is refused by the sockets now
+            self.client("network.set_name_description", self.networks[0], "others go on")
+            if not siege.IS_SANITIZED:
+                self.assertLess(self.rss() - before, 16 << 20)
         self.lift_siege()
         self.assert_back_to(before)
 
@@ -173,6 +199,7 @@ class Room(siege.TestCase):
                 self.client("network.create", {"name_label": f"network {i}",
                                                "name_description": "", "MTU": 1500,
                                                "other_config": {}})
+        self.assertEqual(caught.exception.code, "OUT_OF_SPACE")
         self.assertIn("all-rows", caught.exception.params[0])
 
 

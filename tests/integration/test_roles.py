@@ -193,6 +193,12 @@ class EveryCall(RoleCase):
             self.assertIn(ref, self.client("role.get_by_permission", refs[0]))
         with self.fails("HANDLE_INVALID", "role", NOBODY):
             self.client("role.get_permissions", NOBODY)
+        roles = self.client("role.get_all_records_where", "subroles<>[]")
+        self.assertEqual(set(roles), set(self.client("role.get_all")))
+        for ref, record in roles.items():
+            self.assertEqual(record, self.client("role.get_record", ref))
+        single = self.client("role.get_all_records_where", "subroles=[]")
+        self.assertEqual(set(single), {p for r in roles.values() for p in r["subroles"]})
         holders = self.client("role.get_by_permission_name_label", "vm.start")
         self.assertEqual({self.client("role.get_name_label", r) for r in holders},
                          set(ROLES[:ROLES.index("vm-operator") + 1]))
