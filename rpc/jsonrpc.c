@@ -45,7 +45,7 @@ static int read_call(const struct xn_value *call, struct xn_request *request, st
 {
 	const struct xn_value *id, *method;
 
-	if (call->kind == XN_SET)
+	if (call->kind == XN_SET) /* no client of this API sends them, and no other server knows them */
 		return refuse(why, "batches are not served");
 	if (call->kind != XN_MAP)
 		return refuse(why, "a call must be an object");
@@ -77,6 +77,7 @@ int xn_jsonrpc_parse(const char *body, size_t len, const struct xn_request_bound
 		return refuse(why, excess);
 	if (xn_json_parse(body, len, &call, why) < 0)
 		return -1;
+	request->is_json = true;
 	rc = read_call(call, request, why);
 	xn_value_unref(call);
 	return rc;

@@ -126,7 +126,8 @@ void xn_request_print_error(const struct xn_request *request, const struct xn_er
 void xn_request_print_malformed(const struct xn_request *request, const char *why,
 				struct xn_buf *out)
 {
-	enum { PARSE_ERROR = -32700 }; /* JSON-RPC 2.0 section 5.1; also as the XML fault code */
+	enum { PARSE_ERROR = -32700, INVALID_REQUEST = -32600 }; /* JSON-RPC 2.0 section 5.1; the
+								    first also as the XML fault code */
 
 	switch (request->protocol) {
 	case XN_XML_RPC:
@@ -141,7 +142,7 @@ void xn_request_print_malformed(const struct xn_request *request, const char *wh
 		return;
 	case XN_JSON_RPC_2:
 		xn_buf_printf(out, "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":%d,\"message\":",
-			      PARSE_ERROR);
+			      request->is_json ? INVALID_REQUEST : PARSE_ERROR);
 		xn_json_write_string(why, strlen(why), out);
 		xn_buf_add_string(out, ",\"data\":[]}");
 		break;

@@ -18,6 +18,7 @@ struct xn_request {
 	struct xn_value *method; /* string */
 	struct xn_value *params; /* set */
 	struct xn_value *id;	 /* JSON: number or string, echoed as it came; XML: NULL */
+	bool is_json; /* the body was JSON, whatever else it was */
 };
 
 void xn_request_clear(struct xn_request *request);

@@ -33,6 +33,17 @@ class Paths(harness.TestCase):
             self.assertEqual((path, status, content_type), (path, 200, "text/xml"))
             self.assertIn("<value>VM.start</value>", body)
 
+    def test_what_is_no_json_and_what_is_no_call_are_told_apart_and_batches_are_not_served(self):
+        call = '{"jsonrpc":"2.0","id":7,"method":"system.listMethods","params":[]}'
+        for body, code in ((call[:-1], -32700), ("", -32700), ("1", -32600), ('{"jsonrpc":"2.0"}', -32600),
+                           ("[]", -32600), (f"[{call}]", -32600),
+                           (call.replace('"id":7,', ""), -32600),
+                           (call.replace("7", "null"), -32600)):
+            with self.subTest(body):
+                status, _, reply = self.ask("POST", "/jsonrpc", body)
+                reply = json.loads(reply)
+                self.assertEqual((status, reply["error"]["code"], reply["id"]), (200, code, None))
+
 
 class Names(harness.TestCase):
     def test_an_underscore_may_stand_for_the_dot(self):
