@@ -20,7 +20,9 @@ COMMENT = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.S)
 LIBRARIES = [
     (re.compile(r"^event2?[/.]"), re.compile(r"^core/loop[^/]*\.c$"), "libevent"),
     (re.compile(r"^lmdb\.h$"), re.compile(r"^modules/db/"), "LMDB"),
-    (re.compile(r"^libxl|^xenctrl|^xenguest|^xentoollog"), re.compile(r"^modules/domain/libxl/"), "libxl"),
+    (re.compile(r"^libxl|^xenguest|^xentoollog"), re.compile(r"^modules/domain/libxl/"), "libxl"),
+    (re.compile(r"^xenctrl"), re.compile(r"^modules/(domain/libxl|xenstore/xen)/"), "libxenctrl"),
+    (re.compile(r"^xenevtchn|^xenforeignmemory|^xengnttab|^xen/"), re.compile(r"^modules/xenstore/xen/"), "Xen"),
     (re.compile(r"^mbedtls/(ssl|x509|pk|rsa|net_)"), re.compile(r"^rpc/tls[^/]*$"), "mbedtls' TLS"),
     (re.compile(r"^pthread\.h$|^threads\.h$"), re.compile(r"^core/worker\.c$"), "threads"),
 ]
@@ -196,6 +198,9 @@ TREES = [
     ({"modules/a/a.c": "#include <lmdb.h>\n"}, "LMDB is not for this file"),
     ({"modules/db/store.c": "#include <lmdb.h>\n"}, ""),
     ({"modules/domain/sim/sim.c": "#include <libxl.h>\n"}, "libxl is not for this file"),
+    ({"modules/xenstore/server/ring.c": "#include <xenevtchn.h>\n"}, "Xen is not for this file"),
+    ({"modules/xenstore/xen/xen.c": "#include <xenevtchn.h>\n#include <xen/io/xs_wire.h>\n#include <xenctrl.h>\n"}, ""),
+    ({"modules/xenstore/xen/xen.c": "#include <libxl.h>\n"}, "libxl is not for this file"),
     ({"modules/a/a.c": "#include <pthread.h>\n"}, "threads is not for this file"),
     ({"modules/a/a.c": "x = 1;\ny = time(NULL);\n"}, "modules/a/a.c:2: calls time()"),
     ({"rpc/a.c": "usleep(5);\n"}, "calls usleep()"),

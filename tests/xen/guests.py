@@ -10,13 +10,16 @@ TEMPLATES = {"pv": "Generic Linux PV", "pvh": "Generic Linux PVH", "hvm": "Other
 dom0 = daemon = None
 
 
-def boot():
-    """The lab, with a daemon in it that serves."""
+def boot(xenstore="system"):
+    """The lab, with a daemon in it that serves; xenstore="embedded": it is the host's xenstored."""
     global dom0, daemon  # pylint: disable=global-statement
+    embedded = xenstore == "embedded"
     with timed("the lab boots"):
-        dom0 = xen_host.Dom0()
-    daemon = xen_host.Daemon(dom0)
+        dom0 = xen_host.Dom0(*(["--daemons", "none"] if embedded else []))
+    daemon = xen_host.Daemon(dom0, "--xenstore", xenstore)
     daemon.start()
+    if embedded:
+        dom0.start_xen_daemons()
 
 
 def clear():

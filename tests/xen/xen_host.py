@@ -41,7 +41,7 @@ FILES = "/var/lib/xcp/guest"  # where kernels for guests must lie
 class Dom0:
     """The lab, and a shell in its dom0."""
 
-    def __init__(self):
+    def __init__(self, *lab_options):
         self.name = os.environ.get("XN_LAB")
         self.is_ours = self.name is None
         if self.is_ours:
@@ -49,7 +49,7 @@ class Dom0:
             self.share = tempfile.mkdtemp(prefix="xn-lab-")
             status = subprocess.run(
                 [LAB, "up", self.name, "--owner", str(os.getpid()), "--timeout", str(LAB_LIMIT),
-                 "--fwd", f"0:{PORT}", "--share", self.share + ":/xn"],
+                 "--fwd", f"0:{PORT}", "--share", self.share + ":/xn", *lab_options],
                 stdin=subprocess.DEVNULL, check=False).returncode
             if status:
                 shutil.rmtree(self.share)
@@ -98,6 +98,10 @@ class Dom0:
         status, said = self.try_run(f"until {condition}; do sleep 0.1; done", limit)
         if status:
             raise AssertionError(f"in dom0, not in {limit:.0f} s: {condition}\n{said}")
+
+    def start_xen_daemons(self):
+        """What runs beside a xenstored and needs one; the lab has started none of them."""
+        self.run("/usr/lib/xen-*/bin/xen-init-dom0 && /usr/lib/xenlab/daemons xenconsoled,qemu")
 
     # ---- what it knows of domains ----
 

@@ -41,6 +41,7 @@ enum xn_xs_life {
 
 struct xn_xs_carrier_ops {
 	const char *name;
+	bool knows_all; /* life() is the truth of every domain, not only of those that have rings */
 	/* 0: *port_out is the caller's. @gfn: where its page is, for those that need it told. */
 	int (*open)(struct xn_xs_carrier *carrier, uint32_t domid, uint64_t gfn,
 		    uint32_t remote_port, struct xn_xs_port **port_out);
