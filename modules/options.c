@@ -179,16 +179,13 @@ static int settle_hypervisor(struct xn_config *config, const struct xn_machine *
 	return 0;
 }
 
-/* Which store the guests of each hypervisor talk to is not ours to choose, yet. */
+/* Simulated guests know no other store than ours. */
 static int check_xenstore(const struct xn_config *config, char **why)
 {
 	bool is_xen = strcmp(xn_config_string(config, "hypervisor"), "xen") == 0;
 	const char *named = xn_config_string(config, "xenstore");
 
-	if (is_xen && strcmp(named, "embedded") == 0)
-		*why = xn_strdup("xenstore embedded: for the guests of a Xen host it comes with a "
-				 "later release; use system");
-	else if (!is_xen && strcmp(named, "system") == 0)
+	if (!is_xen && strcmp(named, "system") == 0)
 		*why = xn_strdup("xenstore system: simulated guests know the embedded one only; "
 				 "use embedded");
 	return *why ? -1 : 0;

@@ -4,9 +4,12 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "modules/xenstore/client/client.h"
-#include "modules/xenstore/server/server.h"
+#include "modules/xenstore/server/ring_table.h"
+#include "modules/xenstore/server/ring_twin.h"
+#include "modules/xenstore/xen/xen.h"
 
 struct xn_xs_watch {
 	struct xn_list link; /* in spot->watches */
@@ -284,12 +287,51 @@ static int xenstore_init(struct xn_core *core, void **state_out, struct xn_error
 	return 0;
 }
 
-static int listen_as_configured(struct xn_xenstore *xs, struct xn_error *err)
+/* ---- the server of the embedded store ---- */
+
+static bool is_on_xen(const struct xn_config *config)
 {
-	const struct xn_config *config = xs->core->config;
+	return config && strcmp(xn_config_string(config, "hypervisor"), "xen") == 0;
+}
+
+/* Guests of the simulated hypervisor are played in process; whom a client introduces there, too, has
+ * a ring like theirs on Xen. */
+static int open_rings(struct xn_xenstore *xs, struct xn_error *err)
+{
+	struct xn_core *core = xs->core;
+	struct xn_xs_carrier *carrier = is_on_xen(core->config)
+						? xn_xs_xen_new(core->loop, core->log, err)
+						: xn_xs_twin_new(core->loop);
+
+	if (!carrier)
+		return -1;
+	xs->rings = xn_xs_rings_new(core, xn_xs_local_store(xs), xs->server, NULL, carrier);
+	xn_xs_rings_start(xs->rings);
+	return 0;
+}
+
+/* A host's xenstored is looked for in one place; whoever this daemon starts is told of another. */
+static const char *socket_path(const struct xn_config *config)
+{
 	const char *path = config ? xn_config_string(config, "xenstore-socket") : NULL;
 
-	if (!xs->server || !path)
+	if (!is_on_xen(config))
+		return path;
+	if (path) {
+		setenv("XENSTORED_PATH", path, 1);
+		return path;
+	}
+	mkdir("/run/xenstored", 0755); /* if it is not there; opening the socket tells */
+	return "/run/xenstored/socket";
+}
+
+static int serve(struct xn_xenstore *xs, struct xn_error *err)
+{
+	const char *path = socket_path(xs->core->config);
+
+	if (open_rings(xs, err) < 0)
+		return -1;
+	if (!path)
 		return 0;
 	if (xn_xs_server_listen(xs->server, path, err) < 0)
 		return -1;
@@ -303,7 +345,7 @@ static int xenstore_start(void *state, struct xn_error *err)
 
 	if (xs->ops->start(xs, err) < 0)
 		return -1;
-	return listen_as_configured(xs, err);
+	return xs->server ? serve(xs, err) : 0;
 }
 
 static void xenstore_stop(void *state)
@@ -326,6 +368,7 @@ static void xenstore_stop(void *state)
 	}
 	xn_hmap_clear(&xs->spots);
 	xn_xs_server_free(xs->server);
+	xn_xs_rings_free(xs->rings);
 	xs->ops->free(xs);
 	free(xs);
 }

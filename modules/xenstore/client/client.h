@@ -63,6 +63,7 @@ struct xn_xenstore {
 	uint64_t n_reads, n_writes, n_failed; /* requests that have ended */
 	struct xn_metrics_source metrics;
 	struct xn_xs_server *server; /* of the embedded store; NULL: nobody asked for it */
+	struct xn_xs_rings *rings;   /* its guests' */
 };
 
 /* Calls back and frees. @snap: NULL, or taken. */

@@ -18,8 +18,6 @@ struct xn_xs_rings {
 	struct xn_xs_journal *journal;
 	struct xn_xs_carrier *carrier;
 	struct xn_list entries;
-	uint64_t *lost; /* births of kept rings that cannot go on, while starting */
-	size_t n_lost;
 };
 
 static struct xn_xs_rings *rings_of(struct xn_xs_host *host)
@@ -48,8 +46,6 @@ static struct entry *find(const struct xn_xs_rings *rings, const struct xn_xs_do
 
 static void forget(struct xn_xs_rings *rings, struct entry *entry)
 {
-	if (rings->journal)
-		xn_xs_journal_ring_close(rings->journal, entry->domain->birth);
 	xn_list_remove(&entry->link);
 	free(entry);
 }
@@ -87,9 +83,6 @@ static int open_ring(struct xn_xs_rings *rings, struct xn_xs_domain *domain, uin
 	link = make_link(rings, domain, port);
 	if (is_new)
 		link->ops->reset(link);
-	if (rings->journal)
-		xn_xs_journal_ring_open(rings->journal, domain->birth, domain->domid, gfn,
-					remote_port);
 	serve(rings, domain, link, NULL);
 	return 0;
 }
@@ -183,39 +176,7 @@ static bool on_lookup(uint32_t domid, void *arg)
 	return life_of(arg, domid) != XN_XS_GONE;
 }
 
-/* ---- after a crash ---- */
-
-/* Rings whose domains are still there; the others' connections end here. */
-static void go_on(const struct xn_xs_kept_ring *was, void *arg)
-{
-	struct xn_xs_rings *rings = arg;
-	struct xn_xs_domain *domain = xn_xs_conn_domain(was->conn);
-	struct xn_xs_kept_ring kept = *was;
-	struct xn_xs_port *port;
-	struct xn_xs_link *link;
-	ssize_t sent;
-	int rc = -ESRCH;
-
-	if (life_of(rings, kept.domid) != XN_XS_GONE)
-		rc = rings->carrier->ops->open(rings->carrier, kept.domid, kept.gfn, kept.port,
-					       &port);
-	if (rc < 0) {
-		xn_log_warn(rings->core->log, "xenstore", "cannot go on with the ring of domain %u: %s",
-			    kept.domid, strerror(-rc));
-		xn_xs_conn_free(kept.conn);
-		rings->lost = xn_realloc(rings->lost, (rings->n_lost + 1) * sizeof(rings->lost[0]));
-		rings->lost[rings->n_lost++] = domain->birth;
-		return;
-	}
-	link = make_link(rings, domain, port);
-	sent = xn_xs_ring_resume(link, kept.in_at, kept.out_at, kept.unsent_len);
-	if (sent > 0) {
-		kept.out_at += (uint32_t)sent;
-		kept.unsent = (const char *)kept.unsent + sent;
-		kept.unsent_len -= (size_t)sent;
-	}
-	serve(rings, domain, link, &kept);
-}
+/* ---- the beginning ---- */
 
 /* The kernel of domain 0 is a guest as others are, but that nobody introduces it. */
 static void open_own(struct xn_xs_rings *rings)
@@ -236,12 +197,6 @@ static void open_own(struct xn_xs_rings *rings)
 
 void xn_xs_rings_start(struct xn_xs_rings *rings)
 {
-	if (rings->journal)
-		xn_xs_journal_each_ring(rings->journal, go_on, rings);
-	for (size_t i = 0; i < rings->n_lost; i++)
-		xn_xs_journal_ring_close(rings->journal, rings->lost[i]);
-	free(rings->lost);
-	rings->lost = NULL;
 	look_at_lives(rings);
 	open_own(rings);
 	rings->carrier->on_life = on_life;

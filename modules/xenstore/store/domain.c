@@ -146,6 +146,19 @@ struct xn_xs_domain *xn_xs_domain_find(struct xn_xs_store *store, uint32_t domid
 	return find_domain(store, domid, true);
 }
 
+void xn_xs_store_each_domain(const struct xn_xs_store *store,
+			     void (*visit)(const struct xn_xs_domain *domain, void *arg), void *arg)
+{
+	for (struct xn_hnode *node = xn_hmap_first(&store->domains); node;
+	     node = xn_hmap_next(&store->domains, node)) {
+		const struct xn_xs_domain *domain =
+			xn_container_of(node, struct xn_xs_domain, hash);
+
+		if (domain->alive)
+			visit(domain, arg);
+	}
+}
+
 void xn_xs_domain_introduce(struct xn_xs_domain *domain)
 {
 	if (domain->introduced)

@@ -103,6 +103,9 @@ unsigned xn_xs_store_account(const struct xn_xs_store *store, struct xn_xs_accou
 struct xn_xs_domain *xn_xs_domain_add(struct xn_xs_store *store, uint32_t domid);
 struct xn_xs_domain *xn_xs_domain_find(struct xn_xs_store *store,
 				       uint32_t domid); /* alive, or NULL */
+/* All that live; nobody comes or goes meanwhile. */
+void xn_xs_store_each_domain(const struct xn_xs_store *store,
+			     void (*visit)(const struct xn_xs_domain *domain, void *arg), void *arg);
 /* It may talk to the store from now on: fires @introduceDomain, the first time. */
 void xn_xs_domain_introduce(struct xn_xs_domain *domain);
 /* It crashed or shut down, and still exists: fires @releaseDomain, once until it is resumed. */
