@@ -1,11 +1,8 @@
 /* Questions to history, word by word; see query.h. */
 #include "modules/history/query.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 void history_query_init(struct history_query *query)
 {
@@ -14,8 +11,9 @@ void history_query_init(struct history_query *query)
 
 /* ---- words ---- */
 
-static int set_class(struct history_query *q, const char *value)
+static int set_class(void *question, const char *value)
 {
+	struct history_query *q = question;
 	const struct xn_class *cls = xn_class_find(value);
 
 	if (!cls)
@@ -26,20 +24,10 @@ static int set_class(struct history_query *q, const char *value)
 	return 0;
 }
 
-static int set_limit(struct history_query *q, const char *value)
-{
-	const char *end;
-	int64_t n;
-
-	if (xn_number_take(value, &end, &n) < 0 || *end || n < 1 || n > HISTORY_LIMIT_MAX)
-		return -EINVAL;
-	q->limit = (unsigned)n;
-	return 0;
-}
-
 /* GENERATION.INDEX of a list of changes; a reference of one of records. */
-static int set_after(struct history_query *q, const char *value)
+static int set_after(void *question, const char *value)
 {
+	struct history_query *q = question;
 	int64_t generation, index;
 	const char *end;
 
@@ -58,97 +46,45 @@ static int set_after(struct history_query *q, const char *value)
 	return 0;
 }
 
-static int set_operation(struct history_query *q, const char *value)
-{
-	static const char *const names[] = {[HISTORY_CREATE] = "create",
-					    [HISTORY_SET] = "set",
-					    [HISTORY_DELETE] = "delete"};
+#define WORD(kind_, member)                                                                       \
+	.kind = kind_, XN_WORD_OF(struct history_query, member)
 
-	for (int i = HISTORY_CREATE; i <= HISTORY_DELETE; i++) {
-		if (strcmp(value, names[i]) != 0)
-			continue;
-		q->operation = (enum history_operation)i;
-		return 0;
-	}
-	return -EINVAL;
-}
-
-static int set_order(struct history_query *q, const char *value)
-{
-	q->newest = strcmp(value, "newest") == 0;
-	return q->newest || strcmp(value, "oldest") == 0 ? 0 : -EINVAL;
-}
-
-static int set_format(struct history_query *q, const char *value)
-{
-	q->json = strcmp(value, "json") == 0;
-	return q->json || strcmp(value, "text") == 0 ? 0 : -EINVAL;
-}
-
-#define TEXT(name, member)                                                                         \
-	{name, NULL, offsetof(struct history_query, member),                                       \
-	 sizeof(((struct history_query *)NULL)->member), false}
-#define WHEN(name, member) {name, NULL, offsetof(struct history_query, member), 0, true}
-
-static const struct word {
-	const char *name;
-	int (*set)(struct history_query *q, const char *value); /* or: */
-	size_t offset, size; /* of a text */
-	bool is_when;
-} words[] = {
+static const struct xn_word words[] = {
 	{"class", set_class},
-	TEXT("ref", ref),
-	TEXT("uuid", uuid),
-	TEXT("field", field_name),
-	WHEN("since", since),
-	WHEN("until", until),
-	WHEN("at", at),
-	WHEN("from", from),
-	WHEN("to", to),
-	TEXT("session", session),
-	TEXT("task", task),
-	TEXT("user", user),
-	TEXT("origin", origin),
-	{"operation", set_operation},
-	{"limit", set_limit},
+	{"ref", WORD(XN_WORD_TEXT, ref)},
+	{"uuid", WORD(XN_WORD_TEXT, uuid)},
+	{"field", WORD(XN_WORD_TEXT, field_name)},
+	{"since", WORD(XN_WORD_MOMENT, since)},
+	{"until", WORD(XN_WORD_MOMENT, until)},
+	{"at", WORD(XN_WORD_MOMENT, at)},
+	{"from", WORD(XN_WORD_MOMENT, from)},
+	{"to", WORD(XN_WORD_MOMENT, to)},
+	{"session", WORD(XN_WORD_TEXT, session)},
+	{"task", WORD(XN_WORD_TEXT, task)},
+	{"user", WORD(XN_WORD_TEXT, user)},
+	{"origin", WORD(XN_WORD_TEXT, origin)},
+	{"operation", WORD(XN_WORD_CHOICE, operation), .choices = "any|create|set|delete"},
+	{"limit", .kind = XN_WORD_COUNT, .offset = offsetof(struct history_query, limit),
+	 .size = HISTORY_LIMIT_MAX},
 	{"after", set_after},
-	{"order", set_order},
-	{"format", set_format},
+	{"order", WORD(XN_WORD_CHOICE, newest), .choices = "oldest|newest"},
+	{"format", WORD(XN_WORD_CHOICE, json), .choices = "text|json"},
+	{"bounds", WORD(XN_WORD_FLAG, wants_bounds)},
+	{"json", WORD(XN_WORD_FLAG, json)},
+	{"newest", WORD(XN_WORD_FLAG, newest)},
+	{NULL},
 };
-
-static int set_word(struct history_query *q, const struct word *word, const char *value)
-{
-	char *member = (char *)q + word->offset;
-
-	if (word->set)
-		return word->set(q, value);
-	if (word->is_when)
-		return xn_moment_parse((struct xn_moment *)member, value);
-	if (strlen(value) >= word->size)
-		return -EINVAL;
-	strcpy(member, value);
-	return 0;
-}
 
 int history_query_set(struct history_query *query, const char *name, const char *value,
 		      struct xn_error *err)
 {
-	for (size_t i = 0; i < XN_ARRAY_SIZE(words); i++)
-		if (strcmp(words[i].name, name) == 0)
-			return set_word(query, &words[i], value) < 0
-				       ? xn_error_set(err, XN_ERR_INVALID_VALUE, name, value)
-				       : 0;
-	return xn_error_set(err, XN_ERR_INVALID_VALUE, "query", name);
+	return xn_question_set(words, query, name, value, err);
 }
 
 int history_query_set_all(struct history_query *query, const struct xn_value *map,
 			  struct xn_error *err)
 {
-	for (size_t i = 0; i < xn_map_len(map); i++)
-		if (history_query_set(query, xn_map_key_at(map, i),
-				      xn_value_string(xn_map_at(map, i)), err) < 0)
-			return -1;
-	return 0;
+	return xn_question_set_all(words, query, map, err);
 }
 
 /* ---- all of them ---- */
@@ -189,39 +125,9 @@ int history_query_settle(struct history_query *q, struct xn_error *err)
 	return 0;
 }
 
-/* ---- the flag's text ---- */
-
-static int take_word(struct history_query *q, char *word, struct xn_error *err)
-{
-	char *value = strchr(word, '=');
-
-	if (value) {
-		*value++ = '\0';
-		return history_query_set(q, word, value, err);
-	}
-	if (strcmp(word, "bounds") == 0)
-		q->wants_bounds = true;
-	else if (strcmp(word, "json") == 0)
-		q->json = true;
-	else if (strcmp(word, "newest") == 0)
-		q->newest = true;
-	else
-		return xn_error_set(err, XN_ERR_INVALID_VALUE, "query", word);
-	return 0;
-}
-
 int history_query_parse(struct history_query *query, const char *text, struct xn_error *err)
 {
-	char *copy XN_CLEANUP(xn_free_p) = NULL, *at, *word;
-
-	if (strlen(text) > HISTORY_QUERY_MAX || !xn_text_is_valid(text, strlen(text)))
-		return xn_error_set(err, XN_ERR_INVALID_VALUE, "query", "");
-	copy = at = xn_strdup(text);
-	while ((word = xn_words_next(&at))) {
-		if (!at)
-			return xn_error_set(err, XN_ERR_INVALID_VALUE, "query", word);
-		if (take_word(query, word, err) < 0)
-			return -1;
-	}
+	if (xn_question_parse(words, query, text, err) < 0)
+		return -1;
 	return history_query_settle(query, err);
 }

@@ -5,8 +5,7 @@
 #ifndef XN_HISTORY_QUERY_H
 #define XN_HISTORY_QUERY_H
 
-#include "core/error.h"
-#include "core/moment.h"
+#include "core/question.h"
 #include "core/schema/schema.h"
 #include "core/value.h"
 
@@ -23,7 +22,6 @@ enum history_operation { HISTORY_ANY, HISTORY_CREATE, HISTORY_SET, HISTORY_DELET
 enum {
 	HISTORY_LIMIT = 1000, /* changes in an answer, where no limit is named */
 	HISTORY_LIMIT_MAX = 100000,
-	HISTORY_QUERY_MAX = 8192, /* bytes of the flag's text */
 };
 
 struct history_place { /* of a change among all */
@@ -39,14 +37,14 @@ struct history_query {
 	char ref[48], uuid[48];
 	struct xn_moment since, until, at, from, to;
 	char session[48], task[48], user[64], origin[64];
-	enum history_operation operation;
+	unsigned operation; /* enum history_operation */
 	unsigned limit;
 	bool has_after, has_ref_after;
 	struct history_place after;
 	char ref_after[48]; /* for lists of records */
-	bool newest;	/* newest first */
-	bool json;	/* of the flag: an object a line */
-	bool wants_bounds;
+	unsigned newest; /* newest first */
+	unsigned json;	 /* of the flag: an object a line */
+	unsigned wants_bounds;
 	enum xn_role role; /* of who asks */
 };
 
