@@ -15,6 +15,7 @@
 #include "modules/diagnostics/diagnostics.h"
 #include "modules/history/history.h"
 #include "modules/options.h"
+#include "modules/xenstore/xenstore.h"
 
 /* For commands that end with a sentence when they cannot do their work. */
 static int end_with(int rc, const char *why)
@@ -150,6 +151,27 @@ static int history(const struct xn_invocation *in)
 	return end_with(xn_history_print(in->config, in->argument, &why), why);
 }
 
+static int xenstore_history(const struct xn_invocation *in)
+{
+	char *why XN_CLEANUP(xn_free_p) = NULL;
+
+	return end_with(xn_xenstore_print_history(in->config, in->argument, &why), why);
+}
+
+static int xenstore_at(const struct xn_invocation *in)
+{
+	char *why XN_CLEANUP(xn_free_p) = NULL;
+
+	return end_with(xn_xenstore_print_tree(in->config, in->argument, in->operand, &why), why);
+}
+
+static int xenstore_export(const struct xn_invocation *in)
+{
+	char *why XN_CLEANUP(xn_free_p) = NULL;
+
+	return end_with(xn_xenstore_export(in->config, &why), why);
+}
+
 static int restore_into(const struct xn_invocation *in, bool over)
 {
 	struct xn_buf said XN_CLEANUP(xn_buf_clear_p) = {0};
@@ -186,6 +208,12 @@ const struct xn_command xn_commands[] = {
 	 check_audit},
 	{"history", "QUERY",
 	 "tell what changed in --state-dir, when and by whom: class=VM uuid=... since=...", history},
+	{"xenstore-history", "QUERY",
+	 "tell what changed in the xenstore, when and by which domain: path=/local since=...",
+	 xenstore_history},
+	{"xenstore-at", "MOMENT", "print the xenstore, or what is below [PATH], as it was then",
+	 xenstore_at, .operand = "[PATH]"},
+	{"xenstore-export", NULL, "print the xenstore's history for git fast-import", xenstore_export},
 	{"backup", "FILE", "ask the daemon that serves on --socket for a backup of its database",
 	 backup},
 	{"restore", "FILE", "make the database of an empty --state-dir from a backup", restore},

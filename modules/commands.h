@@ -12,6 +12,7 @@ struct xn_invocation {
 	const struct xn_module *const *modules; /* of this program; ends with NULL */
 	struct xn_config *config;		/* flags and file, nothing settled yet */
 	const char *argument;			/* of the command; NULL when it takes none */
+	const char *operand;			/* behind it; NULL when none is given */
 };
 
 struct xn_command {
@@ -20,6 +21,7 @@ struct xn_command {
 	const char *doc;
 	/* Prints what it finds, on stdout, and what stopped it, on stderr; returns the exit status. */
 	int (*run)(const struct xn_invocation *invocation);
+	const char *operand; /* "[PATH]" for --help: one word more may follow; NULL: none */
 };
 extern const struct xn_command xn_commands[]; /* ends with .flag == NULL */
 

@@ -302,6 +302,7 @@ int xn_daemon_main(int argc, char **argv, const struct xn_module *const *modules
 		fprintf(stderr, "xenolithd: %s\n", why);
 	} else {
 		in.argument = choice.argument;
+		in.operand = choice.operand;
 		status = choice.command ? choice.command->run(&in) : settle_and_serve(&in);
 	}
 	xn_config_free(in.config);

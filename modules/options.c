@@ -72,7 +72,7 @@ static int choose(struct xn_choice *choice, const struct xn_command *command, co
 				   command->flag);
 		return -1;
 	}
-	*choice = (struct xn_choice){command, argument};
+	*choice = (struct xn_choice){.command = command, .argument = argument};
 	return 0;
 }
 
@@ -99,6 +99,8 @@ static int read_flags(struct xn_config *config, int argc, char **argv,
 			rc = -1;
 		}
 	}
+	if (rc == 0 && optind < argc && choice->command && choice->command->operand)
+		choice->operand = argv[optind++];
 	if (rc == 0 && optind < argc) {
 		*why = xn_asprintf("\"%s\" is not an option (see --help)", argv[optind]);
 		rc = -1;
@@ -246,6 +248,12 @@ void xn_options_print_help(void)
 	printf("\nWith no listener named, root gets --http " XN_DEFAULT_HTTP
 	       " --https " XN_DEFAULT_HTTPS " --socket " XN_DEFAULT_SOCKET ".\n"
 	       "\nInstead of serving:\n");
-	for (const struct xn_command *command = xn_commands; command->flag; command++)
-		print_line(command->flag, command->argument, command->doc, "");
+	for (const struct xn_command *command = xn_commands; command->flag; command++) {
+		char *words = xn_asprintf("%s%s%s", command->argument ? command->argument : "",
+					  command->operand ? " " : "",
+					  command->operand ? command->operand : "");
+
+		print_line(command->flag, words, command->doc, "");
+		free(words);
+	}
 }

@@ -12,6 +12,7 @@ struct xn_command;
 struct xn_choice { /* what the command line says to do */
 	const struct xn_command *command; /* NULL: serve */
 	const char *argument;		  /* of argv; NULL when it takes none */
+	const char *operand;		  /* of argv; NULL when none is given */
 };
 
 /* Reads flags and the file that --config names into @config. 0, or -1 with a sentence in *why. */

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "modules/xenstore/client/client.h"
+#include "modules/xenstore/history/history.h"
 #include "modules/xenstore/server/ring_table.h"
 #include "modules/xenstore/server/ring_twin.h"
 #include "modules/xenstore/xen/xen.h"
@@ -269,6 +270,11 @@ static size_t write_metrics(struct xn_metrics_source *source, struct xn_metrics_
 	return 0;
 }
 
+struct past_service *past_service_of(void *module_state)
+{
+	return ((struct xn_xenstore *)module_state)->past;
+}
+
 static int xenstore_init(struct xn_core *core, void **state_out, struct xn_error *err)
 {
 	struct xn_xenstore *xs = xn_calloc(1, sizeof(*xs));
@@ -277,6 +283,7 @@ static int xenstore_init(struct xn_core *core, void **state_out, struct xn_error
 	xn_list_init(&xs->requests);
 	xs->metrics.write = write_metrics;
 	xn_metrics_add(core->metrics, &xs->metrics);
+	xs->past = past_service_new(core);
 	if (is_foreign(core->config))
 		xn_xs_wire_new(xs);
 	else
@@ -353,6 +360,7 @@ static void xenstore_stop(void *state)
 	struct xn_xenstore *xs = state;
 	struct xn_hnode *node, *next;
 
+	past_service_free(xs->past);
 	xn_metrics_remove(&xs->metrics);
 	while (!xn_list_empty(&xs->requests))
 		xn_xs_cancel(xn_list_entry(xs->requests.next, struct xn_xs_request, link));
@@ -375,6 +383,7 @@ static void xenstore_stop(void *state)
 
 const struct xn_module xn_xenstore_module = {
 	.name = "xenstore",
+	.methods = past_methods,
 	.init = xenstore_init,
 	.start = xenstore_start,
 	.stop = xenstore_stop,

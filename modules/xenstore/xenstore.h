@@ -59,6 +59,16 @@ struct xn_xs_request *xn_xs_write(struct xn_xenstore *xs, const struct xn_xs_cha
 				  size_t n, void (*done)(int rc, void *arg), void *arg);
 void xn_xs_cancel(struct xn_xs_request *request); /* the callback will not come */
 
+/*
+ * For the flags --xenstore-history QUERY, --xenstore-at MOMENT [PATH] and --xenstore-export: print on
+ * stdout what the embedded store was and how it changed. They only read the state folder; a daemon
+ * may run on it. What is missing goes to stderr. 0, or -1 with a sentence in *why (the caller frees).
+ */
+int xn_xenstore_print_history(struct xn_config *config, const char *query, char **why);
+int xn_xenstore_print_tree(struct xn_config *config, const char *at, const char *path_or_null,
+			   char **why);
+int xn_xenstore_export(struct xn_config *config, char **why);
+
 struct xn_xs_watch;
 /* Fires once at once, then for each change at or below @path; bursts may coalesce per path, and
  * many different paths into one firing for @path itself: something below it has changed. Also

@@ -64,6 +64,7 @@ struct xn_xenstore {
 	struct xn_metrics_source metrics;
 	struct xn_xs_server *server; /* of the embedded store; NULL: nobody asked for it */
 	struct xn_xs_rings *rings;   /* its guests' */
+	struct past_service *past; /* questions to the history */
 };
 
 /* Calls back and frees. @snap: NULL, or taken. */

@@ -1,0 +1,315 @@
+/* A store with its history, and random histories; see xenstore_recorder.h. */
+#include "tests/unit/xenstore_recorder.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "modules/xenstore/journal/media.h"
+#include "modules/xenstore/journal/record.h"
+#include "modules/xenstore/store/store_internal.h"
+
+/* ---- recording ---- */
+
+static void no_wake(void *arg)
+{
+}
+
+static void append(struct xenstore_recorder *r, const struct xn_buf *bytes)
+{
+	char name[XN_XS_FILE_NAME];
+	int rc;
+
+	xn_xs_file_name(XN_XS_SEGMENT, r->segment, name);
+	rc = r->media->ops->append(r->media, name, bytes->data, bytes->len);
+	assert(rc == 0);
+}
+
+static void note_commit(const struct xn_xs_commit *commit, void *arg)
+{
+	struct xenstore_recorder *r = arg;
+	struct xn_buf bytes = {0};
+	size_t start = xn_xs_record_begin(&bytes, r->wall_us);
+
+	xn_xs_put_commit(&bytes, commit);
+	xn_xs_record_end(&bytes, start);
+	append(r, &bytes);
+	xn_buf_clear(&bytes);
+}
+
+static void note_domain(const struct xn_xs_note *note, void *arg)
+{
+	struct xenstore_recorder *r = arg;
+	struct xn_xs_part part = {.kind = XN_XS_PART_GONE};
+	struct xn_buf bytes = {0};
+	size_t start = xn_xs_record_begin(&bytes, r->wall_us);
+
+	if (note->kind == XN_XS_NOTE_RELEASED) {
+		part.domain.who = (struct xn_xs_who){note->domain->domid, note->domain->birth};
+		xn_xs_put_part(&bytes, &part);
+		xn_xs_record_end(&bytes, start);
+		append(r, &bytes);
+	}
+	xn_buf_clear(&bytes);
+}
+
+void recorder_next_segment(struct xenstore_recorder *r)
+{
+	struct xn_xs_file_head head = {.kind = XN_XS_SEGMENT,
+				       .number = ++r->segment,
+				       .generation = xn_xs_store_generation(r->store),
+				       .wall_us = r->wall_us};
+	struct xn_buf bytes = {0};
+
+	xn_xs_file_head_put(&head, &bytes);
+	append(r, &bytes);
+	xn_buf_clear(&bytes);
+}
+
+void recorder_init(struct xenstore_recorder *r)
+{
+	*r = (struct xenstore_recorder){.wall_us = INT64_C(1795260948123456)};
+	r->store = xn_xs_store_new(no_wake, NULL);
+	r->media = xn_xs_media_memory_new();
+	recorder_next_segment(r);
+	xn_xs_store_set_journal(r->store, note_commit, r);
+	xn_xs_store_set_domain_journal(r->store, note_domain, r);
+}
+
+void recorder_clear(struct xenstore_recorder *r)
+{
+	xn_xs_store_free(r->store);
+	xn_xs_media_memory_destroy(r->media);
+}
+
+struct xn_xs_domain *recorder_add_domain(struct xenstore_recorder *r, uint32_t domid)
+{
+	struct xn_xs_domain *domain = xn_xs_domain_add(r->store, domid);
+
+	xn_xs_domain_introduce(domain);
+	return domain;
+}
+
+/* ---- trees as text ---- */
+
+static void print_line(struct xn_buf *out, const char *path, const char *value, size_t len)
+{
+	xn_buf_printf(out, "%s = \"", path);
+	for (size_t i = 0; i < len; i++)
+		xn_buf_printf(out, "%02x", (unsigned char)value[i]);
+	xn_buf_add_string(out, "\"   (");
+}
+
+void recorder_print_past(const struct past_tree *tree, struct xn_buf *out)
+{
+	struct past_node *node = tree->root;
+	char room[XN_XS_PATH_MAX + 2];
+	size_t len;
+
+	for (; node; node = past_node_next(tree->root, node)) {
+		print_line(out, past_node_path(node, room, &len), node->value, node->value_len);
+		past_perms_print(tree,
+				 &(struct xn_xs_text){node->perms->text, node->perms->len}, ',',
+				 out);
+		xn_buf_add_string(out, ")\n");
+	}
+}
+
+static void print_store(struct xn_xs_store *store, struct xn_buf *out)
+{
+	struct xn_xs_node *node = store->root;
+	char room[XN_XS_PATH_MAX + 1];
+	unsigned level = 0;
+
+	for (; node; node = xn_xs_node_next(store->root, node, &level)) {
+		print_line(out, node->parent ? xn_xs_node_path(node, room) : "/",
+			   xn_xs_node_value(node), node->value_len);
+		xn_xs_perms_print(node->perms, ',', out);
+		out->len--; /* the last comma */
+		xn_buf_add_string(out, ")\n");
+	}
+}
+
+static void note_text(struct xenstore_recorder *r, struct recorder_texts *texts)
+{
+	uint64_t generation = xn_xs_store_generation(r->store);
+	struct xn_buf text = {0};
+
+	if (texts->n && texts->at[texts->n - 1].generation == generation)
+		free(texts->at[--texts->n].text); /* the rights of a domain that went do not count */
+	if (texts->n == texts->cap) {
+		texts->cap = texts->cap ? texts->cap * 2 : 64;
+		texts->at = xn_realloc(texts->at, texts->cap * sizeof(texts->at[0]));
+	}
+	print_store(r->store, &text);
+	texts->at[texts->n].generation = generation;
+	texts->at[texts->n].us = r->wall_us;
+	texts->at[texts->n++].text = xn_buf_steal(&text);
+}
+
+void recorder_texts_free(struct recorder_texts *texts)
+{
+	for (size_t i = 0; i < texts->n; i++)
+		free(texts->at[i].text);
+	free(texts->at);
+	free(texts);
+}
+
+/* ---- play ---- */
+
+enum { GUESTS = 4, FIRST_GUEST = 10 };
+
+struct playing {
+	struct xenstore_recorder *r;
+	struct recorder_texts *texts;
+	uint64_t random;
+	struct xn_xs_domain *domains[GUESTS];
+	struct xn_xs_conn *conns[GUESTS + 1]; /* domain 0's is the last */
+	char long_name[600];
+};
+
+unsigned recorder_seed(void)
+{
+	const char *named = getenv("XN_TEST_SEED");
+
+	return named ? (unsigned)strtoul(named, NULL, 10)
+		     : (unsigned)time(NULL) ^ (unsigned)getpid() << 16;
+}
+
+static unsigned draw(struct playing *p, unsigned n)
+{
+	p->random = p->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+	return (unsigned)(p->random >> 33) % n;
+}
+
+/* Few names, so that paths meet; some that other programs stumble over. */
+static void draw_path(struct playing *p, char *out, size_t size)
+{
+	static const char *const names[] = {"a",   "b",	   "@value", "-r", "HEAD",
+					    "git", "name", "0",	     "_",  "perms"};
+	unsigned depth = 1 + draw(p, 4);
+	size_t len = 0;
+
+	if (draw(p, 4) == 0)
+		len = (size_t)snprintf(out, size, "/local/domain/%u",
+				       FIRST_GUEST + draw(p, GUESTS));
+	else if (draw(p, 12) == 0)
+		len = (size_t)snprintf(out, size, "/%s", p->long_name + draw(p, 400));
+	for (unsigned i = 0; i < depth; i++)
+		len += (size_t)snprintf(out + len, size - len, "/%s",
+					names[draw(p, XN_ARRAY_SIZE(names))]);
+}
+
+static void write_something(struct playing *p, struct xn_xs_conn *conn, uint32_t tx,
+			    const char *path)
+{
+	char value[700];
+	size_t len = draw(p, 3) ? draw(p, 12) : 0;
+
+	if (draw(p, 40) == 0)
+		len = sizeof(value);
+	for (size_t i = 0; i < len; i++)
+		value[i] = (char)(draw(p, 5) ? 'a' + draw(p, 26) : draw(p, 256));
+	(void)xn_xs_conn_write(conn, tx, path, value, len);
+}
+
+static void request(struct playing *p, struct xn_xs_conn *conn, uint32_t tx)
+{
+	char path[1200], perms[64];
+
+	draw_path(p, path, sizeof(path));
+	switch (draw(p, 8)) {
+	case 0:
+		(void)xn_xs_conn_rm(conn, tx, path);
+		break;
+	case 1:
+		(void)xn_xs_conn_mkdir(conn, tx, path);
+		break;
+	case 2:
+		snprintf(perms, sizeof(perms), "%c%u %c%u", "nrwb"[draw(p, 4)],
+			 draw(p, 2) ? 0 : FIRST_GUEST + draw(p, GUESTS), "nrwb"[draw(p, 4)],
+			 FIRST_GUEST + draw(p, GUESTS));
+		(void)xn_xs_conn_set_perms(conn, tx, path, perms, strlen(perms));
+		break;
+	default:
+		write_something(p, conn, tx, path);
+		break;
+	}
+}
+
+static void transaction(struct playing *p, struct xn_xs_conn *conn)
+{
+	unsigned n = 1 + draw(p, 6);
+	uint32_t tx;
+
+	if (xn_xs_conn_begin(conn, &tx) < 0)
+		return;
+	while (n--)
+		request(p, conn, tx);
+	(void)xn_xs_conn_end(conn, tx, draw(p, 5) != 0);
+}
+
+static void remove_domain(struct playing *p, unsigned i)
+{
+	xn_xs_conn_free(p->conns[i]);
+	xn_xs_domain_release(p->domains[i]);
+	p->domains[i] = NULL;
+	p->conns[i] = NULL;
+}
+
+static void make_domain(struct playing *p, unsigned i)
+{
+	char path[32], perms[16];
+
+	p->domains[i] = recorder_add_domain(p->r, FIRST_GUEST + i);
+	p->conns[i] = xn_xs_conn_new(p->domains[i]);
+	snprintf(path, sizeof(path), "/local/domain/%u", FIRST_GUEST + i);
+	snprintf(perms, sizeof(perms), "n%u", FIRST_GUEST + i);
+	(void)xn_xs_conn_mkdir(p->conns[GUESTS], 0, path);
+	note_text(p->r, p->texts);
+	(void)xn_xs_conn_set_perms(p->conns[GUESTS], 0, path, perms, strlen(perms));
+}
+
+static void change_domain(struct playing *p, unsigned i)
+{
+	if (p->domains[i])
+		remove_domain(p, i);
+	else
+		make_domain(p, i);
+}
+
+static void step(struct playing *p)
+{
+	unsigned who = draw(p, GUESTS + 4);
+	struct xn_xs_conn *conn = p->conns[who < GUESTS ? who : GUESTS];
+
+	p->r->wall_us += 1 + draw(p, 3000000);
+	if (draw(p, 40) == 0)
+		recorder_next_segment(p->r);
+	if (draw(p, 20) == 0 || !conn)
+		change_domain(p, draw(p, GUESTS));
+	else if (draw(p, 4) == 0)
+		transaction(p, conn);
+	else
+		request(p, conn, 0);
+	note_text(p->r, p->texts);
+}
+
+struct recorder_texts *recorder_play(struct xenstore_recorder *recorder, unsigned seed,
+				     unsigned n_steps)
+{
+	struct playing p = {.r = recorder,
+			    .texts = xn_calloc(1, sizeof(struct recorder_texts)),
+			    .random = seed * UINT64_C(2654435761) + 1};
+
+	memset(p.long_name, 'L', sizeof(p.long_name) - 1);
+	p.conns[GUESTS] = xn_xs_conn_new(xn_xs_domain_find(recorder->store, 0));
+	for (unsigned i = 0; i < n_steps; i++)
+		step(&p);
+	for (unsigned i = 0; i <= GUESTS; i++)
+		xn_xs_conn_free(p.conns[i]);
+	return p.texts;
+}
