@@ -1,7 +1,8 @@
 /*
  * A connection: takes requests from its link, has them carried out (requests.c), sends replies and
  * watch events. It buffers little: what a turn reads and answers lies in the server's own buffers,
- * and only what is left at its end, part of a request or what the peer does not read yet, is kept.
+ * and only what is left at its end, part of a request or what the peer does not read yet, is kept
+ * and charged to the domain. Events wait in the store until there is room for them.
  *
  * A turn takes a bounded number of requests. Who has more joins the work of its domain's share
  * (server.c), where domains take turns; a control-domain peer that had nothing waiting is served at
@@ -20,14 +21,23 @@ static size_t unsent(const struct xn_xs_connection *connection)
 
 static bool is_stalled(const struct xn_xs_connection *connection)
 {
-	return unsent(connection) > connection->most_unsent;
+	return unsent(connection) > connection->most_unsent ||
+	       (unsent(connection) && xn_xs_domain_is_full(connection->domain));
 }
 
-static void update_wants(struct xn_xs_connection *connection)
+/* What the turn has left behind: who is asked for more, and what it costs the domain. */
+static void settle(struct xn_xs_connection *connection)
 {
-	bool input = xn_list_empty(&connection->work) && !is_stalled(connection);
-	bool output = unsent(connection) > 0;
+	size_t bytes = connection->in.len + unsent(connection);
+	bool input, output = unsent(connection) > 0;
 
+	if (bytes > connection->charged)
+		xn_xs_domain_charge(connection->domain, bytes - connection->charged);
+	else if (bytes < connection->charged)
+		xn_xs_domain_discharge(connection->domain, connection->charged - bytes);
+	connection->charged = bytes;
+	input = xn_list_empty(&connection->work) && !connection->is_held &&
+		!connection->has_whole && !is_stalled(connection);
 	if (connection->wants_input == input && connection->wants_output == output)
 		return;
 	connection->wants_input = input;
@@ -41,12 +51,14 @@ static void free_connection(struct xn_xs_connection *connection)
 {
 	struct xn_xs_server *server = connection->server;
 
+	xn_timer_cancel(&connection->hold);
 	xn_list_remove(&connection->all);
 	xn_list_remove(&connection->work);
 	xn_list_remove(&connection->dirty);
 	server->n_connections--;
 	xn_xs_share_leave(connection);
 	connection->link->ops->close(connection->link);
+	xn_xs_domain_discharge(connection->domain, connection->charged);
 	xn_xs_conn_free(connection->conn);
 	xn_buf_clear(&connection->in);
 	xn_buf_clear(&connection->out);
@@ -67,8 +79,8 @@ static void strip(struct xn_xs_connection *connection)
 	xn_buf_clear(&connection->in);
 	xn_buf_clear(&connection->out);
 	connection->out_from = 0;
-	connection->has_whole = false;
-	xn_xs_kept_stripped(connection);
+	connection->has_whole = connection->has_more = false;
+	xn_xs_kept_unwatch(connection, NULL, NULL);
 }
 
 void xn_xs_connection_reset(struct xn_xs_connection *connection)
@@ -83,14 +95,26 @@ void xn_xs_connection_reset(struct xn_xs_connection *connection)
 	xn_xs_kept_output(connection, NULL, 0, 0);
 }
 
-/* The link said so, or what came on it is no request. */
+void xn_xs_server_reset_domain(struct xn_xs_server *server, struct xn_xs_domain *domain)
+{
+	xn_list_each(link, &server->connections)
+	{
+		struct xn_xs_connection *connection =
+			xn_list_entry(link, struct xn_xs_connection, all);
+
+		if (connection->domain != domain)
+			continue;
+		xn_xs_connection_reset(connection);
+		settle(connection);
+	}
+}
+
+/* The link says that it is over, or begins anew, or that what comes on it is nonsense. */
 static void on_failure(struct xn_xs_connection *connection, int rc)
 {
-	if (!connection->link->ops->refuse) {
+	if (!connection->link->ops->refuse)
 		connection->is_over = true;
-		return;
-	}
-	if (rc == -ECONNRESET)
+	else if (rc == -ECONNRESET)
 		xn_xs_connection_reset(connection);
 	else
 		strip(connection);
@@ -98,21 +122,23 @@ static void on_failure(struct xn_xs_connection *connection, int rc)
 
 /* ---- output ---- */
 
-/* Sends what @bytes has; what does not go out now is kept behind what is kept already. */
-static void send_or_keep(struct xn_xs_connection *connection, const char *bytes, size_t len)
+/* Sends what the turn has made; what does not go out now is kept behind what is kept already. */
+static void send_turn(struct xn_xs_connection *connection)
 {
+	struct xn_buf *turn = &connection->server->out;
 	ssize_t n = 0;
 
+	if (!turn->len || connection->is_over)
+		return;
 	if (!unsent(connection)) {
-		n = connection->link->ops->write(connection->link, bytes, len);
+		n = connection->link->ops->write(connection->link, turn->data, turn->len);
 		if (n < 0) {
 			on_failure(connection, (int)n);
 			return;
 		}
-		xn_buf_clear(&connection->out);
-		connection->out_from = 0;
 	}
-	xn_buf_add(&connection->out, bytes + n, len - (size_t)n);
+	if ((size_t)n < turn->len)
+		xn_buf_add(&connection->out, turn->data + n, turn->len - (size_t)n);
 }
 
 static void send_kept(struct xn_xs_connection *connection)
@@ -138,38 +164,70 @@ static void send_kept(struct xn_xs_connection *connection)
 	}
 }
 
-void xn_xs_connection_event(const char *path, const char *token, void *arg)
+/* Events that wait, as far as there is room, behind what the turn has made. */
+static void take_events(struct xn_xs_connection *connection)
+{
+	struct xn_xs_server *server = connection->server;
+	struct xn_buf *turn = &server->out;
+	struct xn_xs_event event;
+
+	while (unsent(connection) + turn->len <= connection->most_unsent &&
+	       xn_xs_conn_first_event(connection->conn, &event)) {
+		const struct xn_xs_part parts[] = {{event.path, event.path_len + 1},
+						   {event.token, event.token_len + 1}};
+		size_t at = turn->len;
+
+		/* One that is too long for a frame cannot be told; the same rule as everywhere. */
+		if (!xn_xs_frame_add(turn, XN_XS_WIRE_WATCH_EVENT, 0, 0, parts, 2))
+			server->n_events++;
+		xn_xs_kept_output(connection, turn->data + at, turn->len - at, 1);
+		xn_xs_conn_pop_event(connection->conn);
+	}
+}
+
+static void on_events_wait(void *arg)
 {
 	struct xn_xs_connection *connection = arg;
 	struct xn_xs_server *server = connection->server;
-	struct xn_xs_part parts[] = {{path, strlen(path) + 1}, {token, strlen(token) + 1}};
-	struct xn_buf *out = connection->is_busy ? &server->out : &connection->out;
-	size_t at = out->len;
 
-	/* One that is too long cannot be told; the same rule as everywhere. */
-	if (xn_xs_frame_add(out, XN_XS_WIRE_WATCH_EVENT, 0, 0, parts, XN_ARRAY_SIZE(parts)) < 0)
+	if (!xn_list_empty(&connection->dirty))
 		return;
-	server->n_events++;
-	xn_xs_kept_output(connection, out->data + at, out->len - at, 1);
-	if (!connection->is_busy && xn_list_empty(&connection->dirty)) {
-		xn_list_push(&server->dirty, &connection->dirty);
-		xn_loop_defer(server->core->loop, &server->flush, XN_PRIO_REPLY,
-			      xn_xs_server_flush);
-	}
+	xn_list_push(&server->dirty, &connection->dirty);
+	xn_loop_defer(server->core->loop, &server->flush, XN_PRIO_REPLY, xn_xs_server_flush);
 }
 
 void xn_xs_connection_flush(struct xn_xs_connection *connection)
 {
 	connection->is_busy = true;
+	connection->server->out.len = 0;
 	send_kept(connection);
+	if (!connection->is_over) {
+		take_events(connection);
+		send_turn(connection);
+	}
 	connection->is_busy = false;
 	if (connection->is_over)
 		free_connection(connection);
 	else
-		update_wants(connection);
+		settle(connection);
 }
 
 /* ---- input ---- */
+
+/* As the C xenstored does it: who causes an event to itself reads it before the reply. */
+static void put_events_before(struct xn_xs_connection *connection, size_t at)
+{
+	struct xn_buf *turn = &connection->server->out;
+	char reply[XN_XS_FRAME_HEADER + 32];
+	size_t len = turn->len - at;
+
+	if (len > sizeof(reply))
+		return;
+	memcpy(reply, turn->data + at, len);
+	turn->len = at;
+	take_events(connection);
+	xn_buf_add(turn, reply, len);
+}
 
 static void serve_one(struct xn_xs_connection *connection, const struct xn_xs_frame *frame,
 		      uint32_t in_at)
@@ -178,14 +236,18 @@ static void serve_one(struct xn_xs_connection *connection, const struct xn_xs_fr
 	size_t at = server->out.len;
 
 	connection->n_requests++;
-	if (!connection->is_kept) {
-		xn_xs_serve(connection, frame, &server->out);
-		return;
-	}
 	xn_xs_kept_begin(connection);
 	xn_xs_serve(connection, frame, &server->out);
-	xn_xs_kept_input(connection, in_at, NULL, 0);
+	if (xn_xs_conn_n_events(connection->conn) && xn_xs_wire_is_change(frame->type)) {
+		size_t len = server->out.len - at;
+
+		put_events_before(connection, at);
+		at = server->out.len - len;
+	}
 	xn_xs_kept_output(connection, server->out.data + at, server->out.len - at, 0);
+	if (xn_xs_conn_n_events(connection->conn))
+		take_events(connection);
+	xn_xs_kept_input(connection, in_at, NULL, 0);
 	xn_xs_kept_end(connection);
 }
 
@@ -205,111 +267,167 @@ static size_t take_input(struct xn_xs_connection *connection)
 		on_failure(connection, (int)n);
 		return 0;
 	}
+	connection->has_more = n == XN_XS_READ_SIZE;
 	return len + (size_t)n;
 }
 
-/*
- * Carries out the requests in the server's buffer. What is left of it is kept: as the start of a
- * request, or, when there were too many for one turn, in the ring where there is one.
- */
-static void serve_input(struct xn_xs_connection *connection, size_t len)
+static void on_hold_over(struct xn_timer *timer)
+{
+	struct xn_xs_connection *connection = xn_container_of(timer, struct xn_xs_connection, hold);
+
+	connection->is_held = false;
+	xn_xs_connection_turn(connection);
+}
+
+static void on_free(void *arg)
+{
+	struct xn_xs_connection *connection = arg;
+
+	if (connection->is_held) /* from the loop: another's request is under way */
+		xn_timer_arm(connection->server->core->loop, &connection->hold, 0, on_hold_over);
+}
+
+/* Transactions that would only conflict wait for each other, and what comes behind one does, too. */
+static bool must_wait(struct xn_xs_connection *connection, const struct xn_xs_frame *frame)
+{
+	struct xn_loop *loop = connection->server->core->loop;
+	int64_t now = xn_now_us(loop);
+	uint64_t until;
+
+	if (frame->type != XN_XS_WIRE_TRANSACTION_START || frame->transaction)
+		return false;
+	until = xn_xs_conn_hold_until(connection->conn, (uint64_t)now);
+	if (!until)
+		return false;
+	connection->is_held = true;
+	connection->server->n_held++;
+	xn_xs_conn_when_free(connection->conn, on_free, connection);
+	xn_timer_arm(loop, &connection->hold, (int64_t)until - now, on_hold_over);
+	return true;
+}
+
+/* What is left of the server's buffer is kept: the start of a request, or, when there were too many
+ * for one turn, whole ones; those of a ring stay in it as far as they can. */
+static void keep_input(struct xn_xs_connection *connection, size_t at, size_t len)
 {
 	struct xn_xs_server *server = connection->server;
-	size_t had = connection->in.len, at = 0, taken;
-	uint32_t in_at = connection->link->in_at - (uint32_t)had;
+	size_t had = connection->in.len, taken = len - had;
 	struct xn_xs_frame frame;
-	unsigned n = 0;
-	int rc = 0;
 
-	while (!connection->is_over && n < XN_XS_REQUESTS_A_TURN &&
-	       server->out.len < XN_XS_UNSENT_SOCKET &&
-	       (rc = xn_xs_frame_parse(server->in + at, len - at, &frame)) > 0) {
-		at += XN_XS_FRAME_HEADER + frame.len;
-		serve_one(connection, &frame, in_at + (uint32_t)at);
-		n++;
-	}
-	if (rc < 0) {
-		if (server->out.len)
-			send_or_keep(connection, server->out.data, server->out.len);
-		server->out.len = 0;
-		connection->is_refused = true;
-		return;
-	}
 	connection->has_whole = xn_xs_frame_parse(server->in + at, len - at, &frame) > 0;
-	taken = len - had;
 	if (connection->is_kept && connection->has_whole && at >= had) {
 		taken = at - had;
 		len = at;
 		connection->has_whole = false; /* it is read again */
 		connection->has_more = true;
 	}
-	xn_buf_clear(&connection->in);
-	if (len > at)
+	if (had)
+		xn_buf_clear(&connection->in);
+	if (len > at) {
 		xn_buf_add(&connection->in, server->in + at, len - at);
-	if (len > at)
 		xn_xs_kept_input(connection, connection->link->in_at + (uint32_t)taken,
 				 server->in + at, len - at);
+	}
 	if (taken)
 		connection->link->ops->taken(connection->link, taken);
 }
 
-void xn_xs_connection_turn(struct xn_xs_connection *connection)
+/* Carries out the requests in the server's buffer. False: what comes there is no request. */
+static bool serve_input(struct xn_xs_connection *connection, size_t len)
 {
 	struct xn_xs_server *server = connection->server;
-	size_t len;
+	uint32_t in_at = connection->link->in_at - (uint32_t)connection->in.len;
+	struct xn_xs_frame frame;
+	size_t at = 0;
+	int rc = 0;
 
-	connection->is_busy = true;
+	for (unsigned n = 0; n < XN_XS_REQUESTS_A_TURN && !connection->is_over; n++) {
+		if (unsent(connection) + server->out.len > connection->most_unsent)
+			break;
+		rc = xn_xs_frame_parse(server->in + at, len - at, &frame);
+		if (rc <= 0 || must_wait(connection, &frame))
+			break;
+		at += XN_XS_FRAME_HEADER + frame.len;
+		serve_one(connection, &frame, in_at + (uint32_t)at);
+	}
+	if (rc < 0)
+		return false;
+	keep_input(connection, at, len);
+	return true;
+}
+
+/* Never more than the limit beyond which it closes connections: a peer that breaks it. */
+static void refuse_input(struct xn_xs_connection *connection)
+{
+	connection->server->n_broken++;
+	on_failure(connection, -EPROTO);
+	if (connection->link->ops->refuse)
+		connection->link->ops->refuse(connection->link);
+}
+
+static void take_turn(struct xn_xs_connection *connection)
+{
+	size_t len;
+	bool is_fine = true;
+
 	connection->has_more = false;
 	send_kept(connection);
-	if (!connection->is_over && !is_stalled(connection)) {
-		len = take_input(connection);
-		server->out.len = 0;
-		if (len > connection->in.len || connection->has_whole)
-			serve_input(connection, len);
-		if (server->out.len && !connection->is_over)
-			send_or_keep(connection, server->out.data, server->out.len);
-		server->out.len = 0;
-		if (connection->is_refused)
-			on_failure(connection, -EPROTO);
-		if (connection->is_refused && connection->link->ops->refuse)
-			connection->link->ops->refuse(connection->link);
-		connection->is_refused = false;
-		connection->has_more |= len >= XN_XS_READ_SIZE || connection->has_whole;
-	}
+	if (connection->is_over || is_stalled(connection))
+		return;
+	connection->server->out.len = 0;
+	len = take_input(connection);
+	if (connection->is_over)
+		return;
+	if (len > connection->in.len || connection->has_whole)
+		is_fine = serve_input(connection, len);
+	send_turn(connection);
+	if (!is_fine)
+		refuse_input(connection);
+}
+
+void xn_xs_connection_turn(struct xn_xs_connection *connection)
+{
+	connection->is_busy = true;
+	if (!connection->is_held)
+		take_turn(connection);
 	connection->is_busy = false;
 	if (connection->is_over) {
 		free_connection(connection);
 		return;
 	}
 	if (is_stalled(connection))
-		server->n_stalls++;
-	else if (connection->has_more)
+		connection->server->n_stalls++;
+	else if (!connection->is_held && (connection->has_more || connection->has_whole))
 		xn_xs_share_work(connection);
-	update_wants(connection);
+	settle(connection);
 }
 
 static void on_ready(struct xn_xs_link *link, void *arg)
 {
 	struct xn_xs_connection *connection = arg;
 
-	if (!xn_list_empty(&connection->work)) {
+	if (!xn_list_empty(&connection->work) || connection->is_held)
 		xn_xs_connection_flush(connection);
-	} else if (xn_xs_conn_domain(connection->conn)->domid != 0) {
+	else if (connection->domain->domid != 0)
 		xn_xs_share_work(connection);
-	} else {
+	else
 		xn_xs_connection_turn(connection);
-	}
 }
 
 /* ---- the beginning ---- */
 
 static void go_on(struct xn_xs_connection *connection, const struct xn_xs_kept_ring *kept)
 {
+	struct xn_xs_frame frame;
+
 	if (kept->partial_len)
 		xn_buf_add(&connection->in, kept->partial, kept->partial_len);
 	if (kept->unsent_len)
 		xn_buf_add(&connection->out, kept->unsent, kept->unsent_len);
 	connection->out_at = kept->out_at + (uint32_t)kept->unsent_len;
+	connection->has_whole =
+		xn_xs_frame_parse(connection->in.data, connection->in.len, &frame) > 0;
+	xn_xs_conn_lost_transactions(connection->conn, kept->highest_transaction);
 }
 
 struct xn_xs_connection *xn_xs_server_add_link(struct xn_xs_server *server,
@@ -320,6 +438,7 @@ struct xn_xs_connection *xn_xs_server_add_link(struct xn_xs_server *server,
 	struct xn_xs_connection *connection = xn_calloc(1, sizeof(*connection));
 
 	connection->server = server;
+	connection->domain = domain;
 	connection->link = link;
 	connection->is_kept = link->ops->is_kept && server->journal;
 	connection->most_unsent = domain->domid ? XN_XS_UNSENT_GUEST : XN_XS_UNSENT_SOCKET;
@@ -331,12 +450,16 @@ struct xn_xs_connection *xn_xs_server_add_link(struct xn_xs_server *server,
 	xn_list_init(&connection->dirty);
 	server->n_connections++;
 	xn_xs_share_join(connection);
-	if (kept)
-		go_on(connection, kept);
+	xn_xs_conn_take_events(connection->conn, on_events_wait, connection);
 	link->arg = connection;
 	link->on_ready = on_ready;
-	connection->wants_input = true;
-	connection->wants_output = unsent(connection) > 0;
-	link->ops->want(link, true, connection->wants_output);
+	if (kept) {
+		go_on(connection, kept);
+		if (xn_xs_conn_n_events(connection->conn))
+			on_events_wait(connection);
+		if (connection->has_whole)
+			xn_xs_share_work(connection);
+	}
+	settle(connection);
 	return connection;
 }

@@ -201,7 +201,7 @@ static int do_watch(struct xn_xs_call *call)
 {
 	const char *strings[3] = {NULL};
 	size_t n = count_strings(&call->frame);
-	int depth = XN_XS_NO_DEPTH;
+	int depth = XN_XS_NO_DEPTH, rc;
 
 	if (n < 2 || n > 3)
 		return -EINVAL;
@@ -211,9 +211,11 @@ static int do_watch(struct xn_xs_call *call)
 		if (depth < 0)
 			return -EINVAL;
 	}
-	return ok_unless(call, xn_xs_conn_watch(call->connection->conn, strings[0], strings[1],
-						depth, xn_xs_connection_event, call->connection,
-						NULL));
+	rc = xn_xs_conn_watch(call->connection->conn, strings[0], strings[1], depth, NULL, NULL,
+			      NULL);
+	if (!rc)
+		xn_xs_kept_watch(call->connection, strings[0], strings[1], depth);
+	return ok_unless(call, rc);
 }
 
 static int do_unwatch(struct xn_xs_call *call)
@@ -232,12 +234,14 @@ static int do_unwatch(struct xn_xs_call *call)
 	if (!watcher)
 		return -ENOENT;
 	xn_xs_conn_unwatch(watcher);
+	xn_xs_kept_unwatch(call->connection, strings[0], strings[1]);
 	return reply_ok(call);
 }
 
 static int do_reset_watches(struct xn_xs_call *call)
 {
 	xn_xs_conn_reset(call->connection->conn);
+	xn_xs_kept_unwatch(call->connection, NULL, NULL);
 	return reply_ok(call);
 }
 
@@ -251,7 +255,10 @@ static int do_transaction_start(struct xn_xs_call *call)
 	if (call->frame.transaction)
 		return -EBUSY; /* no transactions inside transactions */
 	rc = xn_xs_conn_begin(call->connection->conn, &id);
-	return rc < 0 ? rc : reply_number(call, id);
+	if (rc < 0)
+		return rc;
+	xn_xs_kept_transaction(call->connection, id);
+	return reply_number(call, id);
 }
 
 static int do_transaction_end(struct xn_xs_call *call)
@@ -309,7 +316,9 @@ static int do_introduce(struct xn_xs_call *call)
 			xn_xs_domain_release(domain);
 		return rc;
 	}
-	if (!domain->introduced)
+	if (domain->introduced) /* again: as after a restore, its ring is another one */
+		xn_xs_server_reset_domain(server, domain);
+	else
 		xn_xs_domain_introduce(domain);
 	return reply_ok(call);
 }
@@ -351,6 +360,8 @@ static int do_resume(struct xn_xs_call *call)
 	struct xn_xs_domain *domain;
 	int rc = named_domain(call, &domain);
 
+	if (!rc)
+		xn_xs_domain_resume(domain);
 	return ok_unless(call, rc);
 }
 
@@ -436,6 +447,7 @@ static int do_set_feature(struct xn_xs_call *call)
 enum flags {
 	CONTROL_DOMAIN = 1, /* for domain 0 only */
 	NO_TRANSACTION = 2, /* the transaction's number is not looked at */
+	CHANGE = 4,	    /* others may be watching */
 };
 
 static const struct row {
@@ -450,14 +462,14 @@ static const struct row {
 	[XN_XS_WIRE_WATCH] = {"watch", do_watch, NO_TRANSACTION},
 	[XN_XS_WIRE_UNWATCH] = {"unwatch", do_unwatch, NO_TRANSACTION},
 	[XN_XS_WIRE_TRANSACTION_START] = {"transaction_start", do_transaction_start, 0},
-	[XN_XS_WIRE_TRANSACTION_END] = {"transaction_end", do_transaction_end, 0},
-	[XN_XS_WIRE_INTRODUCE] = {"introduce", do_introduce, CONTROL_DOMAIN},
-	[XN_XS_WIRE_RELEASE] = {"release", do_release, CONTROL_DOMAIN},
+	[XN_XS_WIRE_TRANSACTION_END] = {"transaction_end", do_transaction_end, CHANGE},
+	[XN_XS_WIRE_INTRODUCE] = {"introduce", do_introduce, CONTROL_DOMAIN | CHANGE},
+	[XN_XS_WIRE_RELEASE] = {"release", do_release, CONTROL_DOMAIN | CHANGE},
 	[XN_XS_WIRE_GET_DOMAIN_PATH] = {"get_domain_path", do_get_domain_path, 0},
-	[XN_XS_WIRE_WRITE] = {"write", do_write, 0},
-	[XN_XS_WIRE_MKDIR] = {"mkdir", do_mkdir, 0},
-	[XN_XS_WIRE_RM] = {"rm", do_rm, 0},
-	[XN_XS_WIRE_SET_PERMS] = {"set_perms", do_set_perms, 0},
+	[XN_XS_WIRE_WRITE] = {"write", do_write, CHANGE},
+	[XN_XS_WIRE_MKDIR] = {"mkdir", do_mkdir, CHANGE},
+	[XN_XS_WIRE_RM] = {"rm", do_rm, CHANGE},
+	[XN_XS_WIRE_SET_PERMS] = {"set_perms", do_set_perms, CHANGE},
 	[XN_XS_WIRE_IS_DOMAIN_INTRODUCED] = {"is_domain_introduced", do_is_domain_introduced,
 					     CONTROL_DOMAIN},
 	[XN_XS_WIRE_RESUME] = {"resume", do_resume, CONTROL_DOMAIN},
@@ -471,6 +483,11 @@ static const struct row {
 const char *xn_xs_wire_name(uint32_t type)
 {
 	return type < XN_XS_WIRE_TYPES ? rows[type].name : NULL;
+}
+
+bool xn_xs_wire_is_change(uint32_t type)
+{
+	return type < XN_XS_WIRE_TYPES && rows[type].flags & CHANGE;
 }
 
 static int run(struct xn_xs_call *call)

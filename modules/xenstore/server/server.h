@@ -33,6 +33,8 @@ struct xn_xs_connection *xn_xs_server_add_link(struct xn_xs_server *server,
 					       const struct xn_xs_kept_ring *kept);
 /* Closes it and its link, at once. */
 void xn_xs_server_drop(struct xn_xs_connection *connection);
+/* Nothing of what was hangs on its connections any more: it was introduced again. */
+void xn_xs_server_reset_domain(struct xn_xs_server *server, struct xn_xs_domain *domain);
 /* Closes all connections of a domain, which can then be released. */
 void xn_xs_server_drop_domain(struct xn_xs_server *server, struct xn_xs_domain *domain);
 

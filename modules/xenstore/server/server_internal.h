@@ -44,7 +44,7 @@ struct xn_xs_server {
 	struct xn_buf out, scratch;
 	/* Counted for the metrics. */
 	uint64_t n_requests[XN_XS_WIRE_TYPES], n_unknown, n_errors[XN_XS_ERRORS];
-	uint64_t n_events, n_refused, n_stalls;
+	uint64_t n_events, n_refused, n_stalls, n_broken, n_held;
 };
 
 struct xn_xs_connection {
@@ -53,20 +53,23 @@ struct xn_xs_connection {
 	struct xn_list dirty;
 	struct xn_xs_server *server;
 	struct xn_xs_share *share;
+	struct xn_xs_domain *domain;
 	struct xn_xs_conn *conn; /* the store's */
 	struct xn_xs_link *link;
 	struct xn_buf in;  /* taken, and not carried out yet */
 	struct xn_buf out; /* not sent yet, from out_from on */
-	size_t out_from, most_unsent;
+	size_t out_from, most_unsent, charged;
 	uint32_t out_at; /* the link's position behind all that is queued */
 	bool is_kept;	 /* recorded in the journal */
 	bool is_busy;	 /* inside a call that uses it: it is freed when that ends */
-	bool is_over, is_refused;
+	bool is_over;
+	bool is_held; /* its next request begins a transaction that must wait */
 	bool has_whole; /* the start of `in` is a whole request */
 	bool has_more;	/* the link may have more */
 	bool wants_input, wants_output;
 	uint64_t n_requests;
 	unsigned long id;
+	struct xn_timer hold;
 };
 
 /* ---- requests.c ---- */
@@ -79,12 +82,12 @@ struct xn_xs_call {
 void xn_xs_serve(struct xn_xs_connection *connection, const struct xn_xs_frame *frame,
 		 struct xn_buf *out);
 const char *xn_xs_wire_name(uint32_t type); /* "read"; NULL: no such */
+bool xn_xs_wire_is_change(uint32_t type);    /* of what others may watch */
 
 /* ---- control.c ---- */
 int xn_xs_control(struct xn_xs_call *call);
 
 /* ---- connection.c ---- */
-void xn_xs_connection_event(const char *path, const char *token, void *connection);
 void xn_xs_connection_turn(struct xn_xs_connection *connection); /* may free it */
 void xn_xs_connection_flush(struct xn_xs_connection *connection); /* may free it */
 /* Its peer begins anew: nothing of what was hangs on it any more. */
@@ -99,7 +102,11 @@ void xn_xs_kept_input(struct xn_xs_connection *connection, uint32_t at, const vo
 /* Bytes were queued, with so many of the store's events. Before they can be seen. */
 void xn_xs_kept_output(struct xn_xs_connection *connection, const void *bytes, size_t len,
 		       unsigned events);
-void xn_xs_kept_stripped(struct xn_xs_connection *connection);
+void xn_xs_kept_watch(struct xn_xs_connection *connection, const char *path, const char *token,
+		      int depth);
+/* Both NULL: all of them. */
+void xn_xs_kept_unwatch(struct xn_xs_connection *connection, const char *path, const char *token);
+void xn_xs_kept_transaction(struct xn_xs_connection *connection, uint32_t id);
 
 /* ---- server.c ---- */
 void xn_xs_share_join(struct xn_xs_connection *connection);
