@@ -283,7 +283,7 @@ int peer_call(struct peer *peer, uint32_t type, uint32_t tx, const void *body, s
 	uint32_t number = peer_send(peer, type, tx, body, len);
 
 	while (!take(peer, is_answer, number, frame))
-		if (!xn_loop_turn(peer->daemon->core.loop, 0))
+		if (!xn_loop_turn(peer->daemon->core.loop, 1000000))
 			return -ENOTCONN;
 	if (frame->type == XN_XS_WIRE_ERROR)
 		return xn_xs_error_parse(frame->body, strlen(frame->body));
