@@ -122,6 +122,11 @@ static void on_synced(int rc, void *arg)
 	sync_as_wanted(db);
 }
 
+uint64_t xn_db_committed_generation(const struct xn_db *db)
+{
+	return db->turn.first;
+}
+
 uint64_t xn_db_durable_generation(const struct xn_db *db)
 {
 	return db->durable_generation;

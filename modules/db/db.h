@@ -152,6 +152,8 @@ void xn_db_set_origin(struct xn_db *db, const struct xn_db_origin *origin); /* N
 
 /* ---- generations ---- */
 uint64_t xn_db_generation(const struct xn_db *db); /* next free stamp */
+/* Everything below is visible: no failure of the store takes it back. */
+uint64_t xn_db_committed_generation(const struct xn_db *db);
 uint64_t
 xn_db_durable_generation(const struct xn_db *db); /* everything below survives power loss */
 /* Whether a client's token can still be answered without a gap; false: EVENTS_LOST. */

@@ -156,7 +156,7 @@ static int event_start(void *state, struct xn_error *err)
 
 	events->db = xn_db_of(events->core);
 	read_limits(events);
-	events->committed = events->seen = events->queued = latest_stamp(events->db);
+	events->committed = events->seen = events->queued = xn_db_committed_generation(events->db) - 1;
 	next_restore(events);
 	return 0;
 }

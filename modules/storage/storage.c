@@ -220,10 +220,19 @@ static int storage_init(struct xn_core *core, void **state_out, struct xn_error 
 	return 0;
 }
 
+static void restarted(struct xn_op *op, void *arg)
+{
+	const struct xn_storage *st = arg;
+	const struct xn_value *vms = xn_map_get(op->args, "stopped");
+
+	if (vms && st->writers)
+		st->writers->were_stopped(vms, st->writers_arg);
+}
+
 static void register_kinds(struct xn_storage *st, const struct xn_op_kind *const *kinds)
 {
 	for (; *kinds; kinds++)
-		xn_operation_register_kind(st->operations, *kinds, NULL, NULL, NULL, NULL);
+		xn_operation_register_kind(st->operations, *kinds, restarted, NULL, NULL, st);
 }
 
 static int storage_start(void *state, struct xn_error *err)

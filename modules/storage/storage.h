@@ -83,6 +83,8 @@ void xn_storage_deactivate(struct xn_storage *st, const char *vdi, const char *d
 struct xn_storage_writers {
 	struct xn_value *(*running)(const char *vdi, void *arg); /* a new set, maybe empty */
 	void (*stop)(const struct xn_value *vms, xn_storage_done *done, void *done_arg, void *arg);
+	/* They are since before the daemon's start. */
+	void (*were_stopped)(const struct xn_value *vms, void *arg);
 	void (*go_on)(const struct xn_value *vms, xn_storage_done *done, void *done_arg, void *arg);
 };
 void xn_storage_set_writers(struct xn_storage *st, const struct xn_storage_writers *writers,

@@ -206,7 +206,7 @@ static void after_callback(void *arg)
 		longjmp(end->here, 1);
 }
 
-/* Begins it as a task, kills the daemon soon after, and lets the next one go on. */
+/* Begins it as a task, kills the daemon soon after, and starts the next one. */
 static void kill_in(struct api *api, const char *method, const char *args, unsigned callbacks,
 		    char task[48])
 {
@@ -226,7 +226,6 @@ static void kill_in(struct api *api, const char *method, const char *args, unsig
 		xn_value_unref(call.call.args[i]);
 	api_call_clear(&call);
 	api_crash(api, XN_CRASH_KILL);
-	api_run(api, 5);
 }
 
 static void a_vm_started_paused_stays_paused_whenever_the_daemon_is_killed(void **state)
@@ -241,6 +240,7 @@ static void a_vm_started_paused_stays_paused_whenever_the_daemon_is_killed(void 
 		given_vm(api, &vm, "");
 		args = xn_asprintf("[\"%s\",true,false]", vm.ref);
 		kill_in(api, "VM.start", args, n, task);
+		api_run(api, 5);
 		free(args);
 		row = xn_db_get(api->db, XN_CLASS_task, task);
 		if (row && strcmp(xn_row_string(row, XN_task_status), "success") == 0)
@@ -250,6 +250,28 @@ static void a_vm_started_paused_stays_paused_whenever_the_daemon_is_killed(void 
 			vm_do(&vm, "VM.hard_shutdown", "");
 		assert_state(&vm, "Halted");
 	}
+}
+
+static void a_guest_that_stands_still_for_a_copy_is_never_seen_paused(void **state)
+{
+	struct api *api = *state;
+	char *args, task[48];
+	struct vm vm;
+
+	given_vm_that_is(api, &vm, "Halted", "");
+	given_disks(&vm, 1);
+	vm_do(&vm, "VM.start", ",false,false");
+	args = xn_asprintf("[\"%s\",{}]", xn_row_ref(xn_db_newest(api->db, XN_CLASS_VDI)));
+	for (unsigned n = 1; n < 30; n++) {
+		kill_in(api, "VDI.clone", args, n, task);
+		for (unsigned turns = 0; turns < 50; turns++) {
+			assert_state(&vm, "Running");
+			api_turn(api);
+		}
+		api_run(api, 5);
+		assert_false(vm_domain(&vm)->paused);
+	}
+	free(args);
 }
 
 /* ---- diagnostics ---- */
@@ -334,6 +356,7 @@ int main(void)
 		TEST(a_cancel_ends_a_long_wait_and_a_queue_at_once),
 		TEST(a_restart_decides_at_once_and_says_what),
 		TEST(a_vm_started_paused_stays_paused_whenever_the_daemon_is_killed),
+		TEST(a_guest_that_stands_still_for_a_copy_is_never_seen_paused),
 		TEST(diagnostics_tell_who_waits_for_what_and_no_secret),
 		TEST(the_calls_of_diagnostics_answer),
 	};

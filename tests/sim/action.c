@@ -901,7 +901,7 @@ const struct sim_action sim_actions[] = {
 	{"task.create", 2, SIM_QUICK, task_create, task_is_there, NULL, false},
 	{"task.add_to_other_config", 2, SIM_QUICK, task_note, NULL, COLLECTED, false},
 	{"task.destroy", 1, SIM_QUICK, task_destroy, thing_is_gone, COLLECTED, false},
-	{"task.cancel", 3, SIM_QUICK, task_cancel, NULL, "OPERATION_NOT_ALLOWED", false},
+	{"task.cancel", 3, SIM_QUICK, task_cancel, NULL, COLLECTED " OPERATION_NOT_ALLOWED", false},
 	{"event.inject", 2, SIM_QUICK, inject, NULL, NULL, false},
 };
 const size_t sim_n_actions = XN_ARRAY_SIZE(sim_actions);

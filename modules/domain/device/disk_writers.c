@@ -92,6 +92,27 @@ static void begun(struct xn_domains *d, struct asking *asking)
 		xn_loop_defer(d->core->loop, &asking->end, XN_PRIO_OPERATION, end_asking);
 }
 
+static void note_stopped(struct xn_domains *d, const char *uuid)
+{
+	struct stopped *stopped = xn_calloc(1, sizeof(*stopped));
+
+	memcpy(stopped->uuid, uuid, strnlen(uuid, sizeof(stopped->uuid) - 1));
+	xn_list_push(&d->stopped_guests, &stopped->link);
+	xn_vm_hold(d, uuid);
+}
+
+static void were_stopped(const struct xn_value *vms, void *arg)
+{
+	struct xn_domains *d = arg;
+
+	for (size_t i = 0; i < xn_set_len(vms); i++) {
+		const char *uuid = xn_value_string(xn_set_at(vms, i));
+
+		if (d->backend->ops->find(d->backend, uuid))
+			note_stopped(d, uuid);
+	}
+}
+
 static void stop(const struct xn_value *vms, xn_storage_done *done, void *done_arg, void *arg)
 {
 	struct xn_domains *d = arg;
@@ -100,14 +121,10 @@ static void stop(const struct xn_value *vms, xn_storage_done *done, void *done_a
 	for (size_t i = 0; i < xn_set_len(vms); i++) {
 		const char *uuid = xn_value_string(xn_set_at(vms, i));
 		const struct xn_domain_info *domain = d->backend->ops->find(d->backend, uuid);
-		struct stopped *stopped;
 
 		if (!domain)
 			continue;
-		stopped = xn_calloc(1, sizeof(*stopped));
-		memcpy(stopped->uuid, uuid, strnlen(uuid, sizeof(stopped->uuid) - 1));
-		xn_list_push(&d->stopped_guests, &stopped->link);
-		xn_vm_hold(d, uuid);
+		note_stopped(d, uuid);
 		if (d->backend->ops->pause(d->backend, domain->domid, on_answer, asking) == 0)
 			asking->left++;
 	}
@@ -133,15 +150,13 @@ static void go_on(const struct xn_value *vms, xn_storage_done *done, void *done_
 			asking->left++;
 		if (stopped)
 			xn_vm_unhold(d, uuid);
-		else
-			xn_updates_touch(d->updates, "VM", uuid); /* by a daemon before this */
 	}
 	begun(d, asking);
 }
 
 void xn_disk_writers_init(struct xn_domains *d)
 {
-	static const struct xn_storage_writers writers = {running, stop, go_on};
+	static const struct xn_storage_writers writers = {running, stop, were_stopped, go_on};
 
 	xn_list_init(&d->stopped_guests);
 	xn_list_init(&d->asked_guests);

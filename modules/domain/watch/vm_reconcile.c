@@ -405,6 +405,15 @@ void xn_vm_reconcile_guest(struct xn_reconcile *r, const char *uuid, void *arg)
 
 /* ---- the start of the daemon ---- */
 
+/* Stopped by an operation of the daemon before this, maybe, which holds the row as soon as it goes
+ * on: before the refresh that follows. */
+static bool may_become_held(const struct xn_domains *d, const struct xn_row *vm,
+			    const struct xn_domain_info *info)
+{
+	return info->paused && xn_vm_is(vm, "Running") &&
+	       xn_db_count(d->db, XN_CLASS_xn_operation) > 0;
+}
+
 void xn_vm_reconcile_now(struct xn_domains *d, struct xn_row *vm)
 {
 	const struct xn_domain_info *info = d->backend->ops->find(d->backend, xn_row_uuid(vm));
@@ -416,7 +425,8 @@ void xn_vm_reconcile_now(struct xn_domains *d, struct xn_row *vm)
 		return;
 	}
 	/* One that is down and kept is not made to run, not even in its row. */
-	if (!info->shut_down || xn_row_int(vm, XN_VM_domid) != info->domid)
+	if ((!info->shut_down || xn_row_int(vm, XN_VM_domid) != info->domid) &&
+	    !may_become_held(d, vm, info))
 		write_domain(d, vm, info);
 	xn_updates_touch(d->updates, "VM", xn_row_uuid(vm)); /* the rest, from xenstore */
 }
