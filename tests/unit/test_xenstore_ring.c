@@ -279,7 +279,7 @@ static void the_link_may_be_closed_while_it_calls(void **state)
 /* ---- what a guest may do ---- */
 
 /* Until XSA-38 a full ring, or worse ones, were taken for something else. */
-static void a_full_ring_is_fine(void **state)
+static void xsa_38_a_full_ring_is_fine(void **state)
 {
 	struct fixture *f = *state;
 	char room[2000];
@@ -291,7 +291,7 @@ static void a_full_ring_is_fine(void **state)
 	assert_int_equal(f->guest->page->error, XN_XS_RING_FINE);
 }
 
-static void indices_that_cannot_be_are_a_clean_error(void **state)
+static void xsa_38_indices_that_cannot_be_are_a_clean_error(void **state)
 {
 	static const uint32_t prods[] = {XN_XS_RING_SIZE + 1, 2 * XN_XS_RING_SIZE, INT32_MAX,
 					 0x80000000u,	      UINT32_MAX,	   UINT32_MAX - 1023};
@@ -510,8 +510,8 @@ int main(void)
 		TEST(what_is_not_wanted_waits_without_a_call),
 		TEST(an_event_during_a_look_is_not_lost),
 		TEST(the_link_may_be_closed_while_it_calls),
-		TEST(a_full_ring_is_fine),
-		TEST(indices_that_cannot_be_are_a_clean_error),
+		TEST(xsa_38_a_full_ring_is_fine),
+		TEST(xsa_38_indices_that_cannot_be_are_a_clean_error),
 		TEST(a_broken_ring_is_silent_until_the_guest_begins_anew),
 		TEST(a_new_beginning_empties_both_directions),
 		TEST(what_the_guest_writes_over_our_indices_means_nothing),

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static const struct m_perms dom0_only = {.aces = {{{0, 1}, 'n'}}, .n = 1};
+
 /* ---- identities and rights ---- */
 
 static bool is_same(struct m_who a, struct m_who b)
@@ -198,11 +200,36 @@ static int change_perms(struct model *m, struct m_node *near, bool is_there, str
 	return 0;
 }
 
+static unsigned owned_by(const struct m_tree *tree, struct m_who who)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < tree->n; i++)
+		n += is_same(tree->nodes[i].perms.aces[0].who, who);
+	return n;
+}
+
+/* Whether a domain may have what it would own with @path and all that is missing above it. */
+static bool has_room(const struct model *m, struct m_tree *tree, struct m_who who, const char *path)
+{
+	char at[M_PATH], up[M_PATH];
+	unsigned missing = 0;
+
+	snprintf(at, sizeof(at), "%s", path);
+	for (; !find(tree, at); missing++) {
+		parent_of(at, up);
+		strcpy(at, up);
+	}
+	return m->no_quotas || !who.domid || owned_by(tree, who) + missing <= M_MOST_NODES;
+}
+
 static int write_or_make(struct model *m, struct m_tree *tree, struct m_set *set, struct m_who who,
 			 const char *path, const struct m_request *q)
 {
 	struct m_node *node = find(tree, path);
 
+	if (!node && !has_room(m, tree, who, path))
+		return -ENOSPC;
 	if (!node)
 		node = make(m, tree, set, path, who, false);
 	else if (q->type == XN_XS_WIRE_MKDIR)
@@ -431,8 +458,28 @@ const struct m_event *m_events_settle(struct model *m)
 
 /* ---- what a connection asks ---- */
 
+static void run_on_special(struct model *m, struct m_who who, const struct m_request *q,
+			   struct m_answer *out)
+{
+	struct m_perms *perms = &m->special[strcmp(q->path, "@releaseDomain") == 0];
+
+	memset(out, 0, sizeof(*out));
+	if (q->type == XN_XS_WIRE_SET_PERMS && who.domid)
+		out->rc = -EACCES;
+	else if (q->type == XN_XS_WIRE_SET_PERMS)
+		*perms = q->perms;
+	else if (!may(m, perms, who, 'r'))
+		out->rc = -EACCES;
+	else
+		print_perms(m, perms, out->text);
+}
+
 void m_run(struct model *m, unsigned conn, const struct m_request *q, struct m_answer *out)
 {
+	if (q->path[0] == '@') {
+		run_on_special(m, m->conns[conn].who, q, out);
+		return;
+	}
 	run_on(m, &m->tree, &m->set, m->conns[conn].who, q, out);
 	finish_set(m);
 }
@@ -442,16 +489,27 @@ static bool is_told(const struct m_answer *a, const struct m_answer *b)
 	return a->rc == b->rc && strcmp(a->text, b->text) == 0;
 }
 
-/* All of it again on @tree. Return whether each request tells what it told. */
-static bool run_again(struct model *m, struct m_tree *tree, struct m_set *set, struct m_who who,
-		      const struct m_transaction *tx, struct m_answer *last)
+/* A node must not come to a domain that has died since it was told that it may. */
+static bool gives_to_the_dead(const struct model *m, const struct m_request *q,
+			      const struct m_answer *told)
+{
+	struct m_who owner = q->perms.aces[0].who;
+
+	return q->type == XN_XS_WIRE_SET_PERMS && !told->rc && owner.birth && !is_alive(m, owner);
+}
+
+/* All of it again on @tree. 0 when each request tells what it told. */
+static int run_again(struct model *m, struct m_tree *tree, struct m_set *set, struct m_who who,
+		     const struct m_transaction *tx, struct m_answer *last)
 {
 	for (unsigned i = 0; i < tx->n; i++) {
+		if (gives_to_the_dead(m, &tx->log[i], &tx->told[i]))
+			return -EAGAIN;
 		run_on(m, tree, set, who, &tx->log[i], last);
 		if (!is_told(last, &tx->told[i]))
-			return false;
+			return last->rc == -ENOSPC ? -ENOSPC : -EAGAIN;
 	}
-	return true;
+	return 0;
 }
 
 bool m_told(struct model *m, unsigned conn, struct m_transaction *tx, const struct m_request *q,
@@ -459,54 +517,80 @@ bool m_told(struct model *m, unsigned conn, struct m_transaction *tx, const stru
 {
 	static struct m_tree copy;
 	static struct m_set set;
+	int rc;
 
 	assert(tx->n < M_LOG);
 	tx->log[tx->n] = *q;
 	tx->told[tx->n++] = *told;
-	if (!tx->is_quiet)
-		return true; /* the commit will tell */
 	copy = m->tree;
 	set.n = set.n_graves = 0;
-	return run_again(m, &copy, &set, m->conns[conn].who, tx, expected);
-}
-
-/* A node must not come to a domain that has died since it was told that it may. */
-static bool gives_to_the_dead(const struct model *m, const struct m_transaction *tx)
-{
-	for (unsigned i = 0; i < tx->n; i++) {
-		struct m_who owner = tx->log[i].perms.aces[0].who;
-
-		if (tx->log[i].type == XN_XS_WIRE_SET_PERMS && !tx->told[i].rc && owner.birth &&
-		    !is_alive(m, owner))
-			return true;
+	m->no_quotas = told->rc != -ENOSPC;
+	rc = tx->is_quiet ? run_again(m, &copy, &set, m->conns[conn].who, tx, expected) : 0;
+	m->no_quotas = false;
+	if (told->rc == -ENOSPC) {
+		tx->n--;
+		return !tx->is_quiet || rc == 0 || rc == -ENOSPC;
 	}
-	return false;
+	return !rc; /* if others have changed something: the commit will tell */
 }
 
-bool m_commit(struct model *m, unsigned conn, struct m_transaction *tx)
+static unsigned count_transactions(const struct model *m, struct m_who who)
+{
+	unsigned n = 0;
+
+	for (unsigned c = 0; c < M_CONNS; c++)
+		for (unsigned i = 0; i < M_TRANSACTIONS; i++)
+			n += m->conns[c].is_open && is_same(m->conns[c].who, who) &&
+			     m->conns[c].transactions[i].id;
+	return n;
+}
+
+int m_begin(const struct model *m, unsigned conn)
+{
+	struct m_who who = m->conns[conn].who;
+
+	return who.domid && count_transactions(m, who) >= M_MOST_TRANSACTIONS ? -ENOSPC : 0;
+}
+
+int m_commit(struct model *m, unsigned conn, struct m_transaction *tx)
 {
 	static struct m_tree copy;
 	struct m_answer last;
+	int rc;
 
-	if (gives_to_the_dead(m, tx))
-		return false;
 	copy = m->tree;
-	if (!run_again(m, &copy, &m->set, m->conns[conn].who, tx, &last)) {
+	rc = run_again(m, &copy, &m->set, m->conns[conn].who, tx, &last);
+	if (rc < 0) {
 		m->set.n = m->set.n_graves = 0;
-		return false;
+		return rc;
 	}
 	m->tree = copy;
 	finish_set(m);
-	return true;
+	return 0;
 }
 
+/* A path is the same one whether it is given from the root or from the domain's own directory. */
 static struct m_watch *find_watch(struct m_conn *conn, const char *path, const char *token)
 {
+	char full[M_PATH];
+
+	resolve(&conn->who, path, full);
 	for (unsigned i = 0; i < M_WATCHES; i++)
-		if (conn->watches[i].is_set && strcmp(conn->watches[i].path, path) == 0 &&
+		if (conn->watches[i].is_set && strcmp(conn->watches[i].full, full) == 0 &&
 		    strcmp(conn->watches[i].token, token) == 0)
 			return &conn->watches[i];
 	return NULL;
+}
+
+static unsigned count_watches(const struct model *m, struct m_who who)
+{
+	unsigned n = 0;
+
+	for (unsigned c = 0; c < M_CONNS; c++)
+		for (unsigned i = 0; i < M_WATCHES; i++)
+			n += m->conns[c].is_open && is_same(m->conns[c].who, who) &&
+			     m->conns[c].watches[i].is_set;
+	return n;
 }
 
 int m_watch(struct model *m, unsigned conn, const struct m_request *q)
@@ -516,6 +600,8 @@ int m_watch(struct model *m, unsigned conn, const struct m_request *q)
 
 	if (find_watch(c, q->path, q->token))
 		return -EEXIST;
+	if (c->who.domid && count_watches(m, c->who) >= M_MOST_WATCHES)
+		return -E2BIG;
 	while (watch->is_set)
 		watch++;
 	assert(watch < c->watches + M_WATCHES);
@@ -604,6 +690,13 @@ void m_domain_release(struct model *m, uint32_t domid)
 	struct m_who who = m_who_has(m, domid);
 	unsigned i = 0;
 
+	if (is_same(find(&m->tree, "/")->perms.aces[0].who, who)) { /* it stays, as nobody's */
+		struct m_node *root = find(&m->tree, "/");
+
+		add_change(&m->set, M_PERMS_SET, "/", root->id, 0)->old_perms = root->perms;
+		root->perms = dom0_only;
+		finish_set(m);
+	}
 	while (i < m->tree.n) {
 		struct m_node *node = &m->tree.nodes[i++];
 
@@ -614,6 +707,9 @@ void m_domain_release(struct model *m, uint32_t domid)
 		finish_set(m);
 		i = 0;
 	}
+	for (unsigned special = 0; special < 2; special++)
+		if (is_same(m->special[special].aces[0].who, who))
+			m->special[special] = dom0_only;
 	m->domains[domid].is_alive = m->domains[domid].is_introduced = false;
 	fire_special(m, 1, domid);
 }
@@ -626,17 +722,11 @@ void m_domain_set_target(struct model *m, uint32_t domid, uint32_t target)
 
 unsigned m_nodes_of(const struct model *m, struct m_who who)
 {
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < m->tree.n; i++)
-		n += is_same(m->tree.nodes[i].perms.aces[0].who, who);
-	return n;
+	return owned_by(&m->tree, who);
 }
 
 void m_init(struct model *m)
 {
-	const struct m_perms dom0_only = {.aces = {{{0, 1}, 'n'}}, .n = 1};
-
 	memset(m, 0, sizeof(*m));
 	m_domain_add(m, 0);
 	m->domains[0].is_introduced = true;

@@ -25,6 +25,10 @@ enum {
 	M_EVENTS = 4000,
 	M_DOMIDS = 8,
 	M_NO_DEPTH = -1,
+	/* Of a guest; small, so that they are reached. */
+	M_MOST_NODES = 12,
+	M_MOST_TRANSACTIONS = 5,
+	M_MOST_WATCHES = 9,
 };
 
 struct m_who {
@@ -120,6 +124,7 @@ struct model {
 	struct m_event events[M_EVENTS];
 	unsigned n_events, births, next_id;
 	struct m_set set; /* of the request at hand */
+	bool no_quotas;	  /* while a transaction is looked at */
 };
 
 void m_init(struct model *m);
@@ -129,11 +134,14 @@ struct m_who m_who_has(const struct model *m, uint32_t domid);
 /* One of the requests on nodes, outside of transactions. */
 void m_run(struct model *m, unsigned conn, const struct m_request *q, struct m_answer *out);
 /* Inside: what the store told; compared when only the transaction's own changes can show. Return
- * whether it is right. @expected: if not, what it should have been. */
+ * whether it is right. @expected: if not, what it should have been. A quota refuses there what is sure
+ * to fail, and all else at the commit; what it refuses is as if it had never been asked. */
 bool m_told(struct model *m, unsigned conn, struct m_transaction *tx, const struct m_request *q,
 	    const struct m_answer *told, struct m_answer *expected);
-/* Whether a commit succeeds; then it has happened. */
-bool m_commit(struct model *m, unsigned conn, struct m_transaction *tx);
+/* Whether one more may begin: 0 or -ENOSPC. */
+int m_begin(const struct model *m, unsigned conn);
+/* 0: it has happened; -EAGAIN; -ENOSPC. */
+int m_commit(struct model *m, unsigned conn, struct m_transaction *tx);
 int m_watch(struct model *m, unsigned conn, const struct m_request *q);
 int m_unwatch(struct model *m, unsigned conn, const struct m_request *q);
 void m_conn_open(struct model *m, unsigned conn, uint32_t domid);

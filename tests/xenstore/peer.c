@@ -15,22 +15,27 @@ static struct peer *peer_of(struct xn_xs_link *link)
 	return xn_container_of(link, struct peer, link);
 }
 
+static size_t waiting(const struct peer *peer)
+{
+	return peer->to_server.len - peer->n_sent;
+}
+
 static size_t room_left(const struct peer *peer)
 {
-	size_t waiting = peer->from_server.len - peer->n_taken;
+	size_t unread = peer->from_server.len - peer->n_taken;
 
-	return peer->room > waiting ? peer->room - waiting : 0;
+	return peer->room > unread ? peer->room - unread : 0;
 }
 
 static void on_ready(struct xn_job *job)
 {
 	struct peer *peer = xn_container_of(job, struct peer, ready);
 
-	if (peer->connection && ((peer->wants_input && peer->to_server.len) ||
+	if (peer->connection && ((peer->wants_input && waiting(peer)) ||
 				 (peer->wants_output && room_left(peer))))
 		peer->link.on_ready(&peer->link, peer->link.arg);
 	/* As a poll would say it again. */
-	if (peer->connection && ((peer->wants_input && peer->to_server.len) ||
+	if (peer->connection && ((peer->wants_input && waiting(peer)) ||
 				 (peer->wants_output && room_left(peer))))
 		xn_loop_defer(peer->daemon->core.loop, &peer->ready, XN_PRIO_EVENT, on_ready);
 }
@@ -45,13 +50,13 @@ static ssize_t memory_read(struct xn_xs_link *link, size_t offset, void *room, s
 {
 	struct peer *peer = peer_of(link);
 
-	if (offset >= peer->to_server.len)
+	if (offset >= waiting(peer))
 		return 0;
-	if (len > peer->to_server.len - offset)
-		len = peer->to_server.len - offset;
+	if (len > waiting(peer) - offset)
+		len = waiting(peer) - offset;
 	if (peer->gulp && len > peer->gulp)
 		len = peer->gulp;
-	memcpy(room, peer->to_server.data + offset, len);
+	memcpy(room, peer->to_server.data + peer->n_sent + offset, len);
 	return (ssize_t)len;
 }
 
@@ -59,8 +64,10 @@ static void memory_taken(struct xn_xs_link *link, size_t len)
 {
 	struct peer *peer = peer_of(link);
 
-	assert(len <= peer->to_server.len);
-	xn_buf_drop(&peer->to_server, len);
+	assert(len <= waiting(peer));
+	peer->n_sent += len;
+	if (!waiting(peer))
+		peer->to_server.len = peer->n_sent = 0;
 	link->in_at += (uint32_t)len;
 }
 
@@ -194,6 +201,12 @@ void peer_free(struct peer *peer)
 	free(peer);
 }
 
+void peer_set_room(struct peer *peer, size_t room)
+{
+	peer->room = room;
+	look(peer);
+}
+
 /* ---- frames ---- */
 
 void peer_put(struct peer *peer, const void *bytes, size_t len)
@@ -234,8 +247,14 @@ static void cut_out(struct peer *peer, size_t at, size_t len)
 {
 	struct xn_buf *in = &peer->from_server;
 
-	memmove(in->data + at, in->data + at + len, in->len - at - len);
-	in->len -= len;
+	if (at == peer->n_taken) {
+		peer->n_taken += len;
+	} else {
+		memmove(in->data + at, in->data + at + len, in->len - at - len);
+		in->len -= len;
+	}
+	if (peer->n_taken == in->len)
+		in->len = peer->n_taken = 0;
 	if (peer->wants_output)
 		look(peer);
 }
@@ -243,7 +262,7 @@ static void cut_out(struct peer *peer, size_t at, size_t len)
 static bool take(struct peer *peer, bool (*is_it)(const struct peer_frame *frame, uint32_t number),
 		 uint32_t number, struct peer_frame *out)
 {
-	for (size_t at = 0; frame_at(peer, at, out); at += XN_XS_FRAME_HEADER + out->len)
+	for (size_t at = peer->n_taken; frame_at(peer, at, out); at += XN_XS_FRAME_HEADER + out->len)
 		if (is_it(out, number)) {
 			cut_out(peer, at, XN_XS_FRAME_HEADER + out->len);
 			return true;

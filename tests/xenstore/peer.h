@@ -30,6 +30,7 @@ struct peer {
 	struct peer_daemon *daemon;
 	struct xn_xs_connection *connection; /* NULL: the server has closed it */
 	struct xn_buf to_server, from_server;
+	size_t n_sent;		       /* of to_server, by the server */
 	size_t n_taken;		       /* of from_server, by this side */
 	size_t room;		       /* so many unread bytes are accepted */
 	size_t gulp, trickle;	       /* at most so many in one read, one write; 0: all */
@@ -39,6 +40,7 @@ struct peer {
 };
 struct peer *peer_new(struct peer_daemon *d, struct xn_xs_domain *domain);
 void peer_free(struct peer *peer); /* hangs up; NULL is fine */
+void peer_set_room(struct peer *peer, size_t room); /* and says so to the server */
 /* Bytes as they are. */
 void peer_put(struct peer *peer, const void *bytes, size_t len);
 /* A request with the body @len bytes of @body; its number. */

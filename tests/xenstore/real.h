@@ -34,6 +34,10 @@ struct real_ops {
 	void (*crash)(void *real);
 };
 
+/* The model's quotas; the others stay as they are. */
+struct xn_xs_store;
+void real_set_limits(struct xn_xs_store *store);
+
 extern const struct real_ops real_store_ops, real_server_ops;
 
 #endif

@@ -18,6 +18,7 @@ static void *server_open(uint64_t seed)
 	struct real *real = xn_calloc(1, sizeof(*real));
 
 	peer_daemon_start(&real->daemon);
+	real_set_limits(real->daemon.store);
 	return real;
 }
 

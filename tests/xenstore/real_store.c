@@ -23,8 +23,7 @@ static void *store_open(uint64_t seed)
 	struct real *real = xn_calloc(1, sizeof(*real));
 
 	real->store = xn_xs_store_new(NULL, NULL);
-	for (int i = 0; i < XN_XS_QUOTAS; i++) /* the model knows no quotas */
-		xn_xs_store_set_limit(real->store, i, (struct xn_xs_limit){0});
+	real_set_limits(real->store);
 	for (unsigned i = 0; i < M_CONNS; i++)
 		real->slots[i] = (struct slot){real, i};
 	return real;
@@ -38,6 +37,15 @@ static void store_close(void *arg)
 		xn_xs_conn_free(real->conns[i]);
 	xn_xs_store_free(real->store);
 	free(real);
+}
+
+void real_set_limits(struct xn_xs_store *store)
+{
+	xn_xs_store_set_limit(store, XN_XS_QUOTA_NODES, (struct xn_xs_limit){0, M_MOST_NODES});
+	xn_xs_store_set_limit(store, XN_XS_QUOTA_TRANSACTIONS,
+			      (struct xn_xs_limit){0, M_MOST_TRANSACTIONS});
+	xn_xs_store_set_limit(store, XN_XS_QUOTA_WATCHES,
+			      (struct xn_xs_limit){0, M_MOST_WATCHES});
 }
 
 static struct xn_xs_domain *domain(void *arg, uint32_t domid)
@@ -60,6 +68,11 @@ static void store_domain_introduce(void *arg, uint32_t domid)
 static void store_domain_stopped(void *arg, uint32_t domid)
 {
 	xn_xs_domain_stopped(domain(arg, domid));
+}
+
+static void store_domain_resume(void *arg, uint32_t domid)
+{
+	xn_xs_domain_resume(domain(arg, domid));
 }
 
 static void store_domain_release(void *arg, uint32_t domid)
@@ -214,6 +227,7 @@ const struct real_ops real_store_ops = {
 	.domain_add = store_domain_add,
 	.domain_introduce = store_domain_introduce,
 	.domain_stopped = store_domain_stopped,
+	.domain_resume = store_domain_resume,
 	.domain_release = store_domain_release,
 	.domain_set_target = store_domain_set_target,
 	.conn_open = store_conn_open,

@@ -38,6 +38,14 @@ struct xn_xs_domain *xn_xs_domain_new(struct xn_xs_store *store, uint32_t domid,
 	return domain;
 }
 
+void xn_xs_domain_drop_target(struct xn_xs_domain *domain)
+{
+	struct xn_xs_domain *target = domain->target;
+
+	domain->target = NULL;
+	xn_xs_domain_unref(target);
+}
+
 static void bury(struct xn_xs_domain *domain)
 {
 	domain->alive = domain->introduced = false;
@@ -248,6 +256,7 @@ void xn_xs_domain_release(struct xn_xs_domain *domain)
 	remove_owned(store, domain);
 	remove_special(store, domain);
 	note(domain, XN_XS_NOTE_RELEASED);
+	xn_xs_domain_drop_target(domain); /* two may be each other's: the dead must not hold on to each other */
 	bury(domain);
 	xn_xs_domain_unref(domain);
 	xn_xs_watch_fire_special(store, XN_XS_RELEASE, domid);

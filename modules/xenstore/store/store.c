@@ -47,11 +47,13 @@ void xn_xs_store_free(struct xn_xs_store *store)
 	xn_xs_node_free_tree(store->special_root, xn_xs_node_free);
 	for (int i = 0; i < XN_XS_SPECIALS; i++)
 		xn_xs_perms_unref(store->special_perms[i]);
+	/* First, as one may be another's that is freed before it. */
+	for (at = xn_hmap_first(&store->domains); at; at = xn_hmap_next(&store->domains, at))
+		xn_xs_domain_drop_target(xn_container_of(at, struct xn_xs_domain, hash));
 	for (at = xn_hmap_first(&store->domains); at; at = xn_hmap_first(&store->domains)) {
 		struct xn_xs_domain *domain = xn_container_of(at, struct xn_xs_domain, hash);
 
 		xn_hmap_remove(&store->domains, at);
-		xn_xs_domain_unref(domain->target);
 		free(domain->own_limits);
 		free(domain->owned);
 		free(domain);

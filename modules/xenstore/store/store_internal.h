@@ -192,6 +192,7 @@ static inline bool xn_xs_domain_is_dead(const struct xn_xs_domain *domain)
 	return domain->birth && !domain->alive;
 }
 void xn_xs_domain_unref(struct xn_xs_domain *domain);
+void xn_xs_domain_drop_target(struct xn_xs_domain *domain);
 /* The living domain, else the stand-in for a domid that nobody has; a new reference. */
 struct xn_xs_domain *xn_xs_domain_named(struct xn_xs_store *store, uint32_t domid);
 struct xn_xs_domain *xn_xs_domain_new(struct xn_xs_store *store, uint32_t domid, uint64_t birth);

@@ -126,24 +126,39 @@ void xn_xs_tx_free(struct xn_xs_tx *tx)
 	free(tx);
 }
 
+/* What a request takes: its place in the log, and what it adds to the overlay at most, which is a
+ * node for each part of its path. */
+static size_t cost_of(enum kind kind, const struct xn_xs_path *path, size_t value_len)
+{
+	size_t cost = sizeof(struct request) + path->len + value_len;
+
+	if (kind < WRITE)
+		return cost + 2 * sizeof(void *); /* where it is found by its path */
+	for (size_t i = 0; i < path->len; i++)
+		if (path->text[i] == '/')
+			cost += sizeof(struct xn_xs_node) + 4 * sizeof(void *);
+	return cost + path->len + value_len;
+}
+
 /* Whether the log may have one more request. One that is refused for a quota is as if never made:
  * it is not logged, and changes nothing. */
-static int may_log(struct xn_xs_tx *tx, size_t path_len, size_t value_len)
+static int may_log(struct xn_xs_tx *tx, enum kind kind, const struct xn_xs_path *path,
+		   size_t value_len)
 {
 	struct xn_xs_domain *who = tx->conn->domain;
 	int rc = xn_xs_quota_check(who, who, XN_XS_QUOTA_TRANSACTION_NODES, tx->n_logged + 1);
 
 	if (rc < 0)
 		return rc;
-	return xn_xs_quota_check_memory(who, who, sizeof(struct request) + path_len + value_len);
+	return xn_xs_quota_check_memory(who, who, cost_of(kind, path, value_len));
 }
 
 static struct request *log_request(struct xn_xs_tx *tx, enum kind kind,
 				   const struct xn_xs_path *path, const void *value,
 				   size_t value_len, int rc)
 {
-	size_t size = sizeof(struct request) + path->len + value_len;
-	struct request *request = xn_malloc(size);
+	struct request *request = xn_malloc(sizeof(*request) + path->len + value_len);
+	size_t cost = cost_of(kind, path, value_len);
 
 	*request = (struct request){.kind = kind,
 				    .rc = rc,
@@ -155,8 +170,8 @@ static struct request *log_request(struct xn_xs_tx *tx, enum kind kind,
 		memcpy(request->bytes + path->len, value, value_len);
 	xn_list_push(&tx->log, &request->link);
 	tx->n_logged++;
-	tx->bytes += size;
-	account_of(tx)->transaction_bytes += size;
+	tx->bytes += cost;
+	account_of(tx)->transaction_bytes += cost;
 	return request;
 }
 
@@ -203,7 +218,7 @@ static int log_read(struct xn_xs_tx *tx, enum kind kind, const struct xn_xs_path
 			doom(tx, path);
 		return rc;
 	}
-	may = may_log(tx, path->len, 0);
+	may = may_log(tx, kind, path, 0);
 	if (may < 0)
 		return may;
 	if (request)
@@ -297,7 +312,7 @@ int xn_xs_tx_write(struct xn_xs_tx *tx, const struct xn_xs_path *path, const voi
 		   size_t value_len, bool only_make)
 {
 	struct xn_xs_view view = view_of(tx);
-	int rc = may_log(tx, path->len, value_len);
+	int rc = may_log(tx, WRITE, path, value_len);
 
 	if (rc < 0)
 		return rc;
@@ -308,7 +323,7 @@ int xn_xs_tx_write(struct xn_xs_tx *tx, const struct xn_xs_path *path, const voi
 int xn_xs_tx_rm(struct xn_xs_tx *tx, const struct xn_xs_path *path)
 {
 	struct xn_xs_view view = view_of(tx);
-	int rc = may_log(tx, path->len, 0);
+	int rc = may_log(tx, RM, path, 0);
 
 	if (rc < 0)
 		return rc;
@@ -319,7 +334,7 @@ int xn_xs_tx_set_perms(struct xn_xs_tx *tx, const struct xn_xs_path *path,
 		       struct xn_xs_perms *perms)
 {
 	struct xn_xs_view view = view_of(tx);
-	int rc = may_log(tx, path->len, 0);
+	int rc = may_log(tx, SET_PERMS, path, 0);
 
 	if (rc < 0)
 		return rc;
