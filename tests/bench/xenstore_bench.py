@@ -117,6 +117,24 @@ class Ours(Server):
                 "--xenstore-socket", self.socket], {}
 
 
+class Guests(Server):
+    """Ours alone, with a socket for each of some guests."""
+    name, quota_bytes = "guests", 0
+
+    def __init__(self, bench, folder, guests):
+        super().__init__(bench, folder)
+        self.guests = guests
+
+    def command(self):
+        return [self.bench.programs / "bench_xs_guests", self.socket, str(self.guests)], {}
+
+    def start(self):
+        (self.folder / "log").unlink(missing_ok=True)
+        super().start()
+        self.quota_bytes = json.loads((self.folder / "log").read_text())["quota_bytes"]
+        return self
+
+
 class XenstoreBench:
     def __init__(self, bench, pinned, free_port):
         """@bench: tests/bench/run's own; its rows and numbers get ours too."""
@@ -290,7 +308,43 @@ class XenstoreBench:
                  lambda one: f"{one['nodes']}, {one['first_ms']:.0f} ms",
                  lambda ours: ours["nodes"] == nodes and ours["first_ms"] < 100)
 
+    # -- hostile guests --
+
+    def humble(self):
+        """The guests' own need for a core shall not be in the way of who is measured there."""
+        self.pinned({self.other_core})()
+        os.nice(19)
+
+    def hostile(self):
+        """The control domain's reads while guests have all they may and ask for more."""
+        seconds, folder = self.short(4, 0.5), self.bench.scratch / "guests"
+        for guests in (1, 8):
+            server = Guests(self, folder, guests).start()
+            quiet = self.xs("latency", server, seconds / 2, cores={self.other_core})
+            before = server.rss_mb()
+            sieges = [subprocess.Popen(
+                [self.programs / "bench_xenstore", "siege", f"{server.socket}.{domid}", "8",
+                 str(seconds + 60)], stdout=subprocess.PIPE,
+                preexec_fn=self.humble) for domid in range(1, guests + 1)]
+            for siege in sieges:
+                siege.stdout.readline()
+            loud = self.xs("latency", server, seconds, cores={self.other_core})
+            grown, quota = server.rss_mb() - before, guests * server.quota_bytes / (1 << 20)
+            for siege in sieges:
+                siege.kill()
+                siege.wait()
+            server.stop()
+            self.numbers[f"hostile-{guests}"] = {"quiet": quiet, "loud": loud, "grown_mb": grown,
+                                                 "quota_mb": quota}
+            what = f"{guests} hostile guest{'s' if guests > 1 else ''}"
+            self.add(f"{what}: memory", f"< {quota:.1f} MB, the quotas", f"{grown:.1f} MB",
+                     grown < quota)
+            self.add("  control domain's reads, p50: quiet, now", "",
+                     f"{quiet['p50_us']} us, {loud['p50_us']} us")
+            self.add("  p99", "< 10 ms", f"{quiet['p99_us']} us, {loud['p99_us']} us",
+                     loud["p99_us"] < 10000)
+
     def run(self):
-        parts = ("rates", "transactions", "watchers", "memory", "crash")
+        parts = ("rates", "transactions", "watchers", "memory", "crash", "hostile")
         for name in self.args.xenstore.split(",") if self.args.xenstore else parts:
             getattr(self, name)()

@@ -44,5 +44,7 @@ int xs_watchers(int argc, char **argv);
 int xs_fill(int argc, char **argv);
 int xs_count(int argc, char **argv);
 int xs_first(int argc, char **argv);
+int xs_siege(int argc, char **argv);
+int xs_latency(int argc, char **argv);
 
 #endif

@@ -31,6 +31,8 @@ struct xn_xs_connection *xn_xs_server_add_link(struct xn_xs_server *server,
 					       struct xn_xs_domain *domain,
 					       struct xn_xs_link *link,
 					       const struct xn_xs_kept_ring *kept);
+/* The same on a connected socket that does not block; taken. */
+void xn_xs_server_add_socket(struct xn_xs_server *server, struct xn_xs_domain *domain, int fd);
 /* Closes it and its link, at once. */
 void xn_xs_server_drop(struct xn_xs_connection *connection);
 /* Nothing of what was hangs on its connections any more: it was introduced again. */

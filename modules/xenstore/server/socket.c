@@ -84,7 +84,7 @@ static void on_socket(int fd, int events, void *arg)
 	s->link.on_ready(&s->link, s->link.arg);
 }
 
-static void welcome(struct xn_xs_server *server, int fd)
+void xn_xs_server_add_socket(struct xn_xs_server *server, struct xn_xs_domain *domain, int fd)
 {
 	struct socket_link *s = xn_calloc(1, sizeof(*s));
 
@@ -93,7 +93,7 @@ static void welcome(struct xn_xs_server *server, int fd)
 	s->fd = fd;
 	server->n_sockets++;
 	s->io = xn_io_new(server->core->loop, fd, XN_IO_CLIENT, on_socket, s);
-	xn_xs_server_add_link(server, xn_xs_domain_find(server->store, 0), &s->link, NULL);
+	xn_xs_server_add_link(server, domain, &s->link, NULL);
 }
 
 static bool may_speak(int fd)
@@ -136,7 +136,7 @@ static void on_connection(int listening_fd, int events, void *arg)
 		} else if (fd < 0 && errno != EINTR && errno != ECONNABORTED) {
 			return;
 		} else if (fd >= 0 && server->n_sockets < server->most_sockets && may_speak(fd)) {
-			welcome(server, fd);
+			xn_xs_server_add_socket(server, xn_xs_domain_find(server->store, 0), fd);
 		} else if (fd >= 0) {
 			server->n_refused++;
 			close(fd);
