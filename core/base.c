@@ -37,14 +37,22 @@ char *xn_strndup(const char *s, size_t len)
 	return checked(strndup(s, len));
 }
 
+char *xn_vasprintf(const char *fmt, va_list ap)
+{
+	char *s = NULL;
+
+	if (vasprintf(&s, fmt, ap) < 0)
+		abort();
+	return s;
+}
+
 char *xn_asprintf(const char *fmt, ...)
 {
 	va_list ap;
-	char *s = NULL;
+	char *s;
 
 	va_start(ap, fmt);
-	if (vasprintf(&s, fmt, ap) < 0)
-		abort();
+	s = xn_vasprintf(fmt, ap);
 	va_end(ap);
 	return s;
 }

@@ -5,6 +5,7 @@
 #ifndef XN_BASE_H
 #define XN_BASE_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -37,6 +38,7 @@ void *xn_realloc(void *old, size_t size);
 char *xn_strdup(const char *s);
 char *xn_strndup(const char *s, size_t len);
 char *xn_asprintf(const char *fmt, ...) XN_PRINTF(1, 2);
+char *xn_vasprintf(const char *fmt, va_list ap) XN_PRINTF(1, 0);
 
 bool xn_is_one_of(const char *text, const char *const *list); /* a NULL ends the list */
 

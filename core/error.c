@@ -41,14 +41,13 @@ int xn_error_set_(struct xn_error *err, const char *code, ...)
 int xn_error_setf(struct xn_error *err, const char *code, const char *fmt, ...)
 {
 	va_list ap;
-	char *text = NULL;
+	char *text;
 	int rc;
 
 	if (!err)
 		return -1;
 	va_start(ap, fmt);
-	if (vasprintf(&text, fmt, ap) < 0)
-		abort();
+	text = xn_vasprintf(fmt, ap);
 	va_end(ap);
 	rc = xn_error_set(err, code, text);
 	free(text);

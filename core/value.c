@@ -75,17 +75,14 @@ struct xn_value *xn_string(const char *s)
 
 struct xn_value *xn_stringf(const char *fmt, ...)
 {
-	char *text = NULL;
 	struct xn_value *v;
 	va_list ap;
-	int len;
+	char *text;
 
 	va_start(ap, fmt);
-	len = vasprintf(&text, fmt, ap);
+	text = xn_vasprintf(fmt, ap);
 	va_end(ap);
-	if (len < 0)
-		abort();
-	v = xn_string_len(text, (size_t)len);
+	v = xn_string(text);
 	free(text);
 	return v;
 }

@@ -74,12 +74,11 @@ bool xn_value_fits(const struct xn_type *type, const struct xn_value *v)
 
 void xn_finding(struct xn_findings *findings, const char *fmt, ...)
 {
-	char *line = NULL;
 	va_list ap;
+	char *line;
 
 	va_start(ap, fmt);
-	if (vasprintf(&line, fmt, ap) < 0)
-		abort();
+	line = xn_vasprintf(fmt, ap);
 	va_end(ap);
 	findings->n++;
 	xn_buf_add_string(findings->report, line);

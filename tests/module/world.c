@@ -20,15 +20,12 @@ struct world {
 static void add(struct world *w, const char *fmt, ...) XN_PRINTF(2, 3);
 static void add(struct world *w, const char *fmt, ...)
 {
-	char *line = NULL;
 	va_list ap;
 
-	va_start(ap, fmt);
-	if (vasprintf(&line, fmt, ap) < 0)
-		abort();
-	va_end(ap);
 	w->lines = xn_realloc(w->lines, (w->n + 1) * sizeof(*w->lines));
-	w->lines[w->n++] = line;
+	va_start(ap, fmt);
+	w->lines[w->n++] = xn_vasprintf(fmt, ap);
+	va_end(ap);
 }
 
 /* ---- rows ---- */
