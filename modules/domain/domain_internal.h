@@ -128,6 +128,8 @@ int xn_vm_plan_make(struct xn_domains *d, const struct xn_row *vm, struct xn_vm_
 void xn_vm_plan_clear(struct xn_vm_plan *plan);
 int xn_vm_disk_of(struct xn_domains *d, const struct xn_row *vm, const struct xn_row *vbd,
 		  struct xn_vm_disk *out, struct xn_error *err);
+/* For the back end; borrows the disk's texts. */
+struct xn_disk_config xn_vm_disk_config(const struct xn_vm_disk *disk);
 int xn_vm_nic_of(struct xn_domains *d, const struct xn_row *vif, struct xn_vm_nic *out,
 		 struct xn_error *err);
 

@@ -55,6 +55,18 @@ int xn_vm_disk_of(struct xn_domains *d, const struct xn_row *vm, const struct xn
 	return 0;
 }
 
+struct xn_disk_config xn_vm_disk_config(const struct xn_vm_disk *disk)
+{
+	return (struct xn_disk_config){
+		.vdev = disk->name.vdev,
+		.devid = disk->name.devid,
+		.path = disk->path,
+		.format = disk->format,
+		.read_only = disk->read_only,
+		.is_cdrom = disk->is_cdrom,
+	};
+}
+
 /* Writable ones go first: storage cannot make a read-only attachment writable later. */
 static int by_access(const void *a, const void *b)
 {

@@ -430,14 +430,7 @@ void xn_step_destroy(struct xn_op *op)
 static void plug_disk(struct xn_vm_op *vmo, struct xn_vm_disk *disk, struct xn_pending *pending)
 {
 	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
-	struct xn_disk_config config = {
-		.vdev = disk->name.vdev,
-		.devid = disk->name.devid,
-		.path = disk->path,
-		.format = disk->format,
-		.read_only = disk->read_only,
-		.is_cdrom = disk->is_cdrom,
-	};
+	struct xn_disk_config config = xn_vm_disk_config(disk);
 	int rc = domain ? backend_of(vmo)->ops->plug_disk(backend_of(vmo), domain->domid, &config,
 							  xn_pending_done, pending)
 			: -ENOENT;

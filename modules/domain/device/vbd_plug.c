@@ -83,16 +83,24 @@ static void on_active(const struct xn_error *err, const char *path, const char *
 	xn_pending_storage_done(err, arg);
 }
 
+/* NULL: there is none, or no medium in the drive, and the step has ended. */
+static struct xn_vm_disk *disk_with_image(struct xn_op *op)
+{
+	struct xn_vm_disk *disk = the_disk(xn_vm_op_of(op));
+
+	if (disk && disk->vdi[0])
+		return disk;
+	if (disk)
+		xn_op_done(op, 0);
+	return NULL;
+}
+
 static void activate(struct xn_op *op)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
-	struct xn_vm_disk *disk = the_disk(vmo);
+	struct xn_vm_disk *disk = disk_with_image(op);
 
-	if (!disk)
-		return;
-	if (!disk->vdi[0])
-		xn_op_done(op, 0);
-	else
+	if (disk)
 		xn_storage_activate(vmo->d->storage, disk->vdi, disk->dp, !disk->read_only,
 				    on_active, xn_pending_new(vmo, NULL, 0));
 }
@@ -100,27 +108,11 @@ static void activate(struct xn_op *op)
 static void deactivate(struct xn_op *op)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
-	struct xn_vm_disk *disk = the_disk(vmo);
+	struct xn_vm_disk *disk = disk_with_image(op);
 
-	if (!disk)
-		return;
-	if (!disk->vdi[0])
-		xn_op_done(op, 0);
-	else
+	if (disk)
 		xn_storage_deactivate(vmo->d->storage, disk->vdi, disk->dp, xn_pending_storage_done,
 				      xn_pending_new(vmo, NULL, 0));
-}
-
-static struct xn_disk_config config_of(const struct xn_vm_disk *disk)
-{
-	return (struct xn_disk_config){
-		.vdev = disk->name.vdev,
-		.devid = disk->name.devid,
-		.path = disk->path,
-		.format = disk->format,
-		.read_only = disk->read_only,
-		.is_cdrom = disk->is_cdrom,
-	};
 }
 
 /* A step that calls the back end with the disk. */
@@ -138,7 +130,7 @@ static void with_backend(struct xn_vm_op *vmo, struct xn_pending *pending,
 static int plug_call(struct xn_vm_op *vmo, uint32_t domid, const struct xn_vm_disk *disk,
 		     struct xn_pending *pending)
 {
-	struct xn_disk_config config = config_of(disk);
+	struct xn_disk_config config = xn_vm_disk_config(disk);
 
 	return vmo->d->backend->ops->plug_disk(vmo->d->backend, domid, &config, xn_pending_done,
 					       pending);
@@ -247,7 +239,7 @@ static const char *wanted_medium(const struct xn_op *op)
 static int media_call(struct xn_vm_op *vmo, uint32_t domid, const struct xn_vm_disk *disk,
 		      struct xn_pending *pending)
 {
-	struct xn_disk_config config = config_of(disk);
+	struct xn_disk_config config = xn_vm_disk_config(disk);
 
 	if (!wanted_medium(&vmo->op))
 		config.path = config.format = NULL;
