@@ -8,10 +8,10 @@
 
 #define FORMAT_LINE "xenolith database "
 
-static int refuse(int rc, const char *doing, const char *dir, char **why)
+int xn_folder_refuse(const char *dir, struct xn_error *err, int neg_errno, const char *doing)
 {
-	*why = xn_asprintf("%s in %s: %s", doing, dir, strerror(-rc));
-	return rc;
+	return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "%s in %s: %s", doing, dir,
+			     neg_errno == -EBADMSG ? "it is damaged" : strerror(-neg_errno));
 }
 
 /* Under another name first, so that a crash leaves no empty mark. */
@@ -32,14 +32,14 @@ static int write_mark(int dir_fd, int format)
 	return rc;
 }
 
-int xn_format_write(int dir_fd, const char *dir, int format, char **why)
+int xn_format_write(int dir_fd, const char *dir, int format, struct xn_error *err)
 {
 	int rc = write_mark(dir_fd, format);
 
-	return rc < 0 ? refuse(rc, "writing the format mark", dir, why) : 0;
+	return rc < 0 ? xn_folder_refuse(dir, err, rc, "writing the format mark") : 0;
 }
 
-int xn_format_read(int dir_fd, const char *dir, char **why)
+int xn_format_read(int dir_fd, const char *dir, struct xn_error *err)
 {
 	int fd = openat(dir_fd, "format", O_RDONLY | O_CLOEXEC), format = 0, rc = 0;
 	char line[64] = "";
@@ -51,16 +51,14 @@ int xn_format_read(int dir_fd, const char *dir, char **why)
 	if (fd >= 0)
 		close(fd);
 	if (rc < 0)
-		return refuse(rc, "reading the format mark", dir, why);
-	if (sscanf(line, FORMAT_LINE "%d", &format) != 1 || format < 1) {
-		*why = xn_asprintf("%s/format does not say what this database is", dir);
-		return -EBADMSG;
-	}
-	if (format > XN_DB_FORMAT) {
-		*why = xn_asprintf("the database in %s has format %d, written by a newer version; "
-				   "this one knows up to %d",
-				   dir, format, XN_DB_FORMAT);
-		return -ENOTSUP;
-	}
+		return xn_folder_refuse(dir, err, rc, "reading the format mark");
+	if (sscanf(line, FORMAT_LINE "%d", &format) != 1 || format < 1)
+		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR,
+				     "%s/format does not say what this database is", dir);
+	if (format > XN_DB_FORMAT)
+		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR,
+				     "the database in %s has format %d, written by a newer version; "
+				     "this one knows up to %d",
+				     dir, format, XN_DB_FORMAT);
 	return format;
 }

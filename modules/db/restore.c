@@ -143,10 +143,13 @@ static int fill(struct restore *r, int db_fd, const char *db_dir)
 {
 	static const struct xn_backup_reader reader = {.entry = put_entry,
 						       .transaction = put_transaction};
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
 	int rc;
 
-	if (xn_format_write(db_fd, db_dir, (int)r->head.format, r->why) < 0)
+	if (xn_format_write(db_fd, db_dir, (int)r->head.format, &err) < 0) {
+		*r->why = xn_strdup(err.params[0]);
 		return -1;
+	}
 	rc = xn_checkpoint_begin(db_fd, db_dir, true, &r->cp);
 	if (rc < 0)
 		return fail(r, rc, "making the checkpoint");

@@ -80,12 +80,6 @@ static struct lmdb_store *from_store(const struct xn_store *store)
 
 /* ---- opening ---- */
 
-static int refuse(struct lmdb_store *s, struct xn_error *err, int rc, const char *doing)
-{
-	return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "%s in %s: %s", doing, s->dir,
-			     rc == -EBADMSG ? "it is damaged" : strerror(-rc));
-}
-
 static int hold(struct lmdb_store *s, struct xn_error *err)
 {
 	char *state_dir = xn_strndup(s->dir, strlen(s->dir) - strlen("/db"));
@@ -93,12 +87,12 @@ static int hold(struct lmdb_store *s, struct xn_error *err)
 
 	free(state_dir);
 	if (!made || (mkdir(s->dir, 0700) < 0 && errno != EEXIST))
-		return refuse(s, err, -errno, "making the database's folder");
+		return xn_folder_refuse(s->dir, err, -errno, "making the database's folder");
 	s->dir_fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->dir_fd >= 0)
 		s->lock_fd = openat(s->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (s->lock_fd < 0)
-		return refuse(s, err, -errno, "opening the database's folder");
+		return xn_folder_refuse(s->dir, err, -errno, "opening the database's folder");
 	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
 		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR,
 				     "the database in %s is in use by another process", s->dir);
@@ -128,21 +122,18 @@ static void read_mark(struct lmdb_store *s)
 static int lmdb_set_format(struct xn_store *store, struct xn_error *err)
 {
 	struct lmdb_store *s = from_store(store);
-	char *why XN_CLEANUP(xn_free_p) = NULL;
 
-	if (xn_format_write(s->dir_fd, s->dir, XN_DB_FORMAT, &why) < 0)
-		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "%s", why);
+	if (xn_format_write(s->dir_fd, s->dir, XN_DB_FORMAT, err) < 0)
+		return -1;
 	store->format = XN_DB_FORMAT;
 	return 0;
 }
 
-static int read_format(struct lmdb_store *s, struct xn_error *err)
+static int find_format(struct lmdb_store *s, struct xn_error *err)
 {
-	char *why XN_CLEANUP(xn_free_p) = NULL;
-
-	s->store.format = xn_format_read(s->dir_fd, s->dir, &why);
+	s->store.format = xn_format_read(s->dir_fd, s->dir, err);
 	if (s->store.format < 0)
-		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "%s", why);
+		return -1;
 	return s->store.format ? 0 : lmdb_set_format(&s->store, err); /* a new database */
 }
 
@@ -194,13 +185,13 @@ static int lmdb_open(struct xn_store *store, const struct xn_store_reader *reade
 	struct lmdb_store *s = from_store(store);
 	int rc;
 
-	if (hold(s, err) < 0 || read_format(s, err) < 0)
+	if (hold(s, err) < 0 || find_format(s, err) < 0)
 		return -1;
 	read_boot_id(s);
 	read_mark(s);
 	rc = xn_checkpoint_read(s->dir, reader, arg, &s->folded);
 	if (rc < 0)
-		return refuse(s, err, rc, "reading the checkpoint");
+		return xn_folder_refuse(s->dir, err, rc, "reading the checkpoint");
 	if (open_journal(s, reader, arg, err) < 0 || make_recorder(s, err) < 0)
 		return -1;
 	store->was_cut = xn_journal_was_cut(s->journal) || s->is_unsure;

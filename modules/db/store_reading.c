@@ -22,12 +22,6 @@ static struct reading_store *from_store(const struct xn_store *store)
 	return (struct reading_store *)xn_container_of(store, struct reading_store, store);
 }
 
-static int refuse(const struct reading_store *s, struct xn_error *err, int rc, const char *doing)
-{
-	return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "%s in %s: %s", doing, s->dir,
-			     rc == -EBADMSG ? "it is damaged" : strerror(-rc));
-}
-
 /* A daemon holds the lock for itself; those who only read may share it. */
 static int hold(struct reading_store *s, struct xn_error *err)
 {
@@ -37,7 +31,7 @@ static int hold(struct reading_store *s, struct xn_error *err)
 				     s->dir, strerror(errno));
 	s->lock_fd = openat(s->dir_fd, "lock", O_RDONLY | O_CLOEXEC);
 	if (s->lock_fd < 0 && errno != ENOENT)
-		return refuse(s, err, -errno, "opening the lock");
+		return xn_folder_refuse(s->dir, err, -errno, "opening the lock");
 	if (s->lock_fd >= 0 && flock(s->lock_fd, LOCK_SH | LOCK_NB) < 0)
 		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR,
 				     "the database in %s is in use by a daemon that runs: stop it, "
@@ -48,15 +42,11 @@ static int hold(struct reading_store *s, struct xn_error *err)
 
 static int read_format(struct reading_store *s, struct xn_error *err)
 {
-	char *why XN_CLEANUP(xn_free_p) = NULL;
-
-	s->summary.format = xn_format_read(s->dir_fd, s->dir, &why);
-	if (s->summary.format < 0)
-		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "%s", why);
+	s->summary.format = xn_format_read(s->dir_fd, s->dir, err);
 	if (s->summary.format == 0)
 		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "there is no database in %s",
 				     s->dir);
-	return 0;
+	return s->summary.format < 0 ? -1 : 0;
 }
 
 static int reading_open(struct xn_store *store, const struct xn_store_reader *reader, void *arg,
@@ -70,7 +60,7 @@ static int reading_open(struct xn_store *store, const struct xn_store_reader *re
 		return -1;
 	rc = xn_checkpoint_read(s->dir, reader, arg, &s->summary.position);
 	if (rc < 0)
-		return refuse(s, err, rc, "reading the checkpoint");
+		return xn_folder_refuse(s->dir, err, rc, "reading the checkpoint");
 	rc = xn_journal_check(s->dir_fd, s->summary.position, reader->transaction, arg,
 			      &s->summary.journal, &why);
 	if (rc < 0)

@@ -83,8 +83,8 @@ static void unpack(struct fixture *f, int format)
 
 static int format_of(const struct fixture *f)
 {
-	char *dir = xn_asprintf("%s/db", f->dir), *why = NULL;
-	int fd = open(dir, O_RDONLY | O_DIRECTORY), format = xn_format_read(fd, dir, &why);
+	char *dir = xn_asprintf("%s/db", f->dir);
+	int fd = open(dir, O_RDONLY | O_DIRECTORY), format = xn_format_read(fd, dir, NULL);
 
 	close(fd);
 	free(dir);
