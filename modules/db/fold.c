@@ -4,25 +4,16 @@
  */
 #include "modules/db/fold.h"
 
-#include "core/hmap.h"
 #include "modules/db/db_internal.h"
+#include "modules/db/item.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-struct item {
-	struct xn_hnode node;
-	enum xn_space space;
-	bool present, changed;
-	struct xn_buf value;
-	size_t key_len;
-	unsigned char key[];
-};
-
 struct xn_fold {
 	struct xn_kv *kv;
 	struct xn_fold_watch *watch;
-	struct xn_hmap items;
+	struct xn_items items;
 	struct xn_tx_head head;
 };
 
@@ -37,44 +28,19 @@ struct xn_fold *xn_fold_new(struct xn_kv *kv, struct xn_fold_watch *watch)
 
 void xn_fold_free(struct xn_fold *fold)
 {
-	struct xn_hnode *node, *next;
-
 	if (!fold)
 		return;
-	for (node = xn_hmap_first(&fold->items); node; node = next) {
-		struct item *item = xn_container_of(node, struct item, node);
-
-		next = xn_hmap_next(&fold->items, node);
-		xn_buf_clear(&item->value);
-		free(item);
-	}
-	xn_hmap_clear(&fold->items);
+	xn_items_clear(&fold->items);
 	free(fold);
 }
 
 /* ---- items ---- */
 
-static struct item *find_item(struct xn_fold *fold, enum xn_space space, const void *key,
-			      size_t len, uint64_t hash)
-{
-	struct xn_hnode *node = xn_hmap_first_same(&fold->items, hash);
-
-	for (; node; node = xn_hmap_next_same(node)) {
-		struct item *item = xn_container_of(node, struct item, node);
-
-		if (item->space == space && item->key_len == len &&
-		    memcmp(item->key, key, len) == 0)
-			return item;
-	}
-	return NULL;
-}
-
 /* As the checkpoint has it, where it was not touched yet. */
 static int get_item(struct xn_fold *fold, enum xn_space space, const void *key, size_t len,
-		    struct item **out)
+		    struct xn_item **out)
 {
-	uint64_t hash = xn_hash_bytes(key, len) + (uint64_t)space;
-	struct item *item = find_item(fold, space, key, len, hash);
+	struct xn_item *item = xn_items_find(&fold->items, space, key, len);
 	struct xn_slice value;
 	int rc = 0;
 
@@ -82,14 +48,10 @@ static int get_item(struct xn_fold *fold, enum xn_space space, const void *key, 
 		rc = fold->kv->get(fold->kv, space, key, len, &value);
 		if (rc < 0 && rc != -ENOENT)
 			return rc;
-		item = xn_calloc(1, sizeof(*item) + len);
-		item->space = space;
-		item->key_len = len;
-		memcpy(item->key, key, len);
+		item = xn_items_add(&fold->items, space, key, len);
 		item->present = rc == 0;
 		if (item->present)
 			xn_buf_add(&item->value, value.data, value.len);
-		xn_hmap_insert(&fold->items, &item->node, hash);
 	}
 	*out = item;
 	return 0;
@@ -98,7 +60,7 @@ static int get_item(struct xn_fold *fold, enum xn_space space, const void *key, 
 static int put_item(struct xn_fold *fold, enum xn_space space, const void *key, size_t key_len,
 		    const void *value, size_t len)
 {
-	struct item *item;
+	struct xn_item *item;
 	int rc = get_item(fold, space, key, key_len, &item);
 
 	if (rc < 0)
@@ -111,7 +73,7 @@ static int put_item(struct xn_fold *fold, enum xn_space space, const void *key, 
 
 static int delete_item(struct xn_fold *fold, enum xn_space space, const void *key, size_t key_len)
 {
-	struct item *item;
+	struct xn_item *item;
 	int rc = get_item(fold, space, key, key_len, &item);
 
 	if (rc < 0)
@@ -204,7 +166,7 @@ static int fold_change(struct xn_fold *fold, const struct xn_tx_entry *entry)
 {
 	struct xn_row_head head;
 	struct xn_cursor in;
-	struct item *item;
+	struct xn_item *item;
 	int rc = get_item(fold, XN_SPACE_ROWS, entry->ref.data, entry->ref.len, &item);
 
 	if (rc < 0 || !item->present)
@@ -244,7 +206,7 @@ static int fold_delete(struct xn_fold *fold, const struct xn_tx_entry *entry)
 {
 	struct xn_row_head head;
 	struct xn_cursor row;
-	struct item *item;
+	struct xn_item *item;
 	int rc = get_item(fold, XN_SPACE_ROWS, entry->ref.data, entry->ref.len, &item);
 
 	if (rc < 0 || !item->present)
@@ -309,7 +271,7 @@ static bool is_about_row(const struct xn_tx_entry *entry)
 static int tell_entry(struct xn_fold *fold, const struct xn_tx_entry *entry)
 {
 	struct xn_slice row;
-	struct item *item;
+	struct xn_item *item;
 	int rc;
 
 	if (!fold->watch)
@@ -319,7 +281,7 @@ static int tell_entry(struct xn_fold *fold, const struct xn_tx_entry *entry)
 	rc = get_item(fold, XN_SPACE_ROWS, entry->ref.data, entry->ref.len, &item);
 	if (rc < 0)
 		return rc;
-	row = (struct xn_slice){(unsigned char *)item->value.data, item->value.len};
+	row = xn_item_value(item);
 	return fold->watch->entry(fold->watch, entry, item->present ? &row : NULL);
 }
 
@@ -354,25 +316,22 @@ int xn_fold_transaction(struct xn_fold *fold, const void *bytes, size_t len)
 
 static int by_key(const void *a, const void *b)
 {
-	const struct item *left = *(struct item *const *)a, *right = *(struct item *const *)b;
-	size_t common = left->key_len < right->key_len ? left->key_len : right->key_len;
-	int order;
+	const struct xn_item *left = *(struct xn_item *const *)a;
+	const struct xn_item *right = *(struct xn_item *const *)b;
+	const struct xn_slice left_key = xn_item_key(left), right_key = xn_item_key(right);
 
 	if (left->space != right->space)
 		return left->space < right->space ? -1 : 1;
-	order = memcmp(left->key, right->key, common);
-	if (order || left->key_len == right->key_len)
-		return order;
-	return left->key_len < right->key_len ? -1 : 1;
+	return xn_slice_order(&left_key, &right_key);
 }
 
-static int put_sorted(struct xn_fold *fold, struct item **items, size_t n)
+static int put_sorted(struct xn_fold *fold, struct xn_item **items, size_t n)
 {
 	int rc = 0;
 
 	qsort(items, n, sizeof(*items), by_key);
 	for (size_t i = 0; rc >= 0 && i < n; i++) {
-		struct item *item = items[i];
+		struct xn_item *item = items[i];
 
 		if (item->present)
 			rc = fold->kv->put(fold->kv, item->space, item->key, item->key_len,
@@ -418,13 +377,13 @@ static int trim_tombstones(struct xn_fold *fold)
 
 int xn_fold_finish(struct xn_fold *fold)
 {
-	struct item **items = xn_calloc(fold->items.count, sizeof(*items));
+	struct xn_item **items = xn_calloc(fold->items.map.count, sizeof(*items));
 	size_t n = 0;
 	int rc;
 
-	for (struct xn_hnode *node = xn_hmap_first(&fold->items); node;
-	     node = xn_hmap_next(&fold->items, node)) {
-		struct item *item = xn_container_of(node, struct item, node);
+	for (struct xn_hnode *node = xn_hmap_first(&fold->items.map); node;
+	     node = xn_hmap_next(&fold->items.map, node)) {
+		struct xn_item *item = xn_container_of(node, struct xn_item, node);
 
 		if (item->changed)
 			items[n++] = item;

@@ -35,9 +35,9 @@ class Paths(harness.TestCase):
 
     def test_what_is_no_json_and_what_is_no_call_are_told_apart_and_batches_are_not_served(self):
         call = '{"jsonrpc":"2.0","id":7,"method":"system.listMethods","params":[]}'
-        for body, code in ((call[:-1], -32700), ("", -32700), ("1", -32600), ('{"jsonrpc":"2.0"}', -32600),
-                           ("[]", -32600), (f"[{call}]", -32600),
-                           (call.replace('"id":7,', ""), -32600),
+        for body, code in ((call[:-1], -32700), ("", -32700), ("1", -32600),
+                           ('{"jsonrpc":"2.0"}', -32600), ("[]", -32600),
+                           (f"[{call}]", -32600), (call.replace('"id":7,', ""), -32600),
                            (call.replace("7", "null"), -32600)):
             with self.subTest(body):
                 status, _, reply = self.ask("POST", "/jsonrpc", body)

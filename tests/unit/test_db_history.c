@@ -164,14 +164,15 @@ struct replay {
 static void assert_was(const struct replay *r, const struct xn_tx_entry *was,
 		       const struct xn_tx_entry *entry)
 {
-	const struct xn_history_item *item = xn_history_rows_get(r->rows, &was->ref);
+	const struct xn_item *item = xn_history_rows_get(r->rows, &was->ref);
 	struct xn_cursor in = xn_cursor(was->pairs.data, was->pairs.len);
 	struct xn_slice row, old, value;
 	struct xn_row_head head;
 	uint32_t no, row_no;
 
 	assert_non_null(item);
-	assert_true(xn_history_item_row(item, &row));
+	assert_true(item->present);
+	row = xn_item_value(item);
 	assert_int_equal(was->ref.len, entry->ref.len);
 	assert_memory_equal(was->ref.data, entry->ref.data, was->ref.len);
 	while (xn_take_pair(&in, &no, &old) == 1) {

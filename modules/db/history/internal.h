@@ -2,9 +2,9 @@
 #ifndef XN_DB_HISTORY_INTERNAL_H
 #define XN_DB_HISTORY_INTERNAL_H
 
-#include "core/hmap.h"
 #include "modules/db/history/file.h"
 #include "modules/db/history/record.h"
+#include "modules/db/item.h"
 
 struct xn_history_source { /* a changes file, with its image where there is one */
 	struct xn_history_file changes, image;
@@ -31,10 +31,8 @@ void xn_history_add_gap(struct xn_history *h, const struct xn_history_gap *gap);
 
 /* ---- rows.c ---- */
 struct xn_history_rows *xn_history_rows_new(void);
-struct xn_history_item; /* a row that is or was */
-struct xn_history_item *xn_history_rows_get(const struct xn_history_rows *rows,
-					    const struct xn_slice *ref); /* or NULL */
-bool xn_history_item_row(const struct xn_history_item *item, struct xn_slice *row); /* bytes */
+/* A row that is or was; or NULL. */
+struct xn_item *xn_history_rows_get(const struct xn_history_rows *rows, const struct xn_slice *ref);
 /* From an image; @row as it is there. */
 void xn_history_rows_put(struct xn_history_rows *rows, const struct xn_slice *ref,
 			 const struct xn_slice *row);

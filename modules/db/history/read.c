@@ -223,11 +223,14 @@ static int get_row(struct xn_kv *kv, enum xn_space space, const void *key, size_
 {
 	struct tail *t = xn_container_of(kv, struct tail, kv);
 	const struct xn_slice ref = {key, key_len};
-	const struct xn_history_item *item = NULL;
+	const struct xn_item *item = NULL;
 
 	if (space == XN_SPACE_ROWS && t->rows)
 		item = xn_history_rows_get(t->rows, &ref);
-	return item && xn_history_item_row(item, value) ? 0 : -ENOENT;
+	if (!item || !item->present)
+		return -ENOENT;
+	*value = xn_item_value(item);
+	return 0;
 }
 
 static int keep_tx(struct xn_recording *recording, const void *bytes, size_t len)

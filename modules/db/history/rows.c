@@ -6,16 +6,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-struct xn_history_item {
-	struct xn_hnode node;
-	bool present;
-	struct xn_buf row;
-	size_t ref_len;
-	unsigned char ref[];
-};
-
 struct xn_history_rows {
-	struct xn_hmap items;
+	struct xn_items items; /* XN_SPACE_ROWS */
 	struct xn_history_row *sorted;
 	size_t n;
 };
@@ -27,65 +19,34 @@ struct xn_history_rows *xn_history_rows_new(void)
 
 void xn_history_rows_free(struct xn_history_rows *rows)
 {
-	struct xn_hnode *node, *next;
-
 	if (!rows)
 		return;
-	for (node = xn_hmap_first(&rows->items); node; node = next) {
-		struct xn_history_item *item = xn_container_of(node, struct xn_history_item, node);
-
-		next = xn_hmap_next(&rows->items, node);
-		xn_buf_clear(&item->row);
-		free(item);
-	}
-	xn_hmap_clear(&rows->items);
+	xn_items_clear(&rows->items);
 	free(rows->sorted);
 	free(rows);
 }
 
 /* ---- items ---- */
 
-struct xn_history_item *xn_history_rows_get(const struct xn_history_rows *rows,
-					    const struct xn_slice *ref)
+struct xn_item *xn_history_rows_get(const struct xn_history_rows *rows, const struct xn_slice *ref)
 {
-	struct xn_hnode *node =
-		xn_hmap_first_same(&rows->items, xn_hash_bytes(ref->data, ref->len));
-
-	for (; node; node = xn_hmap_next_same(node)) {
-		struct xn_history_item *item = xn_container_of(node, struct xn_history_item, node);
-
-		if (item->ref_len == ref->len && memcmp(item->ref, ref->data, ref->len) == 0)
-			return item;
-	}
-	return NULL;
+	return xn_items_find(&rows->items, XN_SPACE_ROWS, ref->data, ref->len);
 }
 
-static struct xn_history_item *add(struct xn_history_rows *rows, const struct xn_slice *ref)
+static struct xn_item *get_or_add(struct xn_history_rows *rows, const struct xn_slice *ref)
 {
-	struct xn_history_item *item = xn_history_rows_get(rows, ref);
+	struct xn_item *item = xn_history_rows_get(rows, ref);
 
-	if (item)
-		return item;
-	item = xn_calloc(1, sizeof(*item) + ref->len);
-	item->ref_len = ref->len;
-	memcpy(item->ref, ref->data, ref->len);
-	xn_hmap_insert(&rows->items, &item->node, xn_hash_bytes(ref->data, ref->len));
-	return item;
-}
-
-bool xn_history_item_row(const struct xn_history_item *item, struct xn_slice *row)
-{
-	*row = (struct xn_slice){(unsigned char *)item->row.data, item->row.len};
-	return item->present;
+	return item ? item : xn_items_add(&rows->items, XN_SPACE_ROWS, ref->data, ref->len);
 }
 
 void xn_history_rows_put(struct xn_history_rows *rows, const struct xn_slice *ref,
 			 const struct xn_slice *row)
 {
-	struct xn_history_item *item = add(rows, ref);
+	struct xn_item *item = get_or_add(rows, ref);
 
-	item->row.len = 0;
-	xn_buf_add(&item->row, row->data, row->len);
+	item->value.len = 0;
+	xn_buf_add(&item->value, row->data, row->len);
 	item->present = true;
 }
 
@@ -93,18 +54,18 @@ void xn_history_rows_put(struct xn_history_rows *rows, const struct xn_slice *re
 
 static void create(struct xn_history_rows *rows, const struct xn_tx_entry *entry)
 {
-	struct xn_history_item *item = add(rows, &entry->ref);
+	struct xn_item *item = get_or_add(rows, &entry->ref);
 	struct xn_row_head head = {entry->class_no, entry->stamp, entry->stamp};
 
-	item->row.len = 0;
-	xn_put_row_head(&item->row, &head);
-	xn_buf_add(&item->row, entry->pairs.data, entry->pairs.len);
+	item->value.len = 0;
+	xn_put_row_head(&item->value, &head);
+	xn_buf_add(&item->value, entry->pairs.data, entry->pairs.len);
 	item->present = true;
 }
 
 static int apply_entry(struct xn_history_rows *rows, const struct xn_tx_entry *entry)
 {
-	struct xn_history_item *item;
+	struct xn_item *item;
 
 	if (entry->op == XN_TX_CREATE) {
 		create(rows, entry);
@@ -116,7 +77,7 @@ static int apply_entry(struct xn_history_rows *rows, const struct xn_tx_entry *e
 	if (!item || !item->present)
 		return 0;
 	if (entry->op == XN_TX_SET)
-		return xn_row_merge(&item->row, &entry->pairs);
+		return xn_row_merge(&item->value, &entry->pairs);
 	item->present = false;
 	return 0;
 }
@@ -151,20 +112,14 @@ int xn_history_rows_apply(struct xn_history_rows *rows, const struct xn_history 
 
 static int by_ref(const void *a, const void *b)
 {
-	const struct xn_slice *left = &((const struct xn_history_row *)a)->ref;
-	const struct xn_slice *right = &((const struct xn_history_row *)b)->ref;
-	size_t common = left->len < right->len ? left->len : right->len;
-	int order = memcmp(left->data, right->data, common);
-
-	if (order || left->len == right->len)
-		return order;
-	return left->len < right->len ? -1 : 1;
+	return xn_slice_order(&((const struct xn_history_row *)a)->ref,
+			      &((const struct xn_history_row *)b)->ref);
 }
 
-static int open_row(const struct xn_history_item *item, const struct xn_names *names,
+static int open_row(const struct xn_item *item, const struct xn_names *names,
 		    struct xn_history_row *row)
 {
-	struct xn_cursor in = xn_cursor(item->row.data, item->row.len);
+	struct xn_cursor in = xn_cursor(item->value.data, item->value.len);
 	struct xn_row_head head;
 	struct xn_slice value;
 	uint32_t no;
@@ -173,7 +128,7 @@ static int open_row(const struct xn_history_item *item, const struct xn_names *n
 	if (xn_take_row_head(&in, &head) < 0)
 		return -EBADMSG;
 	*row = (struct xn_history_row){
-		.ref = {item->ref, item->ref_len},
+		.ref = xn_item_key(item),
 		.class_id = xn_names_class(names, head.class_no),
 		.created = head.created,
 		.pairs = {in.at, (size_t)(in.end - in.at)},
@@ -186,10 +141,10 @@ static int open_row(const struct xn_history_item *item, const struct xn_names *n
 
 int xn_history_rows_sort(struct xn_history_rows *rows, const struct xn_names *names)
 {
-	rows->sorted = xn_calloc(rows->items.count + 1, sizeof(*rows->sorted));
-	for (struct xn_hnode *node = xn_hmap_first(&rows->items); node;
-	     node = xn_hmap_next(&rows->items, node)) {
-		struct xn_history_item *item = xn_container_of(node, struct xn_history_item, node);
+	rows->sorted = xn_calloc(rows->items.map.count + 1, sizeof(*rows->sorted));
+	for (struct xn_hnode *node = xn_hmap_first(&rows->items.map); node;
+	     node = xn_hmap_next(&rows->items.map, node)) {
+		struct xn_item *item = xn_container_of(node, struct xn_item, node);
 
 		if (!item->present)
 			continue;
