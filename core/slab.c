@@ -97,6 +97,16 @@ void *xn_slab_alloc(struct xn_slab *slab)
 	return object;
 }
 
+static struct block *block_of(void *object)
+{
+	return (struct block *)((uintptr_t)object & ~(uintptr_t)(BLOCK - 1));
+}
+
+void xn_slab_free_any(void *object)
+{
+	xn_slab_free(ONE_BY_ONE || !object ? NULL : block_of(object)->slab, object);
+}
+
 void xn_slab_free(struct xn_slab *slab, void *object)
 {
 	struct block *block;
@@ -105,7 +115,7 @@ void xn_slab_free(struct xn_slab *slab, void *object)
 		free(ONE_BY_ONE ? object : NULL);
 		return;
 	}
-	block = (struct block *)((uintptr_t)object & ~(uintptr_t)(BLOCK - 1));
+	block = block_of(object);
 	assert(block->slab == slab && block->used > 0);
 	*(void **)object = block->free;
 	block->free = object;

@@ -19,6 +19,7 @@ struct xn_slab { /* embedded */
 void xn_slab_init(struct xn_slab *slab, size_t size);
 void *xn_slab_alloc(struct xn_slab *slab); /* all zero bytes; aborts when memory is gone */
 void xn_slab_free(struct xn_slab *slab, void *object); /* NULL is fine */
+void xn_slab_free_any(void *object); /* of whatever slab it is; NULL is fine */
 /* With what was not freed. */
 void xn_slab_clear(struct xn_slab *slab);
 

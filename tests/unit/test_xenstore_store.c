@@ -204,6 +204,61 @@ static void the_deepest_tree_is_removed_without_recursion(void **state)
 	assert_int_equal(account->nodes, before);
 }
 
+/* Names come and go at random; @there tells which should be there. */
+static void assert_all_there(struct xn_xs_conn *conn, const bool *there, unsigned n)
+{
+	struct xn_buf names = {0}, expected = {0};
+
+	assert_int_equal(xn_xs_conn_directory(conn, 0, "/big", &names), 0);
+	for (unsigned i = 0; i < n; i++)
+		if (there[i]) {
+			xn_buf_printf(&expected, "k%05u", i);
+			xn_buf_add_char(&expected, '\0');
+		}
+	assert_int_equal(names.len, expected.len);
+	if (names.len)
+		assert_memory_equal(names.data, expected.data, names.len);
+	xn_buf_clear(&names);
+	xn_buf_clear(&expected);
+}
+
+static void a_directory_of_many_children_stays_sorted(void **state)
+{
+	enum { N = 20000 };
+	struct fixture *f = *state;
+	bool *there = xn_calloc(N, sizeof(*there));
+	uint64_t random = 3;
+	char path[32];
+
+	assert_int_equal(xn_xs_conn_mkdir(f->dom0, 0, "/big"), 0);
+	for (unsigned round = 0; round < 6; round++) {
+		for (unsigned i = 0; i < 10000; i++) {
+			unsigned k;
+
+			random = random * 6364136223846793005u + 1442695040888963407u;
+			k = round == 0 ? i : (unsigned)(random >> 33) % N;
+			sprintf(path, "/big/k%05u", k);
+			there[k] = round < 3 || round == 4 ? true : random >> 20 & 1;
+			if (there[k])
+				assert_int_equal(xn_xs_conn_write_string(f->dom0, 0, path, "v"), 0);
+			else
+				assert_int_equal(xn_xs_conn_rm(f->dom0, 0, path), 0);
+		}
+		assert_all_there(f->dom0, there, N);
+	}
+	for (unsigned k = 0; k < N; k++) {
+		sprintf(path, "/big/k%05u", k);
+		assert_int_equal(read_rc(f->dom0, path), there[k] ? 0 : -ENOENT);
+		if (k % 7)
+			assert_int_equal(xn_xs_conn_rm(f->dom0, 0, path), 0);
+		there[k] &= k % 7 == 0;
+	}
+	assert_all_there(f->dom0, there, N);
+	assert_int_equal(xn_xs_conn_rm(f->dom0, 0, "/big"), 0);
+	assert_int_equal(xn_xs_domain_find(f->store, 0)->account.nodes, 1);
+	free(there);
+}
+
 static void guests_see_and_change_only_what_they_may(void **state)
 {
 	struct fixture *f = *state;
@@ -419,6 +474,7 @@ int main(void)
 		T(relative_paths_are_below_the_own_domain),
 		T(removing_takes_what_is_below_and_nothing_else),
 		T(the_deepest_tree_is_removed_without_recursion),
+		T(a_directory_of_many_children_stays_sorted),
 		T(guests_see_and_change_only_what_they_may),
 		T(guests_have_no_rights_at_the_root),
 		T(new_nodes_inherit_and_a_guests_are_its_own),

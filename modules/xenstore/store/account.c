@@ -48,6 +48,8 @@ static void own(struct xn_xs_domain *owner, struct xn_xs_node *node)
 	}
 	node->owned_at = (uint32_t)owned->n;
 	owned->at[owned->n++] = node;
+	if (!owner->alive && owner->birth) /* a journal puts back what it left */
+		xn_xs_reap_domain_later(owner->store, owner);
 }
 
 static void disown(struct xn_xs_domain *owner, struct xn_xs_node *node)

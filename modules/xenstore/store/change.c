@@ -28,14 +28,6 @@ static struct xn_xs_change *add_change(struct xn_xs_store *store, enum xn_xs_del
 	return change;
 }
 
-static void each_in_tree(struct xn_xs_node *top, void (*visit)(struct xn_xs_node *node))
-{
-	unsigned level = 0;
-
-	for (struct xn_xs_node *at = top; at; at = xn_xs_node_next(top, at, &level))
-		visit(at);
-}
-
 struct xn_xs_node *xn_xs_create(struct xn_xs_store *store, struct xn_xs_node *parent,
 				struct xn_xs_node *node, const char *path, size_t len,
 				bool implied)
@@ -79,9 +71,10 @@ void xn_xs_set_perms(struct xn_xs_store *store, struct xn_xs_node *node, const c
 
 void xn_xs_remove(struct xn_xs_store *store, struct xn_xs_node *node, const char *path, size_t len)
 {
-	add_change(store, XN_XS_REMOVED, node, path, len);
+	struct xn_xs_change *change = add_change(store, XN_XS_REMOVED, node, path, len);
+
 	node->parent->generation = store->generation + 1;
-	each_in_tree(node, xn_xs_discharge);
+	change->n_discharged = xn_xs_reap_discharge(node);
 	xn_xs_node_detach(node);
 }
 
@@ -111,7 +104,7 @@ static void undo(struct xn_xs_store *store, struct xn_xs_change *change)
 		break;
 	case XN_XS_REMOVED:
 		xn_xs_node_attach(change->parent, node);
-		each_in_tree(node, xn_xs_charge);
+		xn_xs_reap_charge_again(node, change->n_discharged);
 		break;
 	}
 	if (node)
@@ -158,7 +151,7 @@ void xn_xs_commit(struct xn_xs_store *store, const struct xn_xs_domain *by, uint
 	/* Last, because a node may have been created or changed before it was removed. */
 	for (size_t i = 0; i < store->n_changes; i++)
 		if (store->changes[i].kind == XN_XS_REMOVED)
-			xn_xs_node_free_tree(store->changes[i].node, xn_xs_node_drop);
+			xn_xs_reap_tree(store, store->changes[i].node);
 	empty_changes(store);
 }
 

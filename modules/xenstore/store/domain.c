@@ -29,6 +29,7 @@ struct xn_xs_domain *xn_xs_domain_new(struct xn_xs_store *store, uint32_t domid,
 	domain->domid = domid;
 	domain->birth = birth;
 	domain->alive = birth != 0;
+	xn_list_init(&domain->dying);
 	if (birth)
 		xn_hmap_insert(&store->births, &domain->by_birth,
 			       xn_hash_bytes(&birth, sizeof(birth)));
@@ -202,38 +203,6 @@ void xn_xs_domain_set_target(struct xn_xs_domain *domain, struct xn_xs_domain *t
 	note(domain, XN_XS_NOTE_TARGET);
 }
 
-/* The highest of its nodes on the way from @node up: what is below goes with it. */
-static struct xn_xs_node *topmost(struct xn_xs_node *node, const struct xn_xs_domain *owner)
-{
-	struct xn_xs_node *top = node;
-
-	for (; node; node = node->parent)
-		if (node->perms->entries[0].domain == owner)
-			top = node;
-	return top;
-}
-
-/* Whatever it left, inside and outside the directories that its toolstack removes. */
-static void remove_owned(struct xn_xs_store *store, struct xn_xs_domain *domain)
-{
-	const struct xn_xs_perm_spec dom0_only = {0};
-	char room[XN_XS_PATH_MAX + 1];
-
-	while (domain->owned) {
-		struct xn_xs_node *node = domain->owned->at[domain->owned->n - 1];
-		const char *path;
-
-		node = topmost(node, domain);
-		path = xn_xs_node_path(node, room);
-		if (node->parent)
-			xn_xs_remove(store, node, path, strlen(path));
-		else /* the root stays */
-			xn_xs_set_perms(store, node, path, strlen(path),
-					xn_xs_perms_make(store, &dom0_only, 1));
-		xn_xs_commit(store, store->dom0, 0);
-	}
-}
-
 /* Nobody else may own what the domain had of the special paths. */
 static void remove_special(struct xn_xs_store *store, struct xn_xs_domain *domain)
 {
@@ -253,7 +222,7 @@ void xn_xs_domain_release(struct xn_xs_domain *domain)
 	assert(domain->alive && domain != store->dom0);
 	xn_list_each(link, &store->conns)
 		assert(xn_list_entry(link, struct xn_xs_conn, link)->domain != domain);
-	remove_owned(store, domain);
+	xn_xs_reap_domain(store, domain);
 	remove_special(store, domain);
 	note(domain, XN_XS_NOTE_RELEASED);
 	xn_xs_domain_drop_target(domain); /* two may be each other's: the dead must not hold on to each other */

@@ -91,18 +91,23 @@ static bool is_pending(const struct xn_xs_watcher *watcher, const struct xn_xs_e
 	return false;
 }
 
+void xn_xs_store_wake(struct xn_xs_store *store)
+{
+	if (store->is_awake)
+		return;
+	store->is_awake = true;
+	if (store->wake)
+		store->wake(store->wake_arg);
+}
+
 static void say_waiting(struct xn_xs_conn *conn)
 {
-	struct xn_xs_store *store = conn->store;
-	bool was_idle = xn_list_empty(&store->ready);
-
 	if (conn->waiting) {
 		conn->waiting(conn->waiting_arg);
 		return;
 	}
-	xn_list_push(&store->ready, &conn->ready);
-	if (was_idle && !store->is_delivering && store->wake)
-		store->wake(store->wake_arg);
+	xn_list_push(&conn->store->ready, &conn->ready);
+	xn_xs_store_wake(conn->store);
 }
 
 static void add_event(struct xn_xs_watcher *watcher, struct xn_xs_event_path *path)
@@ -189,11 +194,13 @@ static void deliver_one(struct xn_xs_conn *conn)
 
 bool xn_xs_store_deliver(struct xn_xs_store *store, unsigned at_most)
 {
-	store->is_delivering = true;
+	bool has_more;
+
 	while (at_most-- && !xn_list_empty(&store->ready))
 		deliver_one(xn_list_entry(store->ready.next, struct xn_xs_conn, ready));
-	store->is_delivering = false;
-	return !xn_list_empty(&store->ready);
+	has_more = xn_xs_reap_some(store);
+	store->is_awake = has_more || !xn_list_empty(&store->ready);
+	return store->is_awake;
 }
 
 void xn_xs_conn_take_events(struct xn_xs_conn *conn, void (*waiting)(void *arg), void *arg)

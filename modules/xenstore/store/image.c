@@ -154,7 +154,7 @@ static void put_back(struct loading *load, unsigned level, const char *name, siz
 		     const char *value, size_t value_len, unsigned perms, uint64_t generation)
 {
 	struct xn_xs_node *parent = load->nodes[level - 1];
-	struct xn_xs_node *node = xn_xs_node_new(name, name_len, value, value_len,
+	struct xn_xs_node *node = xn_xs_node_new(load->store, name, name_len, value, value_len,
 						 xn_xs_perms_ref(load->perms[perms]));
 
 	if (!xn_xs_node_attach_last(parent, node)) {

@@ -33,7 +33,7 @@ static int redo_create(struct xn_xs_store *store, const struct xn_xs_redo *redo)
 		xn_xs_set_perms(store, node, redo->path, redo->path_len, perms);
 		return 0;
 	}
-	node = xn_xs_node_new(name, name_len, redo->value, redo->value_len, perms);
+	node = xn_xs_node_new(store, name, name_len, redo->value, redo->value_len, perms);
 	xn_xs_create(store, parent, node, redo->path, redo->path_len, redo->implied);
 	return 0;
 }

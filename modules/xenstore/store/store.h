@@ -83,11 +83,13 @@ struct xn_xs_domain {
 	unsigned soft_told;		/* a bit a quota whose soft limit it was seen to pass */
 	uint64_t n_refused;		/* requests, for a hard limit */
 	struct xn_xs_owned *owned;	/* its nodes; domain 0's are not listed */
+	struct xn_list dying;		/* gone, and nodes of its are left */
 };
 
 /*
- * @wake: called when events wait and none did before; the owner then calls xn_xs_store_deliver()
- * from its loop until that returns false. Domain 0 exists from the start.
+ * @wake: called when events wait and none did before, or memory of removed nodes is to be freed; the
+ * owner then calls xn_xs_store_deliver() from its loop until that returns false. Domain 0 exists from
+ * the start.
  */
 struct xn_xs_store *xn_xs_store_new(void (*wake)(void *arg), void *arg);
 void xn_xs_store_free(struct xn_xs_store *store);                      /* after its connections */
@@ -113,7 +115,7 @@ void xn_xs_domain_stopped(struct xn_xs_domain *domain);
 void xn_xs_domain_resume(struct xn_xs_domain *domain);
 /*
  * It is gone: its connections must be closed already. Nodes that it owned are removed wherever they
- * are, and @releaseDomain fires.
+ * are (what is beyond the usual quota of nodes: soon), and @releaseDomain fires.
  */
 void xn_xs_domain_release(struct xn_xs_domain *domain);
 void xn_xs_domain_set_target(struct xn_xs_domain *domain, struct xn_xs_domain *target_or_null);

@@ -2,6 +2,7 @@
 #ifndef XN_XENSTORE_STORE_INTERNAL_H
 #define XN_XENSTORE_STORE_INTERNAL_H
 
+#include "core/slab.h"
 #include "modules/xenstore/store/path.h"
 #include "modules/xenstore/store/store.h"
 
@@ -49,10 +50,7 @@ enum xn_xs_node_flags {
 	XN_XS_THROUGH = 1, /* overlay: only on the way to others; what it is, the store says */
 	XN_XS_GONE = 2,    /* overlay: removed */
 	XN_XS_HIDES = 4,   /* overlay: the store's node and all below it are not seen */
-};
-struct xn_xs_kids { /* sorted by name */
-	uint32_t n, cap;
-	struct xn_xs_node *at[];
+	XN_XS_UNCHARGED = 8, /* removed, and in nobody's account any more */
 };
 struct xn_xs_node {
 	struct xn_xs_node *parent;
@@ -68,18 +66,13 @@ struct xn_xs_node {
 	uint8_t room;
 	char name[]; /* terminated; then `room` bytes */
 };
-static inline uint32_t xn_xs_node_n_kids(const struct xn_xs_node *node)
-{
-	return node->kids ? node->kids->n : 0;
-}
 const char *xn_xs_node_value(const struct xn_xs_node *node);
+void xn_xs_node_sizes_init(struct xn_xs_store *store);
+void xn_xs_node_sizes_clear(struct xn_xs_store *store);
 /* @perms is taken. */
-struct xn_xs_node *xn_xs_node_new(const char *name, size_t name_len, const void *value,
-				  size_t value_len, struct xn_xs_perms *perms);
+struct xn_xs_node *xn_xs_node_new(struct xn_xs_store *store, const char *name, size_t name_len,
+				  const void *value, size_t value_len, struct xn_xs_perms *perms);
 void xn_xs_node_free(struct xn_xs_node *node); /* without kids; perms stay the caller's */
-struct xn_xs_node *xn_xs_node_kid(const struct xn_xs_node *node, const char *name, size_t len);
-void xn_xs_node_attach(struct xn_xs_node *parent, struct xn_xs_node *node);
-void xn_xs_node_detach(struct xn_xs_node *node);
 void xn_xs_node_set_value(struct xn_xs_node *node, const void *value, size_t len);
 /* The node after @node, parents before children, NULL after the last of @top's tree; skip passes
  * over what is below @node. *level follows. */
@@ -95,10 +88,27 @@ size_t xn_xs_node_bytes(const struct xn_xs_node *node);
 struct xn_xs_node *xn_xs_node_find(struct xn_xs_node *root, const char *path, size_t len);
 /* What follows @path, parents before children, whether @path itself is there or not; or NULL. */
 struct xn_xs_node *xn_xs_node_after(struct xn_xs_node *root, const char *path, size_t len);
-/* As attach, and quick when it comes after all its siblings. NULL: one of that name is there. */
-struct xn_xs_node *xn_xs_node_attach_last(struct xn_xs_node *parent, struct xn_xs_node *node);
 /* Its path, written at the end of @room. */
 const char *xn_xs_node_path(const struct xn_xs_node *node, char room[XN_XS_PATH_MAX + 1]);
+
+/* ---- kids.c ---- */
+struct xn_xs_node *xn_xs_node_kid(const struct xn_xs_node *node, const char *name, size_t len);
+/* That one, or else the first behind it. */
+struct xn_xs_node *xn_xs_node_kid_from(const struct xn_xs_node *node, const char *name, size_t len);
+struct xn_xs_node *xn_xs_node_first_kid(const struct xn_xs_node *node);
+struct xn_xs_node *xn_xs_node_sibling(const struct xn_xs_node *node); /* the next one, or NULL */
+void xn_xs_node_attach(struct xn_xs_node *parent, struct xn_xs_node *node);
+/* The same, and quick when it comes after all its siblings. NULL: one of that name is there. */
+struct xn_xs_node *xn_xs_node_attach_last(struct xn_xs_node *parent, struct xn_xs_node *node);
+void xn_xs_node_detach(struct xn_xs_node *node);
+/* Takes the last one off; its parent is still noted in it. NULL: none is left. */
+struct xn_xs_node *xn_xs_node_pop_kid(struct xn_xs_node *parent);
+struct xn_xs_kid_walk { /* the children must not change on the way */
+	const struct xn_xs_kids *kids;
+	uint32_t leaf, at;
+};
+void xn_xs_kid_walk_init(struct xn_xs_kid_walk *walk, const struct xn_xs_node *node_or_null);
+struct xn_xs_node *xn_xs_kid_walk_next(struct xn_xs_kid_walk *walk);
 
 /* ---- domain.c ---- */
 struct xn_xs_owned {
@@ -114,6 +124,7 @@ struct xn_xs_change {
 	const char *path; /* lives until the commit */
 	size_t path_len;
 	size_t old_value_at, old_value_len; /* in the change set's bytes */
+	size_t n_discharged;                /* REMOVED: so many nodes of the tree */
 	struct xn_xs_perms *old_perms;      /* a reference */
 	uint64_t old_generation, old_parent_generation;
 };
@@ -123,7 +134,10 @@ struct xn_xs_writer { /* whose transaction changed a path last */
 	struct xn_xs_conn *conn;
 };
 
+enum { XN_XS_NODE_SIZES = 16 }; /* those that come from slabs: each 16 bytes more */
+
 struct xn_xs_store {
+	struct xn_slab node_sizes[XN_XS_NODE_SIZES];
 	struct xn_xs_node *root;
 	struct xn_xs_node *watch_root, *special_root; /* watched paths; special ones apart */
 	struct xn_hmap domains;                       /* alive, and those that nobody has */
@@ -133,6 +147,8 @@ struct xn_xs_store {
 	struct xn_hmap pending;                       /* events by watch and path */
 	struct xn_list conns;
 	struct xn_list ready; /* connections with events to deliver */
+	struct xn_list remains; /* removed trees that are not taken down yet */
+	struct xn_list dying;   /* dead domains that still own nodes */
 	struct xn_xs_domain *dom0;
 	struct xn_xs_perms *special_perms[XN_XS_SPECIALS];
 	uint64_t generation, next_birth, next_watcher;
@@ -157,7 +173,7 @@ struct xn_xs_store {
 	void *quota_told_arg;
 	void (*wake)(void *arg);
 	void *wake_arg;
-	bool is_delivering;
+	bool is_awake; /* xn_xs_store_deliver() will be called */
 };
 
 struct xn_xs_conn {
@@ -274,6 +290,16 @@ int xn_xs_tx_rm(struct xn_xs_tx *tx, const struct xn_xs_path *path);
 int xn_xs_tx_set_perms(struct xn_xs_tx *tx, const struct xn_xs_path *path,
 		       struct xn_xs_perms *perms);
 
+/* ---- reap.c ---- */
+/* Takes a removed tree out of the accounts, or so many of its nodes; the rest follows. */
+size_t xn_xs_reap_discharge(struct xn_xs_node *top);
+void xn_xs_reap_charge_again(struct xn_xs_node *top, size_t n);
+void xn_xs_reap_tree(struct xn_xs_store *store, struct xn_xs_node *top); /* frees it, sooner or later */
+void xn_xs_reap_domain(struct xn_xs_store *store, struct xn_xs_domain *domain); /* what it owns */
+void xn_xs_reap_domain_later(struct xn_xs_store *store, struct xn_xs_domain *domain);
+bool xn_xs_reap_some(struct xn_xs_store *store); /* whether more is left */
+void xn_xs_reap_all(struct xn_xs_store *store);
+
 /* ---- contention.c ---- */
 void xn_xs_contention_won(struct xn_xs_conn *conn); /* it is about to commit the change set */
 /* Its transaction conflicts at @path. */
@@ -304,6 +330,7 @@ struct xn_xs_event_path *xn_xs_event_path_new(const char *text, size_t len);
 void xn_xs_event_path_unref(struct xn_xs_event_path *path); /* NULL is fine */
 void xn_xs_event_queue(struct xn_xs_watcher *watcher, struct xn_xs_event_path *path);
 void xn_xs_event_drop_all(struct xn_xs_watcher *watcher);
+void xn_xs_store_wake(struct xn_xs_store *store); /* there is something to deliver, or to reap */
 
 /* ---- watch.c ---- */
 /* The watched path, written at the end of @room. */

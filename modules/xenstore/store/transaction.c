@@ -61,7 +61,7 @@ static struct xn_xs_tx *tx_new(struct xn_xs_conn *conn, uint32_t id)
 
 	tx->conn = conn;
 	tx->id = id;
-	tx->overlay = xn_xs_node_new("", 0, NULL, 0, NULL);
+	tx->overlay = xn_xs_node_new(conn->store, "", 0, NULL, 0, NULL);
 	tx->overlay->flags = XN_XS_THROUGH;
 	tx->began_at = conn->store->generation;
 	xn_list_init(&tx->log);

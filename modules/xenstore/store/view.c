@@ -52,26 +52,28 @@ static int find_for(const struct xn_xs_view *view, const char *path, size_t len,
 
 /* ---- changes of an overlay ---- */
 
-static struct xn_xs_node *overlay_step(struct xn_xs_node *at, const char *name, size_t len)
+static struct xn_xs_node *overlay_step(struct xn_xs_store *store, struct xn_xs_node *at,
+				       const char *name, size_t len)
 {
 	struct xn_xs_node *kid = xn_xs_node_kid(at, name, len);
 
 	if (kid)
 		return kid;
-	kid = xn_xs_node_new(name, len, NULL, 0, NULL);
+	kid = xn_xs_node_new(store, name, len, NULL, 0, NULL);
 	kid->flags = XN_XS_THROUGH;
 	xn_xs_node_attach(at, kid);
 	return kid;
 }
 
 /* The overlay's own node at @path. What it is, the caller sets. */
-static struct xn_xs_node *overlay_touch(struct xn_xs_node *overlay, const char *path, size_t len)
+static struct xn_xs_node *overlay_touch(const struct xn_xs_view *view, const char *path, size_t len)
 {
+	struct xn_xs_node *overlay = view->overlay;
 	const char *at = path, *end = path + len, *name;
 	size_t name_len;
 
 	while ((name = xn_xs_path_next(&at, end, &name_len)))
-		overlay = overlay_step(overlay, name, name_len);
+		overlay = overlay_step(view->store, overlay, name, name_len);
 	return overlay;
 }
 
@@ -85,12 +87,10 @@ static void overlay_own(struct xn_xs_node *node, struct xn_xs_perms *perms)
 
 static void overlay_remove(struct xn_xs_node *node)
 {
-	while (node->kids) {
-		struct xn_xs_node *kid = node->kids->at[node->kids->n - 1];
+	struct xn_xs_node *kid;
 
-		xn_xs_node_detach(kid);
+	while ((kid = xn_xs_node_pop_kid(node)))
 		xn_xs_node_free_tree(kid, xn_xs_node_drop);
-	}
 	overlay_own(node, NULL);
 	node->flags = XN_XS_GONE | XN_XS_HIDES;
 }
@@ -132,22 +132,23 @@ static int order_of_names(const struct xn_xs_node *a, const struct xn_xs_node *b
 /* Both layers' children in order, each judged as shown() does. */
 static void add_merged_names(struct xn_xs_node *own, struct xn_xs_node *base, struct xn_buf *names)
 {
-	uint32_t i = 0, j = 0, n_own = own ? xn_xs_node_n_kids(own) : 0;
-	uint32_t n_base = base ? xn_xs_node_n_kids(base) : 0;
+	struct xn_xs_kid_walk own_walk, base_walk;
+	struct xn_xs_node *a, *b;
 
-	while (i < n_own || j < n_base) {
-		struct xn_xs_node *a = i < n_own ? own->kids->at[i] : NULL;
-		struct xn_xs_node *b = j < n_base ? base->kids->at[j] : NULL;
+	xn_xs_kid_walk_init(&own_walk, own);
+	xn_xs_kid_walk_init(&base_walk, base);
+	a = xn_xs_kid_walk_next(&own_walk);
+	b = xn_xs_kid_walk_next(&base_walk);
+	while (a || b) {
 		int order = !a ? 1 : !b ? -1 : order_of_names(a, b);
-		struct xn_xs_node *node;
+		struct xn_xs_node *node = shown(order <= 0 ? a : NULL, order >= 0 ? b : NULL);
 
-		if (order <= 0)
-			i++;
-		if (order >= 0)
-			j++;
-		node = shown(order <= 0 ? a : NULL, order >= 0 ? b : NULL);
 		if (node)
 			add_name(node, names);
+		if (order <= 0)
+			a = xn_xs_kid_walk_next(&own_walk);
+		if (order >= 0)
+			b = xn_xs_kid_walk_next(&base_walk);
 	}
 }
 
@@ -156,15 +157,18 @@ int xn_xs_do_directory(const struct xn_xs_view *view, const char *path, size_t l
 {
 	struct xn_xs_node *own = view->overlay, *base = view->store->root;
 	const char *at = path, *end = path + len, *name;
+	struct xn_xs_kid_walk walk;
 	struct xn_xs_spot spot;
+	struct xn_xs_node *node;
 	size_t name_len;
 	int rc = find_for(view, path, len, XN_XS_MAY_READ, &spot);
 
 	if (rc < 0)
 		return rc;
 	if (!own) {
-		for (uint32_t i = 0; i < xn_xs_node_n_kids(spot.node); i++)
-			add_name(spot.node->kids->at[i], names);
+		xn_xs_kid_walk_init(&walk, spot.node);
+		while ((node = xn_xs_kid_walk_next(&walk)))
+			add_name(node, names);
 		return 0;
 	}
 	while ((name = xn_xs_path_next(&at, end, &name_len))) {
@@ -215,11 +219,11 @@ static int check_in_overlay(const struct xn_xs_view *view, const char *at, const
 	return rc;
 }
 
-static struct xn_xs_node *make_in_overlay(struct xn_xs_node *at, const char *name, size_t name_len,
-					  const void *value, size_t value_len,
-					  struct xn_xs_perms *perms)
+static struct xn_xs_node *make_in_overlay(struct xn_xs_store *store, struct xn_xs_node *at,
+					  const char *name, size_t name_len, const void *value,
+					  size_t value_len, struct xn_xs_perms *perms)
 {
-	at = overlay_step(at, name, name_len);
+	at = overlay_step(store, at, name, name_len);
 	overlay_own(at, perms);
 	xn_xs_node_set_value(at, value, value_len);
 	return at;
@@ -230,7 +234,7 @@ static int make_in_tree(const struct xn_xs_view *view, struct xn_xs_node **at, c
 			struct xn_xs_perms *perms, bool implied)
 {
 	struct xn_xs_node *node =
-		xn_xs_node_new(path + len - name_len, name_len, value, value_len, perms);
+		xn_xs_node_new(view->store, path + len - name_len, name_len, value, value_len, perms);
 	int rc = check_new(view, node);
 
 	if (rc < 0)
@@ -254,7 +258,7 @@ static int make_path(const struct xn_xs_view *view, const char *path, size_t len
 		rc = check_in_overlay(view, at, end, value_len, perms);
 		if (rc < 0)
 			return rc;
-		node = overlay_touch(view->overlay, path, spot->nearest_len);
+		node = overlay_touch(view, path, spot->nearest_len);
 	}
 	while ((name = xn_xs_path_next(&at, end, &name_len))) {
 		bool is_last = at == end;
@@ -262,7 +266,8 @@ static int make_path(const struct xn_xs_view *view, const char *path, size_t len
 
 		perms = xn_xs_perms_inherit(perms, view->who);
 		if (view->overlay) {
-			node = make_in_overlay(node, name, name_len, value, size, perms);
+			node = make_in_overlay(view->store, node, name, name_len, value, size,
+					       perms);
 			continue;
 		}
 		rc = make_in_tree(view, &node, path, (size_t)(at - path), name_len, value, size,
@@ -303,7 +308,7 @@ int xn_xs_do_write(const struct xn_xs_view *view, const char *path, size_t len, 
 		xn_xs_set_value(view->store, spot.node, path, len, value, value_len);
 		return 0;
 	}
-	node = overlay_touch(view->overlay, path, len);
+	node = overlay_touch(view, path, len);
 	if (node->flags & XN_XS_THROUGH)
 		overlay_own(node, xn_xs_perms_ref(spot.node->perms));
 	xn_xs_node_set_value(node, value, value_len);
@@ -323,7 +328,7 @@ int xn_xs_do_rm(const struct xn_xs_view *view, const char *path, size_t len)
 	if (rc < 0)
 		return rc;
 	if (view->overlay) {
-		overlay_remove(overlay_touch(view->overlay, path, len));
+		overlay_remove(overlay_touch(view, path, len));
 		if (view->n_made)
 			*view->n_made = XN_XS_MADE_UNKNOWN;
 	} else {
@@ -358,7 +363,7 @@ int xn_xs_do_set_perms(const struct xn_xs_view *view, const char *path, size_t l
 		xn_xs_set_perms(view->store, spot.node, path, len, perms);
 		return 0;
 	}
-	node = overlay_touch(view->overlay, path, len);
+	node = overlay_touch(view, path, len);
 	if (node->flags & XN_XS_THROUGH)
 		xn_xs_node_set_value(node, xn_xs_node_value(spot.node), spot.node->value_len);
 	overlay_own(node, perms);

@@ -161,7 +161,7 @@ static struct xn_xs_node *watch_node(struct xn_xs_store *store, const char *path
 		struct xn_xs_node *kid = xn_xs_node_kid(node, name, name_len);
 
 		if (!kid) {
-			kid = xn_xs_node_new(name, name_len, NULL, 0, NULL);
+			kid = xn_xs_node_new(store, name, name_len, NULL, 0, NULL);
 			xn_xs_node_attach(node, kid);
 		}
 		node = kid;
