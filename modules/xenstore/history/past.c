@@ -1,9 +1,10 @@
 /*
  * The journal's files as one past; see past.h.
  *
- * A segment can be begun with when its image is there, or when the store was empty before it: the
- * first one of all, and the first one after a start of the host. An image is exact from the
- * generation on that its last record tells; up to there changes are carried out without a word.
+ * A segment can be begun with when its image is there, and so can the first one of all. A segment of
+ * another start of the host with an image begins with an empty store; without one, the store went
+ * on. An image is exact from the generation on that its last record tells; up to there changes are
+ * carried out without a word.
  */
 #include "modules/xenstore/history/past.h"
 
@@ -16,8 +17,10 @@
 struct segment {
 	uint64_t number;
 	struct xn_xs_file_head head;
-	bool has_image, is_anew; /* what it can be begun with */
-	bool is_behind_gap;	 /* the segment before it is missing */
+	bool has_image, is_first; /* it can be begun with */
+	bool is_anew;		  /* the store was empty before */
+	bool is_behind_hole;	  /* changes before it are missing */
+	struct past_gap hole;
 };
 
 struct past {
@@ -115,6 +118,37 @@ static int read_heads(struct past *past)
 	return 0;
 }
 
+/* ---- what leads to what ---- */
+
+struct looking {
+	uint64_t generation; /* of the last commit */
+	int64_t us, until_us;
+};
+
+/* The commits of one segment without their changes. */
+static int scan_segment(struct past *past, const struct segment *s, struct looking *l,
+			uint64_t until)
+{
+	struct xn_xs_record record;
+	struct xn_xs_part part;
+	struct xn_reader in;
+	struct xn_xs_map map;
+	int rc = map_file(past, XN_XS_SEGMENT, s->number, &map);
+
+	if (rc < 0)
+		return rc;
+	in = (struct xn_reader){.at = map.bytes, .left = map.len};
+	xn_take(&in, XN_XS_FILE_HEAD);
+	while (xn_xs_record_next(&in, &record) && record.wall_us <= l->until_us)
+		while (xn_xs_record_part(&record, &part) == 1)
+			if (part.kind == XN_XS_PART_COMMIT && part.commit.generation <= until) {
+				l->generation = part.commit.generation;
+				l->us = record.wall_us;
+			}
+	unmap_file(past, &map);
+	return 0;
+}
+
 static void note_gap(struct past *past, const struct past_gap *gap)
 {
 	struct past_bounds *b = &past->bounds;
@@ -129,41 +163,67 @@ static void note_gap(struct past *past, const struct past_gap *gap)
 
 static bool is_begin(const struct segment *s)
 {
-	return s->has_image || s->is_anew;
+	return s->has_image || s->is_first;
 }
 
-static void find_begins(struct past *past)
+/* Numbers leave some out where a segment was prepared and never begun; then nothing is missing. */
+static int find_hole(struct past *past, const struct segment *before, struct segment *s)
 {
-	for (size_t i = 0; i < past->n; i++) {
+	struct looking l = {.generation = before->head.generation,
+			    .us = before->head.wall_us,
+			    .until_us = INT64_MAX};
+	int rc;
+
+	if (before->number + 1 == s->number || s->is_anew)
+		return 0;
+	rc = scan_segment(past, before, &l, UINT64_MAX);
+	s->is_behind_hole = l.generation < s->head.generation;
+	s->hole = (struct past_gap){l.generation + 1, s->head.generation + 1, l.us,
+				    s->head.wall_us};
+	return rc;
+}
+
+static int find_begins(struct past *past)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < past->n; i++) {
 		struct segment *s = &past->segments[i], *before = i ? s - 1 : NULL;
 
 		s->has_image = has_image(past, s->number);
-		s->is_behind_gap = before ? before->number + 1 != s->number : s->number != 1;
-		s->is_anew = before ? memcmp(before->head.boot_id, s->head.boot_id,
-					     XN_XS_BOOT_ID) != 0
-				    : s->number == 1;
+		s->is_first = s->number == 1;
+		s->is_anew = s->is_first ||
+			     (before && s->has_image &&
+			      memcmp(before->head.boot_id, s->head.boot_id, XN_XS_BOOT_ID) != 0);
+		if (before)
+			rc = find_hole(past, before, s);
 	}
+	return rc;
 }
 
 /* Segments that nothing leads to: behind a hole, up to where one can begin again. */
 static void drop_unreachable(struct past *past)
 {
 	bool is_reached = false;
+	struct past_gap gap = {0};
 	size_t kept = 0;
 
 	for (size_t i = 0; i < past->n; i++) {
-		const struct segment *s = &past->segments[i];
-		bool was_reached = is_reached;
+		struct segment *s = &past->segments[i];
 
-		is_reached = is_begin(s) || (is_reached && !s->is_behind_gap);
-		if (kept && s->is_behind_gap && was_reached)
-			note_gap(past,
-				 &(struct past_gap){past->segments[kept - 1].head.generation + 1,
-						    s->head.generation + 1,
-						    past->segments[kept - 1].head.wall_us,
-						    s->head.wall_us});
-		if (is_reached)
-			past->segments[kept++] = *s;
+		if (s->is_behind_hole && is_reached)
+			gap = s->hole;
+		is_reached = is_begin(s) || (is_reached && !s->is_behind_hole);
+		if (!is_reached)
+			continue;
+		if (kept && gap.first) {
+			s->is_behind_hole = true;
+			gap.next = s->head.generation + 1;
+			gap.to_us = s->head.wall_us;
+			note_gap(past, &gap);
+		}
+		gap.first = 0;
+		past->segments[kept++] = *s;
 	}
 	past->n = kept;
 }
@@ -421,7 +481,7 @@ int past_walk(struct past *past, uint64_t generation, struct past_tree *tree,
 	for (size_t i = first; rc == 0 && i < past->n; i++) {
 		const struct segment *s = &past->segments[i];
 
-		if (i == first || s->is_anew || s->is_behind_gap)
+		if (i == first || s->is_anew || s->is_behind_hole)
 			rc = begin_with(&w, s);
 		if (rc == 0)
 			rc = walk_segment(&w, s);
@@ -432,35 +492,6 @@ int past_walk(struct past *past, uint64_t generation, struct past_tree *tree,
 }
 
 /* ---- bounds ---- */
-
-struct looking {
-	uint64_t generation; /* of the last commit */
-	int64_t us, until_us;
-};
-
-/* The commits of one segment without their changes. */
-static int scan_segment(struct past *past, const struct segment *s, struct looking *l,
-			uint64_t until)
-{
-	struct xn_xs_record record;
-	struct xn_xs_part part;
-	struct xn_reader in;
-	struct xn_xs_map map;
-	int rc = map_file(past, XN_XS_SEGMENT, s->number, &map);
-
-	if (rc < 0)
-		return rc;
-	in = (struct xn_reader){.at = map.bytes, .left = map.len};
-	xn_take(&in, XN_XS_FILE_HEAD);
-	while (xn_xs_record_next(&in, &record) && record.wall_us <= l->until_us)
-		while (xn_xs_record_part(&record, &part) == 1)
-			if (part.kind == XN_XS_PART_COMMIT && part.commit.generation <= until) {
-				l->generation = part.commit.generation;
-				l->us = record.wall_us;
-			}
-	unmap_file(past, &map);
-	return 0;
-}
 
 static int find_bounds(struct past *past)
 {
@@ -526,10 +557,11 @@ int past_open(struct xn_xs_media *media, struct past **out)
 	if (rc == 0)
 		rc = read_heads(past);
 	if (rc == 0) {
-		find_begins(past);
+		rc = find_begins(past);
 		drop_unreachable(past);
-		rc = find_bounds(past);
 	}
+	if (rc == 0)
+		rc = find_bounds(past);
 	if (rc < 0) {
 		past_close(past);
 		return rc;
