@@ -46,6 +46,8 @@ const struct xn_config_key xn_config_keys[] = {
 	 .doc = "where the embedded xenstore survives a crash; otherwise STATE/xenstore"},
 	{"xenstore-history-size", XN_CONFIG_SIZE, "64M", .min = 0, .max = INT64_C(1) << 40,
 	 .argument = "SIZE", .doc = "room for what the xenstore was and how it changed; 0: none is kept"},
+	{"xenstore-rings", XN_CONFIG_STRING, .argument = "DIR",
+	 .doc = "rings of programs that play guests of the simulated hypervisor"},
 	{"xenstore-connections", XN_CONFIG_INT, "4096", .min = 1, .max = 1000000,
 	 .argument = "N", .doc = "connections at a time to the xenstore's socket"},
 	{"password-file", XN_CONFIG_STRING, .argument = "FILE",

@@ -8,6 +8,7 @@
 
 #include "modules/xenstore/client/client.h"
 #include "modules/xenstore/history/history.h"
+#include "modules/xenstore/server/ring_folder.h"
 #include "modules/xenstore/server/ring_table.h"
 #include "modules/xenstore/server/ring_twin.h"
 #include "modules/xenstore/xen/xen.h"
@@ -303,12 +304,20 @@ static bool is_on_xen(const struct xn_config *config)
 
 /* Guests of the simulated hypervisor are played in process; whom a client introduces there, too, has
  * a ring like theirs on Xen. */
+static struct xn_xs_carrier *make_carrier(struct xn_core *core, struct xn_error *err)
+{
+	if (is_on_xen(core->config))
+		return xn_xs_xen_new(core->loop, core->log, err);
+	if (core->config && xn_config_is_set(core->config, "xenstore-rings"))
+		return xn_xs_folder_new(core->loop,
+					xn_config_string(core->config, "xenstore-rings"), err);
+	return xn_xs_twin_new(core->loop);
+}
+
 static int open_rings(struct xn_xenstore *xs, struct xn_error *err)
 {
 	struct xn_core *core = xs->core;
-	struct xn_xs_carrier *carrier = is_on_xen(core->config)
-						? xn_xs_xen_new(core->loop, core->log, err)
-						: xn_xs_twin_new(core->loop);
+	struct xn_xs_carrier *carrier = make_carrier(core, err);
 
 	if (!carrier)
 		return -1;

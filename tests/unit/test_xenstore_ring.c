@@ -415,8 +415,9 @@ static void what_the_server_can_do_is_told_in_the_page(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_int_equal(f->guest->page->features,
-			 XN_XS_RING_CAN_RECONNECT | XN_XS_RING_TELLS_ERRORS);
+	assert_int_equal(f->guest->page->features, XN_XS_RING_CAN_RECONNECT |
+							   XN_XS_RING_TELLS_ERRORS |
+							   XN_XS_RING_TAKES_DEPTHS);
 }
 
 /* ---- after a crash ---- */

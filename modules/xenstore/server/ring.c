@@ -273,7 +273,7 @@ struct xn_xs_link *xn_xs_ring_new(struct xn_loop *loop, struct xn_xs_port *port,
 	set_port(ring, port);
 	ring->link.in_at = xn_xs_ring_load(&page->req_cons);
 	ring->link.out_at = xn_xs_ring_load(&page->rsp_prod);
-	xn_xs_ring_store(&page->features, XN_XS_RING_CAN_RECONNECT | XN_XS_RING_TELLS_ERRORS);
+	xn_xs_ring_store(&page->features, XN_XS_RING_FEATURES);
 	changed(ring);
 	return &ring->link;
 }

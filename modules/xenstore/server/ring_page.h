@@ -16,6 +16,8 @@ enum {
 	/* .features */
 	XN_XS_RING_CAN_RECONNECT = 1,
 	XN_XS_RING_TELLS_ERRORS = 2,
+	XN_XS_RING_TAKES_DEPTHS = 4, /* of watches */
+	XN_XS_RING_FEATURES = 7,
 	/* .connection */
 	XN_XS_RING_CONNECTED = 0,
 	XN_XS_RING_RECONNECT = 1, /* the guest asks for a new beginning */
