@@ -83,16 +83,19 @@ static void strip(struct xn_xs_connection *connection)
 	xn_xs_kept_unwatch(connection, NULL, NULL);
 }
 
+/* Recorded before the peer can see it: a ring whose reset was not finished asks for it again. */
 void xn_xs_connection_reset(struct xn_xs_connection *connection)
 {
 	struct xn_xs_link *link = connection->link;
 
+	xn_xs_kept_begin(connection);
 	strip(connection);
+	connection->out_at = 0;
+	xn_xs_kept_input(connection, 0, NULL, 0);
+	xn_xs_kept_output(connection, NULL, 0, 0);
+	xn_xs_kept_end(connection);
 	if (link->ops->reset)
 		link->ops->reset(link);
-	connection->out_at = link->out_at;
-	xn_xs_kept_input(connection, link->in_at, NULL, 0);
-	xn_xs_kept_output(connection, NULL, 0, 0);
 }
 
 void xn_xs_server_reset_domain(struct xn_xs_server *server, struct xn_xs_domain *domain)
@@ -136,6 +139,7 @@ static void send_turn(struct xn_xs_connection *connection)
 			on_failure(connection, (int)n);
 			return;
 		}
+		xn_xs_kept_sent(connection);
 	}
 	if ((size_t)n < turn->len)
 		xn_buf_add(&connection->out, turn->data + n, turn->len - (size_t)n);
@@ -154,6 +158,7 @@ static void send_kept(struct xn_xs_connection *connection)
 		on_failure(connection, (int)n);
 		return;
 	}
+	xn_xs_kept_sent(connection);
 	connection->out_from += (size_t)n;
 	if (!unsent(connection)) {
 		xn_buf_clear(&connection->out);
@@ -315,9 +320,9 @@ static void keep_input(struct xn_xs_connection *connection, size_t at, size_t le
 	struct xn_xs_frame frame;
 
 	connection->has_whole = xn_xs_frame_parse(server->in + at, len - at, &frame) > 0;
-	if (connection->is_kept && connection->has_whole && at >= had) {
-		taken = at - had;
-		len = at;
+	if (connection->link->ops->is_kept && connection->has_whole) {
+		len = at > had ? at : had; /* a request, of which there was the start, may be held */
+		taken = len - had;
 		connection->has_whole = false; /* it is read again */
 		connection->has_more = true;
 	}
@@ -441,7 +446,8 @@ struct xn_xs_connection *xn_xs_server_add_link(struct xn_xs_server *server,
 	connection->domain = domain;
 	connection->link = link;
 	connection->is_kept = link->ops->is_kept && server->journal;
-	connection->most_unsent = domain->domid ? XN_XS_UNSENT_GUEST : XN_XS_UNSENT_SOCKET;
+	connection->most_unsent = domain->domid || link->ops->is_kept ? XN_XS_UNSENT_GUEST
+								      : XN_XS_UNSENT_SOCKET;
 	connection->id = ++server->last_id;
 	connection->out_at = link->out_at;
 	connection->conn = kept ? kept->conn : xn_xs_conn_new(domain);

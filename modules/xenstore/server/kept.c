@@ -20,6 +20,10 @@ void xn_xs_kept_output(struct xn_xs_connection *connection, const void *bytes, s
 	connection->out_at += (uint32_t)len;
 }
 
+void xn_xs_kept_sent(struct xn_xs_connection *connection)
+{
+}
+
 void xn_xs_kept_watch(struct xn_xs_connection *connection, const char *path, const char *token,
 		      int depth)
 {

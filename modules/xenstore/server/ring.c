@@ -287,6 +287,9 @@ ssize_t xn_xs_ring_resume(struct xn_xs_link *link, uint32_t in_at, uint32_t out_
 	xn_xs_ring_store(&ring->port->page->req_cons, in_at);
 	link->out_at = out_at;
 	changed(ring); /* what was signalled before may have been lost, in both directions */
+	ring->is_broken = xn_xs_ring_load(&ring->port->page->error) != XN_XS_RING_FINE;
+	if (ring->is_broken)
+		return -EPROTO;
 	if (sent > unsent)
 		return broken(ring, XN_XS_RING_BAD_INDEX);
 	link->out_at += sent;

@@ -102,6 +102,8 @@ void xn_xs_kept_input(struct xn_xs_connection *connection, uint32_t at, const vo
 /* Bytes were queued, with so many of the store's events. Before they can be seen. */
 void xn_xs_kept_output(struct xn_xs_connection *connection, const void *bytes, size_t len,
 		       unsigned events);
+/* The link has all bytes up to its out_at. */
+void xn_xs_kept_sent(struct xn_xs_connection *connection);
 void xn_xs_kept_watch(struct xn_xs_connection *connection, const char *path, const char *token,
 		      int depth);
 /* Both NULL: all of them. */
