@@ -211,10 +211,15 @@ void xn_xs_connection_flush(struct xn_xs_connection *connection)
 		send_turn(connection);
 	}
 	connection->is_busy = false;
-	if (connection->is_over)
+	if (connection->is_over) {
 		free_connection(connection);
-	else
-		settle(connection);
+		return;
+	}
+	/* What had to wait for room goes on: the peer was read empty here, nobody else will tell. */
+	if ((connection->has_more || connection->has_whole) && !connection->is_held &&
+	    !is_stalled(connection))
+		xn_xs_share_work(connection);
+	settle(connection);
 }
 
 /* ---- input ---- */
