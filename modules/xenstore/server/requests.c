@@ -40,6 +40,14 @@ static size_t take_strings(const struct xn_xs_frame *frame, const char **out, si
 	return n;
 }
 
+size_t xn_xs_call_strings(const struct xn_xs_call *call, const char **out, size_t most)
+{
+	size_t n = count_strings(&call->frame);
+
+	take_strings(&call->frame, out, most);
+	return n;
+}
+
 /* The only string, or NULL: the body's one NUL is its last byte. */
 static const char *only_string(const struct xn_xs_frame *frame)
 {
@@ -54,7 +62,7 @@ static unsigned number(const char *text)
 	return (unsigned)atoi(text);
 }
 
-static int reply_ok(struct xn_xs_call *call)
+int xn_xs_reply_ok(struct xn_xs_call *call)
 {
 	xn_buf_add(call->reply, "OK", 3);
 	return 0;
@@ -75,7 +83,7 @@ static int reply_number(struct xn_xs_call *call, uint32_t n)
 
 static int ok_unless(struct xn_xs_call *call, int rc)
 {
-	return rc < 0 ? rc : reply_ok(call);
+	return rc < 0 ? rc : xn_xs_reply_ok(call);
 }
 
 /* ---- nodes ---- */
@@ -235,14 +243,14 @@ static int do_unwatch(struct xn_xs_call *call)
 		return -ENOENT;
 	xn_xs_conn_unwatch(watcher);
 	xn_xs_kept_unwatch(call->connection, strings[0], strings[1]);
-	return reply_ok(call);
+	return xn_xs_reply_ok(call);
 }
 
 static int do_reset_watches(struct xn_xs_call *call)
 {
 	xn_xs_conn_reset(call->connection->conn);
 	xn_xs_kept_unwatch(call->connection, NULL, NULL);
-	return reply_ok(call);
+	return xn_xs_reply_ok(call);
 }
 
 /* ---- transactions ---- */
@@ -267,6 +275,8 @@ static int do_transaction_end(struct xn_xs_call *call)
 
 	if (!what || (strcmp(what, "T") != 0 && strcmp(what, "F") != 0))
 		return -EINVAL;
+	if (!call->frame.transaction)
+		return -ENOENT;
 	return ok_unless(call, xn_xs_conn_end(call->connection->conn, call->frame.transaction,
 					      *what == 'T'));
 }
@@ -320,7 +330,7 @@ static int do_introduce(struct xn_xs_call *call)
 		xn_xs_server_reset_domain(server, domain);
 	else
 		xn_xs_domain_introduce(domain);
-	return reply_ok(call);
+	return xn_xs_reply_ok(call);
 }
 
 /* The one domain that the body names: not domain 0, and introduced. */
@@ -347,12 +357,12 @@ static int do_release(struct xn_xs_call *call)
 	if (domain->is_played) { /* the simulated guest goes on; nobody speaks with it any more */
 		domain->introduced = false;
 		xn_xs_domain_stopped(domain);
-		return reply_ok(call);
+		return xn_xs_reply_ok(call);
 	}
 	if (server->host && server->host->release)
 		server->host->release(server->host, domain);
 	xn_xs_domain_release(domain);
-	return reply_ok(call);
+	return xn_xs_reply_ok(call);
 }
 
 static int do_resume(struct xn_xs_call *call)
@@ -378,7 +388,7 @@ static int do_set_target(struct xn_xs_call *call)
 	if (!domain || !target)
 		return -ENOENT;
 	xn_xs_domain_set_target(domain, target);
-	return reply_ok(call);
+	return xn_xs_reply_ok(call);
 }
 
 static int do_get_domain_path(struct xn_xs_call *call)
@@ -439,7 +449,7 @@ static int do_set_feature(struct xn_xs_call *call)
 		return -ENOENT;
 	if (domain->introduced)
 		return -EBUSY;
-	return number(strings[1]) & ~(unsigned)ALL_FEATURES ? -EINVAL : reply_ok(call);
+	return number(strings[1]) & ~(unsigned)ALL_FEATURES ? -EINVAL : xn_xs_reply_ok(call);
 }
 
 /* ---- the table ---- */
@@ -464,7 +474,7 @@ static const struct row {
 	[XN_XS_WIRE_TRANSACTION_START] = {"transaction_start", do_transaction_start, 0},
 	[XN_XS_WIRE_TRANSACTION_END] = {"transaction_end", do_transaction_end, CHANGE},
 	[XN_XS_WIRE_INTRODUCE] = {"introduce", do_introduce, CONTROL_DOMAIN | CHANGE},
-	[XN_XS_WIRE_RELEASE] = {"release", do_release, CONTROL_DOMAIN | CHANGE},
+	[XN_XS_WIRE_RELEASE] = {"release", do_release, CONTROL_DOMAIN},
 	[XN_XS_WIRE_GET_DOMAIN_PATH] = {"get_domain_path", do_get_domain_path, 0},
 	[XN_XS_WIRE_WRITE] = {"write", do_write, CHANGE},
 	[XN_XS_WIRE_MKDIR] = {"mkdir", do_mkdir, CHANGE},
@@ -477,6 +487,8 @@ static const struct row {
 	[XN_XS_WIRE_RESET_WATCHES] = {"reset_watches", do_reset_watches, 0},
 	[XN_XS_WIRE_DIRECTORY_PART] = {"directory_part", do_directory_part, 0},
 	[XN_XS_WIRE_GET_FEATURE] = {"get_feature", do_get_feature, 0},
+	[XN_XS_WIRE_GET_QUOTA] = {"get_quota", xn_xs_do_get_quota, CONTROL_DOMAIN},
+	[XN_XS_WIRE_SET_QUOTA] = {"set_quota", xn_xs_do_set_quota, CONTROL_DOMAIN},
 	[XN_XS_WIRE_SET_FEATURE] = {"set_feature", do_set_feature, CONTROL_DOMAIN},
 };
 
@@ -509,6 +521,19 @@ static int run(struct xn_xs_call *call)
 	return row->run(call);
 }
 
+/* "log on": never what the request carries beyond its first string, the path. */
+static void log_call(const struct xn_xs_call *call, int rc)
+{
+	const struct xn_xs_connection *connection = call->connection;
+	const char *name = xn_xs_wire_name(call->frame.type), *first = "";
+
+	take_strings(&call->frame, &first, 1);
+	xn_log_info(connection->server->core->log, "xenstore", "io: connection %lu of domain %u: "
+		    "%s %s, transaction %u: %s", connection->id, connection->domain->domid,
+		    name ? name : "unknown", first, call->frame.transaction,
+		    rc < 0 ? xn_xs_error_name(rc) : "OK");
+}
+
 void xn_xs_serve(struct xn_xs_connection *connection, const struct xn_xs_frame *frame,
 		 struct xn_buf *out)
 {
@@ -521,6 +546,8 @@ void xn_xs_serve(struct xn_xs_connection *connection, const struct xn_xs_frame *
 	xn_buf_reserve(out, XN_XS_FRAME_HEADER + XN_XS_BODY_MAX);
 	out->len += XN_XS_FRAME_HEADER;
 	rc = run(&call);
+	if (connection->server->is_logging)
+		log_call(&call, rc);
 	if (!rc && out->len - at - XN_XS_FRAME_HEADER > XN_XS_BODY_MAX)
 		rc = -E2BIG;
 	if (rc < 0) {

@@ -114,6 +114,7 @@ struct xn_xs_server *xn_xs_server_new(struct xn_core *core, struct xn_xs_store *
 	server->most_sockets = core->config
 				       ? (unsigned)xn_config_int(core->config, "xenstore-connections")
 				       : 4096;
+	xn_xs_quota_configure(server);
 	return server;
 }
 
@@ -121,6 +122,7 @@ void xn_xs_server_free(struct xn_xs_server *server)
 {
 	if (!server)
 		return;
+	xn_xs_store_set_quota_told(server->store, NULL, NULL);
 	xn_xs_listener_free(server->listener);
 	while (!xn_list_empty(&server->connections))
 		xn_xs_server_drop(xn_list_entry(server->connections.next, struct xn_xs_connection,
@@ -173,6 +175,15 @@ void xn_xs_server_write_metrics(const struct xn_xs_server *server, struct xn_met
 	xn_metrics_counter(page, "xenolith_xenstore_stalls", "",
 			   "Times that requests were left waiting because replies were not read.",
 			   server->n_stalls);
+	xn_metrics_counter(page, "xenolith_xenstore_held_starts", "",
+			   "Transactions that had to wait for others that they conflicted with.",
+			   server->n_held);
+	xn_metrics_counter(page, "xenolith_xenstore_broken", "",
+			   "Connections that sent what is no request.", server->n_broken);
+	xn_metrics_family(page, XN_METRIC_COUNTER, "xenolith_xenstore_quota_passed", "",
+			  "Times that a domain passed a soft quota, or was refused for a hard one.");
+	xn_metrics_int(page, (int64_t)server->n_soft, "quota", "soft");
+	xn_metrics_int(page, (int64_t)server->n_hard, "quota", "hard");
 	xn_metrics_counter(page, "xenolith_xenstore_refused_connections", "",
 			   "Connections that were refused.", server->n_refused);
 }

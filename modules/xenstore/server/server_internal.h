@@ -44,6 +44,8 @@ struct xn_xs_server {
 	struct xn_buf out, scratch;
 	/* Counted for the metrics. */
 	uint64_t n_requests[XN_XS_WIRE_TYPES], n_unknown, n_errors[XN_XS_ERRORS];
+	uint64_t n_soft, n_hard;
+	int64_t hard_told_us;
 	uint64_t n_events, n_refused, n_stalls, n_broken, n_held;
 };
 
@@ -83,6 +85,23 @@ void xn_xs_serve(struct xn_xs_connection *connection, const struct xn_xs_frame *
 		 struct xn_buf *out);
 const char *xn_xs_wire_name(uint32_t type); /* "read"; NULL: no such */
 bool xn_xs_wire_is_change(uint32_t type);    /* of what others may watch */
+
+int xn_xs_reply_ok(struct xn_xs_call *call);
+/* The body's strings, @most of them; how many there are, or more than @most. */
+size_t xn_xs_call_strings(const struct xn_xs_call *call, const char **out, size_t most);
+
+/* ---- quota.c ---- */
+void xn_xs_quota_configure(struct xn_xs_server *server);
+int xn_xs_do_get_quota(struct xn_xs_call *call);
+int xn_xs_do_set_quota(struct xn_xs_call *call);
+/* 0, -EINVAL: no number, -ENOENT: no such domain. */
+int xn_xs_quota_domain(const struct xn_xs_server *server, const char *domid,
+		       struct xn_xs_domain **out);
+/* @domain: NULL: for all that have none of their own. -EINVAL */
+int xn_xs_quota_set(struct xn_xs_server *server, struct xn_xs_domain *domain, const char *name,
+		    const char *value);
+void xn_xs_quota_list(const struct xn_xs_server *server, bool soft, struct xn_buf *out);
+void xn_xs_quota_list_domain(const struct xn_xs_domain *domain, struct xn_buf *out);
 
 /* ---- control.c ---- */
 int xn_xs_control(struct xn_xs_call *call);
