@@ -49,6 +49,8 @@ static void check_node(struct check *check, const struct xn_xs_node *node)
 {
 	const struct xn_xs_domain *owner = node->perms->entries[0].domain;
 	struct tally *tally = tally_of(check, owner);
+	const struct xn_xs_node *kid, *last = NULL;
+	struct xn_xs_kid_walk walk;
 
 	tally->nodes++;
 	tally->bytes += xn_xs_node_bytes(node);
@@ -63,13 +65,13 @@ static void check_node(struct check *check, const struct xn_xs_node *node)
 	if (owner->domid && (!owner->owned || node->owned_at >= owner->owned->n ||
 			     owner->owned->at[node->owned_at] != node))
 		wrong(check, "is not among its owner's", node);
-	for (uint32_t i = 0; i < xn_xs_node_n_kids(node); i++) {
-		const struct xn_xs_node *kid = node->kids->at[i];
-
+	xn_xs_kid_walk_init(&walk, node);
+	while ((kid = xn_xs_kid_walk_next(&walk))) {
 		if (kid->parent != node)
 			wrong(check, "hangs on two nodes", kid);
-		if (i && strcmp(node->kids->at[i - 1]->name, kid->name) >= 0)
+		if (last && strcmp(last->name, kid->name) >= 0)
 			wrong(check, "is not in order", kid);
+		last = kid;
 	}
 }
 
@@ -94,11 +96,12 @@ static void check_accounts(struct check *check)
 	}
 }
 
-unsigned xn_xs_store_check(const struct xn_xs_store *store, struct xn_buf *report)
+unsigned xn_xs_store_check(struct xn_xs_store *store, struct xn_buf *report)
 {
 	struct check check = {.store = store, .report = report};
 	unsigned level = 0;
 
+	xn_xs_reap_all(store); /* what is removed may be in the accounts until then */
 	for (const struct xn_xs_node *at = store->root; at;
 	     at = xn_xs_node_next(store->root, at, &level))
 		check_node(&check, at);

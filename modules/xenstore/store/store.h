@@ -221,7 +221,7 @@ struct xn_xs_watcher *xn_xs_conn_find_watch(struct xn_xs_conn *conn, const char 
 void xn_xs_conn_reset(struct xn_xs_conn *conn); /* drops all watches and transactions */
 
 /* Whether tree and accounts agree with each other: how many things are wrong, told in @report. */
-unsigned xn_xs_store_check(const struct xn_xs_store *store, struct xn_buf *report);
+unsigned xn_xs_store_check(struct xn_xs_store *store, struct xn_buf *report);
 
 /* ---- for the protocol's server (lookup.c) ---- */
 bool xn_xs_conn_has_transaction(struct xn_xs_conn *conn, uint32_t tx);
