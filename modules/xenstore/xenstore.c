@@ -266,6 +266,8 @@ static size_t write_metrics(struct xn_metrics_source *source, struct xn_metrics_
 			 "Paths that the daemon itself watches.", (int64_t)xs->spots.count);
 	if (xs->ops == &xn_xs_local_ops)
 		write_store(xn_xs_local_store(xs), page);
+	if (xs->journal)
+		xn_xs_journal_write_metrics(xs->journal, page);
 	if (xs->server)
 		xn_xs_server_write_metrics(xs->server, page);
 	return 0;
@@ -289,13 +291,40 @@ static int xenstore_init(struct xn_core *core, void **state_out, struct xn_error
 		xn_xs_wire_new(xs);
 	else
 		xn_xs_local_new(xs);
-	if (!is_foreign(core->config))
-		xs->server = xn_xs_server_new(core, xn_xs_local_store(xs), NULL);
 	*state_out = xs;
 	return 0;
 }
 
-/* ---- the server of the embedded store ---- */
+/* ---- the journal of the embedded store, and its server ---- */
+
+/* A simulated daemon keeps its store in memory, unless it was given a folder. */
+static bool has_folder(const struct xn_core *core)
+{
+	return core->config &&
+	       (xn_config_is_set(core->config, "state-dir") ||
+		xn_config_is_set(core->config, "xenstore-dir") || !xn_loop_is_virtual(core->loop));
+}
+
+/* Simulated guests outlive their host's boots, as their hypervisor's own file does. */
+static int open_journal(struct xn_xenstore *xs, struct xn_error *err)
+{
+	const struct xn_config *config = xs->core->config;
+	struct xn_xs_journal_options options = {0};
+	char *folder;
+
+	if (!has_folder(xs->core))
+		return 0;
+	folder = past_folder(config);
+	options.folder = folder;
+	options.outlives_boots = strcmp(xn_config_string(config, "hypervisor"), "sim") == 0;
+	options.history_bytes = past_size_limit(config);
+	xs->journal = xn_xs_journal_open(xs->core, xn_xs_local_store(xs), &options, err);
+	free(folder);
+	if (!xs->journal)
+		return -1;
+	past_service_start(xs->past, xn_xs_journal_media(xs->journal));
+	return 0;
+}
 
 static bool is_on_xen(const struct xn_config *config)
 {
@@ -321,7 +350,7 @@ static int open_rings(struct xn_xenstore *xs, struct xn_error *err)
 
 	if (!carrier)
 		return -1;
-	xs->rings = xn_xs_rings_new(core, xn_xs_local_store(xs), xs->server, NULL, carrier);
+	xs->rings = xn_xs_rings_new(core, xn_xs_local_store(xs), xs->server, xs->journal, carrier);
 	xn_xs_rings_start(xs->rings);
 	return 0;
 }
@@ -361,7 +390,12 @@ static int xenstore_start(void *state, struct xn_error *err)
 
 	if (xs->ops->start(xs, err) < 0)
 		return -1;
-	return xs->server ? serve(xs, err) : 0;
+	if (xs->ops != &xn_xs_local_ops)
+		return 0;
+	if (open_journal(xs, err) < 0)
+		return -1;
+	xs->server = xn_xs_server_new(xs->core, xn_xs_local_store(xs), xs->journal);
+	return serve(xs, err);
 }
 
 static void xenstore_stop(void *state)
@@ -386,6 +420,7 @@ static void xenstore_stop(void *state)
 	xn_hmap_clear(&xs->spots);
 	xn_xs_server_free(xs->server);
 	xn_xs_rings_free(xs->rings);
+	xn_xs_journal_close(xs->journal);
 	xs->ops->free(xs);
 	free(xs);
 }

@@ -1,6 +1,7 @@
 /* Large trees are removed at once and freed in slices; accounts are right at the beginning and end. */
 #include "tests/unit/cmocka_all.h"
 
+#include "modules/xenstore/journal/slice.h"
 #include "modules/xenstore/store/store.h"
 
 #include <errno.h>
@@ -168,12 +169,13 @@ static void what_a_dead_domain_left_goes_after_a_restart_too(void **state)
 	struct xn_xs_store *again = xn_xs_store_new(NULL, NULL);
 	char cursor[XN_XS_PATH_MAX + 1] = "";
 	struct xn_buf image = {0};
+	uint64_t n = 0;
 
 	assert_int_equal(xn_xs_conn_mkdir(f->conn, 0, "/home"), 0);
 	assert_int_equal(xn_xs_conn_set_perms(f->conn, 0, "/home", "n5", 2), 0);
 	assert_int_equal(xn_xs_conn_write_string(f->guest, 0, "/home/x", "v"), 0);
-	xn_xs_store_dump(f->store, cursor, 1000, XN_XS_BY_BIRTH, &image);
-	assert_int_equal(xn_xs_store_load(again, image.data, image.len), 0);
+	xn_xs_slice_put(f->store, cursor, 1000, SIZE_MAX / 2, &image, &n);
+	assert_int_equal(xn_xs_slice_load(again, (struct xn_xs_text){image.data, image.len}), 0);
 	while (xn_xs_store_deliver(again, 16))
 		;
 	assert_int_equal(xn_xs_domain_find(again, 0)->account.nodes, 1);

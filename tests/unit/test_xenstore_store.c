@@ -423,7 +423,7 @@ struct seen {
 	char text[512];
 };
 
-static void note_commit(const struct xn_xs_commit *commit, void *arg)
+static int note_commit(const struct xn_xs_commit *commit, void *arg)
 {
 	static const char *const kinds[] = {"+", "=", "p", "-"};
 	struct seen *seen = arg;
@@ -437,7 +437,10 @@ static void note_commit(const struct xn_xs_commit *commit, void *arg)
 			 (int)d.path_len, d.path, d.implied ? "*" : "");
 	}
 	strcat(seen->text, "| ");
+	return 0;
 }
+
+static const struct xn_xs_journal_ops journal = {.commit = note_commit};
 
 static void the_journal_sees_every_committed_set_and_no_other(void **state)
 {
@@ -445,7 +448,7 @@ static void the_journal_sees_every_committed_set_and_no_other(void **state)
 	struct seen seen = {""};
 	uint32_t tx;
 
-	xn_xs_store_set_journal(f->store, note_commit, &seen);
+	xn_xs_store_set_journal(f->store, &journal, &seen);
 	assert_int_equal(xn_xs_conn_write_string(f->dom0, 0, "/a/b", "1"), 0);
 	assert_int_equal(xn_xs_conn_write_string(f->dom0, 0, "/a/b", "2"), 0);
 	assert_int_equal(xn_xs_conn_mkdir(f->dom0, 0, "/a"), 0);

@@ -28,7 +28,7 @@ static void append(struct xenstore_recorder *r, const struct xn_buf *bytes)
 	assert(rc == 0);
 }
 
-static void note_commit(const struct xn_xs_commit *commit, void *arg)
+static int note_commit(const struct xn_xs_commit *commit, void *arg)
 {
 	struct xenstore_recorder *r = arg;
 	struct xn_buf bytes = {0};
@@ -38,6 +38,7 @@ static void note_commit(const struct xn_xs_commit *commit, void *arg)
 	xn_xs_record_end(&bytes, start);
 	append(r, &bytes);
 	xn_buf_clear(&bytes);
+	return 0;
 }
 
 static void note_domain(const struct xn_xs_note *note, void *arg)
@@ -69,14 +70,15 @@ void recorder_next_segment(struct xenstore_recorder *r)
 	xn_buf_clear(&bytes);
 }
 
+static const struct xn_xs_journal_ops journal = {.commit = note_commit, .note = note_domain};
+
 void recorder_init(struct xenstore_recorder *r)
 {
 	*r = (struct xenstore_recorder){.wall_us = INT64_C(1795260948123456)};
 	r->store = xn_xs_store_new(no_wake, NULL);
 	r->media = xn_xs_media_memory_new();
 	recorder_next_segment(r);
-	xn_xs_store_set_journal(r->store, note_commit, r);
-	xn_xs_store_set_domain_journal(r->store, note_domain, r);
+	xn_xs_store_set_journal(r->store, &journal, r);
 }
 
 void recorder_clear(struct xenstore_recorder *r)

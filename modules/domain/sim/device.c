@@ -463,9 +463,65 @@ static void find_backend(struct xn_sim_device *device)
 		device->backend = backend_qdisk;
 }
 
+static int backend_state(const struct xn_sim_device *device)
+{
+	char path[96], text[8] = "";
+	const char *value;
+	size_t len;
+
+	snprintf(path, sizeof(path), "/local/domain/0/backend/%s/%u/%d/state", device->backend,
+		 device->domain->info.domid, device->devid);
+	if (!xn_xs_conn_read(device->domain->sim->dom0, 0, path, &value, &len) &&
+	    len < sizeof(text))
+		memcpy(text, value, len);
+	return atoi(text);
+}
+
+static void match_one(struct xn_sim_domain *domain, enum xn_sim_kind kind, int devid)
+{
+	static const enum xn_sim_device_phase phases[] = {
+		[INITIALISING] = XN_SIM_ATTACHING, [INIT_WAIT] = XN_SIM_WAITING,
+		[INITIALISED] = XN_SIM_WAITING,    [CONNECTED] = XN_SIM_CONNECTED,
+		[CLOSING] = XN_SIM_CLOSING,	   [CLOSED] = XN_SIM_CLOSING,
+	};
+	struct xn_sim_device *device = xn_sim_device_find(domain, kind, devid);
+	int state;
+
+	if (!device)
+		device = xn_sim_device_new(domain, kind, devid);
+	find_backend(device);
+	state = backend_state(device);
+	device->is_known = true;
+	if (state >= INITIALISING && state <= CLOSED)
+		device->phase = phases[state];
+}
+
+void xn_sim_devices_match(struct xn_sim_domain *domain)
+{
+	for (int kind = 0; kind < XN_SIM_KINDS; kind++) {
+		struct xn_buf names = {0};
+		char path[64];
+
+		snprintf(path, sizeof(path), "/libxl/%u/device/%s", domain->info.domid,
+			 kind_names[kind]);
+		(void)xn_xs_conn_directory(domain->sim->dom0, 0, path, &names);
+		for (size_t at = 0; at < names.len; at += strlen(names.data + at) + 1)
+			match_one(domain, (enum xn_sim_kind)kind, atoi(names.data + at));
+		xn_buf_clear(&names);
+	}
+	xn_list_each_safe(link, &domain->devices)
+	{
+		struct xn_sim_device *device = xn_list_entry(link, struct xn_sim_device, link);
+
+		if (!device->is_known)
+			xn_sim_device_free(device);
+	}
+}
+
 void xn_sim_device_reopened(struct xn_sim_device *device)
 {
-	find_backend(device);
+	if (device->phase == XN_SIM_WAITING || device->phase == XN_SIM_CLOSING)
+		xn_sim_guest_reminded(device);
 	if (device->phase == XN_SIM_ATTACHING)
 		start_attaching(device);
 	else if (device->phase == XN_SIM_CLOSING && device->domain->guest.phase != XN_SIM_UP)

@@ -214,6 +214,19 @@ void xn_sim_guest_sees_device(struct xn_sim_device *device)
 		xn_sim_guest_plan_device(domain, XN_SIM_PLAN_LET_GO, o->unplug_ms, device);
 }
 
+void xn_sim_guest_reminded(struct xn_sim_device *device)
+{
+	xn_list_each(link, &device->domain->guest.plans)
+	{
+		const struct xn_sim_plan *plan = xn_list_entry(link, struct xn_sim_plan, link);
+
+		if ((plan->kind == XN_SIM_PLAN_CONNECT || plan->kind == XN_SIM_PLAN_LET_GO) &&
+		    plan->device_kind == device->kind && plan->devid == device->devid)
+			return;
+	}
+	xn_sim_guest_sees_device(device);
+}
+
 void xn_sim_guest_sees_vcpus(struct xn_sim_domain *domain)
 {
 	if (is_up(domain))

@@ -240,21 +240,20 @@ static void remove_path(struct xn_xs_conn *conn, const char *fmt, ...)
 	(void)xn_xs_conn_rm(conn, 0, path); /* as domain 0: fails only when it is not there */
 }
 
-void xn_sim_keys_destroy(struct xn_sim_domain *domain)
+void xn_sim_keys_destroy(struct xn_sim *sim, uint32_t domid, const char *uuid)
 {
 	static const char *const backends[] = {"vbd", "qdisk", "vif", "pci", "console"};
-	struct xn_xs_conn *conn = domain->sim->dom0;
+	struct xn_xs_conn *conn = sim->dom0;
 	struct xn_buf others = {0};
-	uint32_t domid = domain->info.domid;
 	char path[MAX_PATH];
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(backends); i++)
 		remove_path(conn, "/local/domain/0/backend/%s/%u", backends[i], domid);
 	remove_path(conn, "/local/domain/%u", domid);
 	remove_path(conn, "/libxl/%u", domid);
-	remove_path(conn, "/vm/%s/domains/%u", domain->info.uuid, domid);
-	snprintf(path, sizeof(path), "/vm/%s/domains", domain->info.uuid);
+	remove_path(conn, "/vm/%s/domains/%u", uuid, domid);
+	snprintf(path, sizeof(path), "/vm/%s/domains", uuid);
 	if (xn_xs_conn_directory(conn, 0, path, &others) < 0 || !others.len)
-		remove_path(conn, "/vm/%s", domain->info.uuid);
+		remove_path(conn, "/vm/%s", uuid);
 	xn_buf_clear(&others);
 }

@@ -94,23 +94,24 @@ static struct xn_sim_domain *find_uuid(struct xn_sim *sim, const char *uuid)
 	return found;
 }
 
-struct xn_sim_domain *xn_sim_domain_new(struct xn_sim *sim, uint32_t domid, const char *uuid)
+struct xn_sim_domain *xn_sim_domain_new(struct xn_sim *sim, uint32_t domid, const char *uuid,
+					struct xn_xs_domain *identity)
 {
-	struct xn_xs_domain *identity = xn_xs_domain_add(sim->store, domid);
-	struct xn_sim_domain *domain;
+	struct xn_sim_domain *domain = xn_calloc(1, sizeof(*domain));
 
-	if (!identity)
-		return NULL;
-	domain = xn_calloc(1, sizeof(*domain));
 	domain->sim = sim;
 	domain->identity = identity;
-	identity->is_played = true;
+	if (identity) {
+		domain->birth = identity->birth;
+		identity->is_played = true;
+	}
 	domain->info.domid = domid;
 	domain->info.shutdown_code = XN_SHUTDOWN_NONE;
 	snprintf(domain->info.uuid, sizeof(domain->info.uuid), "%s", uuid);
 	xn_list_init(&domain->devices);
 	xn_list_init(&domain->calls);
 	xn_list_init(&domain->changed);
+	xn_list_init(&domain->unwritten);
 	xn_sim_guest_init(domain);
 	xn_list_push(&sim->domains, &domain->link);
 	xn_hmap_insert(&sim->by_domid, &domain->by_domid, domid);
@@ -131,6 +132,7 @@ void xn_sim_domain_free(struct xn_sim_domain *domain)
 	xn_xs_conn_free(domain->conn);
 	xn_list_remove(&domain->link);
 	xn_list_remove(&domain->changed);
+	xn_list_remove(&domain->unwritten);
 	xn_hmap_remove(&sim->by_domid, &domain->by_domid);
 	xn_hmap_remove(&sim->by_uuid, &domain->by_uuid);
 	sim->n_domains--;
@@ -236,16 +238,20 @@ int xn_sim_domain_build(struct xn_sim *sim, const struct xn_value *config, int64
 			struct xn_sim_call *call)
 {
 	const char *uuid = xn_map_get_string(config, "uuid");
+	struct xn_xs_domain *identity;
 	struct xn_sim_domain *domain;
+	uint32_t domid;
 	int rc;
 
 	if (!uuid || strlen(uuid) != 36)
 		return -EINVAL;
 	if (sim->n_domains >= XN_XS_DOMID_END - 1)
 		return -ENOSPC;
-	domain = xn_sim_domain_new(sim, next_domid(sim), uuid);
-	if (!domain)
+	domid = next_domid(sim);
+	identity = xn_xs_domain_add(sim->store, domid);
+	if (!identity)
 		return -EEXIST; /* somebody else has made it known to xenstore */
+	domain = xn_sim_domain_new(sim, domid, uuid, identity);
 	xn_sim_added(domain);
 	read_config(domain, config);
 	domain->info.paused = true;
@@ -298,7 +304,7 @@ static void take_down(struct xn_sim_domain *domain)
 
 		xn_list_push(&calls, link);
 	}
-	xn_sim_keys_destroy(domain);
+	xn_sim_keys_destroy(domain->sim, domain->info.domid, domain->info.uuid);
 	(void)hold_memory(domain, 0);
 	xn_sim_gone(domain);
 	xn_sim_domain_free(domain);
@@ -345,7 +351,6 @@ void xn_sim_domain_reopened(struct xn_sim_domain *domain)
 {
 	domain->sim->used_memory += domain->held_bytes;
 	note_promise(domain);
-	domain->identity->introduced = !domain->is_building;
 	if (domain->info.dying) {
 		xn_timer_arm(xn_sim_loop(domain->sim), &domain->timer, 0, on_destroyed);
 		return;
@@ -357,6 +362,8 @@ void xn_sim_domain_reopened(struct xn_sim_domain *domain)
 		xn_sim_guest_listen(domain);
 	xn_list_each(link, &domain->devices)
 		xn_sim_device_reopened(xn_list_entry(link, struct xn_sim_device, link));
+	if (!domain->identity->introduced)
+		xn_xs_domain_introduce(domain->identity);
 	if (xn_sim_may_run(domain))
 		xn_sim_guest_run(domain);
 }

@@ -6,7 +6,7 @@
  *   device.c   disks and interfaces: both ends' states and keys
  *   guest.c    the guest: its clock, its plans, what it does with what it sees
  *   save.c     save, resume, restore, core dump
- *   world.c    the file by which all this outlives the daemon
+ *   world.c    the file by which domains outlive the daemon; xenstore does so by itself
  *
  * A guest has a clock of its own, which stands still while it is paused, suspended or shut down;
  * all that the guest does is a plan with a due time on that clock. What the toolstack and the
@@ -57,6 +57,7 @@ struct xn_sim_device {
 	enum xn_sim_device_phase phase;
 	struct xn_timer timer; /* the backend's */
 	struct xn_list calls;  /* plug or unplug that wait for it */
+	bool is_known;	       /* at a start: xenstore has it */
 };
 
 /* ---- guests ---- */
@@ -122,6 +123,7 @@ struct xn_sim_domain {
 	struct xn_domain_info info;
 	struct xn_sim_options options;
 	struct xn_xs_domain *identity;
+	uint64_t birth; /* its identity's; while the world is read there is no other */
 	struct xn_xs_conn *conn; /* the guest's; NULL: not introduced, or down */
 	uint64_t held_bytes;     /* of the host, with overhead and what it may grow to */
 	uint64_t promised_bytes; /* of these: what it may grow by */
@@ -134,6 +136,7 @@ struct xn_sim_domain {
 	struct xn_list devices;
 	struct xn_sim_guest guest;
 	struct xn_list changed; /* in the world's list: not written since its last change */
+	struct xn_list unwritten; /* not in the shorter file yet */
 };
 
 /* ---- sim.c ---- */
@@ -158,8 +161,9 @@ bool xn_sim_may_run(const struct xn_sim_domain *domain);
 void xn_sim_memory_reached(struct xn_sim_domain *domain);
 /* The timers of a domain that came from the world file. */
 void xn_sim_domain_reopened(struct xn_sim_domain *domain);
-/* A domain object in all tables; no keys, no timers. NULL: the domid lives. */
-struct xn_sim_domain *xn_sim_domain_new(struct xn_sim *sim, uint32_t domid, const char *uuid);
+/* A domain object in all tables; no keys, no timers. @identity: NULL while the world is read. */
+struct xn_sim_domain *xn_sim_domain_new(struct xn_sim *sim, uint32_t domid, const char *uuid,
+					struct xn_xs_domain *identity);
 void xn_sim_domain_free(struct xn_sim_domain *domain);
 /* Between the guest and the hypervisor: it stops with @reason, and everybody is told. */
 void xn_sim_domain_stops(struct xn_sim_domain *domain, enum xn_domain_shutdown reason);
@@ -184,7 +188,7 @@ int xn_sim_keys_end(struct xn_sim_keys *keys);
 
 int xn_sim_keys_create(struct xn_sim_domain *domain, const struct xn_value *config);
 int xn_sim_keys_built(struct xn_sim_domain *domain);
-void xn_sim_keys_destroy(struct xn_sim_domain *domain);
+void xn_sim_keys_destroy(struct xn_sim *sim, uint32_t domid, const char *uuid);
 
 /* ---- device.c ---- */
 struct xn_sim_device *xn_sim_device_find(struct xn_sim_domain *domain, enum xn_sim_kind kind,
@@ -194,7 +198,9 @@ struct xn_sim_device *xn_sim_device_new(struct xn_sim_domain *domain, enum xn_si
 void xn_sim_device_free(struct xn_sim_device *device);     /* its calls get -ECANCELED */
 void xn_sim_device_connect(struct xn_sim_device *device);  /* the guest does */
 void xn_sim_device_let_go(struct xn_sim_device *device);   /* the guest does, or refuses */
-void xn_sim_device_reopened(struct xn_sim_device *device); /* after a restart of the daemon */
+/* After a restart of the daemon. Which devices there are, and how far they came, xenstore tells. */
+void xn_sim_devices_match(struct xn_sim_domain *domain);
+void xn_sim_device_reopened(struct xn_sim_device *device);
 /* The guest is down: whatever waited for it goes on without. */
 void xn_sim_devices_abandoned(struct xn_sim_domain *domain);
 int xn_sim_plug_disk(struct xn_backend *b, uint32_t domid, const struct xn_disk_config *disk,
@@ -232,6 +238,7 @@ void xn_sim_guest_drop_plans(struct xn_sim_domain *domain, const struct xn_sim_d
 void xn_sim_guest_listen(struct xn_sim_domain *domain); /* connects to xenstore, sets its watches */
 /* Something that concerns it has changed; does nothing unless its kernel is up. */
 void xn_sim_guest_sees_device(struct xn_sim_device *device);
+void xn_sim_guest_reminded(struct xn_sim_device *device); /* the same, unless it plans something */
 void xn_sim_guest_sees_vcpus(struct xn_sim_domain *domain);
 void xn_sim_guest_report_nics(struct xn_sim_domain *domain);
 

@@ -1,12 +1,13 @@
 /*
- * The file by which the simulated world outlives the daemon, as real domains would: an append-only
- * log of what came, changed and went, and of every change in xenstore. Written with plain write()
- * before anybody is told, so it survives the daemon's end by any signal; never synced, because a
- * simulated world need not survive the machine's.
+ * The file by which the simulated domains outlive the daemon, as real ones would: an append-only log
+ * of what came, changed and went. Written with plain write() before anybody is told, so it survives
+ * the daemon's end by any signal; never synced, because a simulated world need not survive the
+ * machine's. What is in xenstore outlives the daemon by xenstore's own journal; where the two were
+ * cut short at different moments, a start makes them fit (reconcile).
  *
  * When much of it is history, a shorter one is written beside it, in slices while the world goes
- * on: images of the store as it is at that moment, and all records of meanwhile, which go to both
- * files. Read in order they give the same. Then it takes the old one's place.
+ * on: all domains as they are at that moment, and all records of meanwhile, which go to both files.
+ * Then it takes the old one's place.
  *
  * A record: length of what follows (4 bytes), checksum (4), type (1), then its fields; integers are
  * little-endian, texts have their length (4) before them. A record that is not whole ends the file.
@@ -24,17 +25,15 @@
 
 enum record_type {
 	RECORD_VERSION = 1,
-	RECORD_ADDED, /* before the xenstore keys that name its domid */
+	RECORD_ADDED,
 	RECORD_STATE,
 	RECORD_GONE,
-	RECORD_STORE, /* changes */
-	RECORD_IMAGE, /* a slice of the whole */
 };
 enum {
-	VERSION = 1,
+	VERSION = 2, /* 1 had the changes of xenstore, too */
 	FRAME = 8,
 	MAX_WAITING = 64 << 20,
-	SLICE_NODES = 400,
+	SLICE_DOMAINS = 50,
 	MIN_HISTORY = 4 << 20, /* bytes, that a start reads in a twentieth of a second */
 };
 
@@ -53,7 +52,7 @@ struct xn_sim_world {
 	int fresh_fd;
 	uint64_t fresh_size;
 	struct xn_job shorten;
-	char cursor[XN_XS_PATH_MAX + 1];
+	struct xn_list unwritten; /* domains */
 };
 
 /* ---- fields ---- */
@@ -76,9 +75,9 @@ static const char *get_bytes(struct xn_reader *in, size_t *len_out)
 }
 
 /* So much that shortening is a small share of the work, but not the most of what a start reads. */
-static uint64_t history_allowed(uint64_t image_bytes)
+static uint64_t history_allowed(uint64_t needed)
 {
-	return image_bytes / 2 > MIN_HISTORY ? image_bytes / 2 : MIN_HISTORY;
+	return needed / 2 > MIN_HISTORY ? needed / 2 : MIN_HISTORY;
 }
 
 /* Against torn writes and stray edits, not against anybody's intent. */
@@ -266,74 +265,6 @@ static void get_state(struct xn_sim *sim, struct xn_reader *in)
 		domain->guest.clock_us += slept_us; /* it ran while the daemon did not */
 }
 
-/* ---- xenstore ---- */
-
-static void put_perms(struct xn_buf *out, const struct xn_xs_perms *perms)
-{
-	size_t at = out->len;
-	struct xn_buf length = {.cap = 4};
-
-	xn_put_u32(out, 0);
-	if (perms)
-		xn_xs_perms_print(perms, ' ', out);
-	length.data = out->data + at;
-	xn_put_u32(&length, (uint32_t)(out->len - at - 4));
-}
-
-static void note_commit(const struct xn_xs_commit *commit, void *arg)
-{
-	struct xn_sim_world *world = arg;
-	struct xn_buf *out = &world->out;
-
-	begin_record(world, RECORD_STORE);
-	xn_put_u32(out, (uint32_t)commit->n);
-	for (size_t i = 0; i < commit->n; i++) {
-		struct xn_xs_delta d;
-
-		xn_xs_commit_delta(commit, i, &d);
-		xn_buf_add_char(out, (char)d.kind);
-		put_bytes(out, d.path, d.path_len);
-		put_bytes(out, d.value, d.value_len);
-		put_perms(out, d.inherited ? NULL : d.perms);
-	}
-	end_record(world);
-	xn_loop_defer(xn_sim_loop(world->sim), &world->flush, XN_PRIO_REPLY, world->flush.run);
-}
-
-static void apply_delta(struct xn_xs_conn *dom0, enum xn_xs_delta_kind kind, const char *path,
-			const char *value, size_t value_len, const char *perms, size_t perms_len)
-{
-	int rc = 0;
-
-	if (kind == XN_XS_REMOVED)
-		rc = xn_xs_conn_rm(dom0, 0, path);
-	else if (kind != XN_XS_PERMS)
-		rc = xn_xs_conn_write(dom0, 0, path, value, value_len);
-	if (!rc && perms_len)
-		rc = xn_xs_conn_set_perms(dom0, 0, path, perms, perms_len);
-	(void)rc; /* what cannot be told again is no reason not to start */
-}
-
-static void get_store(struct xn_sim *sim, struct xn_reader *in)
-{
-	uint32_t n = xn_take_u32(in);
-
-	while (n-- && !in->is_short) {
-		enum xn_xs_delta_kind kind = (enum xn_xs_delta_kind)xn_take_u8(in);
-		size_t path_len, value_len, perms_len;
-		const char *path_bytes = get_bytes(in, &path_len);
-		const char *value = get_bytes(in, &value_len);
-		const char *perms = get_bytes(in, &perms_len);
-		char path[XN_XS_PATH_MAX + 1];
-
-		if (in->is_short || path_len > XN_XS_PATH_MAX)
-			return;
-		memcpy(path, path_bytes, path_len);
-		path[path_len] = '\0';
-		apply_delta(sim->dom0, kind, path, value, value_len, perms, perms_len);
-	}
-}
-
 /* ---- the file ---- */
 
 static void complain(struct xn_sim_world *world, int error, const char *doing)
@@ -414,6 +345,7 @@ static void put_added(struct xn_sim_world *world, const struct xn_sim_domain *do
 	begin_record(world, RECORD_ADDED);
 	xn_put_u32(&world->out, domain->info.domid);
 	put_bytes(&world->out, domain->info.uuid, strlen(domain->info.uuid));
+	xn_put_u64(&world->out, domain->birth);
 	end_record(world);
 }
 
@@ -457,38 +389,38 @@ static void get_added(struct xn_sim *sim, struct xn_reader *in)
 	uint32_t domid = xn_take_u32(in);
 	char uuid[37];
 	const char *text;
+	uint64_t birth;
 	size_t len;
 
 	text = get_bytes(in, &len);
 	snprintf(uuid, sizeof(uuid), "%.*s", (int)(len < sizeof(uuid) ? len : 36), text);
+	birth = xn_take_u64(in);
 	if (in->is_short || domid >= XN_XS_DOMID_END || xn_sim_domain(sim, domid))
 		return;
-	if (xn_sim_domain_new(sim, domid, uuid))
-		sim->last_domid = domid;
+	xn_sim_domain_new(sim, domid, uuid, NULL)->birth = birth;
+	sim->last_domid = domid;
 }
 
 static void get_gone(struct xn_sim *sim, struct xn_reader *in)
 {
 	struct xn_sim_domain *domain = xn_sim_domain(sim, xn_take_u32(in));
-	struct xn_xs_domain *identity;
 
-	if (!domain)
-		return;
-	identity = domain->identity;
-	xn_sim_domain_free(domain);
-	xn_xs_domain_release(identity);
+	if (domain)
+		xn_sim_domain_free(domain);
 }
 
-/* 0, or -EPROTO for a version that is not ours. *image_bytes: what is no history. */
-static int get_record(struct xn_sim *sim, const char *bytes, size_t len, uint64_t *image_bytes)
+/* 0; -EPROTO for a version that is not known here; -ESTALE for an old one. */
+static int get_record(struct xn_sim *sim, const char *bytes, size_t len)
 {
 	struct xn_reader in = {.at = bytes + 1, .left = len - 1};
+	uint32_t version;
 
 	switch ((enum record_type)bytes[0]) {
 	case RECORD_VERSION:
 		sim->last_domid = 0;
-		if (xn_take_u32(&in) != VERSION)
-			return -EPROTO;
+		version = xn_take_u32(&in);
+		if (version != VERSION)
+			return version < VERSION ? -ESTALE : -EPROTO;
 		sim->last_domid = xn_take_u32(&in);
 		break;
 	case RECORD_ADDED:
@@ -500,13 +432,6 @@ static int get_record(struct xn_sim *sim, const char *bytes, size_t len, uint64_
 	case RECORD_GONE:
 		get_gone(sim, &in);
 		break;
-	case RECORD_STORE:
-		get_store(sim, &in);
-		break;
-	case RECORD_IMAGE:
-		(void)xn_xs_store_load(sim->store, in.at, in.left);
-		*image_bytes += len;
-		break;
 	}
 	return 0;
 }
@@ -515,7 +440,6 @@ static int get_record(struct xn_sim *sim, const char *bytes, size_t len, uint64_
 static int get_records(struct xn_sim_world *world, const char *bytes, size_t len)
 {
 	struct xn_reader in = {.at = bytes, .left = len};
-	uint64_t image_bytes = 0;
 	int rc = 0;
 
 	while (in.left >= FRAME + 1 && !rc) {
@@ -524,10 +448,10 @@ static int get_records(struct xn_sim_world *world, const char *bytes, size_t len
 
 		if (!record || checksum(record, size) != sum)
 			break; /* the write that was under way when the daemon died */
-		rc = get_record(world->sim, record, size, &image_bytes);
+		rc = get_record(world->sim, record, size);
 		world->size = (uint64_t)(in.at - bytes);
 	}
-	world->shorten_at = image_bytes + history_allowed(image_bytes);
+	world->shorten_at = history_allowed(0);
 	return rc;
 }
 
@@ -557,17 +481,12 @@ static int read_file(const char *path, struct xn_buf *out)
 
 /* ---- the shorter file ---- */
 
-/* What must come before images and records that name domids. */
-static void put_beginning(struct xn_sim_world *world)
+static void put_version(struct xn_sim_world *world)
 {
-	struct xn_sim *sim = world->sim;
-
 	begin_record(world, RECORD_VERSION);
 	xn_put_u32(&world->out, VERSION);
-	xn_put_u32(&world->out, sim->last_domid);
+	xn_put_u32(&world->out, world->sim->last_domid);
 	end_record(world);
-	xn_list_each(link, &sim->domains)
-		put_added(world, xn_list_entry(link, struct xn_sim_domain, link));
 }
 
 static void on_shorten(struct xn_job *job);
@@ -582,16 +501,19 @@ static void start_shortening(struct xn_sim_world *world)
 	}
 	world->out.len = 0;
 	world->fresh_size = 0;
-	world->cursor[0] = '\0';
-	put_beginning(world);
+	put_version(world);
+	while (!xn_list_empty(&world->unwritten))
+		xn_list_pop(&world->unwritten);
+	xn_list_each(link, &world->sim->domains)
+		xn_list_push(&world->unwritten,
+			     &xn_list_entry(link, struct xn_sim_domain, link)->unwritten);
 	if (!write_fresh(world))
 		xn_loop_defer(xn_sim_loop(world->sim), &world->shorten, XN_PRIO_IDLE, on_shorten);
 }
 
 static void end_shortening(struct xn_sim_world *world)
 {
-	xn_list_each(link, &world->sim->domains)
-		put_domain(world, xn_list_entry(link, struct xn_sim_domain, link));
+	put_version(world); /* the domid that was used last */
 	if (write_fresh(world) < 0)
 		return;
 	if (rename(world->fresh_path, world->path) < 0) {
@@ -608,21 +530,75 @@ static void end_shortening(struct xn_sim_world *world)
 static void on_shorten(struct xn_job *job)
 {
 	struct xn_sim_world *world = xn_container_of(job, struct xn_sim_world, shorten);
-	bool has_more;
 
 	xn_sim_world_flush(world->sim); /* what the slice shows already must come before it */
 	if (world->fresh_fd < 0 || world->out.len)
 		return;
-	begin_record(world, RECORD_IMAGE);
-	has_more = xn_xs_store_dump(world->sim->store, world->cursor, SLICE_NODES,
-				    XN_XS_BY_DOMID, &world->out);
-	end_record(world);
+	for (int i = 0; i < SLICE_DOMAINS && !xn_list_empty(&world->unwritten); i++) {
+		struct xn_sim_domain *domain = xn_list_entry(xn_list_pop(&world->unwritten),
+							     struct xn_sim_domain, unwritten);
+
+		put_added(world, domain);
+		put_domain(world, domain);
+	}
 	if (write_fresh(world) < 0)
 		return;
-	if (has_more)
+	if (!xn_list_empty(&world->unwritten))
 		xn_loop_defer(xn_sim_loop(world->sim), &world->shorten, XN_PRIO_IDLE, on_shorten);
 	else
 		end_shortening(world);
+}
+
+/* ---- the world and xenstore ---- */
+
+/* The VM that xenstore says a domain is of. */
+static void read_uuid(struct xn_sim *sim, uint32_t domid, char out[37])
+{
+	char path[48];
+	const char *value;
+	size_t len;
+
+	snprintf(path, sizeof(path), "/local/domain/%u/vm", domid);
+	out[0] = '\0';
+	if (!xn_xs_conn_read(sim->dom0, 0, path, &value, &len) && len == 40)
+		snprintf(out, 37, "%.*s", 36, value + 4);
+}
+
+/* Domains that only xenstore knows: their making was not told to anybody yet, or their host is
+ * another by now. */
+static void release_unknown(struct xn_sim *sim)
+{
+	for (uint32_t domid = 1; domid < XN_XS_DOMID_END; domid++) {
+		struct xn_xs_domain *identity = xn_xs_domain_find(sim->store, domid);
+		struct xn_sim_domain *domain = identity ? xn_sim_domain(sim, domid) : NULL;
+		char uuid[37];
+
+		if (!identity || (domain && domain->birth == identity->birth))
+			continue;
+		read_uuid(sim, domid, uuid);
+		xn_sim_keys_destroy(sim, domid, *uuid ? uuid : "-");
+		xn_xs_domain_release(identity);
+	}
+}
+
+/* After a crash the one may be a moment ahead of the other. */
+static void reconcile(struct xn_sim *sim)
+{
+	release_unknown(sim);
+	xn_list_each_safe(link, &sim->domains)
+	{
+		struct xn_sim_domain *domain = xn_list_entry(link, struct xn_sim_domain, link);
+
+		domain->identity = xn_xs_domain_find(sim->store, domain->info.domid);
+		if (domain->identity) {
+			domain->identity->is_played = true;
+			xn_sim_devices_match(domain);
+			continue;
+		}
+		xn_sim_keys_destroy(sim, domain->info.domid, domain->info.uuid);
+		xn_sim_gone(domain);
+		xn_sim_domain_free(domain); /* it was gone from xenstore already */
+	}
 }
 
 /* ---- open and close ---- */
@@ -635,6 +611,10 @@ static int read_world(struct xn_sim_world *world)
 	if (!rc)
 		rc = get_records(world, file.data, file.len);
 	xn_buf_clear(&file);
+	if (rc == -ESTALE) { /* its guests are gone, as if their host had booted */
+		world->size = 0;
+		rc = 0;
+	}
 	if (rc < 0)
 		return rc;
 	world->fd = open(world->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -642,7 +622,7 @@ static int read_world(struct xn_sim_world *world)
 		return -errno;
 	if (world->size)
 		return 0;
-	put_beginning(world);
+	put_version(world);
 	world->size = world->out.len;
 	rc = xn_write_all(world->fd, world->out.data, world->out.len);
 	world->out.len = 0;
@@ -672,6 +652,7 @@ int xn_sim_world_open(struct xn_sim *sim, const char *path, struct xn_error *err
 	world->fd = world->fresh_fd = -1;
 	world->flush.run = on_flush;
 	xn_list_init(&world->changed);
+	xn_list_init(&world->unwritten);
 	rc = read_world(world);
 	if (rc < 0) {
 		world_free(world);
@@ -679,7 +660,8 @@ int xn_sim_world_open(struct xn_sim *sim, const char *path, struct xn_error *err
 				     rc == -EPROTO ? "made by another version" : strerror(-rc));
 	}
 	sim->world = world;
-	xn_xs_store_set_journal(sim->store, note_commit, world);
+	reconcile(sim);
+	xn_sim_world_flush(sim);
 	xn_list_each(link, &sim->domains)
 		xn_sim_domain_reopened(xn_list_entry(link, struct xn_sim_domain, link));
 	return 0;
@@ -692,9 +674,10 @@ void xn_sim_world_close(struct xn_sim *sim)
 	if (!world)
 		return;
 	xn_sim_world_flush(sim);
-	xn_xs_store_set_journal(sim->store, NULL, NULL);
 	sim->world = NULL;
 	while (!xn_list_empty(&world->changed))
 		xn_list_pop(&world->changed);
+	while (!xn_list_empty(&world->unwritten))
+		xn_list_pop(&world->unwritten);
 	world_free(world);
 }

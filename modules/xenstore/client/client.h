@@ -7,6 +7,7 @@
 #define XN_XENSTORE_CLIENT_H
 
 #include "core/hmap.h"
+#include "modules/xenstore/journal/journal.h"
 #include "modules/xenstore/client/snapshot.h"
 #include "modules/xenstore/store/store.h"
 #include "modules/xenstore/xenstore.h"
@@ -62,6 +63,7 @@ struct xn_xenstore {
 	struct xn_hmap spots;
 	uint64_t n_reads, n_writes, n_failed; /* requests that have ended */
 	struct xn_metrics_source metrics;
+	struct xn_xs_journal *journal; /* of the embedded store; NULL: it is in memory only */
 	struct xn_xs_server *server; /* of the embedded store; NULL: nobody asked for it */
 	struct xn_xs_rings *rings;   /* its guests' */
 	struct past_service *past; /* questions to the history */

@@ -24,6 +24,8 @@ struct xn_xs_media_ops {
 	 * is replaced. -ENOSPC and others: nothing is left of it. */
 	int (*create)(struct xn_xs_media *media, const char *name, size_t len,
 		      struct xn_xs_map *out);
+	/* Gets a mapping's pages, so that writing does not have to. NULL: there is nothing to get. */
+	void (*prefault)(struct xn_xs_map *map);
 	int (*map)(struct xn_xs_media *media, const char *name, struct xn_xs_map *out); /* to read */
 	void (*unmap)(struct xn_xs_media *media, struct xn_xs_map *map);
 	/* At the end of a file, which is made if it is not there. */
@@ -35,9 +37,20 @@ struct xn_xs_media_ops {
 };
 struct xn_xs_media {
 	const struct xn_xs_media_ops *ops;
+	unsigned users; /* on the loop's thread; the last one frees */
 };
+static inline struct xn_xs_media *xn_xs_media_ref(struct xn_xs_media *media)
+{
+	media->users++;
+	return media;
+}
+static inline void xn_xs_media_unref(struct xn_xs_media *media)
+{
+	if (media && !--media->users)
+		media->ops->free(media);
+}
 
-/* @path is made if missing. NULL with -errno in *rc. */
+/* With one user. @path is made if missing. NULL with -errno in *rc. */
 struct xn_xs_media *xn_xs_media_file_new(const char *path, int *rc);
 
 /*

@@ -65,10 +65,14 @@ static int file_create(struct xn_xs_media *media, const char *name, size_t len,
 		unlinkat(fd_of(media), name, 0);
 		return rc;
 	}
-#ifdef MADV_POPULATE_WRITE
-	(void)madvise(out->bytes, len, MADV_POPULATE_WRITE); /* here, not where time counts */
-#endif
 	return 0;
+}
+
+static void file_prefault(struct xn_xs_map *map)
+{
+#ifdef MADV_POPULATE_WRITE
+	(void)madvise(map->bytes, map->len, MADV_POPULATE_WRITE); /* an older kernel: later */
+#endif
 }
 
 static int file_map(struct xn_xs_media *media, const char *name, struct xn_xs_map *out)
@@ -143,6 +147,7 @@ static void file_free(struct xn_xs_media *media)
 static const struct xn_xs_media_ops file_ops = {
 	.list = file_list,
 	.create = file_create,
+	.prefault = file_prefault,
 	.map = file_map,
 	.unmap = file_unmap,
 	.append = file_append,
@@ -168,6 +173,7 @@ struct xn_xs_media *xn_xs_media_file_new(const char *path, int *rc)
 	}
 	folder = xn_calloc(1, sizeof(*folder));
 	folder->media.ops = &file_ops;
+	folder->media.users = 1;
 	folder->fd = fd;
 	return &folder->media;
 }

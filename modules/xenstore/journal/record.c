@@ -210,6 +210,7 @@ static void take_ring(struct xn_reader *in, struct xn_xs_part *part)
 		part->ring.path = take_path(in);
 		part->ring.token = take_string(in, XN_XS_VALUE_MAX);
 		part->ring.event = take_path(in);
+		part->ring.all = xn_take_u8(in) & 1;
 		break;
 	default: /* RING_CLOSE */
 		break;
@@ -481,17 +482,7 @@ void xn_xs_put_perms(struct xn_buf *out, const struct xn_xs_perms *perms)
 	uint16_t len;
 
 	xn_put_u16(out, 0);
-	for (unsigned i = 0; i < perms->n; i++) {
-		const struct xn_xs_ace *e = &perms->entries[i];
-
-		if (i && !e->domain->alive && e->domain->birth)
-			continue; /* rights of the dead are nobody's */
-		xn_buf_add_char(out, "nrwb"[e->mode & 3]);
-		xn_buf_add_int(out, e->domain->domid);
-		xn_buf_add_char(out, '.');
-		xn_buf_add_int(out, (int64_t)e->domain->birth);
-		xn_buf_add_char(out, ' ');
-	}
+	xn_xs_perms_print_births(perms, out);
 	len = htole16((uint16_t)(out->len - at - sizeof(len)));
 	memcpy(out->data + at, &len, sizeof(len));
 }
@@ -559,6 +550,7 @@ static void put_ring(struct xn_buf *out, const struct xn_xs_part *part)
 		xn_xs_put_text(out, part->ring.path);
 		xn_xs_put_text(out, part->ring.token);
 		xn_xs_put_text(out, part->ring.event);
+		xn_buf_add_char(out, part->ring.all);
 		break;
 	default: /* RING_CLOSE */
 		break;

@@ -123,7 +123,7 @@ struct xn_xs_part {
 			uint32_t events; /* OUTPUT: how many events these bytes carry */
 			uint32_t tx;	 /* TX: the highest transaction so far */
 			struct xn_xs_text path, token; /* WATCH, UNWATCH, EVENT (of the watch) */
-			bool all;		       /* UNWATCH: all watches */
+			bool all; /* UNWATCH: all watches; EVENT: all others of its watch go */
 			int depth;
 			struct xn_xs_text event; /* EVENT: the path that changed, absolute */
 		} ring;

@@ -133,19 +133,33 @@ void xn_xs_rollback(struct xn_xs_store *store)
 }
 
 /* The one way by which changes become true: journal, then events, then the old state is let go. */
-void xn_xs_commit(struct xn_xs_store *store, const struct xn_xs_domain *by, uint32_t transaction)
+int xn_xs_commit(struct xn_xs_store *store, const struct xn_xs_domain *by, uint32_t transaction)
 {
 	struct xn_xs_commit commit = {
-		.store = store, .by = by, .transaction = transaction, .n = store->n_changes};
+		.store = store,
+		.generation = store->generation + 1,
+		.by = by,
+		.transaction = transaction,
+		.n = store->n_changes,
+		.must = store->must};
+	int rc;
 
 	if (!store->n_changes)
-		return;
-	commit.generation = ++store->generation;
-	if (store->journal)
-		store->journal(&commit, store->journal_arg);
+		return 0;
+	xn_xs_record_together(store);
+	rc = store->journal && store->journal->commit
+		     ? store->journal->commit(&commit, store->journal_arg)
+		     : 0;
+	if (rc < 0) {
+		xn_xs_rollback(store);
+		xn_xs_record_done(store);
+		return rc;
+	}
+	store->generation++;
 	for (size_t i = 0; i < store->n_changes; i++)
 		if (!store->changes[i].implied)
 			xn_xs_watch_fire(store, &store->changes[i]);
+	xn_xs_record_done(store);
 	for (size_t i = 0; i < store->n_changes; i++)
 		xn_xs_perms_unref(store->changes[i].old_perms);
 	/* Last, because a node may have been created or changed before it was removed. */
@@ -153,6 +167,19 @@ void xn_xs_commit(struct xn_xs_store *store, const struct xn_xs_domain *by, uint
 		if (store->changes[i].kind == XN_XS_REMOVED)
 			xn_xs_reap_tree(store, store->changes[i].node);
 	empty_changes(store);
+	return 0;
+}
+
+void xn_xs_record_together(struct xn_xs_store *store)
+{
+	if (store->journal && store->journal->begin)
+		store->journal->begin(store->journal_arg);
+}
+
+void xn_xs_record_done(struct xn_xs_store *store)
+{
+	if (store->journal && store->journal->end)
+		store->journal->end(store->journal_arg);
 }
 
 void xn_xs_commit_delta(const struct xn_xs_commit *commit, size_t index, struct xn_xs_delta *out)
@@ -183,10 +210,9 @@ void xn_xs_commit_delta(const struct xn_xs_commit *commit, size_t index, struct 
 	}
 }
 
-void xn_xs_store_set_journal(struct xn_xs_store *store,
-			     void (*journal)(const struct xn_xs_commit *commit, void *arg),
+void xn_xs_store_set_journal(struct xn_xs_store *store, const struct xn_xs_journal_ops *ops,
 			     void *arg)
 {
-	store->journal = journal;
+	store->journal = ops;
 	store->journal_arg = arg;
 }

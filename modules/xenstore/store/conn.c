@@ -94,7 +94,7 @@ static int finish_single(struct xn_xs_conn *conn, int rc)
 	if (rc < 0)
 		xn_xs_rollback(conn->store);
 	else
-		xn_xs_commit(conn->store, conn->domain, 0);
+		rc = xn_xs_commit(conn->store, conn->domain, 0);
 	return rc;
 }
 

@@ -97,8 +97,8 @@ struct xn_xs_domain *xn_xs_domain_meant(struct xn_xs_store *store, uint32_t domi
 
 void xn_xs_domain_note(struct xn_xs_store *store, const struct xn_xs_note *note)
 {
-	if (store->domain_journal)
-		store->domain_journal(note, store->domain_journal_arg);
+	if (store->journal && store->journal->note)
+		store->journal->note(note, store->journal_arg);
 }
 
 static void note(struct xn_xs_domain *domain, enum xn_xs_note_kind kind)
@@ -173,8 +173,10 @@ void xn_xs_domain_introduce(struct xn_xs_domain *domain)
 	if (domain->introduced)
 		return;
 	domain->introduced = true;
+	xn_xs_record_together(domain->store);
 	note(domain, XN_XS_NOTE_INTRODUCED);
 	xn_xs_watch_fire_special(domain->store, XN_XS_INTRODUCE, domain->domid);
+	xn_xs_record_done(domain->store);
 }
 
 void xn_xs_domain_stopped(struct xn_xs_domain *domain)
@@ -182,8 +184,10 @@ void xn_xs_domain_stopped(struct xn_xs_domain *domain)
 	if (domain->stopped)
 		return;
 	domain->stopped = true;
+	xn_xs_record_together(domain->store);
 	note(domain, XN_XS_NOTE_STOPPED);
 	xn_xs_watch_fire_special(domain->store, XN_XS_RELEASE, domain->domid);
+	xn_xs_record_done(domain->store);
 }
 
 void xn_xs_domain_resume(struct xn_xs_domain *domain)
@@ -222,11 +226,15 @@ void xn_xs_domain_release(struct xn_xs_domain *domain)
 	assert(domain->alive && domain != store->dom0);
 	xn_list_each(link, &store->conns)
 		assert(xn_list_entry(link, struct xn_xs_conn, link)->domain != domain);
+	xn_xs_record_together(store);
+	store->must = true;
 	xn_xs_reap_domain(store, domain);
 	remove_special(store, domain);
+	store->must = false;
 	note(domain, XN_XS_NOTE_RELEASED);
 	xn_xs_domain_drop_target(domain); /* two may be each other's: the dead must not hold on to each other */
 	bury(domain);
 	xn_xs_domain_unref(domain);
 	xn_xs_watch_fire_special(store, XN_XS_RELEASE, domid);
+	xn_xs_record_done(store);
 }

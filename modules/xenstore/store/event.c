@@ -141,6 +141,22 @@ static bool is_too_much(struct xn_xs_conn *conn, size_t bytes)
 				     account->event_bytes + bytes);
 }
 
+static void note_event(const struct xn_xs_watcher *watcher, const struct xn_xs_event_path *path,
+		       bool instead)
+{
+	const struct xn_xs_conn *conn = watcher->conn;
+	const struct xn_xs_journal_ops *journal = conn->store->journal;
+
+	if (conn->is_kept && journal && journal->event)
+		journal->event(conn->domain, xn_xs_watcher_given(watcher), watcher->token,
+			       path->text, instead, conn->store->journal_arg);
+}
+
+void xn_xs_conn_keep(struct xn_xs_conn *conn)
+{
+	conn->is_kept = true;
+}
+
 /* All that this watch would tell becomes one event: something at or below its path has changed. */
 static void collapse(struct xn_xs_watcher *watcher)
 {
@@ -150,6 +166,7 @@ static void collapse(struct xn_xs_watcher *watcher)
 
 	xn_xs_event_drop_all(watcher);
 	add_event(watcher, path);
+	note_event(watcher, path, true);
 	xn_xs_event_path_unref(path);
 }
 
@@ -157,10 +174,12 @@ void xn_xs_event_queue(struct xn_xs_watcher *watcher, struct xn_xs_event_path *p
 {
 	if (is_pending(watcher, path))
 		return;
-	if (is_too_much(watcher->conn, sizeof(struct event) + path->len))
+	if (is_too_much(watcher->conn, sizeof(struct event) + path->len)) {
 		collapse(watcher);
-	else
-		add_event(watcher, path);
+		return;
+	}
+	add_event(watcher, path);
+	note_event(watcher, path, false);
 }
 
 /* ---- whoever delivers ---- */

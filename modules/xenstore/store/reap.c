@@ -131,7 +131,9 @@ static void remove_one(struct xn_xs_store *store, struct xn_xs_domain *domain,
 	else /* the root stays */
 		xn_xs_set_perms(store, node, path, strlen(path),
 				xn_xs_perms_make(store, &dom0_only, 1));
-	xn_xs_commit(store, store->dom0, 0);
+	store->must = true;
+	(void)xn_xs_commit(store, store->dom0, 0); /* which is never refused then */
+	store->must = false;
 }
 
 /* Whether nothing is left. */

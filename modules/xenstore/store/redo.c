@@ -24,7 +24,9 @@ static int redo_create(struct xn_xs_store *store, const struct xn_xs_redo *redo)
 	if (!name || !xn_xs_name_is_valid(name, name_len) || redo->value_len > XN_XS_VALUE_MAX)
 		return -EINVAL;
 	parent = xn_xs_node_find(store->root, redo->path, redo->path_len - name_len);
-	if (!parent || perms_of(store, redo, parent, &perms) < 0)
+	if (!parent)
+		return 0; /* removed later, with what was below */
+	if (perms_of(store, redo, parent, &perms) < 0)
 		return -EINVAL;
 	node = xn_xs_node_kid(parent, name, name_len);
 	if (node) {
@@ -43,7 +45,8 @@ static int redo_one(struct xn_xs_store *store, const struct xn_xs_redo *redo)
 	struct xn_xs_node *node;
 	struct xn_xs_perms *perms;
 
-	if (!redo->path_len || redo->path_len > XN_XS_PATH_MAX || redo->path[0] != '/')
+	if (!redo->path_len || redo->path_len > XN_XS_PATH_MAX || redo->path[0] != '/' ||
+	    memmem(redo->path, redo->path_len, "//", 2))
 		return -EINVAL;
 	if (redo->kind == XN_XS_CREATED)
 		return redo_create(store, redo);
@@ -90,7 +93,7 @@ void xn_xs_store_redo_end(struct xn_xs_store *store, uint64_t generation)
 	}
 	if (generation > store->generation)
 		store->generation = generation - 1;
-	xn_xs_commit(store, store->dom0, 0);
+	(void)xn_xs_commit(store, store->dom0, 0); /* no journal, no refusal */
 }
 
 int xn_xs_store_restore_special(struct xn_xs_store *store, const char *path, const char *perms,

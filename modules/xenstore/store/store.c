@@ -78,11 +78,3 @@ uint64_t xn_xs_store_generation(const struct xn_xs_store *store)
 {
 	return store->generation;
 }
-
-void xn_xs_store_set_domain_journal(struct xn_xs_store *store,
-				    void (*journal)(const struct xn_xs_note *note, void *arg),
-				    void *arg)
-{
-	store->domain_journal = journal;
-	store->domain_journal_arg = arg;
-}

@@ -282,11 +282,8 @@ struct xn_xs_commit {
 	const struct xn_xs_domain *by;
 	uint32_t transaction; /* 0: a single request */
 	size_t n;
+	bool must; /* cannot be refused: a dead domain's nodes go */
 };
-/* Every committed change set passes here, before any watch event and before the reply. */
-void xn_xs_store_set_journal(struct xn_xs_store *store,
-			     void (*journal)(const struct xn_xs_commit *commit, void *arg),
-			     void *arg);
 /* The @index-th change of the set that the journal is being told of. */
 void xn_xs_commit_delta(const struct xn_xs_commit *commit, size_t index, struct xn_xs_delta *out);
 void xn_xs_perms_print(const struct xn_xs_perms *perms, char separator, struct xn_buf *out);
@@ -315,10 +312,26 @@ struct xn_xs_note {
 	const char *path; /* SPECIAL */
 	const struct xn_xs_perms *perms;
 };
-/* Each one passes here, like a change set: before any event and before the reply. */
-void xn_xs_store_set_domain_journal(struct xn_xs_store *store,
-				    void (*journal)(const struct xn_xs_note *note, void *arg),
-				    void *arg);
+
+/*
+ * Who is told of all that changes, before any event leaves and before the reply; each member may be
+ * NULL. What is told between begin and end belongs together; they nest.
+ */
+struct xn_xs_journal_ops {
+	void (*begin)(void *arg);
+	/* A change set. -ENOSPC, -EIO: it is undone and its request refused; else the end follows. */
+	int (*commit)(const struct xn_xs_commit *commit, void *arg);
+	void (*note)(const struct xn_xs_note *note, void *arg);
+	/* An event waits from now on for a connection that is kept; @path is absolute. @instead: of
+	 * all others of that watch, which are dropped. */
+	void (*event)(const struct xn_xs_domain *domain, const char *watch, const char *token,
+		      const char *path, bool instead, void *arg);
+	void (*end)(void *arg);
+};
+void xn_xs_store_set_journal(struct xn_xs_store *store, const struct xn_xs_journal_ops *ops,
+			     void *arg); /* NULL: nobody */
+/* The journal hears of this connection's events; nothing waits yet. */
+void xn_xs_conn_keep(struct xn_xs_conn *conn);
 
 /*
  * ---- putting back what a journal holds ----
@@ -364,25 +377,5 @@ int xn_xs_conn_walk(struct xn_xs_conn *conn, const char *path, unsigned depth,
 		    int (*visit)(const char *name, size_t name_len, unsigned level,
 				 const char *value, size_t value_len, void *arg),
 		    void *arg);
-
-/* ---- the tree as bytes ---- */
-/*
- * Appends an image of the @at_most nodes that come after @cursor, a path in a buffer of
- * XN_XS_PATH_MAX + 1 bytes ("" starts), which moves on. Return whether there are more. The store
- * may change between two calls: the images, with the journal's records of the changes in between
- * kept in order, still give the tree. Little-endian.
- */
-enum xn_xs_names {
-	XN_XS_BY_DOMID, /* for a store whose domains are added anew */
-	XN_XS_BY_BIRTH, /* for one whose domains are restored */
-};
-bool xn_xs_store_dump(struct xn_xs_store *store, char *cursor, unsigned at_most,
-		      enum xn_xs_names names, struct xn_buf *out);
-/*
- * Puts an image's nodes back; those that are there get its values. For starting up: nobody is told,
- * no journal. Domains that the permissions name must be added before. 0, or -EINVAL for bytes that
- * are no image; what came before the wrong ones is then in the tree.
- */
-int xn_xs_store_load(struct xn_xs_store *store, const void *bytes, size_t len);
 
 #endif

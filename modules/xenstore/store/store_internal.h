@@ -162,10 +162,9 @@ struct xn_xs_store {
 	uint64_t now_us;                  /* the last time that somebody told */
 	struct xn_list fighters, waiters; /* connections: with a turn, waiting for one */
 	struct xn_xs_writer writers[256];
-	void (*journal)(const struct xn_xs_commit *commit, void *arg);
+	const struct xn_xs_journal_ops *journal;
 	void *journal_arg;
-	void (*domain_journal)(const struct xn_xs_note *note, void *arg);
-	void *domain_journal_arg;
+	bool must; /* change sets cannot be refused now */
 	bool (*exists)(uint32_t domid, void *arg);
 	void *exists_arg;
 	void (*quota_told)(const struct xn_xs_domain *domain, enum xn_xs_quota quota,
@@ -186,6 +185,7 @@ struct xn_xs_conn {
 	struct xn_list events;
 	struct xn_list ready;
 	size_t n_events, event_bytes;
+	bool is_kept;		    /* the journal hears of its events */
 	void (*waiting)(void *arg); /* NULL: events are delivered */
 	void *waiting_arg;
 	/* contention.c */
@@ -271,7 +271,11 @@ void xn_xs_set_value(struct xn_xs_store *store, struct xn_xs_node *node, const c
 void xn_xs_set_perms(struct xn_xs_store *store, struct xn_xs_node *node, const char *path,
 		     size_t len, struct xn_xs_perms *perms);
 void xn_xs_remove(struct xn_xs_store *store, struct xn_xs_node *node, const char *path, size_t len);
-void xn_xs_commit(struct xn_xs_store *store, const struct xn_xs_domain *by, uint32_t transaction);
+/* 0; or what the journal refuses it with: then it is rolled back. */
+int xn_xs_commit(struct xn_xs_store *store, const struct xn_xs_domain *by, uint32_t transaction);
+/* What is told between them is one record. */
+void xn_xs_record_together(struct xn_xs_store *store);
+void xn_xs_record_done(struct xn_xs_store *store);
 void xn_xs_rollback(struct xn_xs_store *store);
 
 /* ---- transaction.c ---- */
@@ -334,6 +338,7 @@ void xn_xs_store_wake(struct xn_xs_store *store); /* there is something to deliv
 
 /* ---- watch.c ---- */
 /* The watched path, written at the end of @room. */
+const char *xn_xs_watcher_given(const struct xn_xs_watcher *watcher); /* the path as given */
 const char *xn_xs_watcher_path(const struct xn_xs_watcher *watcher,
 			       char room[XN_XS_PATH_MAX + 1]);
 /* Queues the events of a committed change. @node: as it is now, or detached when @removed. */

@@ -189,7 +189,7 @@ static void prune(struct xn_xs_node *node)
 	}
 }
 
-static const char *given_path(const struct xn_xs_watcher *watcher)
+const char *xn_xs_watcher_given(const struct xn_xs_watcher *watcher)
 {
 	return watcher->token + watcher->token_len + 1;
 }
@@ -334,6 +334,6 @@ void xn_xs_conn_each_watch(struct xn_xs_conn *conn,
 	{
 		struct xn_xs_watcher *watcher = xn_list_entry(link, struct xn_xs_watcher, link);
 
-		visit(watcher, given_path(watcher), watcher->token, watcher->depth, arg);
+		visit(watcher, xn_xs_watcher_given(watcher), watcher->token, watcher->depth, arg);
 	}
 }
