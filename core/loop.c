@@ -206,6 +206,11 @@ int64_t xn_now_us(const struct xn_loop *loop)
 	return loop->now_us;
 }
 
+int64_t xn_callback_us(const struct xn_loop *loop)
+{
+	return loop->ops->now_us(loop) - loop->now_us;
+}
+
 int64_t xn_wall_us(const struct xn_loop *loop)
 {
 	return loop->ops->wall_us(loop);

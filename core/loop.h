@@ -54,6 +54,7 @@ void xn_loop_virtual_set_wall(struct xn_loop *loop, int64_t wall_us);
 /* ---- time and randomness: nothing outside core reads a clock or /dev/urandom ---- */
 int64_t xn_now_us(const struct xn_loop *loop);	 /* monotonic; cached per callback batch */
 int64_t xn_wall_us(const struct xn_loop *loop);	 /* since the epoch */
+int64_t xn_callback_us(const struct xn_loop *loop); /* how long the callback has run: reads the clock */
 static inline int64_t xn_wall_s(const struct xn_loop *loop)
 {
 	return xn_wall_us(loop) / 1000000;

@@ -198,7 +198,8 @@ static void on_events_wait(void *arg)
 	if (!xn_list_empty(&connection->dirty))
 		return;
 	xn_list_push(&server->dirty, &connection->dirty);
-	xn_loop_defer(server->core->loop, &server->flush, XN_PRIO_REPLY, xn_xs_server_flush);
+	/* Above that the loop would not look at its descriptors for as long as guests cause events. */
+	xn_loop_defer(server->core->loop, &server->flush, XN_PRIO_REFRESH, xn_xs_server_flush);
 }
 
 void xn_xs_connection_flush(struct xn_xs_connection *connection)
@@ -342,6 +343,12 @@ static void keep_input(struct xn_xs_connection *connection, size_t at, size_t le
 		connection->link->ops->taken(connection->link, taken);
 }
 
+static bool is_long_enough(const struct xn_xs_connection *connection)
+{
+	return connection->domain->domid &&
+	       xn_callback_us(connection->server->core->loop) >= XN_XS_GUEST_TURN_US;
+}
+
 /* Carries out the requests in the server's buffer. False: what comes there is no request. */
 static bool serve_input(struct xn_xs_connection *connection, size_t len)
 {
@@ -359,6 +366,8 @@ static bool serve_input(struct xn_xs_connection *connection, size_t len)
 			break;
 		at += XN_XS_FRAME_HEADER + frame.len;
 		serve_one(connection, &frame, in_at + (uint32_t)at);
+		if (is_long_enough(connection))
+			break;
 	}
 	if (rc < 0)
 		return false;

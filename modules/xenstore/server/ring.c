@@ -75,7 +75,8 @@ static void on_notify(struct xn_job *job)
 static void changed(struct ring *ring)
 {
 	ring->must_notify = true;
-	xn_loop_defer_as(ring->loop, &ring->notify, XN_PRIO_REPLY, on_notify, ring->caller);
+	/* Not more urgent than a look at who else has something to say: a guest may cause many. */
+	xn_loop_defer_as(ring->loop, &ring->notify, XN_PRIO_REFRESH, on_notify, ring->caller);
 }
 
 static bool has_what_is_wanted(const struct ring *ring)

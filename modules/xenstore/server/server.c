@@ -94,7 +94,7 @@ void xn_xs_server_flush(struct xn_job *job)
 	for (int i = 0; i < AT_ONCE && (link = xn_list_pop(&server->dirty)); i++)
 		xn_xs_connection_flush(xn_list_entry(link, struct xn_xs_connection, dirty));
 	if (!xn_list_empty(&server->dirty))
-		xn_loop_defer(server->core->loop, &server->flush, XN_PRIO_REPLY,
+		xn_loop_defer(server->core->loop, &server->flush, XN_PRIO_REFRESH,
 			      xn_xs_server_flush);
 }
 

@@ -9,6 +9,9 @@ enum {
 	/* Taken from a link at once, and carried out at most in one go; then others have a turn. */
 	XN_XS_READ_SIZE = 16384,
 	XN_XS_REQUESTS_A_TURN = 64,
+	/* A guest's turn ends with the request that passes this: about what one request of the
+	 * control domain takes with all its system calls, which may be waiting. */
+	XN_XS_GUEST_TURN_US = 20,
 	/* Unsent bytes of a connection beyond which no more requests and events are taken. */
 	XN_XS_UNSENT_SOCKET = 65536,
 	XN_XS_UNSENT_GUEST = 8192,
