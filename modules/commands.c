@@ -96,8 +96,9 @@ static const char *socket_of(const struct xn_config *config)
 static int diagnostics(const struct xn_invocation *in)
 {
 	char *why XN_CLEANUP(xn_free_p) = NULL;
+	int rc = xn_diagnostics_ask(socket_of(in->config), &why);
 
-	return end_with(xn_diagnostics_ask(socket_of(in->config), &why), why);
+	return end_with(rc, why);
 }
 
 static int backup(const struct xn_invocation *in)
@@ -147,29 +148,33 @@ static int check_audit(const struct xn_invocation *in)
 static int history(const struct xn_invocation *in)
 {
 	char *why XN_CLEANUP(xn_free_p) = NULL;
+	int rc = xn_history_print(in->config, in->argument, &why);
 
-	return end_with(xn_history_print(in->config, in->argument, &why), why);
+	return end_with(rc, why);
 }
 
 static int xenstore_history(const struct xn_invocation *in)
 {
 	char *why XN_CLEANUP(xn_free_p) = NULL;
+	int rc = xn_xenstore_print_history(in->config, in->argument, &why);
 
-	return end_with(xn_xenstore_print_history(in->config, in->argument, &why), why);
+	return end_with(rc, why);
 }
 
 static int xenstore_at(const struct xn_invocation *in)
 {
 	char *why XN_CLEANUP(xn_free_p) = NULL;
+	int rc = xn_xenstore_print_tree(in->config, in->argument, in->operand, &why);
 
-	return end_with(xn_xenstore_print_tree(in->config, in->argument, in->operand, &why), why);
+	return end_with(rc, why);
 }
 
 static int xenstore_export(const struct xn_invocation *in)
 {
 	char *why XN_CLEANUP(xn_free_p) = NULL;
+	int rc = xn_xenstore_export(in->config, &why);
 
-	return end_with(xn_xenstore_export(in->config, &why), why);
+	return end_with(rc, why);
 }
 
 static int restore_into(const struct xn_invocation *in, bool over)

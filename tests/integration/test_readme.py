@@ -95,6 +95,38 @@ class History(unittest.TestCase):
             self.assertTrue(json.loads(line))
 
 
+class XenstoresPast(unittest.TestCase):
+    def test_its_commands_answer(self):
+        daemon = harness.Daemon()
+        daemon.options = ("--xenstore-socket", os.path.join(daemon.folder, "xenstored"))
+        with open(daemon.password_file, "w", encoding="utf-8") as out:
+            out.write("secret\n")
+        daemon.start()
+        self.addCleanup(daemon.clear)
+        for i in range(12):
+            subprocess.run(["xenstore-write", "/local/domain/0/name", f"Domain-{i}"], check=True,
+                           env={**os.environ, "XENSTORED_PATH": daemon.options[1]})
+        with open(README, encoding="utf-8") as file:
+            section = re.search(r"^## The xenstore's past$(.*?)^## ", file.read(),
+                                re.M | re.S).group(1)
+        lines = re.findall(r"^    ((?:build/xenolithd|curl|git) .*)$", section, re.M)
+        self.assertEqual(len(lines), 5)
+        script = "\necho; echo ----\n".join([commands()[0]] + lines)
+        for shown, real in (("http://127.0.0.1:8080", daemon.url()),
+                            ("build/xenolithd", harness.XENOLITHD),
+                            ("--state-dir state", "--state-dir " + daemon.state)):
+            script = script.replace(shown, real)
+        out = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, timeout=60,
+                             check=False, cwd=daemon.folder)
+        self.assertEqual(out.returncode, 0, out.stderr)
+        replies = out.stdout.split("----")
+        self.assertTrue(json.loads(replies[1])["result"]["changes"])
+        self.assertTrue(json.loads(replies[2])["result"]["nodes"])
+        self.assertEqual(len(replies[3].strip().splitlines()), 10)
+        self.assertIn('/local/domain/0/name = "Domain-11"   (n0)', replies[4])
+        self.assertIn("Author: domain 0", replies[5])
+
+
 class Claims(unittest.TestCase):
     def test_the_count_of_missing_messages_is_the_daemons(self):
         listed = subprocess.run([harness.XENOLITHD, "--unimplemented"], capture_output=True,

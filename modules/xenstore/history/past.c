@@ -15,9 +15,9 @@
 #include "modules/xenstore/store/path.h"
 
 struct segment {
-	uint64_t number;
+	uint64_t number, image; /* image: 0: none */
 	struct xn_xs_file_head head;
-	bool has_image, is_first; /* it can be begun with */
+	bool is_first;		  /* of all: it can be begun with, too */
 	bool is_anew;		  /* the store was empty before */
 	bool is_behind_hole;	  /* changes before it are missing */
 	struct past_gap hole;
@@ -70,12 +70,17 @@ static int by_number(const void *a, const void *b)
 	return left->number < right->number ? -1 : left->number > right->number;
 }
 
-static bool has_image(const struct past *past, uint64_t number)
+/* The last image before or at @number, after the segment @after. A segment in which nothing happened
+ * may be gone, and its image is then the next one's. 0: none. */
+static uint64_t find_image(const struct past *past, uint64_t number, uint64_t after)
 {
+	uint64_t found = 0;
+
 	for (size_t i = 0; i < past->n_images; i++)
-		if (past->images[i] == number)
-			return true;
-	return false;
+		if (past->images[i] <= number && past->images[i] > after &&
+		    past->images[i] > found)
+			found = past->images[i];
+	return found;
 }
 
 /* A file that was there a moment ago. */
@@ -163,7 +168,7 @@ static void note_gap(struct past *past, const struct past_gap *gap)
 
 static bool is_begin(const struct segment *s)
 {
-	return s->has_image || s->is_first;
+	return s->image || s->is_first;
 }
 
 /* Numbers leave some out where a segment was prepared and never begun; then nothing is missing. */
@@ -190,10 +195,10 @@ static int find_begins(struct past *past)
 	for (size_t i = 0; rc == 0 && i < past->n; i++) {
 		struct segment *s = &past->segments[i], *before = i ? s - 1 : NULL;
 
-		s->has_image = has_image(past, s->number);
-		s->is_first = s->number == 1;
+		s->image = find_image(past, s->number, before ? before->number : 0);
+		s->is_first = s->number == 1 || (!before && s->image == 1);
 		s->is_anew = s->is_first ||
-			     (before && s->has_image &&
+			     (before && s->image &&
 			      memcmp(before->head.boot_id, s->head.boot_id, XN_XS_BOOT_ID) != 0);
 		if (before)
 			rc = find_hole(past, before, s);
@@ -265,9 +270,9 @@ static int image_generation(struct past *past, const struct segment *s, uint64_t
 	int rc;
 
 	*generation = s->head.generation;
-	if (!s->has_image)
+	if (!s->image)
 		return 0;
-	rc = map_file(past, XN_XS_IMAGE, s->number, &map);
+	rc = map_file(past, XN_XS_IMAGE, s->image, &map);
 	if (rc < 0)
 		return rc;
 	rc = find_image_end(&map, generation);
@@ -295,7 +300,7 @@ static int load_image(struct past *past, const struct segment *s, struct past_tr
 	struct xn_xs_part part;
 	struct xn_reader in;
 	struct xn_xs_map map;
-	int rc = map_file(past, XN_XS_IMAGE, s->number, &map);
+	int rc = map_file(past, XN_XS_IMAGE, s->image, &map);
 
 	if (rc < 0)
 		return rc;
@@ -440,7 +445,7 @@ static int begin_with(struct walking *w, const struct segment *s)
 	w->is_told = false;
 	w->generation = s->head.generation;
 	rc = image_generation(w->past, s, &w->exact_from);
-	if (rc == 0 && s->has_image)
+	if (rc == 0 && s->image)
 		rc = load_image(w->past, s, w->tree);
 	if (rc == 0 && w->exact_from == s->head.generation)
 		rc = tell_begin(w, s->head.wall_us, s->is_anew);
@@ -506,7 +511,7 @@ static int find_bounds(struct past *past)
 	first = &past->segments[begin];
 	last = &past->segments[past->n - 1];
 	rc = image_generation(past, first, &b->first);
-	b->is_whole = first->number == 1;
+	b->is_whole = first->is_first;
 	l.generation = first->head.generation;
 	l.us = first->head.wall_us;
 	if (rc == 0 && b->first != first->head.generation)

@@ -92,11 +92,23 @@ static void print_node(const struct xn_value *node)
 	printf("   (%s)\n", xn_map_get_string(node, "permissions"));
 }
 
-static void print_json(const struct xn_value *v)
+/* What is not there is null, which a call's result cannot be. */
+static void print_json(const struct xn_value *map)
 {
 	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
 
-	xn_json_write(v, &text);
+	for (size_t i = 0; i < xn_map_len(map); i++) {
+		const char *key = xn_map_key_at(map, i);
+
+		xn_buf_add_char(&text, i ? ',' : '{');
+		xn_json_write_string(key, strlen(key), &text);
+		xn_buf_add_char(&text, ':');
+		if (xn_map_at(map, i)->kind == XN_NIL)
+			xn_buf_add_string(&text, "null");
+		else
+			xn_json_write(xn_map_at(map, i), &text);
+	}
+	xn_buf_add_char(&text, '}');
 	puts(xn_buf_cstr(&text));
 }
 
