@@ -171,8 +171,10 @@ void sim_world_crash(struct sim_world *w, enum sim_death how)
 	xn_sim_disk_crash(w->disk, how == SIM_KILL ? XN_CRASH_KILL : XN_CRASH_POWER);
 	if (how == SIM_POWER_CUT) {
 		char *world XN_CLEANUP(xn_free_p) = xn_asprintf("%s/sim.world", w->dir);
+		char *xenstore XN_CLEANUP(xn_free_p) = xn_asprintf("%s/xenstore", w->dir);
 
 		unlink(world); /* the guests were on that host */
+		remove_below(xenstore);
 	}
 }
 

@@ -1,6 +1,7 @@
 /* The model of connections that outlive a crash; see kept.h. */
 #include "modules/xenstore/journal/kept.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 /* More than a connection may have unsent: what a ring that reads on has taken long ago. */
@@ -34,34 +35,35 @@ static void pop_events(struct xn_xs_kept *ring, unsigned n)
 		drop_event(ring, xn_list_entry(ring->events.next, struct xn_xs_kept_event, link));
 }
 
-static void drop_events(struct xn_xs_kept *ring, const struct xn_xs_kept_watch *watch)
+static bool is_text(const char *own, size_t own_len, struct xn_xs_text text)
+{
+	return own_len == text.len && !memcmp(own, text.bytes, text.len);
+}
+
+static void drop_events(struct xn_xs_kept *ring, struct xn_xs_text path, struct xn_xs_text token)
 {
 	xn_list_each_safe(link, &ring->events)
 	{
 		struct xn_xs_kept_event *event =
 			xn_list_entry(link, struct xn_xs_kept_event, link);
 
-		if (event->watch == watch)
+		if (is_text(event->text, event->path_len, path) &&
+		    is_text(event->text + event->path_len + 1, event->token_len, token))
 			drop_event(ring, event);
 	}
 }
 
-static void drop_watch(struct xn_xs_kept *ring, struct xn_xs_kept_watch *watch)
+static void drop_watch(struct xn_xs_kept_watch *watch)
 {
-	drop_events(ring, watch);
 	xn_list_remove(&watch->link);
 	free(watch);
 }
 
 static void drop_watches(struct xn_xs_kept *ring)
 {
+	pop_events(ring, UINT_MAX);
 	while (!xn_list_empty(&ring->watches))
-		drop_watch(ring, xn_list_entry(ring->watches.next, struct xn_xs_kept_watch, link));
-}
-
-static bool is_text(const char *own, size_t own_len, struct xn_xs_text text)
-{
-	return own_len == text.len && !memcmp(own, text.bytes, text.len);
+		drop_watch(xn_list_entry(ring->watches.next, struct xn_xs_kept_watch, link));
 }
 
 static struct xn_xs_kept_watch *find_watch(struct xn_xs_kept *ring, const struct xn_xs_part *part)
@@ -93,20 +95,25 @@ static void add_watch(struct xn_xs_kept *ring, const struct xn_xs_part *part)
 	xn_list_push(&ring->watches, &watch->link);
 }
 
+static char *put_text(char *at, struct xn_xs_text text)
+{
+	memcpy(at, text.bytes, text.len);
+	at[text.len] = '\0';
+	return at + text.len + 1;
+}
+
 static void add_event(struct xn_xs_kept *ring, const struct xn_xs_part *part)
 {
-	struct xn_xs_kept_watch *watch = find_watch(ring, part);
-	struct xn_xs_kept_event *event;
+	size_t len = part->ring.path.len + part->ring.token.len + part->ring.event.len;
+	struct xn_xs_kept_event *event = xn_malloc(sizeof(*event) + len + 3);
 
-	if (!watch)
-		return;
 	if (part->ring.all)
-		drop_events(ring, watch);
-	event = xn_malloc(sizeof(*event) + part->ring.event.len + 1);
-	event->watch = watch;
+		drop_events(ring, part->ring.path, part->ring.token);
+	event->path_len = part->ring.path.len;
+	event->token_len = part->ring.token.len;
 	event->len = part->ring.event.len;
-	memcpy(event->path, part->ring.event.bytes, event->len);
-	event->path[event->len] = '\0';
+	put_text(put_text(put_text(event->text, part->ring.path), part->ring.token),
+		 part->ring.event);
 	xn_list_push(&ring->events, &event->link);
 	ring->n_events++;
 }
@@ -224,8 +231,10 @@ void xn_xs_model_apply(struct xn_xs_kept_table *table, const struct xn_xs_part *
 		watch = part->ring.all ? NULL : find_watch(ring, part);
 		if (part->ring.all)
 			drop_watches(ring);
-		else if (watch)
-			drop_watch(ring, watch);
+		else
+			drop_events(ring, part->ring.path, part->ring.token);
+		if (watch)
+			drop_watch(watch);
 		break;
 	case XN_XS_PART_EVENT:
 		add_event(ring, part);
@@ -284,8 +293,11 @@ static void tell_ring(const struct xn_xs_kept *ring, struct xn_buf *out)
 			xn_list_entry(link, struct xn_xs_kept_event, link);
 
 		part = part_of(ring, XN_XS_PART_EVENT);
-		name_watch(&part, event->watch);
-		part.ring.event = (struct xn_xs_text){event->path, event->len};
+		part.ring.path = (struct xn_xs_text){event->text, event->path_len};
+		part.ring.token = (struct xn_xs_text){event->text + event->path_len + 1,
+						      event->token_len};
+		part.ring.event = (struct xn_xs_text){
+			event->text + event->path_len + event->token_len + 2, event->len};
 		xn_xs_put_part(out, &part);
 	}
 }

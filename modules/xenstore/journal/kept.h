@@ -15,11 +15,10 @@ struct xn_xs_kept_watch {
 	size_t path_len, token_len;
 	char text[]; /* path, NUL, token, NUL */
 };
-struct xn_xs_kept_event {
+struct xn_xs_kept_event { /* by its watch's path and token: it may be told before the watch is */
 	struct xn_list link;
-	struct xn_xs_kept_watch *watch;
-	size_t len;
-	char path[]; /* terminated */
+	size_t path_len, token_len, len;
+	char text[]; /* path, NUL, token, NUL, the event's path, NUL */
 };
 struct xn_xs_kept {
 	struct xn_hnode hash; /* by birth */

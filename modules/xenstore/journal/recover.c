@@ -314,11 +314,6 @@ static void not_yet(void *arg)
 	/* Who goes on with the ring looks for events then. */
 }
 
-static char *copy_of(struct xn_xs_kept_watch *watch)
-{
-	return watch->text + watch->path_len + 1;
-}
-
 /* The ring's connection, with its watches and what they have to say. */
 static struct xn_xs_conn *make_conn(struct xn_xs_journal *journal, struct xn_xs_kept *ring,
 				    struct xn_xs_domain *domain)
@@ -331,7 +326,8 @@ static struct xn_xs_conn *make_conn(struct xn_xs_journal *journal, struct xn_xs_
 	{
 		struct xn_xs_kept_watch *watch = xn_list_entry(link, struct xn_xs_kept_watch, link);
 
-		(void)xn_xs_conn_watch(conn, watch->text, copy_of(watch), watch->depth, NULL, NULL,
+		(void)xn_xs_conn_watch(conn, watch->text,
+				       watch->text + watch->path_len + 1, watch->depth, NULL, NULL,
 				       &watcher);
 	}
 	xn_xs_conn_drop_events(conn);
@@ -340,9 +336,11 @@ static struct xn_xs_conn *make_conn(struct xn_xs_journal *journal, struct xn_xs_
 		struct xn_xs_kept_event *event =
 			xn_list_entry(link, struct xn_xs_kept_event, link);
 
-		watcher = xn_xs_conn_find_watch(conn, event->watch->text, copy_of(event->watch));
+		watcher = xn_xs_conn_find_watch(conn, event->text,
+						event->text + event->path_len + 1);
 		if (watcher)
-			xn_xs_watcher_put_event(watcher, event->path);
+			xn_xs_watcher_put_event(watcher, event->text + event->path_len +
+								 event->token_len + 2);
 	}
 	xn_xs_conn_lost_transactions(conn, ring->highest_transaction);
 	return conn;

@@ -471,6 +471,8 @@ struct xn_xs_connection *xn_xs_server_add_link(struct xn_xs_server *server,
 	server->n_connections++;
 	xn_xs_share_join(connection);
 	xn_xs_conn_take_events(connection->conn, on_events_wait, connection);
+	if (connection->is_kept)
+		xn_xs_conn_keep(connection->conn);
 	link->arg = connection;
 	link->on_ready = on_ready;
 	if (kept) {
