@@ -728,6 +728,7 @@ static void xsa_272_the_count_of_a_domains_nodes_is_never_lost(void **state)
 	}
 	assert_int_equal(domain(f, 5)->account.nodes, before);
 	assert_int_equal(peer_rm(f->guest, 0, "data"), 0);
+	peer_daemon_settle(&f->daemon); /* a large tree goes in slices */
 	assert_int_equal(domain(f, 5)->account.nodes, 1);
 	assert_others_are_served(f);
 }
@@ -901,6 +902,46 @@ static void xsa_326_many_and_large_transactions_stay_in_bounds(void **state)
 	assert_int_equal(domain(f, 5)->account.transaction_bytes, 0);
 }
 
+/* Each one's path is a thousand nodes of the watches' own tree. */
+static void xsa_326_watches_on_the_deepest_paths_stay_in_bounds(void **state)
+{
+	struct fixture *f = *state;
+	size_t before = heap_bytes(), len;
+	char path[1900];
+	unsigned n = 0;
+
+	for (int rc = 0; !rc; n++) {
+		len = (size_t)snprintf(path, sizeof(path), "data/%u", n);
+		for (; len + 3 < sizeof(path); len += 2)
+			memcpy(path + len, "/d", 3);
+		rc = peer_watch(f->guest, path, "t");
+	}
+	assert_is_within(f, 5, before);
+	assert_int_equal(peer_call(f->guest, XN_XS_WIRE_RESET_WATCHES, 0, PEER_BODY(""), NULL), 0);
+	assert_int_equal(domain(f, 5)->account.watch_bytes, 0);
+	assert_true(heap_bytes() < before + (256 << 10));
+	assert_others_are_served(f);
+}
+
+/* A commit runs them again, all in one go. */
+static void xsa_206_large_lists_count_more_in_a_transaction_than_small_ones(void **state)
+{
+	struct fixture *f = *state;
+	unsigned lists = 0;
+	uint32_t tx;
+
+	(void)fill_with_nodes(f->guest, "data");
+	tx = peer_begin(f->guest);
+	for (unsigned i = 0; i < 1000; i++) {
+		if (peer_write(f->guest, tx, "data/0", "between") != 0)
+			break;
+		lists += peer_call(f->guest, XN_XS_WIRE_DIRECTORY_PART, tx, "data\0000", 7, NULL) == 0;
+	}
+	assert_true(lists > 0 && lists < 100);
+	(void)peer_end(f->guest, tx, true);
+	assert_others_are_served(f);
+}
+
 /* Untrusted driver domains: another domain's changes are told to one that does not read, and the
  * memory for that is the reader's own, in bounds; who changes is not held up by it. */
 static void support_md_a_driver_domain_pays_for_the_events_it_is_told(void **state)
@@ -960,6 +1001,8 @@ int main(void)
 		T(xsa_416_replies_that_are_not_read_stay_in_bounds),
 		T(xsa_326_watches_and_floods_of_events_stay_in_bounds),
 		T(xsa_326_many_and_large_transactions_stay_in_bounds),
+		T(xsa_326_watches_on_the_deepest_paths_stay_in_bounds),
+		T(xsa_206_large_lists_count_more_in_a_transaction_than_small_ones),
 		T(support_md_a_driver_domain_pays_for_the_events_it_is_told),
 	};
 

@@ -62,6 +62,7 @@ void xn_xs_domain_unref(struct xn_xs_domain *domain)
 		xn_hmap_remove(&domain->store->domains, &domain->hash);
 	xn_xs_domain_unref(domain->target);
 	free(domain->own_limits);
+	free(domain->owned); /* not empty when the whole store goes */
 	free(domain);
 }
 

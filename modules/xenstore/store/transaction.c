@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum { LIST_BYTES = 2048 }; /* of names, which take as long as a request */
+
 enum kind { READ, DIRECTORY, GET_PERMS, WRITE, MKDIR, RM, SET_PERMS };
 
 struct request {
@@ -143,10 +145,10 @@ static size_t cost_of(enum kind kind, const struct xn_xs_path *path, size_t valu
 /* Whether the log may have one more request. One that is refused for a quota is as if never made:
  * it is not logged, and changes nothing. */
 static int may_log(struct xn_xs_tx *tx, enum kind kind, const struct xn_xs_path *path,
-		   size_t value_len)
+		   size_t value_len, unsigned weight)
 {
 	struct xn_xs_domain *who = tx->conn->domain;
-	int rc = xn_xs_quota_check(who, who, XN_XS_QUOTA_TRANSACTION_NODES, tx->n_logged + 1);
+	int rc = xn_xs_quota_check(who, who, XN_XS_QUOTA_TRANSACTION_NODES, tx->n_logged + weight);
 
 	if (rc < 0)
 		return rc;
@@ -207,8 +209,10 @@ static void doom(struct xn_xs_tx *tx, const struct xn_xs_path *path)
 
 /* The same question again, with no own change since: logged once, however often it is asked. */
 static int log_read(struct xn_xs_tx *tx, enum kind kind, const struct xn_xs_path *path, int rc,
-		    uint64_t digest)
+		    uint64_t digest, size_t bytes)
 {
+	/* All is told again in one go, at the commit: long lists count for several requests. */
+	unsigned weight = 1 + (unsigned)(bytes / LIST_BYTES);
 	uint64_t hash = seen_hash(kind, path->text, path->len);
 	struct request *request = find_seen(tx, kind, path, hash);
 	int may;
@@ -218,12 +222,13 @@ static int log_read(struct xn_xs_tx *tx, enum kind kind, const struct xn_xs_path
 			doom(tx, path);
 		return rc;
 	}
-	may = may_log(tx, kind, path, 0);
+	may = may_log(tx, kind, path, 0, weight);
 	if (may < 0)
 		return may;
 	if (request)
 		xn_hmap_remove(&tx->seen, &request->seen);
 	request = log_request(tx, kind, path, NULL, 0, rc);
+	tx->n_logged += weight - 1;
 	request->digest = digest;
 	xn_hmap_insert(&tx->seen, &request->seen, hash);
 	return rc;
@@ -262,7 +267,7 @@ int xn_xs_tx_read(struct xn_xs_tx *tx, const struct xn_xs_path *path, struct xn_
 	struct xn_xs_view view = view_of(tx);
 	int rc = xn_xs_do_read(&view, path->text, path->len, node_out);
 
-	return log_read(tx, READ, path, rc, rc < 0 ? 0 : digest_of_value(*node_out));
+	return log_read(tx, READ, path, rc, rc < 0 ? 0 : digest_of_value(*node_out), 0);
 }
 
 int xn_xs_tx_directory(struct xn_xs_tx *tx, const struct xn_xs_path *path, struct xn_buf *names)
@@ -271,7 +276,8 @@ int xn_xs_tx_directory(struct xn_xs_tx *tx, const struct xn_xs_path *path, struc
 	size_t start = names->len;
 	int rc = xn_xs_do_directory(&view, path->text, path->len, names);
 
-	rc = log_read(tx, DIRECTORY, path, rc, digest_of_names(names, start));
+	rc = log_read(tx, DIRECTORY, path, rc, digest_of_names(names, start),
+		      names->len - start);
 	if (rc < 0)
 		names->len = start;
 	return rc;
@@ -283,7 +289,7 @@ int xn_xs_tx_perms(struct xn_xs_tx *tx, const struct xn_xs_path *path,
 	struct xn_xs_view view = view_of(tx);
 	int rc = xn_xs_do_perms(&view, path->text, path->len, perms_out);
 
-	return log_read(tx, GET_PERMS, path, rc, rc < 0 ? 0 : digest_of_perms(*perms_out));
+	return log_read(tx, GET_PERMS, path, rc, rc < 0 ? 0 : digest_of_perms(*perms_out), 0);
 }
 
 /* ---- changes ---- */
@@ -312,7 +318,7 @@ int xn_xs_tx_write(struct xn_xs_tx *tx, const struct xn_xs_path *path, const voi
 		   size_t value_len, bool only_make)
 {
 	struct xn_xs_view view = view_of(tx);
-	int rc = may_log(tx, WRITE, path, value_len);
+	int rc = may_log(tx, WRITE, path, value_len, 1);
 
 	if (rc < 0)
 		return rc;
@@ -323,7 +329,7 @@ int xn_xs_tx_write(struct xn_xs_tx *tx, const struct xn_xs_path *path, const voi
 int xn_xs_tx_rm(struct xn_xs_tx *tx, const struct xn_xs_path *path)
 {
 	struct xn_xs_view view = view_of(tx);
-	int rc = may_log(tx, RM, path, 0);
+	int rc = may_log(tx, RM, path, 0, 1);
 
 	if (rc < 0)
 		return rc;
@@ -334,7 +340,7 @@ int xn_xs_tx_set_perms(struct xn_xs_tx *tx, const struct xn_xs_path *path,
 		       struct xn_xs_perms *perms)
 {
 	struct xn_xs_view view = view_of(tx);
-	int rc = may_log(tx, SET_PERMS, path, 0);
+	int rc = may_log(tx, SET_PERMS, path, 0, 1);
 
 	if (rc < 0)
 		return rc;

@@ -64,32 +64,37 @@ static int count_levels(const char *path, size_t len)
 	return levels;
 }
 
-/* Watches on what went away together with a removed node: each is told of its own path. */
+/* @at watches what went away as @gone. */
+static void tell_of_gone(struct xn_xs_store *store, struct xn_xs_node *at,
+			 const struct xn_xs_node *gone)
+{
+	char room[XN_XS_PATH_MAX + 1];
+	const char *path = xn_xs_node_path(at, room);
+	struct firing firing = {.store = store,
+				.path = path,
+				.len = strlen(path),
+				.perms = gone->perms,
+				.parent_perms = gone->parent->perms};
+
+	tell_all(&firing, at, 0);
+	xn_xs_event_path_unref(firing.shared);
+}
+
+/* Watches on what went away together with a removed node: each is told of its own path. Both trees
+ * are walked side by side, only where both go on. */
 static void tell_below(struct xn_xs_store *store, struct xn_xs_node *watched,
 		       struct xn_xs_node *removed)
 {
-	struct xn_xs_node *at = watched;
-	char room[XN_XS_PATH_MAX + 1];
+	struct xn_xs_node *gone[XN_XS_PATH_MAX / 2 + 2] = {removed}; /* by level */
 	unsigned level = 0;
+	struct xn_xs_node *at = xn_xs_node_next(watched, watched, &level);
 
-	while ((at = xn_xs_node_next(watched, at, &level))) {
-		const char *path = xn_xs_node_path(at, room);
-		const char *below = path;
-		struct xn_xs_node *gone;
-
-		for (const struct xn_xs_node *up = watched; up->parent; up = up->parent)
-			below += up->name_len + 1u;
-		gone = xn_xs_node_find(removed, below, strlen(below));
-		if (gone) {
-			struct firing firing = {.store = store,
-						.path = path,
-						.len = strlen(path),
-						.perms = gone->perms,
-						.parent_perms = gone->parent->perms};
-
-			tell_all(&firing, at, 0);
-			xn_xs_event_path_unref(firing.shared);
-		}
+	while (at) {
+		gone[level] = xn_xs_node_kid(gone[level - 1], at->name, at->name_len);
+		if (gone[level] && at->watchers)
+			tell_of_gone(store, at, gone[level]);
+		at = gone[level] ? xn_xs_node_next(watched, at, &level)
+				 : xn_xs_node_skip(watched, at, &level);
 	}
 }
 
@@ -246,20 +251,32 @@ struct xn_xs_watcher *xn_xs_conn_find_watch(struct xn_xs_conn *conn, const char 
 	return find_watch(conn, &resolved, token, strlen(token));
 }
 
+/* What a watch may add to the tree of watches: as if nobody else watched there. */
+static size_t tree_bytes(const struct xn_xs_path *path)
+{
+	size_t bytes = path->len;
+
+	for (size_t i = 0; i < path->len; i++)
+		if (path->text[i] == '/')
+			bytes += sizeof(struct xn_xs_node) + 5 * sizeof(void *);
+	return bytes;
+}
+
 static struct xn_xs_watcher *watcher_new(struct xn_xs_conn *conn, const char *path,
 					 const char *token, const struct xn_xs_path *resolved)
 {
 	size_t token_len = strlen(token), path_len = strlen(path);
 	size_t size = sizeof(struct xn_xs_watcher) + token_len + path_len + 2;
+	size_t bytes = size + tree_bytes(resolved);
 	struct xn_xs_watcher *watcher;
 
-	if (xn_xs_quota_check_memory(conn->domain, conn->domain, size) < 0)
+	if (xn_xs_quota_check_memory(conn->domain, conn->domain, bytes) < 0)
 		return NULL;
 	watcher = xn_calloc(1, size);
 	watcher->conn = conn;
 	watcher->id = ++conn->store->next_watcher;
 	watcher->cut = (unsigned)(resolved->len - path_len);
-	watcher->bytes = size;
+	watcher->bytes = bytes;
 	watcher->token_len = token_len;
 	watcher->is_special = xn_xs_path_is_special(path);
 	memcpy(watcher->token, token, token_len + 1);
@@ -271,7 +288,7 @@ static struct xn_xs_watcher *watcher_new(struct xn_xs_conn *conn, const char *pa
 	xn_hmap_insert(&conn->store->watchers, &watcher->known,
 		       known_hash(conn, resolved, token, token_len));
 	conn->domain->account.watches++;
-	conn->domain->account.watch_bytes += size;
+	conn->domain->account.watch_bytes += bytes;
 	return watcher;
 }
 
