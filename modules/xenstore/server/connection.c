@@ -4,9 +4,9 @@
  * and only what is left at its end, part of a request or what the peer does not read yet, is kept
  * and charged to the domain. Events wait in the store until there is room for them.
  *
- * A turn takes a bounded number of requests. Who has more joins the work of its domain's share
- * (server.c), where domains take turns; a control-domain peer that had nothing waiting is served at
- * once, so it never stands behind a busy one for more than one turn. Whose replies are not read is
+ * A turn takes a bounded number of requests. Who has more, or brought many the last time, joins the
+ * work of its domain's share (server.c), where domains take turns; other peers of the control domain
+ * are served at once, so they never stand behind a busy one for more than one turn. Whose replies are not read is
  * not asked for more requests.
  */
 #include <errno.h>
@@ -355,10 +355,11 @@ static bool serve_input(struct xn_xs_connection *connection, size_t len)
 	struct xn_xs_server *server = connection->server;
 	uint32_t in_at = connection->link->in_at - (uint32_t)connection->in.len;
 	struct xn_xs_frame frame;
+	unsigned n;
 	size_t at = 0;
 	int rc = 0;
 
-	for (unsigned n = 0; n < XN_XS_REQUESTS_A_TURN && !connection->is_over; n++) {
+	for (n = 0; n < XN_XS_REQUESTS_A_TURN && !connection->is_over; n++) {
 		if (unsent(connection) + server->out.len > connection->most_unsent)
 			break;
 		rc = xn_xs_frame_parse(server->in + at, len - at, &frame);
@@ -369,6 +370,7 @@ static bool serve_input(struct xn_xs_connection *connection, size_t len)
 		if (is_long_enough(connection))
 			break;
 	}
+	connection->is_greedy = n > XN_XS_MODEST_REQUESTS;
 	if (rc < 0)
 		return false;
 	keep_input(connection, at, len);
@@ -427,7 +429,7 @@ static void on_ready(struct xn_xs_link *link, void *arg)
 
 	if (!xn_list_empty(&connection->work) || connection->is_held)
 		xn_xs_connection_flush(connection);
-	else if (connection->domain->domid != 0)
+	else if (connection->domain->domid != 0 || connection->is_greedy)
 		xn_xs_share_work(connection);
 	else
 		xn_xs_connection_turn(connection);

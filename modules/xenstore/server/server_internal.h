@@ -12,6 +12,7 @@ enum {
 	/* A guest's turn ends with the request that passes this: about what one request of the
 	 * control domain takes with all its system calls, which may be waiting. */
 	XN_XS_GUEST_TURN_US = 20,
+	XN_XS_MODEST_REQUESTS = 8, /* of a peer that is served at once the next time, too */
 	/* Unsent bytes of a connection beyond which no more requests and events are taken. */
 	XN_XS_UNSENT_SOCKET = 65536,
 	XN_XS_UNSENT_GUEST = 8192,
@@ -68,6 +69,7 @@ struct xn_xs_connection {
 	bool is_kept;	 /* recorded in the journal */
 	bool is_busy;	 /* inside a call that uses it: it is freed when that ends */
 	bool is_over;
+	bool is_greedy; /* brought many requests the last time */
 	bool is_held; /* its next request begins a transaction that must wait */
 	bool has_whole; /* the start of `in` is a whole request */
 	bool has_more;	/* the link may have more */
