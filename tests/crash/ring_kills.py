@@ -221,12 +221,15 @@ def main():
         player = Player(Guest(rings, options.seed))
         introduce(dom0)
         player.start()
-        for _ in range(options.kills):
+        for kill in range(1, options.kills + 1):
             before = player.rounds
             while player.rounds < before + 3 and player.is_alive():
                 time.sleep(0.001)
             player.join(chance.random() * 0.02)
-            daemon.kill()
+            if kill % 5:
+                daemon.kill()
+            else:
+                daemon.stop()  # in order: the same to a guest
             daemon.start()
             if player.error:
                 break

@@ -573,7 +573,8 @@ static void release_unknown(struct xn_sim *sim)
 		struct xn_sim_domain *domain = identity ? xn_sim_domain(sim, domid) : NULL;
 		char uuid[37];
 
-		if (!identity || (domain && domain->birth == identity->birth))
+		if (!identity || identity->has_ring ||
+		    (domain && domain->birth == identity->birth))
 			continue;
 		read_uuid(sim, domid, uuid);
 		xn_sim_keys_destroy(sim, domid, *uuid ? uuid : "-");

@@ -18,6 +18,8 @@ struct xn_xs_rings {
 	struct xn_xs_journal *journal;
 	struct xn_xs_carrier *carrier;
 	struct xn_list entries;
+	uint64_t *lost; /* births of kept rings that cannot go on, while starting */
+	size_t n_lost;
 };
 
 static struct xn_xs_rings *rings_of(struct xn_xs_host *host)
@@ -46,6 +48,9 @@ static struct entry *find(const struct xn_xs_rings *rings, const struct xn_xs_do
 
 static void forget(struct xn_xs_rings *rings, struct entry *entry)
 {
+	if (rings->journal)
+		xn_xs_journal_ring_close(rings->journal, entry->domain->birth);
+	entry->domain->has_ring = false;
 	xn_list_remove(&entry->link);
 	free(entry);
 }
@@ -63,8 +68,23 @@ static void serve(struct xn_xs_rings *rings, struct xn_xs_domain *domain, struct
 	struct entry *entry = xn_calloc(1, sizeof(*entry));
 
 	entry->domain = domain;
+	domain->has_ring = true;
 	entry->connection = xn_xs_server_add_link(rings->server, domain, link, kept);
 	xn_list_push(&rings->entries, &entry->link);
+}
+
+static void record(struct xn_xs_rings *rings, const struct xn_xs_domain *domain, uint64_t gfn,
+		   uint32_t remote_port, const struct xn_xs_link *link)
+{
+	struct xn_xs_journal *journal = rings->journal;
+
+	if (!journal)
+		return;
+	xn_xs_journal_begin(journal);
+	xn_xs_journal_ring_open(journal, domain->birth, domain->domid, gfn, remote_port);
+	xn_xs_journal_ring_input(journal, domain->birth, link->in_at, NULL, 0);
+	xn_xs_journal_ring_output(journal, domain->birth, link->out_at, NULL, 0, 0);
+	xn_xs_journal_end(journal);
 }
 
 /* @is_new: its page is emptied, whatever an earlier xenstore or guest has left in it. */
@@ -83,6 +103,7 @@ static int open_ring(struct xn_xs_rings *rings, struct xn_xs_domain *domain, uin
 	link = make_link(rings, domain, port);
 	if (is_new)
 		link->ops->reset(link);
+	record(rings, domain, gfn, remote_port, link);
 	serve(rings, domain, link, NULL);
 	return 0;
 }
@@ -120,9 +141,13 @@ static void host_release(struct xn_xs_host *host, struct xn_xs_domain *domain)
 
 static void let_go(struct xn_xs_rings *rings, struct xn_xs_domain *domain)
 {
+	if (rings->journal)
+		xn_xs_journal_begin(rings->journal);
 	xn_xs_server_drop_domain(rings->server, domain);
 	host_release(&rings->host, domain);
 	xn_xs_domain_release(domain);
+	if (rings->journal)
+		xn_xs_journal_end(rings->journal);
 }
 
 struct domids {
@@ -176,7 +201,39 @@ static bool on_lookup(uint32_t domid, void *arg)
 	return life_of(arg, domid) != XN_XS_GONE;
 }
 
-/* ---- the beginning ---- */
+/* ---- after a crash ---- */
+
+/* Rings whose domains are still there; the others' connections end here. */
+static void go_on(const struct xn_xs_kept_ring *was, void *arg)
+{
+	struct xn_xs_rings *rings = arg;
+	struct xn_xs_domain *domain = xn_xs_conn_domain(was->conn);
+	struct xn_xs_kept_ring kept = *was;
+	struct xn_xs_port *port;
+	struct xn_xs_link *link;
+	ssize_t sent;
+	int rc = -ESRCH;
+
+	if (life_of(rings, kept.domid) != XN_XS_GONE)
+		rc = rings->carrier->ops->open(rings->carrier, kept.domid, kept.gfn, kept.port,
+					       &port);
+	if (rc < 0) {
+		xn_log_warn(rings->core->log, "xenstore", "cannot go on with the ring of domain %u: %s",
+			    kept.domid, strerror(-rc));
+		xn_xs_conn_free(kept.conn);
+		rings->lost = xn_realloc(rings->lost, (rings->n_lost + 1) * sizeof(rings->lost[0]));
+		rings->lost[rings->n_lost++] = domain->birth;
+		return;
+	}
+	link = make_link(rings, domain, port);
+	sent = xn_xs_ring_resume(link, kept.in_at, kept.out_at, kept.unsent_len);
+	if (sent > 0) {
+		kept.out_at += (uint32_t)sent;
+		kept.unsent = (const char *)kept.unsent + sent;
+		kept.unsent_len -= (size_t)sent;
+	}
+	serve(rings, domain, link, &kept);
+}
 
 /* The kernel of domain 0 is a guest as others are, but that nobody introduces it. */
 static void open_own(struct xn_xs_rings *rings)
@@ -195,8 +252,26 @@ static void open_own(struct xn_xs_rings *rings)
 			     strerror(-rc));
 }
 
+static void go_on_with_all(struct xn_xs_rings *rings)
+{
+	if (!rings->journal)
+		return;
+	xn_xs_journal_each_ring(rings->journal, go_on, rings);
+	for (size_t i = 0; i < rings->n_lost; i++) {
+		struct xn_xs_domain *domain = xn_xs_domain_born(rings->store, rings->lost[i]);
+
+		xn_xs_journal_ring_close(rings->journal, rings->lost[i]);
+		if (domain && domain->domid && life_of(rings, domain->domid) == XN_XS_GONE)
+			let_go(rings, domain);
+	}
+	free(rings->lost);
+	rings->lost = NULL;
+	rings->n_lost = 0;
+}
+
 void xn_xs_rings_start(struct xn_xs_rings *rings)
 {
+	go_on_with_all(rings);
 	look_at_lives(rings);
 	open_own(rings);
 	rings->carrier->on_life = on_life;

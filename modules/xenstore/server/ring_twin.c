@@ -226,11 +226,20 @@ static int twin_open(struct xn_xs_carrier *carrier, uint32_t domid, uint64_t gfn
 	return 0;
 }
 
+/* Whom nobody has made or ended yet may be introduced. */
 static enum xn_xs_life twin_life(struct xn_xs_carrier *carrier, uint32_t domid)
 {
-	const struct xn_xs_twin_guest *guest = find(twin_of(carrier), domid);
+	enum xn_xs_life life = XN_XS_RUNS;
 
-	return guest ? guest->life : XN_XS_GONE;
+	xn_list_each(link, &twin_of(carrier)->guests)
+	{
+		const struct xn_xs_twin_guest *guest =
+			xn_list_entry(link, struct xn_xs_twin_guest, link);
+
+		if (guest->domid == domid)
+			life = guest->life; /* the last one's: a domid may be used again */
+	}
+	return life;
 }
 
 static int twin_own_port(struct xn_xs_carrier *carrier, uint32_t *port_out)

@@ -75,6 +75,7 @@ struct xn_xs_domain {
 	uint32_t domid;
 	uint64_t birth; /* unique in a store; 0: a domid that nobody has (yet) */
 	bool alive, introduced, stopped;
+	bool has_ring;	/* somebody has introduced it, with a ring */
 	bool is_played; /* the simulated hypervisor's, which alone releases it */
 	struct xn_xs_domain *target; /* this one has the rights of that too (a device model); or NULL */
 	struct xn_xs_account account;
