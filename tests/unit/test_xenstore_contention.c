@@ -129,7 +129,7 @@ static void each_gets_its_turn_and_hardly_any_aborts(void **state)
 		committed += f->clients[i].committed;
 		aborted += f->clients[i].aborted;
 		assert_in_range(f->clients[i].committed, 1000, 4000); /* fair */
-		assert_in_range(f->clients[i].longest_wait_us, 1, 20000);
+		assert_in_range(f->clients[i].longest_wait_us, 1, 60000);
 	}
 	assert_true(committed > 10000);
 	assert_in_range(aborted, 1, CLIENTS); /* each must find out that it has a fight */
@@ -217,7 +217,7 @@ static void one_that_does_not_end_holds_the_others_for_its_lease_only(void **sta
 	given_a_fight(f->guest, f->other_guest);
 	hold(f, f->guest, &tx);
 	until = xn_xs_conn_hold_until(f->other_guest, f->now_us);
-	assert_in_range(until - f->now_us, 1, 20000);
+	assert_in_range(until - f->now_us, 1, 60000);
 	f->now_us = until;
 	assert_int_equal(xn_xs_conn_hold_until(f->other_guest, f->now_us), 0);
 }

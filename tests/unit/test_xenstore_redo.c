@@ -241,7 +241,8 @@ static void random_step(struct fixture *f)
 					i ? xn_xs_conn_domain(f->conns[1]) : NULL);
 		break;
 	case 6:
-		(void)xn_xs_conn_set_perms(f->conns[0], 0, "@releaseDomain", i ? "n0 r1" : "b0", 5);
+		(void)xn_xs_conn_set_perms(f->conns[0], 0, "@releaseDomain", i ? "n0 r1" : "b0 r2",
+					   5);
 		break;
 	case 7:
 		assert_int_equal(xn_xs_conn_begin(f->conns[i], &tx), 0);

@@ -11,8 +11,8 @@
 #include "modules/xenstore/store/store_internal.h"
 
 enum {
-	LEASE_US = 5000,
-	MAX_WAIT_US = 20000,
+	LEASE_US = 20000,
+	MAX_WAIT_US = 60000,
 	CALM_COMMITS = 64, /* until peace */
 };
 

@@ -51,14 +51,15 @@ static void bury(struct xn_xs_domain *domain)
 {
 	domain->alive = domain->introduced = false;
 	xn_hmap_remove(&domain->store->domains, &domain->hash);
-	xn_hmap_remove(&domain->store->births, &domain->by_birth);
 }
 
 void xn_xs_domain_unref(struct xn_xs_domain *domain)
 {
 	if (!domain || --domain->refs)
 		return;
-	if (!domain->birth)
+	if (domain->birth)
+		xn_hmap_remove(&domain->store->births, &domain->by_birth);
+	else
 		xn_hmap_remove(&domain->store->domains, &domain->hash);
 	xn_xs_domain_unref(domain->target);
 	free(domain->own_limits);
@@ -83,10 +84,25 @@ struct xn_xs_domain *xn_xs_domain_named(struct xn_xs_store *store, uint32_t domi
 	return domain ? ref(domain) : xn_xs_domain_new(store, domid, 0);
 }
 
+/* Dead or alive. */
+static struct xn_xs_domain *find_birth(struct xn_xs_store *store, uint64_t birth)
+{
+	struct xn_hnode *at =
+		xn_hmap_first_same(&store->births, xn_hash_bytes(&birth, sizeof(birth)));
+
+	for (; at; at = xn_hmap_next_same(at)) {
+		struct xn_xs_domain *domain = xn_container_of(at, struct xn_xs_domain, by_birth);
+
+		if (domain->birth == birth)
+			return domain;
+	}
+	return NULL;
+}
+
 struct xn_xs_domain *xn_xs_domain_meant(struct xn_xs_store *store, uint32_t domid, uint64_t birth)
 {
-	struct xn_xs_domain *domain = birth ? xn_xs_domain_born(store, birth)
-					    : find_domain(store, domid, false);
+	struct xn_xs_domain *domain =
+		birth ? find_birth(store, birth) : find_domain(store, domid, false);
 
 	if (domain && domain->domid == domid)
 		return ref(domain);
@@ -118,30 +134,42 @@ struct xn_xs_domain *xn_xs_domain_add(struct xn_xs_store *store, uint32_t domid)
 	return domain;
 }
 
+/* Permissions named it before it was restored itself. */
+static struct xn_xs_domain *dig_up(struct xn_xs_domain *domain)
+{
+	struct xn_xs_store *store = domain->store;
+
+	xn_hmap_insert(&store->domains, &domain->hash,
+		       xn_hash_bytes(&domain->domid, sizeof(domain->domid)));
+	ref(domain);
+	domain->alive = true;
+	if (!xn_list_empty(&domain->dying)) {
+		xn_list_remove(&domain->dying);
+		xn_xs_domain_unref(domain);
+	}
+	return domain;
+}
+
 struct xn_xs_domain *xn_xs_domain_restore(struct xn_xs_store *store, uint32_t domid,
 					  uint64_t birth)
 {
-	struct xn_xs_domain *domain = find_domain(store, domid, true);
+	struct xn_xs_domain *domain = find_domain(store, domid, true), *dead;
 
 	if (domain && domain == store->dom0 && domain->birth == birth)
 		return domain;
-	if (domid >= XN_XS_DOMID_END || domain || !birth || xn_xs_domain_born(store, birth))
+	if (domid >= XN_XS_DOMID_END || domain || !birth)
 		return NULL;
-	return xn_xs_domain_new(store, domid, birth);
+	dead = find_birth(store, birth);
+	if (!dead)
+		return xn_xs_domain_new(store, domid, birth);
+	return dead->alive || dead->domid != domid ? NULL : dig_up(dead);
 }
 
 struct xn_xs_domain *xn_xs_domain_born(struct xn_xs_store *store, uint64_t birth)
 {
-	struct xn_hnode *at =
-		xn_hmap_first_same(&store->births, xn_hash_bytes(&birth, sizeof(birth)));
+	struct xn_xs_domain *domain = find_birth(store, birth);
 
-	for (; at; at = xn_hmap_next_same(at)) {
-		struct xn_xs_domain *domain = xn_container_of(at, struct xn_xs_domain, by_birth);
-
-		if (domain->birth == birth)
-			return domain;
-	}
-	return NULL;
+	return domain && domain->alive ? domain : NULL;
 }
 
 void xn_xs_store_set_lookup(struct xn_xs_store *store, bool (*exists)(uint32_t domid, void *arg),

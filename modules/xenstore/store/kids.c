@@ -5,6 +5,7 @@
 #include "modules/xenstore/store/store_internal.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <stdlib.h>
 
 enum { LEAF_MAX = 254 }; /* nodes of a leaf under an index: 2 KiB with the header */
@@ -24,14 +25,29 @@ struct place {
 	bool is_there;
 };
 
+static inline uint64_t eight_bytes(const char *at)
+{
+	uint64_t bytes;
+
+	memcpy(&bytes, at, sizeof(bytes));
+	return be64toh(bytes);
+}
+
+/* By bytes, the shorter one first; most names are too short for a call to pay. */
 static inline int order(const char *a, size_t a_len, const struct xn_xs_node *b)
 {
-	int order = (unsigned char)a[0] - (unsigned char)b->name[0];
+	size_t n = a_len < b->name_len ? a_len : b->name_len, i = 0;
 
-	if (order) /* no name is empty */
-		return order;
-	order = memcmp(a, b->name, a_len < b->name_len ? a_len : b->name_len);
-	return order ? order : (int)a_len - (int)b->name_len;
+	for (; i + 8 <= n; i += 8) {
+		uint64_t x = eight_bytes(a + i), y = eight_bytes(b->name + i);
+
+		if (x != y)
+			return x < y ? -1 : 1;
+	}
+	for (; i < n; i++)
+		if (a[i] != b->name[i])
+			return (unsigned char)a[i] - (unsigned char)b->name[i];
+	return (int)a_len - (int)b->name_len;
 }
 
 /* The last leaf that begins at or before the name; the first one if none does. */

@@ -138,9 +138,10 @@ void xn_xs_node_free_tree(struct xn_xs_node *top, void (*drop)(struct xn_xs_node
 /* The same for equal nodes, however they came to be: accounts survive a restart. */
 size_t xn_xs_node_bytes(const struct xn_xs_node *node)
 {
-	enum { FIXED = 64 }; /* header, terminator, place among the parent's kids, rounding */
+	enum { FIXED = 88, A_PERMISSION = 24 }; /* header, rounding, place among the siblings */
 
-	return FIXED + (size_t)node->name_len + node->value_len;
+	return FIXED + (size_t)node->name_len + node->value_len +
+	       (node->perms->n - 1) * (size_t)A_PERMISSION;
 }
 
 struct xn_xs_node *xn_xs_node_find(struct xn_xs_node *root, const char *path, size_t len)

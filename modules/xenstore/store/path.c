@@ -5,16 +5,15 @@
 #include <errno.h>
 #include <stdio.h>
 
-static bool is_name_char(unsigned char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	       c == '-' || c == '_' || c == '@';
-}
+static const bool name_chars[256] = {
+	['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true,
+	['-'] = true,         ['_'] = true,         ['@'] = true,
+};
 
 bool xn_xs_name_is_valid(const char *name, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
-		if (!is_name_char((unsigned char)name[i]))
+		if (!name_chars[(unsigned char)name[i]])
 			return false;
 	return len > 0;
 }
@@ -23,16 +22,21 @@ bool xn_xs_name_is_valid(const char *name, size_t len)
  * the end. Stops reading at @max + 1 bytes. */
 static bool are_components(const char *s, size_t max, size_t *len_out)
 {
-	size_t i;
+	const char *at = s;
+	bool after_slash = true;
 
-	for (i = 0; s[i]; i++) {
-		if (i >= max)
+	for (; *at; at++) {
+		if (name_chars[(unsigned char)*at])
+			after_slash = false;
+		else if (*at != '/' || after_slash)
 			return false;
-		if (s[i] == '/' ? i == 0 || s[i - 1] == '/' : !is_name_char((unsigned char)s[i]))
+		else
+			after_slash = true;
+		if (at - s >= (ptrdiff_t)max)
 			return false;
 	}
-	*len_out = i;
-	return i > 0 && s[i - 1] != '/';
+	*len_out = (size_t)(at - s);
+	return !after_slash;
 }
 
 bool xn_xs_path_is_special(const char *path)
@@ -95,18 +99,4 @@ int xn_xs_path_for(struct xn_xs_path *out, struct xn_xs_domain *who, const char 
 		return rc;
 	return xn_xs_quota_check(who, who, XN_XS_QUOTA_PATH,
 				 out->len - (out->len > 15 ? home_len(out->text) : 0));
-}
-
-const char *xn_xs_path_next(const char **at, const char *end, size_t *len_out)
-{
-	const char *name = *at, *slash;
-
-	if (name < end && *name == '/')
-		name++;
-	if (name >= end)
-		return NULL;
-	slash = memchr(name, '/', (size_t)(end - name));
-	*at = slash ? slash : end;
-	*len_out = (size_t)(*at - name);
-	return name;
 }

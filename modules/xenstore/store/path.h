@@ -20,6 +20,19 @@ int xn_xs_path_resolve(struct xn_xs_path *out, uint32_t domid, const char *path)
 /* As @who may name it: within its quota. */
 int xn_xs_path_for(struct xn_xs_path *out, struct xn_xs_domain *who, const char *path);
 /* The next component at *at, which then points behind it; NULL at the end. */
-const char *xn_xs_path_next(const char **at, const char *end, size_t *len_out);
+static inline const char *xn_xs_path_next(const char **at, const char *end, size_t *len_out)
+{
+	const char *name = *at, *stop;
+
+	if (name < end && *name == '/')
+		name++;
+	if (name >= end)
+		return NULL;
+	for (stop = name; stop < end && *stop != '/'; stop++)
+		;
+	*at = stop;
+	*len_out = (size_t)(stop - name);
+	return name;
+}
 
 #endif

@@ -224,8 +224,6 @@ void xn_xs_perms_print(const struct xn_xs_perms *perms, char separator, struct x
 void xn_xs_perms_print_births(const struct xn_xs_perms *perms, struct xn_buf *out)
 {
 	for (unsigned i = 0; i < perms->n; i++) {
-		if (is_over(perms, i))
-			continue;
 		print_entry(&perms->entries[i], out);
 		xn_buf_add_char(out, '.');
 		xn_buf_add_int(out, (int64_t)perms->entries[i].domain->birth);

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 
 enum {
-	AT_ONCE = 2000,       /* nodes that are taken out of the accounts when they are removed */
-	NODES_A_SLICE = 1500, /* under a millisecond */
+	AT_ONCE = 10000,      /* nodes that leave the accounts when they are removed: any guest's */
+	NODES_A_SLICE = 500, /* at worst each gives a block of memory back to the system */
 	OWNED_AT_ONCE = 8192, /* nodes of a domain that go together with it */
 };
 
@@ -20,30 +20,51 @@ struct remains {
 
 /* ---- accounts of removed trees ---- */
 
+/* Visits up to @n nodes of a tree, parents before children; how many there were. */
+static size_t each_node(struct xn_xs_node *top, size_t n, void (*visit)(struct xn_xs_node *node))
+{
+	struct xn_xs_kid_walk walks[XN_XS_PATH_MAX / 2 + 1]; /* a path has no more levels */
+	size_t level = 0, visited = 1;
+
+	visit(top);
+	xn_xs_kid_walk_init(&walks[0], top);
+	while (visited < n) {
+		struct xn_xs_node *node = xn_xs_kid_walk_next(&walks[level]);
+
+		if (!node && !level)
+			break;
+		if (!node) {
+			level--;
+			continue;
+		}
+		visit(node);
+		visited++;
+		if (node->kids)
+			xn_xs_kid_walk_init(&walks[++level], node);
+	}
+	return visited;
+}
+
+static void discharge(struct xn_xs_node *node)
+{
+	xn_xs_discharge(node);
+	node->flags |= XN_XS_UNCHARGED;
+}
+
+static void charge_again(struct xn_xs_node *node)
+{
+	node->flags &= ~XN_XS_UNCHARGED & 0xf;
+	xn_xs_charge(node);
+}
+
 size_t xn_xs_reap_discharge(struct xn_xs_node *top)
 {
-	struct xn_xs_node *node = top;
-	unsigned level = 0;
-	size_t n;
-
-	for (n = 0; node && n < AT_ONCE; n++) {
-		xn_xs_discharge(node);
-		node->flags |= XN_XS_UNCHARGED;
-		node = xn_xs_node_next(top, node, &level);
-	}
-	return n;
+	return each_node(top, AT_ONCE, discharge);
 }
 
 void xn_xs_reap_charge_again(struct xn_xs_node *top, size_t n)
 {
-	struct xn_xs_node *node = top;
-	unsigned level = 0;
-
-	for (; n; n--) {
-		node->flags &= ~XN_XS_UNCHARGED & 0xf;
-		xn_xs_charge(node);
-		node = xn_xs_node_next(top, node, &level);
-	}
+	each_node(top, n, charge_again);
 }
 
 /* ---- removed trees ---- */
@@ -119,10 +140,7 @@ static void remove_one(struct xn_xs_store *store, struct xn_xs_domain *domain,
 
 	node = topmost(store, node, domain, &in_tree);
 	if (!in_tree) {
-		struct xn_xs_node *removed = domain->owned->at[domain->owned->n - 1];
-
-		xn_xs_discharge(removed);
-		removed->flags |= XN_XS_UNCHARGED;
+		discharge(domain->owned->at[domain->owned->n - 1]);
 		return;
 	}
 	path = xn_xs_node_path(node, room);

@@ -340,7 +340,7 @@ void xn_xs_conn_keep(struct xn_xs_conn *conn);
  * domains are added with the births that they had. Change sets: by redo; no quota refuses them, and
  * watches that are set hear of them.
  */
-/* NULL: out of range, lives already, or such a birth is known. Domain 0 with its birth: itself. */
+/* NULL: out of range, or it or its birth lives already. Domain 0 with its birth: itself. */
 struct xn_xs_domain *xn_xs_domain_restore(struct xn_xs_store *store, uint32_t domid,
 					  uint64_t birth);
 struct xn_xs_domain *xn_xs_domain_born(struct xn_xs_store *store, uint64_t birth); /* or NULL */

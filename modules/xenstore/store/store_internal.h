@@ -141,7 +141,7 @@ struct xn_xs_store {
 	struct xn_xs_node *root;
 	struct xn_xs_node *watch_root, *special_root; /* watched paths; special ones apart */
 	struct xn_hmap domains;                       /* alive, and those that nobody has */
-	struct xn_hmap births;                        /* those alive */
+	struct xn_hmap births;                        /* domains; the dead too, while permissions name them */
 	struct xn_hmap perms;                         /* interned */
 	struct xn_hmap watchers;                      /* by path, token and connection */
 	struct xn_hmap pending;                       /* events by watch and path */

@@ -25,6 +25,13 @@ struct request {
 	char bytes[]; /* path, then value */
 };
 
+enum { FIRST_BYTES = 1024, CHUNK_BYTES = 4096, LARGE_BYTES = 512 };
+
+struct chunk {
+	struct chunk *next;
+	char bytes[];
+};
+
 struct xn_xs_tx {
 	struct xn_list link; /* first: see xn_xs_conn_reset */
 	struct xn_xs_conn *conn;
@@ -38,6 +45,11 @@ struct xn_xs_tx {
 	size_t n_logged;
 	uint64_t bytes;
 	bool is_doomed; /* two reads contradict each other: no moment exists when both are true */
+	/* Memory of the log: all goes together. */
+	struct chunk *chunks;
+	char *at;
+	size_t left;
+	_Alignas(8) char first[FIRST_BYTES];
 };
 
 static struct xn_xs_account *account_of(struct xn_xs_tx *tx)
@@ -59,15 +71,20 @@ static struct xn_xs_tx *find_open(struct xn_xs_conn *conn, uint32_t id)
 
 static struct xn_xs_tx *tx_new(struct xn_xs_conn *conn, uint32_t id)
 {
-	struct xn_xs_tx *tx = xn_calloc(1, sizeof(*tx));
+	struct xn_xs_tx *tx = xn_malloc(sizeof(*tx));
 
+	memset(tx, 0, offsetof(struct xn_xs_tx, first));
 	tx->conn = conn;
 	tx->id = id;
+	tx->at = tx->first;
+	tx->left = FIRST_BYTES;
 	tx->overlay = xn_xs_node_new(conn->store, "", 0, NULL, 0, NULL);
 	tx->overlay->flags = XN_XS_THROUGH;
 	tx->began_at = conn->store->generation;
 	xn_list_init(&tx->log);
 	xn_list_push(&conn->transactions, &tx->link);
+	tx->bytes = sizeof(*tx);
+	account_of(tx)->transaction_bytes += sizeof(*tx);
 	account_of(tx)->transactions++;
 	conn->store->n_open++;
 	return tx;
@@ -112,12 +129,13 @@ uint64_t xn_xs_tx_changes(const struct xn_xs_tx *tx)
 
 void xn_xs_tx_free(struct xn_xs_tx *tx)
 {
-	xn_list_each_safe(link, &tx->log)
-	{
-		struct request *request = xn_list_entry(link, struct request, link);
+	struct chunk *chunk;
 
-		xn_xs_perms_unref(request->perms);
-		free(request);
+	xn_list_each(link, &tx->log)
+		xn_xs_perms_unref(xn_list_entry(link, struct request, link)->perms);
+	while ((chunk = tx->chunks)) {
+		tx->chunks = chunk->next;
+		free(chunk);
 	}
 	xn_hmap_clear(&tx->seen);
 	xn_xs_node_free_tree(tx->overlay, xn_xs_node_drop);
@@ -155,11 +173,37 @@ static int may_log(struct xn_xs_tx *tx, enum kind kind, const struct xn_xs_path 
 	return xn_xs_quota_check_memory(who, who, cost_of(kind, path, value_len));
 }
 
+static char *add_chunk(struct xn_xs_tx *tx, size_t size)
+{
+	struct chunk *chunk = xn_malloc(sizeof(*chunk) + size);
+
+	chunk->next = tx->chunks;
+	tx->chunks = chunk;
+	return chunk->bytes;
+}
+
+static void *take_memory(struct xn_xs_tx *tx, size_t size)
+{
+	void *taken;
+
+	size = (size + 7) & ~(size_t)7;
+	if (tx->left < size && size > LARGE_BYTES)
+		return add_chunk(tx, size); /* what is left of the other one is not wasted */
+	if (tx->left < size) {
+		tx->at = add_chunk(tx, CHUNK_BYTES);
+		tx->left = CHUNK_BYTES;
+	}
+	taken = tx->at;
+	tx->at += size;
+	tx->left -= size;
+	return taken;
+}
+
 static struct request *log_request(struct xn_xs_tx *tx, enum kind kind,
 				   const struct xn_xs_path *path, const void *value,
 				   size_t value_len, int rc)
 {
-	struct request *request = xn_malloc(sizeof(*request) + path->len + value_len);
+	struct request *request = take_memory(tx, sizeof(*request) + path->len + value_len);
 	size_t cost = cost_of(kind, path, value_len);
 
 	*request = (struct request){.kind = kind,
