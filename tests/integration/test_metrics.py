@@ -175,7 +175,8 @@ class Page(harness.TestCase):
                 "xenolith_claims_waiting", "xenolith_workers_running", "xenolith_workers_queued",
                 "xenolith_updates_pending", "xenolith_updates_coalesced",
                 "xenolith_updates_behind_seconds", "xenolith_xenstore_nodes",
-                "xenolith_xenstore_watches", "xenolith_xenstore_transactions",
+                "xenolith_xenstore_watches", "xenolith_xenstore_connections", "xenolith_xenstore_served",
+                "xenolith_xenstore_turn_seconds", "xenolith_xenstore_held_starts", "xenolith_xenstore_transactions",
                 "xenolith_domains", "xenolith_vms", "xenolith_tasks",
                 "xenolith_storage_used_bytes", "xenolith_audit_head", "xenolith_build",
                 "process_start_time_seconds", "process_open_fds"}

@@ -275,7 +275,7 @@ class Restart(unittest.TestCase):
             wire.ask(xs_wire.WRITE, "/kept", "yes")
         daemon.crash_and_restart()
         with xs_wire.Wire(path) as wire:
-            self.assertEqual(wire.ask(xs_wire.READ, "/"), b"")
+            self.assertEqual(wire.ask(xs_wire.READ, "/kept"), b"yes\0")
         other = harness.Daemon("--xenstore-socket", path)
         self.addCleanup(other.clear)
         with self.assertRaisesRegex(AssertionError, "another program is listening there"):

@@ -174,5 +174,86 @@ class SameAsXenstored(unittest.TestCase):
                     self.assertEqual(our, their)
 
 
+class NewerProtocol(unittest.TestCase):
+    """What Debian's 4.17 does not know."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = harness.Daemon()
+        cls.addClassCleanup(cls.daemon.clear)
+        cls.path = os.path.join(cls.daemon.folder, "xenstore")
+        cls.daemon.options = ("--xenstore-socket", cls.path)
+        cls.daemon.start()
+
+    def setUp(self):
+        self.wire = Wire(self.path)
+        self.addCleanup(self.wire.close)
+
+    def refused(self, name, kind, *strings):
+        with self.assertRaises(OSError) as caught:
+            self.wire.ask(kind, *strings)
+        self.assertEqual(str(caught.exception), name)
+
+    def test_features(self):
+        self.assertEqual(self.wire.ask(GET_FEATURE), b"7\0")
+        self.assertEqual(self.wire.ask(SET_FEATURE, "90", "3"), b"OK\0")
+        self.assertEqual(self.wire.ask(GET_FEATURE, "90"), b"3\0")
+        self.refused("EINVAL", SET_FEATURE, "90", "8")
+        self.refused("EINVAL", SET_FEATURE, "90")
+        self.refused("EINVAL", GET_FEATURE, "90", "91")
+        self.refused("ENOENT", GET_FEATURE, "91")
+        self.wire.ask(INTRODUCE, "90", "1", "1")
+        self.refused("EBUSY", SET_FEATURE, "90", "7")
+        self.refused("EBUSY", SET_FEATURE, "0", "7")
+        self.wire.ask(RELEASE, "90")
+
+    def test_quotas(self):
+        names = self.wire.ask(GET_QUOTA).rstrip(b"\0").split(b" ")
+        self.assertLessEqual({b"nodes", b"watches", b"transactions", b"memory", b"node-size", b"path-max",
+                              b"node-permissions", b"transaction-nodes", b"soft-memory"}, set(names))
+        self.assertEqual(self.wire.ask(GET_QUOTA, "watches"), b"128\0")
+        self.assertEqual(self.wire.ask(SET_QUOTA, "watches", "200"), b"OK\0")
+        self.assertEqual(self.wire.ask(GET_QUOTA, "watches"), b"200\0")
+        self.wire.ask(INTRODUCE, "91", "1", "1")
+        self.assertEqual(self.wire.ask(GET_QUOTA, "91", "watches"), b"200\0")
+        self.wire.ask(SET_QUOTA, "91", "watches", "7")
+        self.wire.ask(SET_QUOTA, "91", "soft-memory", "4096")
+        self.wire.ask(SET_QUOTA, "watches", "128")
+        self.assertEqual(self.wire.ask(GET_QUOTA, "91", "watches"), b"7\0")
+        self.assertEqual(self.wire.ask(GET_QUOTA, "91", "soft-memory"), b"4096\0")
+        self.refused("ENOENT", GET_QUOTA, "92", "watches")
+        self.refused("EINVAL", GET_QUOTA, "none")
+        self.refused("EINVAL", GET_QUOTA, "91", "watches", "more")
+        self.refused("EINVAL", SET_QUOTA, "watches", "-1")
+        self.refused("EINVAL", SET_QUOTA, "watches")
+        self.refused("EINVAL", SET_QUOTA, "x", "watches", "5")
+        self.wire.ask(RELEASE, "91")
+
+    def test_watches_with_a_depth(self):
+        for depth in ("0", "1", "2"):
+            self.wire.ask(WATCH, "/depth", "d" + depth, depth)
+        self.refused("EINVAL", WATCH, "/depth", "x", "-1")
+        self.refused("EINVAL", WATCH, "/depth", "x", "1", "2")
+        for depth in ("0", "1", "2"):
+            self.assertEqual(self.wire.event(), b"/depth\0d" + depth.encode() + b"\0")
+        for path, told in (("/depth", "012"), ("/depth/a", "12"), ("/depth/a/b", "2"), ("/depth/a/b/c", "")):
+            self.wire.ask(WRITE, path, "")
+            self.wire.ask(READ, "/")
+            self.assertEqual(sorted(self.wire.events),
+                             [path.encode() + b"\0d" + d.encode() + b"\0" for d in told])
+            self.wire.events.clear()
+        self.wire.ask(RM, "/depth")
+
+    def test_special_watches_with_a_depth_tell_the_domain(self):
+        self.wire.ask(WATCH, "@introduceDomain", "i", "1")
+        self.wire.ask(WATCH, "@releaseDomain", "r", "1")
+        self.assertEqual([self.wire.event(), self.wire.event()],
+                         [b"@introduceDomain\0i\0", b"@releaseDomain\0r\0"])
+        self.wire.ask(INTRODUCE, "93", "1", "1")
+        self.assertEqual(self.wire.event(), b"@introduceDomain/93\0i\0")
+        self.wire.ask(RELEASE, "93")
+        self.assertEqual(self.wire.event(), b"@releaseDomain/93\0r\0")
+
+
 if __name__ == "__main__":
     harness.main()

@@ -408,16 +408,20 @@ static void take_turn(struct xn_xs_connection *connection)
 
 void xn_xs_connection_turn(struct xn_xs_connection *connection)
 {
+	struct xn_xs_server *server = connection->server;
+
 	connection->is_busy = true;
-	if (!connection->is_held)
+	if (!connection->is_held) {
 		take_turn(connection);
+		xn_histogram_observe(&server->turn_times, xn_callback_us(server->core->loop));
+	}
 	connection->is_busy = false;
 	if (connection->is_over) {
 		free_connection(connection);
 		return;
 	}
 	if (is_stalled(connection))
-		connection->server->n_stalls++;
+		server->n_stalls++;
 	else if (!connection->is_held && (connection->has_more || connection->has_whole))
 		xn_xs_share_work(connection);
 	settle(connection);

@@ -11,7 +11,10 @@
 
 #include "modules/xenstore/server/server_internal.h"
 
-enum { SELF = 0x7ff0, ALL_FEATURES = XN_XS_FEATURE_ERROR | XN_XS_FEATURE_WATCHDEPTH };
+enum {
+	SELF = 0x7ff0,
+	ALL_FEATURES = XN_XS_FEATURE_RECONNECTION | XN_XS_FEATURE_ERROR | XN_XS_FEATURE_WATCHDEPTH,
+};
 
 /* ---- arguments ---- */
 
@@ -214,6 +217,8 @@ static int do_watch(struct xn_xs_call *call)
 	if (n < 2 || n > 3)
 		return -EINVAL;
 	take_strings(&call->frame, strings, 3);
+	if (n == 3 && call->connection->domain->hidden_features & XN_XS_FEATURE_WATCHDEPTH)
+		return -EINVAL;
 	if (n == 3) {
 		depth = atoi(strings[2]);
 		if (depth < 0)
@@ -419,37 +424,55 @@ static bool is_privileged(const struct xn_xs_connection *connection)
 	return xn_xs_conn_domain(connection->conn)->domid == 0;
 }
 
+static int reply_features(struct xn_xs_call *call, const struct xn_xs_domain *domain)
+{
+	return reply_number(call, ALL_FEATURES & ~domain->hidden_features);
+}
+
 static int do_get_feature(struct xn_xs_call *call)
 {
-	const char *text;
 	size_t n = count_strings(&call->frame);
+	struct xn_xs_domain *domain;
+	const char *text;
+	int rc;
 
 	if (!n)
-		return reply_number(call, ALL_FEATURES);
+		return reply_features(call, call->connection->domain);
 	if (!is_privileged(call->connection))
 		return -EACCES;
 	if (n > 1)
 		return -EINVAL;
 	take_strings(&call->frame, &text, 1);
-	if (!xn_xs_domain_find(call->connection->server->store, number(text)))
-		return -ENOENT;
-	return reply_number(call, ALL_FEATURES);
+	rc = xn_xs_quota_domain(call->connection->server, text, &domain);
+	return rc < 0 ? rc : reply_features(call, domain);
 }
 
+/* Before the domain is introduced: its guest sees them in its ring's page from the first moment. */
 static int do_set_feature(struct xn_xs_call *call)
 {
+	struct xn_xs_server *server = call->connection->server;
 	struct xn_xs_domain *domain;
 	const char *strings[2];
+	uint32_t features;
+	int rc;
 
 	if (count_strings(&call->frame) != 2)
 		return -EINVAL;
 	take_strings(&call->frame, strings, 2);
-	domain = xn_xs_domain_find(call->connection->server->store, number(strings[0]));
-	if (!domain)
-		return -ENOENT;
+	rc = xn_xs_quota_domain(server, strings[0], &domain);
+	if (rc == -ENOENT && host_has(server, number(strings[0]))) {
+		domain = xn_xs_domain_add(server->store, number(strings[0]));
+		rc = 0;
+	}
+	if (rc < 0)
+		return rc;
 	if (domain->introduced)
 		return -EBUSY;
-	return number(strings[1]) & ~(unsigned)ALL_FEATURES ? -EINVAL : xn_xs_reply_ok(call);
+	features = number(strings[1]);
+	if (features & ~(uint32_t)ALL_FEATURES)
+		return -EINVAL;
+	domain->hidden_features = ALL_FEATURES & ~features;
+	return xn_xs_reply_ok(call);
 }
 
 /* ---- the table ---- */

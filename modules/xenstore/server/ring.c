@@ -279,6 +279,11 @@ struct xn_xs_link *xn_xs_ring_new(struct xn_loop *loop, struct xn_xs_port *port,
 	return &ring->link;
 }
 
+void xn_xs_ring_hide(struct xn_xs_link *link, uint32_t features)
+{
+	xn_xs_ring_store(&ring_of(link)->port->page->features, XN_XS_RING_FEATURES & ~features);
+}
+
 ssize_t xn_xs_ring_resume(struct xn_xs_link *link, uint32_t in_at, uint32_t out_at, size_t unsent)
 {
 	struct ring *ring = ring_of(link);

@@ -68,6 +68,8 @@ struct xn_xs_link *xn_xs_ring_new(struct xn_loop *loop, struct xn_xs_port *port,
  * these the ring has; -EPROTO: the guest has meddled with it.
  */
 ssize_t xn_xs_ring_resume(struct xn_xs_link *link, uint32_t in_at, uint32_t out_at, size_t unsent);
+/* Features of the server that the page does not show to this guest. */
+void xn_xs_ring_hide(struct xn_xs_link *link, uint32_t features);
 /* Another event channel under the same ring. Takes @port. */
 void xn_xs_ring_rebind(struct xn_xs_link *link, struct xn_xs_port *port);
 

@@ -59,7 +59,11 @@ static void forget(struct xn_xs_rings *rings, struct entry *entry)
 static struct xn_xs_link *make_link(struct xn_xs_rings *rings, const struct xn_xs_domain *domain,
 				    struct xn_xs_port *port)
 {
-	return xn_xs_ring_new(rings->core->loop, port, domain->birth);
+	struct xn_xs_link *link = xn_xs_ring_new(rings->core->loop, port, domain->birth);
+
+	if (domain->hidden_features)
+		xn_xs_ring_hide(link, domain->hidden_features);
+	return link;
 }
 
 static void serve(struct xn_xs_rings *rings, struct xn_xs_domain *domain, struct xn_xs_link *link,

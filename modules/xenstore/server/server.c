@@ -65,8 +65,14 @@ static void work(struct xn_job *job)
 	next = xn_list_pop(&share->work);
 	if (!xn_list_empty(&share->work))
 		xn_list_push(&server->turns, &share->turn);
-	if (next) /* may free the share */
-		xn_xs_connection_turn(xn_list_entry(next, struct xn_xs_connection, work));
+	if (next) { /* may free the share */
+		struct xn_xs_connection *connection =
+			xn_list_entry(next, struct xn_xs_connection, work);
+
+		xn_histogram_observe(&server->wait_times, xn_now_us(server->core->loop) -
+							     connection->waits_since_us);
+		xn_xs_connection_turn(connection);
+	}
 	if (!xn_list_empty(&server->turns))
 		xn_loop_defer(server->core->loop, &server->work, XN_PRIO_BULK, work);
 }
@@ -76,8 +82,10 @@ void xn_xs_share_work(struct xn_xs_connection *connection)
 	struct xn_xs_server *server = connection->server;
 	struct xn_xs_share *share = connection->share;
 
-	if (xn_list_empty(&connection->work))
+	if (xn_list_empty(&connection->work)) {
+		connection->waits_since_us = xn_now_us(server->core->loop);
 		xn_list_push(&share->work, &connection->work);
+	}
 	if (xn_list_empty(&share->turn))
 		xn_list_push(&server->turns, &share->turn);
 	xn_loop_defer(server->core->loop, &server->work, XN_PRIO_BULK, work);
@@ -154,6 +162,51 @@ void xn_xs_server_set_host(struct xn_xs_server *server, struct xn_xs_host *host)
 
 /* ---- metrics ---- */
 
+enum { TOP = 3 };
+
+struct top {
+	const struct xn_xs_domain *domains[TOP];
+	uint64_t bytes[TOP];
+};
+
+static void rank(const struct xn_xs_domain *domain, void *arg)
+{
+	const struct xn_xs_account *a = &domain->account;
+	uint64_t bytes = a->node_bytes + a->watch_bytes + a->transaction_bytes + a->event_bytes +
+			 a->buffer_bytes;
+	struct top *top = arg;
+	int i;
+
+	if (!domain->domid)
+		return;
+	for (i = TOP; i > 0 && bytes > top->bytes[i - 1]; i--)
+		if (i < TOP) {
+			top->bytes[i] = top->bytes[i - 1];
+			top->domains[i] = top->domains[i - 1];
+		}
+	if (i < TOP) {
+		top->bytes[i] = bytes;
+		top->domains[i] = domain;
+	}
+}
+
+/* Which guests have most of the store: by rank, as a series for each would be without end. */
+static void write_top(const struct xn_xs_server *server, struct xn_metrics_page *page)
+{
+	static const char *const ranks[TOP] = {"1", "2", "3"};
+	struct top top = {.domains = {NULL}};
+
+	xn_xs_store_each_domain(server->store, rank, &top);
+	xn_metrics_family(page, XN_METRIC_GAUGE, "xenolith_xenstore_top_domain", "",
+			  "Number of the guest that holds most of the store, the next ones.");
+	for (int i = 0; i < TOP && top.domains[i]; i++)
+		xn_metrics_int(page, top.domains[i]->domid, "rank", ranks[i]);
+	xn_metrics_family(page, XN_METRIC_GAUGE, "xenolith_xenstore_top_bytes", "bytes",
+			  "What these guests hold, events and buffers too.");
+	for (int i = 0; i < TOP && top.domains[i]; i++)
+		xn_metrics_int(page, (int64_t)top.bytes[i], "rank", ranks[i]);
+}
+
 void xn_xs_server_write_metrics(const struct xn_xs_server *server, struct xn_metrics_page *page)
 {
 	xn_metrics_family(page, XN_METRIC_COUNTER, "xenolith_xenstore_served", "",
@@ -170,6 +223,13 @@ void xn_xs_server_write_metrics(const struct xn_xs_server *server, struct xn_met
 	xn_metrics_gauge(page, "xenolith_xenstore_connections", "",
 			 "Clients of the xenstore protocol that are connected.",
 			 server->n_connections);
+	xn_metrics_family(page, XN_METRIC_HISTOGRAM, "xenolith_xenstore_turn_seconds", "seconds",
+			  "From when requests were found to their replies: of a connection's turn.");
+	xn_metrics_histogram(page, &server->turn_times);
+	xn_metrics_family(page, XN_METRIC_HISTOGRAM, "xenolith_xenstore_wait_seconds", "seconds",
+			  "How long requests of guests and busy connections waited for a turn.");
+	xn_metrics_histogram(page, &server->wait_times);
+	write_top(server, page);
 	xn_metrics_counter(page, "xenolith_xenstore_sent_events", "",
 			   "Watch events sent to them.", server->n_events);
 	xn_metrics_counter(page, "xenolith_xenstore_stalls", "",

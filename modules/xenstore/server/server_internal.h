@@ -50,6 +50,7 @@ struct xn_xs_server {
 	uint64_t n_requests[XN_XS_WIRE_TYPES], n_unknown, n_errors[XN_XS_ERRORS];
 	uint64_t n_soft, n_hard;
 	int64_t hard_told_us;
+	struct xn_histogram wait_times, turn_times;
 	uint64_t n_events, n_refused, n_stalls, n_broken, n_held;
 };
 
@@ -77,6 +78,7 @@ struct xn_xs_connection {
 	uint64_t n_requests;
 	unsigned long id;
 	struct xn_timer hold;
+	int64_t waits_since_us; /* in its share's work */
 };
 
 /* ---- requests.c ---- */

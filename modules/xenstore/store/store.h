@@ -77,6 +77,7 @@ struct xn_xs_domain {
 	bool alive, introduced, stopped;
 	bool has_ring;	/* somebody has introduced it, with a ring */
 	bool is_played; /* the simulated hypervisor's, which alone releases it */
+	uint32_t hidden_features; /* bits of the protocol's that it is not offered */
 	struct xn_xs_domain *target; /* this one has the rights of that too (a device model); or NULL */
 	struct xn_xs_account account;
 	struct xn_xs_limit *own_limits; /* XN_XS_QUOTAS of them, or NULL */
