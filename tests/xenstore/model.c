@@ -651,6 +651,14 @@ void m_conn_close(struct model *m, unsigned conn)
 	m->conns[conn].is_open = false;
 }
 
+void m_crash(struct model *m)
+{
+	for (unsigned i = 0; i < M_CONNS; i++)
+		if (m->conns[i].is_open)
+			m_conn_close(m, i);
+	m->n_events = 0;
+}
+
 /* ---- domains ---- */
 
 void m_domain_add(struct model *m, uint32_t domid)

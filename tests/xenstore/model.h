@@ -153,6 +153,8 @@ void m_domain_stopped(struct model *m, uint32_t domid);
 void m_domain_resume(struct model *m, uint32_t domid);
 void m_domain_release(struct model *m, uint32_t domid);
 void m_domain_set_target(struct model *m, uint32_t domid, uint32_t target);
+/* The daemon was killed and has started again: connections are gone, all else is there. */
+void m_crash(struct model *m);
 /* An event has come. Return whether it may. */
 bool m_event_came(struct model *m, unsigned conn, const char *path, const char *token);
 /* One that is due and has not come, or NULL; then all is told and the list is empty. */

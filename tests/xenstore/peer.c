@@ -10,6 +10,12 @@
 
 /* ---- the link ---- */
 
+static void point(struct peer *peer)
+{
+	if (peer->daemon->at)
+		peer->daemon->at(peer->daemon->arg);
+}
+
 static struct peer *peer_of(struct xn_xs_link *link)
 {
 	return xn_container_of(link, struct peer, link);
@@ -31,6 +37,8 @@ static void on_ready(struct xn_job *job)
 {
 	struct peer *peer = xn_container_of(job, struct peer, ready);
 
+	if (peer->daemon->is_dead)
+		return;
 	if (peer->connection && ((peer->wants_input && waiting(peer)) ||
 				 (peer->wants_output && room_left(peer))))
 		peer->link.on_ready(&peer->link, peer->link.arg);
@@ -50,7 +58,7 @@ static ssize_t memory_read(struct xn_xs_link *link, size_t offset, void *room, s
 {
 	struct peer *peer = peer_of(link);
 
-	if (offset >= waiting(peer))
+	if (peer->daemon->is_dead || offset >= waiting(peer))
 		return 0;
 	if (len > waiting(peer) - offset)
 		len = waiting(peer) - offset;
@@ -64,6 +72,7 @@ static void memory_taken(struct xn_xs_link *link, size_t len)
 {
 	struct peer *peer = peer_of(link);
 
+	point(peer);
 	assert(len <= waiting(peer));
 	peer->n_sent += len;
 	if (!waiting(peer))
@@ -75,6 +84,9 @@ static ssize_t memory_write(struct xn_xs_link *link, const void *bytes, size_t l
 {
 	struct peer *peer = peer_of(link);
 
+	point(peer);
+	if (peer->daemon->is_dead)
+		return (ssize_t)len;
 	if (len > room_left(peer))
 		len = room_left(peer);
 	if (peer->trickle && len > peer->trickle)
@@ -127,28 +139,55 @@ static void on_events_wait(void *arg)
 	xn_loop_defer(d->core.loop, &d->deliver, XN_PRIO_EVENT, deliver);
 }
 
-void peer_daemon_start(struct peer_daemon *d)
+static struct xn_xs_journal *open_journal(struct peer_daemon *d, struct xn_xs_media *media)
 {
-	*d = (struct peer_daemon){.core = {.loop = xn_loop_new_virtual(1),
-					   .log = xn_log_new(XN_LOG_ERROR, false, -1),
-					   .config = xn_config_new(),
-					   .metrics = xn_metrics_new()}};
+	/* Small, so that there are many of each. */
+	const struct xn_xs_journal_options options = {.folder = "memory",
+						      .media = media,
+						      .history_bytes = 1 << 18,
+						      .segment_bytes = 1 << 16,
+						      .image_after = 1 << 17};
+	struct xn_error err = {0};
+	struct xn_xs_journal *journal = xn_xs_journal_open(&d->core, d->store, &options, &err);
+
+	if (!journal)
+		fprintf(stderr, "the journal: %s\n", err.n_params ? err.params[0] : err.code);
+	assert(journal);
+	return journal;
+}
+
+void peer_daemon_start_on(struct peer_daemon *d, struct xn_xs_media *media)
+{
+	*d = (struct peer_daemon){0};
+	xn_core_init(&d->core, xn_loop_new_virtual(1), xn_log_new(XN_LOG_ERROR, false, -1),
+		     xn_config_new());
 	xn_list_init(&d->peers);
 	d->store = xn_xs_store_new(on_events_wait, d);
-	d->server = xn_xs_server_new(&d->core, d->store, NULL);
+	if (media)
+		d->journal = open_journal(d, media);
+	d->server = xn_xs_server_new(&d->core, d->store, d->journal);
+}
+
+void peer_daemon_start(struct peer_daemon *d)
+{
+	peer_daemon_start_on(d, NULL);
 }
 
 void peer_daemon_stop(struct peer_daemon *d)
 {
+	struct xn_core core;
+
 	while (!xn_list_empty(&d->peers))
 		peer_free(xn_list_entry(d->peers.next, struct peer, at));
 	xn_xs_server_free(d->server);
+	xn_xs_journal_close(d->journal);
 	xn_job_cancel(&d->deliver);
 	xn_xs_store_free(d->store);
-	xn_config_free(d->core.config);
-	xn_metrics_free(d->core.metrics);
-	xn_log_free(d->core.log);
-	xn_loop_free(d->core.loop);
+	core = d->core;
+	xn_core_clear(&d->core);
+	xn_config_free(core.config);
+	xn_log_free(core.log);
+	xn_loop_free(core.loop);
 }
 
 void peer_daemon_settle(struct peer_daemon *d)
@@ -302,7 +341,8 @@ int peer_call(struct peer *peer, uint32_t type, uint32_t tx, const void *body, s
 	uint32_t number = peer_send(peer, type, tx, body, len);
 
 	while (!take(peer, is_answer, number, frame))
-		if (!xn_loop_turn(peer->daemon->core.loop, 1000000))
+		if (peer->daemon->is_dead ||
+		    !xn_loop_turn(peer->daemon->core.loop, 1000000))
 			return -ENOTCONN;
 	if (frame->type == XN_XS_WIRE_ERROR)
 		return xn_xs_error_parse(frame->body, strlen(frame->body));

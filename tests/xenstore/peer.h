@@ -7,17 +7,24 @@
 #define XN_TEST_XENSTORE_PEER_H
 
 #include "core/module.h"
+#include "modules/xenstore/journal/journal.h"
 #include "modules/xenstore/server/server.h"
 #include "modules/xenstore/wire.h"
 
 struct peer_daemon {
 	struct xn_core core;
 	struct xn_xs_store *store;
+	struct xn_xs_journal *journal; /* or NULL */
 	struct xn_xs_server *server;
 	struct xn_list peers;
 	struct xn_job deliver;
+	bool is_dead; /* killed, though its memory is still there: nothing of it is heard any more */
+	/* Something is about to happen that others could see. Or NULL. */
+	void (*at)(void *arg);
+	void *arg;
 };
 void peer_daemon_start(struct peer_daemon *d);
+void peer_daemon_start_on(struct peer_daemon *d, struct xn_xs_media *media); /* with a journal */
 /* With the peers that are left. */
 void peer_daemon_stop(struct peer_daemon *d);
 void peer_daemon_settle(struct peer_daemon *d); /* until nothing is left to do */

@@ -18,7 +18,8 @@
 
 #include "real.h"
 
-static const struct real_ops *const reals[] = {&real_store_ops, &real_server_ops};
+static const struct real_ops *const reals[] = {&real_store_ops, &real_server_ops,
+						&real_journal_ops};
 
 struct options {
 	uint64_t first, seeds;
@@ -34,6 +35,10 @@ struct play {
 	uint64_t seed, dice;
 	unsigned at; /* number of the operation */
 	struct model model;
+	/* A kill came while something was asked: it has happened, or else this is how it is. */
+	struct model before;
+	bool is_in_doubt;
+	bool is_full; /* the journal's disk */
 	uint64_t commits, conflicts, events, crashes;
 };
 
@@ -183,18 +188,50 @@ static void expect(struct play *p, const struct m_request *q, const struct m_ans
 		       q->path, told->rc, told->text, model->rc, model->text);
 }
 
+/* The daemon died before it answered. */
+static bool has_died(const struct m_answer *told)
+{
+	return told->rc == -ENOTCONN;
+}
+
+/* A change that finds no room on the disk is refused, and nothing has happened. */
+static bool is_refused(const struct play *p, const struct m_answer *told)
+{
+	return p->is_full && told->rc == -ENOSPC;
+}
+
+static void doubt(struct play *p)
+{
+	p->before = p->model;
+	p->is_in_doubt = true;
+}
+
+/* Runs it in the model as the real one told, or may have done before it died. */
+static void follow(struct play *p, unsigned conn, const struct m_request *q,
+		   const struct m_answer *told)
+{
+	struct m_answer model;
+
+	if (is_refused(p, told))
+		return;
+	if (has_died(told))
+		doubt(p);
+	m_run(&p->model, conn, q, &model);
+	if (!has_died(told))
+		expect(p, q, told, &model);
+}
+
 static void single_request(struct play *p, unsigned conn)
 {
 	struct m_request q;
-	struct m_answer told, model;
+	struct m_answer told;
 
 	random_request(p, &q);
 	if ((q.type == XN_XS_WIRE_SET_PERMS || q.type == XN_XS_WIRE_GET_PERMS) && !roll(p, 4))
 		strcpy(q.path, roll(p, 2) ? "@introduceDomain" : "@releaseDomain");
 	p->ops->request(p->real, conn, 0, &q, &told);
 	say_request(p, conn, 0, &q, &told);
-	m_run(&p->model, conn, &q, &model);
-	expect(p, &q, &told, &model);
+	follow(p, conn, &q, &told);
 }
 
 /* ---- transactions ---- */
@@ -208,6 +245,8 @@ static void begin(struct play *p, unsigned conn, struct m_transaction *tx)
 
 	p->ops->request(p->real, conn, 0, &q, &told);
 	say_request(p, conn, 0, &q, &told);
+	if (has_died(&told))
+		return;
 	if (told.rc != rc)
 		broken(p, "a transaction began with %d, the model says %d", told.rc, rc);
 	if (rc)
@@ -226,6 +265,10 @@ static void end(struct play *p, unsigned conn, struct m_transaction *tx)
 	p->ops->request(p->real, conn, tx->id, &q, &told);
 	say_request(p, conn, tx->id, &q, &told);
 	is_quiet = tx->is_quiet;
+	if (is_refused(p, &told))
+		q.commit = false;
+	if (has_died(&told))
+		doubt(p);
 	if (q.commit)
 		model.rc = m_commit(&p->model, conn, tx);
 	/* What is lost for two reasons may be told either. */
@@ -233,7 +276,8 @@ static void end(struct play *p, unsigned conn, struct m_transaction *tx)
 		model.rc = told.rc;
 	if (q.commit)
 		++*(model.rc ? &p->conflicts : &p->commits);
-	expect(p, &q, &told, &model);
+	if (!has_died(&told) && !is_refused(p, &told))
+		expect(p, &q, &told, &model);
 	tx->id = 0;
 }
 
@@ -245,6 +289,8 @@ static void inside(struct play *p, unsigned conn, struct m_transaction *tx)
 	random_request(p, &q);
 	p->ops->request(p->real, conn, tx->id, &q, &told);
 	say_request(p, conn, tx->id, &q, &told);
+	if (has_died(&told))
+		return;
 	if (!m_told(&p->model, conn, tx, &q, &told, &model))
 		expect(p, &q, &told, &model);
 }
@@ -270,7 +316,7 @@ static void no_transaction(struct play *p, unsigned conn)
 	random_request(p, &q);
 	p->ops->request(p->real, conn, 0x7fffffff, &q, &told);
 	say_request(p, conn, 0x7fffffff, &q, &told);
-	if (told.rc != -ENOENT)
+	if (told.rc != -ENOENT && !has_died(&told))
 		broken(p, "a transaction that is not told %d", told.rc);
 }
 
@@ -297,6 +343,8 @@ static void change_watches(struct play *p, unsigned conn)
 		q.type = XN_XS_WIRE_UNWATCH; /* most likely one that is not set */
 	p->ops->request(p->real, conn, 0, &q, &told);
 	say_request(p, conn, 0, &q, &told);
+	if (has_died(&told))
+		return;
 	model.rc = q.type == XN_XS_WIRE_WATCH ? m_watch(&p->model, conn, &q)
 					      : m_unwatch(&p->model, conn, &q);
 	expect(p, &q, &told, &model);
@@ -309,6 +357,8 @@ static void reset(struct play *p, unsigned conn)
 
 	p->ops->request(p->real, conn, 0, &q, &told);
 	say_request(p, conn, 0, &q, &told);
+	if (has_died(&told))
+		return;
 	expect(p, &q, &told, &model);
 	m_conn_reset(&p->model, conn);
 }
@@ -323,12 +373,18 @@ static void on_event(unsigned conn, const char *path, const char *token, void *a
 		broken(p, "connection %u was told of %s (%s)", conn, path, token);
 }
 
+static void after_a_kill(struct play *p);
+
 static void all_events(struct play *p)
 {
 	const struct m_event *missing;
 
 	while (p->ops->deliver(p->real, 1000, on_event, p))
 		;
+	if (p->ops->was_killed && p->ops->was_killed(p->real)) {
+		after_a_kill(p);
+		return;
+	}
 	missing = m_events_settle(&p->model);
 	if (missing)
 		broken(p, "connection %u was never told of %s (%s)", missing->conn, missing->path,
@@ -340,15 +396,14 @@ static void all_events(struct play *p)
 static void give_a_home(struct play *p, uint32_t domid)
 {
 	struct m_request q = {.type = XN_XS_WIRE_WRITE};
-	struct m_answer told, model;
+	struct m_answer told;
 
 	if (!p->model.conns[0].is_open)
 		return;
 	sprintf(q.path, "/local/domain/%u", domid);
 	for (int i = 0; i < 2; i++) {
 		p->ops->request(p->real, 0, 0, &q, &told);
-		m_run(&p->model, 0, &q, &model);
-		expect(p, &q, &told, &model);
+		follow(p, 0, &q, &told);
 		q.type = XN_XS_WIRE_SET_PERMS;
 		q.perms.n = 1;
 		q.perms.aces[0] = (struct m_ace){m_who_has(&p->model, domid), 'n'};
@@ -443,30 +498,86 @@ static void check_accounts(struct play *p)
 	}
 }
 
-static void check_tree(struct play *p)
+/* Whether one node, or what is named like one, is told as @m has it. */
+static bool is_as_in(struct play *p, struct model *m, uint32_t type, const char *path, bool must)
+{
+	struct m_request q = {.type = type};
+	struct m_answer told, model;
+
+	strcpy(q.path, path);
+	p->ops->request(p->real, 0, 0, &q, &told);
+	m_run(m, 0, &q, &model);
+	if (must)
+		expect(p, &q, &told, &model);
+	return is_told(&told, &model);
+}
+
+/* By the control domain's eyes. @must: fails at the first difference. */
+static bool tree_is_as_in(struct play *p, struct model *m, bool must)
 {
 	static const uint32_t reads[] = {XN_XS_WIRE_READ, XN_XS_WIRE_DIRECTORY,
 					 XN_XS_WIRE_GET_PERMS};
+	bool is_same = is_as_in(p, m, XN_XS_WIRE_GET_PERMS, "@introduceDomain", must) &&
+		       is_as_in(p, m, XN_XS_WIRE_GET_PERMS, "@releaseDomain", must);
 
+	for (unsigned i = 0; i < m->tree.n && is_same; i++)
+		for (unsigned k = 0; k < XN_ARRAY_SIZE(reads) && is_same; k++)
+			is_same = is_as_in(p, m, reads[k], m->tree.nodes[i].path, must);
+	return is_same;
+}
+
+static void check_tree(struct play *p)
+{
+	if (p->ops->arm)
+		p->ops->arm(p->real, 0);
 	if (!p->model.conns[0].is_open)
 		open_or_close(p, 0);
-	for (unsigned i = 0; i < p->model.tree.n; i++)
-		for (unsigned k = 0; k < XN_ARRAY_SIZE(reads); k++) {
-			struct m_request q = {.type = reads[k]};
-			struct m_answer told, model;
-
-			strcpy(q.path, p->model.tree.nodes[i].path);
-			p->ops->request(p->real, 0, 0, &q, &told);
-			m_run(&p->model, 0, &q, &model);
-			expect(p, &q, &told, &model);
-		}
+	(void)tree_is_as_in(p, &p->model, true);
 	check_accounts(p);
+}
+
+/* Everything that was acknowledged is there; what was not may be. */
+static void after_a_kill(struct play *p)
+{
+	say(p, "---- killed%s", p->is_in_doubt ? " in the middle" : "");
+	p->crashes++;
+	p->is_full = false;
+	m_crash(&p->model);
+	open_or_close(p, 0);
+	if (p->is_in_doubt) {
+		m_crash(&p->before);
+		m_conn_open(&p->before, 0, 0);
+		if (!tree_is_as_in(p, &p->model, false))
+			p->model = p->before;
+	}
+	p->is_in_doubt = false;
+	check_tree(p);
+}
+
+/* Soon, or in the middle of what comes next. */
+static void plan_a_kill(struct play *p)
+{
+	if (p->ops->arm && roll(p, 60) == 0)
+		p->ops->arm(p->real, 1 + roll(p, 20));
+}
+
+static void fill_or_clear_the_disk(struct play *p)
+{
+	if (!p->ops->set_full || roll(p, p->is_full ? 20 : 300))
+		return;
+	p->is_full = !p->is_full;
+	say(p, "the disk is %s", p->is_full ? "full" : "empty again");
+	p->ops->set_full(p->real, p->is_full);
 }
 
 static void step(struct play *p)
 {
 	unsigned conn = roll(p, M_CONNS), what = roll(p, 100);
 
+	fill_or_clear_the_disk(p);
+	plan_a_kill(p);
+	if (p->ops->arm && (what < 2 || what == 12 || what == 13 || what == 14))
+		p->ops->arm(p->real, 0); /* these are not asked again */
 	if (what < 2)
 		change_domain(p);
 	else if (!p->model.conns[conn].is_open || what < 3)
@@ -483,6 +594,8 @@ static void step(struct play *p)
 		in_transaction(p, conn);
 	else
 		single_request(p, conn);
+	if (p->ops->was_killed && p->ops->was_killed(p->real))
+		after_a_kill(p);
 	if (roll(p, 2))
 		all_events(p);
 	if (roll(p, 200) == 0)
@@ -508,9 +621,9 @@ static void play_seed(const struct options *o, uint64_t seed, const bool *skip)
 	check_tree(p);
 	p->ops->close(p->real);
 	if (o->verbose)
-		printf("%llu commits, %llu conflicts, %llu events\n",
+		printf("%llu commits, %llu conflicts, %llu events, %llu kills\n",
 		       (unsigned long long)p->commits, (unsigned long long)p->conflicts,
-		       (unsigned long long)p->events);
+		       (unsigned long long)p->events, (unsigned long long)p->crashes);
 	free(p);
 }
 

@@ -29,15 +29,19 @@ struct real_ops {
 	bool (*deliver)(void *real, unsigned at_most, real_event *came, void *arg);
 	/* Nodes that a domain is charged for; -1: cannot be told. */
 	int64_t (*nodes_of)(void *real, uint32_t domid);
-	/* SIGKILL and a new start; NULL: does not survive one. Connections are gone, but for those
-	 * that the transport keeps. */
-	void (*crash)(void *real);
+	/* What survives SIGKILL only; else NULL. The kill comes at the @n-th point from now on at which
+	 * somebody could see a difference; 0: not any more. A request that dies is answered with
+	 * -ENOTCONN. */
+	void (*arm)(void *real, unsigned n);
+	/* Whether it was killed; then it has been started again, and all connections are gone. */
+	bool (*was_killed)(void *real);
+	void (*set_full)(void *real, bool is_full); /* the journal's disk */
 };
 
 /* The model's quotas; the others stay as they are. */
 struct xn_xs_store;
 void real_set_limits(struct xn_xs_store *store);
 
-extern const struct real_ops real_store_ops, real_server_ops;
+extern const struct real_ops real_store_ops, real_server_ops, real_journal_ops;
 
 #endif

@@ -1,4 +1,8 @@
-/* The server, by frames on links in memory; see real.h. */
+/*
+ * The server, by frames on links in memory; see real.h. Also with a journal, in memory, and kills: at
+ * that instant the journal's files are copied, what the server still does is heard by nobody, and then
+ * another daemon starts on the copy.
+ */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -11,6 +15,9 @@ struct real {
 	struct peer_daemon daemon;
 	struct peer *peers[M_CONNS];
 	uint32_t domids[M_CONNS];
+	struct xn_xs_media *media, *kept; /* kept: as it was at the kill */
+	unsigned countdown;
+	bool was_killed;
 };
 
 static void *server_open(uint64_t seed)
@@ -27,7 +34,118 @@ static void server_close(void *arg)
 	struct real *real = arg;
 
 	peer_daemon_stop(&real->daemon);
+	if (real->media)
+		xn_xs_media_memory_destroy(real->media);
 	free(real);
+}
+
+/* ---- kills ---- */
+
+struct copying {
+	struct xn_xs_media *from, *to;
+};
+
+static void copy_file(const char *name, uint64_t size, void *arg)
+{
+	struct copying *c = arg;
+	struct xn_xs_map from, to;
+	int rc = c->from->ops->map(c->from, name, &from);
+
+	if (!rc)
+		rc = c->to->ops->create(c->to, name, from.len, &to);
+	assert(!rc);
+	if (from.len)
+		memcpy(to.bytes, from.bytes, from.len);
+	c->to->ops->unmap(c->to, &to);
+	c->from->ops->unmap(c->from, &from);
+}
+
+static void at_point(void *arg)
+{
+	struct real *real = arg;
+	struct copying c = {real->media, NULL};
+	int rc;
+
+	if (!real->countdown || --real->countdown)
+		return;
+	c.to = real->kept = xn_xs_media_memory_new();
+	rc = c.from->ops->list(c.from, copy_file, &c);
+	assert(!rc);
+	real->daemon.is_dead = true;
+}
+
+static int at_call(const char *call, void *arg)
+{
+	at_point(arg);
+	return 0;
+}
+
+static void start_on(struct real *real)
+{
+	real->media->users = 1; /* the journal's */
+	peer_daemon_start_on(&real->daemon, real->media);
+	real_set_limits(real->daemon.store);
+	real->daemon.at = at_point;
+	real->daemon.arg = real;
+	xn_loop_virtual_watch(real->daemon.core.loop, at_point, real);
+	xn_xs_media_memory_watch(real->media, at_call, real);
+}
+
+static void *journal_open(uint64_t seed)
+{
+	struct real *real = xn_calloc(1, sizeof(*real));
+
+	real->media = xn_xs_media_memory_new();
+	start_on(real);
+	return real;
+}
+
+static void journal_arm(void *arg, unsigned n)
+{
+	((struct real *)arg)->countdown = n;
+}
+
+/* The dead one is taken apart as a living one would be, which nobody sees. */
+static void start_again_if_dead(struct real *real)
+{
+	if (!real->daemon.is_dead)
+		return;
+	xn_xs_media_memory_watch(real->media, NULL, NULL);
+	xn_loop_virtual_watch(real->daemon.core.loop, NULL, NULL);
+	real->daemon.at = NULL;
+	peer_daemon_stop(&real->daemon);
+	memset(real->peers, 0, sizeof(real->peers));
+	xn_xs_media_memory_destroy(real->media);
+	real->media = real->kept;
+	real->kept = NULL;
+	start_on(real);
+	real->was_killed = true;
+}
+
+static bool journal_was_killed(void *arg)
+{
+	struct real *real = arg;
+	bool was_killed;
+
+	start_again_if_dead(real);
+	was_killed = real->was_killed;
+	real->was_killed = false;
+	return was_killed;
+}
+
+static void count_bytes(const char *name, uint64_t size, void *arg)
+{
+	*(uint64_t *)arg += size;
+}
+
+static void journal_set_full(void *arg, bool is_full)
+{
+	struct real *real = arg;
+	uint64_t bytes = 0;
+
+	if (is_full)
+		(void)real->media->ops->list(real->media, count_bytes, &bytes);
+	xn_xs_media_memory_limit(real->media, bytes);
 }
 
 static struct xn_xs_domain *domain(void *arg, uint32_t domid)
@@ -262,20 +380,21 @@ static int64_t server_nodes_of(void *arg, uint32_t domid)
 	return (int64_t)domain(arg, domid)->account.nodes;
 }
 
-const struct real_ops real_server_ops = {
-	.name = "server",
-	.open = server_open,
-	.close = server_close,
-	.domain_add = server_domain_add,
-	.domain_introduce = server_domain_introduce,
-	.domain_stopped = server_domain_stopped,
-	.domain_resume = server_domain_resume,
-	.domain_release = server_domain_release,
-	.domain_set_target = server_domain_set_target,
-	.conn_open = server_conn_open,
-	.conn_close = server_conn_close,
-	.request = server_request,
-	.junk = server_junk,
-	.deliver = server_deliver,
-	.nodes_of = server_nodes_of,
+#define OPS \
+	.close = server_close, .domain_add = server_domain_add, \
+	.domain_introduce = server_domain_introduce, .domain_stopped = server_domain_stopped, \
+	.domain_resume = server_domain_resume, .domain_release = server_domain_release, \
+	.domain_set_target = server_domain_set_target, .conn_open = server_conn_open, \
+	.conn_close = server_conn_close, .request = server_request, .junk = server_junk, \
+	.deliver = server_deliver, .nodes_of = server_nodes_of
+
+const struct real_ops real_server_ops = {.name = "server", .open = server_open, OPS};
+
+const struct real_ops real_journal_ops = {
+	.name = "journal",
+	.open = journal_open,
+	.arm = journal_arm,
+	.was_killed = journal_was_killed,
+	.set_full = journal_set_full,
+	OPS,
 };
