@@ -11,12 +11,24 @@
 
 /* ---- a record ---- */
 
+/* One look at the wall's clock does for the many records of one callback. */
+static int64_t wall_us(struct xn_xs_journal *journal)
+{
+	int64_t now_us = xn_now_us(journal->core->loop);
+
+	if (now_us != journal->now_us) {
+		journal->now_us = now_us;
+		journal->wall_us = xn_wall_us(journal->core->loop);
+	}
+	return journal->wall_us;
+}
+
 void xn_xs_journal_begin(struct xn_xs_journal *journal)
 {
 	if (journal->depth++)
 		return;
 	journal->record.len = 0;
-	(void)xn_xs_record_begin(&journal->record, xn_wall_us(journal->core->loop));
+	(void)xn_xs_record_begin(&journal->record, wall_us(journal));
 }
 
 static void complain(struct xn_xs_journal *journal, int rc)
@@ -322,6 +334,7 @@ struct xn_xs_journal *xn_xs_journal_open(struct xn_core *core, struct xn_xs_stor
 	journal->media = options->media ? options->media
 					: xn_xs_media_file_new(options->folder, &rc);
 	xn_xs_model_init(&journal->kept);
+	journal->now_us = -1;
 	read_boot_id(journal->boot_id);
 	if (!journal->media)
 		xn_error_setf(err, XN_ERR_INTERNAL_ERROR,

@@ -19,7 +19,7 @@
 #include "modules/xenstore/journal/slice.h"
 
 enum {
-	XN_XS_SEGMENT_BYTES = 1 << 20,
+	XN_XS_SEGMENT_BYTES = 512 << 10,
 	XN_XS_IMAGE_AFTER = 8 << 20, /* bytes of records that a start reads in a twentieth of a second */
 	XN_XS_SPARES = 2,
 	/* Of the last segment with room: for what cannot be refused. */
@@ -59,6 +59,7 @@ struct xn_xs_journal {
 
 	struct xn_buf record;
 	unsigned depth;
+	int64_t now_us, wall_us; /* the loop's time when the wall's was read last, and that */
 	struct xn_xs_kept_table kept;
 
 	struct xn_xs_journal_segment segment; /* the one that is written */
