@@ -23,6 +23,7 @@ struct audit_batch {
 	struct xn_buf bytes;   /* lines to be written */
 	uint64_t first;
 	struct audit_head head; /* given: before its first line; then of its last one */
+	bool is_appended;	/* what failed came later */
 	bool sync;
 	uint64_t remove_below; /* 0: nothing */
 	bool wants_trim;

