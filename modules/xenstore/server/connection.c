@@ -25,6 +25,18 @@ static bool is_stalled(const struct xn_xs_connection *connection)
 	       (unsent(connection) && xn_xs_domain_is_full(connection->domain));
 }
 
+static void on_events_wait(void *arg)
+{
+	struct xn_xs_connection *connection = arg;
+	struct xn_xs_server *server = connection->server;
+
+	if (!xn_list_empty(&connection->dirty))
+		return;
+	xn_list_push(&server->dirty, &connection->dirty);
+	/* Above that the loop would not look at its descriptors for as long as guests cause events. */
+	xn_loop_defer(server->core->loop, &server->flush, XN_PRIO_REFRESH, xn_xs_server_flush);
+}
+
 /* What the turn has left behind: who is asked for more, and what it costs the domain. */
 static void settle(struct xn_xs_connection *connection)
 {
@@ -36,6 +48,9 @@ static void settle(struct xn_xs_connection *connection)
 	else if (bytes < connection->charged)
 		xn_xs_domain_discharge(connection->domain, connection->charged - bytes);
 	connection->charged = bytes;
+	/* All went out, and nobody will tell that there is room: the next ones' turn. */
+	if (!output && xn_xs_conn_n_events(connection->conn))
+		on_events_wait(connection);
 	input = xn_list_empty(&connection->work) && !connection->is_held &&
 		!connection->has_whole && !is_stalled(connection);
 	if (connection->wants_input == input && connection->wants_output == output)
@@ -188,18 +203,6 @@ static void take_events(struct xn_xs_connection *connection)
 		xn_xs_kept_output(connection, turn->data + at, turn->len - at, 1);
 		xn_xs_conn_pop_event(connection->conn);
 	}
-}
-
-static void on_events_wait(void *arg)
-{
-	struct xn_xs_connection *connection = arg;
-	struct xn_xs_server *server = connection->server;
-
-	if (!xn_list_empty(&connection->dirty))
-		return;
-	xn_list_push(&server->dirty, &connection->dirty);
-	/* Above that the loop would not look at its descriptors for as long as guests cause events. */
-	xn_loop_defer(server->core->loop, &server->flush, XN_PRIO_REFRESH, xn_xs_server_flush);
 }
 
 void xn_xs_connection_flush(struct xn_xs_connection *connection)
