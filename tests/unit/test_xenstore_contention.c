@@ -1,4 +1,5 @@
-/* Transactions that conflict again and again take turns: who is held back, for how long, who never. */
+/* Transactions that conflict again and again take turns: who is held back, for how long, who never.
+ */
 #include "tests/unit/cmocka_all.h"
 
 #include "modules/xenstore/store/store.h"

@@ -1,4 +1,5 @@
-/* Quotas of the embedded store: what is refused, with which error, and that it then changed nothing. */
+/* Quotas of the embedded store: what is refused, with which error, and that it then changed
+ * nothing. */
 #include "tests/unit/cmocka_all.h"
 
 #include "modules/xenstore/store/store.h"

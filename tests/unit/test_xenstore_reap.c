@@ -1,4 +1,5 @@
-/* Large trees are removed at once and freed in slices; accounts are right at the beginning and end. */
+/* Large trees are removed at once and freed in slices; accounts are right at the beginning and end.
+ */
 #include "tests/unit/cmocka_all.h"
 
 #include "modules/xenstore/journal/slice.h"

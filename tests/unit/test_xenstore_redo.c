@@ -1,4 +1,5 @@
-/* What a journal is told, done again on a fresh store: tree, identities, accounts, waiting events. */
+/* What a journal is told, done again on a fresh store: tree, identities, accounts, waiting events.
+ */
 #include "tests/unit/cmocka_all.h"
 
 #include "modules/xenstore/journal/slice.h"
@@ -25,8 +26,8 @@ static int redo_commit(const struct xn_xs_commit *commit, void *arg)
 		xn_xs_commit_delta(commit, i, &d);
 		if (d.perms && !d.inherited)
 			xn_xs_perms_print_births(d.perms, &perms);
-		assert_int_equal(xn_xs_store_redo(f->copy,
-						  &(struct xn_xs_redo){.kind = d.kind,
+		assert_int_equal(
+			xn_xs_store_redo(f->copy, &(struct xn_xs_redo){.kind = d.kind,
 								       .implied = d.implied,
 								       .path = d.path,
 								       .path_len = d.path_len,
@@ -34,7 +35,7 @@ static int redo_commit(const struct xn_xs_commit *commit, void *arg)
 								       .value_len = d.value_len,
 								       .perms = perms.data,
 								       .perms_len = perms.len}),
-				 0);
+			0);
 		xn_buf_clear(&perms);
 	}
 	xn_xs_store_redo_end(f->copy, commit->generation);
@@ -51,8 +52,8 @@ static void redo_note(const struct xn_xs_note *note, void *arg)
 	assert_true(domain || note->kind == XN_XS_NOTE_ADDED || note->kind == XN_XS_NOTE_SPECIAL);
 	switch (note->kind) {
 	case XN_XS_NOTE_ADDED:
-		assert_non_null(xn_xs_domain_restore(f->copy, note->domain->domid,
-						     note->domain->birth));
+		assert_non_null(
+			xn_xs_domain_restore(f->copy, note->domain->domid, note->domain->birth));
 		break;
 	case XN_XS_NOTE_INTRODUCED:
 		xn_xs_domain_introduce(domain);
@@ -67,10 +68,10 @@ static void redo_note(const struct xn_xs_note *note, void *arg)
 		xn_xs_domain_release(domain);
 		break;
 	case XN_XS_NOTE_TARGET:
-		xn_xs_domain_set_target(domain, note->domain->target
-							? xn_xs_domain_born(f->copy,
-									    note->domain->target->birth)
-							: NULL);
+		xn_xs_domain_set_target(
+			domain, note->domain->target
+					? xn_xs_domain_born(f->copy, note->domain->target->birth)
+					: NULL);
 		break;
 	case XN_XS_NOTE_LIMIT:
 		xn_xs_domain_set_limit(domain, note->quota, note->limit);
@@ -284,8 +285,7 @@ static void rights_do_not_pass_to_a_reused_domid_over_a_restart(void **state)
 	assert_int_equal(xn_xs_conn_write_string(f->conns[0], 0, "/secret", "s"), 0);
 	assert_int_equal(xn_xs_conn_set_perms(f->conns[0], 0, "/secret", "n0 r1 r2", 8), 0);
 	xn_xs_slice_put(f->store, cursor, 1000, SIZE_MAX / 2, &image, &n);
-	old = xn_xs_conn_new(
-		xn_xs_domain_restore(again, 1, xn_xs_conn_domain(f->conns[1])->birth));
+	old = xn_xs_conn_new(xn_xs_domain_restore(again, 1, xn_xs_conn_domain(f->conns[1])->birth));
 	xn_xs_store_restore_counters(again, 0, xn_xs_store_highest_birth(f->store));
 	fresh = xn_xs_conn_new(xn_xs_domain_add(again, 2)); /* another than that of the image */
 	assert_int_equal(xn_xs_slice_load(again, (struct xn_xs_text){image.data, image.len}), 0);
@@ -348,12 +348,11 @@ static void nonsense_is_refused_and_leaves_the_store_as_it_was(void **state)
 
 	assert_int_equal(xn_xs_conn_write_string(f->conns[0], 0, "/a", "1"), 0);
 	for (size_t i = 0; i < XN_ARRAY_SIZE(bad); i++) {
-		assert_int_equal(xn_xs_store_redo(f->copy,
-						  &(struct xn_xs_redo){.kind = XN_XS_VALUE,
-								       .path = "/a",
-								       .path_len = 2,
-								       .value = "2",
-								       .value_len = 1}),
+		assert_int_equal(xn_xs_store_redo(f->copy, &(struct xn_xs_redo){.kind = XN_XS_VALUE,
+										.path = "/a",
+										.path_len = 2,
+										.value = "2",
+										.value_len = 1}),
 				 0);
 		assert_int_equal(xn_xs_store_redo(f->copy, &bad[i]), -EINVAL);
 	}

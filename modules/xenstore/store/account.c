@@ -1,6 +1,6 @@
 /*
- * Accounts: what each domain has in the store, which nodes are its own, and the quotas that bound it.
- * Every byte that a domain can make the store hold is in its account.
+ * Accounts: what each domain has in the store, which nodes are its own, and the quotas that bound
+ * it. Every byte that a domain can make the store hold is in its account.
  */
 #include "modules/xenstore/store/store_internal.h"
 
@@ -13,22 +13,31 @@ enum { KIB = 1024 };
 const struct xn_xs_quota_row xn_xs_quotas[XN_XS_QUOTAS] = {
 	/* As many as the toolstacks that set it give a guest: Windows drivers write a lot. */
 	[XN_XS_QUOTA_NODES] = {"nodes", "nodes that it owns", {6553, 8192}, -ENOSPC},
-	[XN_XS_QUOTA_NODE_SIZE] = {"node-size", "bytes of a node: value, 8 for each permission",
-				   {0, 2048}, -ENOSPC},
+	[XN_XS_QUOTA_NODE_SIZE] = {"node-size",
+				   "bytes of a node: value, 8 for each permission",
+				   {0, 2048},
+				   -ENOSPC},
 	[XN_XS_QUOTA_PERMS] = {"node-permissions", "permissions of a node", {0, 5}, -ENOSPC},
-	[XN_XS_QUOTA_PATH] = {"path-max", "bytes of a path, without /local/domain/<domid>/",
-			      {0, 2048}, -EINVAL},
+	[XN_XS_QUOTA_PATH] = {"path-max",
+			      "bytes of a path, without /local/domain/<domid>/",
+			      {0, 2048},
+			      -EINVAL},
 	[XN_XS_QUOTA_WATCHES] = {"watches", "watches", {100, 128}, -E2BIG},
 	[XN_XS_QUOTA_TRANSACTIONS] = {"transactions", "open transactions", {0, 10}, -ENOSPC},
 	[XN_XS_QUOTA_TRANSACTION_NODES] = {"transaction-nodes",
-					   "requests that a transaction remembers", {0, 1024},
+					   "requests that a transaction remembers",
+					   {0, 1024},
 					   -ENOSPC},
-	[XN_XS_QUOTA_MEMORY] = {"memory", "bytes of nodes, watches and transactions",
-				{2048 * KIB, 2560 * KIB}, -ENOSPC},
+	[XN_XS_QUOTA_MEMORY] = {"memory",
+				"bytes of nodes, watches and transactions",
+				{2048 * KIB, 2560 * KIB},
+				-ENOSPC},
 	[XN_XS_QUOTA_EVENTS] = {"events", "watch events that it has not read", {512, 1024}, 0},
 	[XN_XS_QUOTA_EVENT_BYTES] = {"event-bytes", "bytes of them", {128 * KIB, 256 * KIB}, 0},
-	[XN_XS_QUOTA_BUFFERS] = {"buffers", "bytes of requests and replies on their way",
-				 {0, 64 * KIB}, 0},
+	[XN_XS_QUOTA_BUFFERS] = {"buffers",
+				 "bytes of requests and replies on their way",
+				 {0, 64 * KIB},
+				 0},
 };
 
 /* ---- accounts ---- */

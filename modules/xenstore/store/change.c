@@ -29,8 +29,7 @@ static struct xn_xs_change *add_change(struct xn_xs_store *store, enum xn_xs_del
 }
 
 struct xn_xs_node *xn_xs_create(struct xn_xs_store *store, struct xn_xs_node *parent,
-				struct xn_xs_node *node, const char *path, size_t len,
-				bool implied)
+				struct xn_xs_node *node, const char *path, size_t len, bool implied)
 {
 	struct xn_xs_change *change;
 
@@ -135,13 +134,12 @@ void xn_xs_rollback(struct xn_xs_store *store)
 /* The one way by which changes become true: journal, then events, then the old state is let go. */
 int xn_xs_commit(struct xn_xs_store *store, const struct xn_xs_domain *by, uint32_t transaction)
 {
-	struct xn_xs_commit commit = {
-		.store = store,
-		.generation = store->generation + 1,
-		.by = by,
-		.transaction = transaction,
-		.n = store->n_changes,
-		.must = store->must};
+	struct xn_xs_commit commit = {.store = store,
+				      .generation = store->generation + 1,
+				      .by = by,
+				      .transaction = transaction,
+				      .n = store->n_changes,
+				      .must = store->must};
 	int rc;
 
 	if (!store->n_changes)

@@ -192,9 +192,8 @@ int xn_xs_conn_directory(struct xn_xs_conn *conn, uint32_t tx, const char *path,
 
 void xn_xs_special_set(struct xn_xs_store *store, int special, struct xn_xs_perms *perms)
 {
-	const struct xn_xs_note note = {.kind = XN_XS_NOTE_SPECIAL,
-					.path = xn_xs_special_names[special],
-					.perms = perms};
+	const struct xn_xs_note note = {
+		.kind = XN_XS_NOTE_SPECIAL, .path = xn_xs_special_names[special], .perms = perms};
 
 	xn_xs_perms_unref(store->special_perms[special]);
 	store->special_perms[special] = perms;

@@ -4,9 +4,9 @@
  * open, its start is held back until that one has ended. Who never fought is never held back, so
  * transactions on different paths run side by side.
  *
- * Bounds: nobody waits longer than MAX_WAIT_US; an open transaction holds others back for LEASE_US at
- * most, and one of a guest never holds back the control domain. After some commits for which nobody
- * waited the fight is forgotten. Time is passed in.
+ * Bounds: nobody waits longer than MAX_WAIT_US; an open transaction holds others back for LEASE_US
+ * at most, and one of a guest never holds back the control domain. After some commits for which
+ * nobody waited the fight is forgotten. Time is passed in.
  */
 #include "modules/xenstore/store/store_internal.h"
 
@@ -144,8 +144,7 @@ static void make_peace(struct xn_xs_conn *conn)
 /* Whoever waited longest first. */
 static void let_others_go(struct xn_xs_store *store)
 {
-	xn_list_each_safe(link, &store->waiters)
-	{
+	xn_list_each_safe(link, &store->waiters) {
 		struct xn_xs_conn *conn = xn_list_entry(link, struct xn_xs_conn, waiter);
 
 		if (is_held_back(conn, store->now_us))

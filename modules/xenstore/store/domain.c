@@ -150,8 +150,7 @@ static struct xn_xs_domain *dig_up(struct xn_xs_domain *domain)
 	return domain;
 }
 
-struct xn_xs_domain *xn_xs_domain_restore(struct xn_xs_store *store, uint32_t domid,
-					  uint64_t birth)
+struct xn_xs_domain *xn_xs_domain_restore(struct xn_xs_store *store, uint32_t domid, uint64_t birth)
 {
 	struct xn_xs_domain *domain = find_domain(store, domid, true), *dead;
 
@@ -261,7 +260,8 @@ void xn_xs_domain_release(struct xn_xs_domain *domain)
 	remove_special(store, domain);
 	store->must = false;
 	note(domain, XN_XS_NOTE_RELEASED);
-	xn_xs_domain_drop_target(domain); /* two may be each other's: the dead must not hold on to each other */
+	xn_xs_domain_drop_target(
+		domain); /* two may be each other's: the dead must not hold on to each other */
 	bury(domain);
 	xn_xs_domain_unref(domain);
 	xn_xs_watch_fire_special(store, XN_XS_RELEASE, domid);

@@ -1,7 +1,7 @@
 /*
- * Events that wait: at most one for a watch and path, in a queue of each connection, so that one who
- * does not read holds up nobody else. A connection takes its events itself, or they are delivered to
- * its watches' callbacks, connections taking turns.
+ * Events that wait: at most one for a watch and path, in a queue of each connection, so that one
+ * who does not read holds up nobody else. A connection takes its events itself, or they are
+ * delivered to its watches' callbacks, connections taking turns.
  */
 #include "modules/xenstore/store/store_internal.h"
 
@@ -78,8 +78,8 @@ static uint64_t hash_of(const struct xn_xs_watcher *watcher, const struct xn_xs_
 
 static bool is_pending(const struct xn_xs_watcher *watcher, const struct xn_xs_event_path *path)
 {
-	struct xn_hnode *at = xn_hmap_first_same(&watcher->conn->store->pending,
-						 hash_of(watcher, path));
+	struct xn_hnode *at =
+		xn_hmap_first_same(&watcher->conn->store->pending, hash_of(watcher, path));
 
 	for (; at; at = xn_hmap_next_same(at)) {
 		struct event *event = xn_container_of(at, struct event, pending);
@@ -137,8 +137,7 @@ static bool is_too_much(struct xn_xs_conn *conn, size_t bytes)
 	if (xn_xs_domain_is_privileged(domain))
 		return conn->n_events >= EVENTS_OF_DOM0;
 	return xn_xs_quota_is_passed(domain, XN_XS_QUOTA_EVENTS, account->events + 1) ||
-	       xn_xs_quota_is_passed(domain, XN_XS_QUOTA_EVENT_BYTES,
-				     account->event_bytes + bytes);
+	       xn_xs_quota_is_passed(domain, XN_XS_QUOTA_EVENT_BYTES, account->event_bytes + bytes);
 }
 
 static void note_event(const struct xn_xs_watcher *watcher, const struct xn_xs_event_path *path,
@@ -255,11 +254,11 @@ size_t xn_xs_conn_n_events(const struct xn_xs_conn *conn)
 }
 
 void xn_xs_conn_each_event(struct xn_xs_conn *conn,
-			   void (*visit)(struct xn_xs_watcher *watcher, const char *path, void *arg),
+			   void (*visit)(struct xn_xs_watcher *watcher, const char *path,
+					 void *arg),
 			   void *arg)
 {
-	xn_list_each(link, &conn->events)
-	{
+	xn_list_each(link, &conn->events) {
 		struct event *event = xn_list_entry(link, struct event, of_conn);
 
 		visit(event->watcher, event->path->text, arg);

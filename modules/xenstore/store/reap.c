@@ -9,7 +9,7 @@
 
 enum {
 	AT_ONCE = 10000,      /* nodes that leave the accounts when they are removed: any guest's */
-	NODES_A_SLICE = 500, /* at worst each gives a block of memory back to the system */
+	NODES_A_SLICE = 500,  /* at worst each gives a block of memory back to the system */
 	OWNED_AT_ONCE = 8192, /* nodes of a domain that go together with it */
 };
 
@@ -202,8 +202,7 @@ bool xn_xs_reap_some(struct xn_xs_store *store)
 		return true;
 	}
 	while (budget && !xn_list_empty(&store->remains)) {
-		struct remains *remains =
-			xn_list_entry(store->remains.next, struct remains, link);
+		struct remains *remains = xn_list_entry(store->remains.next, struct remains, link);
 
 		if (take_down(remains, &budget)) {
 			xn_list_remove(&remains->link);

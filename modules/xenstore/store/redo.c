@@ -1,4 +1,5 @@
-/* A journal's change sets made true again, when the daemon starts: same commit, no quotas, no rights. */
+/* A journal's change sets made true again, when the daemon starts: same commit, no quotas, no
+ * rights. */
 #include "modules/xenstore/store/store_internal.h"
 
 #include <errno.h>

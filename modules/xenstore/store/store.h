@@ -63,7 +63,7 @@ struct xn_xs_quota_row {
 	const char *name; /* as control commands call it */
 	const char *text;
 	struct xn_xs_limit limit; /* by default */
-	int rc;			  /* of a request that would pass the hard limit; 0: none is refused */
+	int rc; /* of a request that would pass the hard limit; 0: none is refused */
 };
 extern const struct xn_xs_quota_row xn_xs_quotas[XN_XS_QUOTAS];
 
@@ -75,23 +75,23 @@ struct xn_xs_domain {
 	uint32_t domid;
 	uint64_t birth; /* unique in a store; 0: a domid that nobody has (yet) */
 	bool alive, introduced, stopped;
-	bool has_ring;	/* somebody has introduced it, with a ring */
+	bool has_ring;  /* somebody has introduced it, with a ring */
 	bool is_played; /* the simulated hypervisor's, which alone releases it */
 	uint32_t hidden_features; /* bits of the protocol's that it is not offered */
-	struct xn_xs_domain *target; /* this one has the rights of that too (a device model); or NULL */
+	struct xn_xs_domain *target; /* whose rights it has, too (a device model); or NULL */
 	struct xn_xs_account account;
 	struct xn_xs_limit *own_limits; /* XN_XS_QUOTAS of them, or NULL */
-	unsigned has_own;		/* a bit a quota for which it has one */
-	unsigned soft_told;		/* a bit a quota whose soft limit it was seen to pass */
-	uint64_t n_refused;		/* requests, for a hard limit */
-	struct xn_xs_owned *owned;	/* its nodes; domain 0's are not listed */
-	struct xn_list dying;		/* gone, and nodes of its are left */
+	unsigned has_own;               /* a bit a quota for which it has one */
+	unsigned soft_told;             /* a bit a quota whose soft limit it was seen to pass */
+	uint64_t n_refused;             /* requests, for a hard limit */
+	struct xn_xs_owned *owned;      /* its nodes; domain 0's are not listed */
+	struct xn_list dying;           /* gone, and nodes of its are left */
 };
 
 /*
- * @wake: called when events wait and none did before, or memory of removed nodes is to be freed; the
- * owner then calls xn_xs_store_deliver() from its loop until that returns false. Domain 0 exists from
- * the start.
+ * @wake: called when events wait and none did before, or memory of removed nodes is to be freed;
+ * the owner then calls xn_xs_store_deliver() from its loop until that returns false. Domain 0
+ * exists from the start.
  */
 struct xn_xs_store *xn_xs_store_new(void (*wake)(void *arg), void *arg);
 void xn_xs_store_free(struct xn_xs_store *store);                      /* after its connections */
@@ -109,7 +109,8 @@ struct xn_xs_domain *xn_xs_domain_find(struct xn_xs_store *store,
 				       uint32_t domid); /* alive, or NULL */
 /* All that live; nobody comes or goes meanwhile. */
 void xn_xs_store_each_domain(const struct xn_xs_store *store,
-			     void (*visit)(const struct xn_xs_domain *domain, void *arg), void *arg);
+			     void (*visit)(const struct xn_xs_domain *domain, void *arg),
+			     void *arg);
 /* It may talk to the store from now on: fires @introduceDomain, the first time. */
 void xn_xs_domain_introduce(struct xn_xs_domain *domain);
 /* It crashed or shut down, and still exists: fires @releaseDomain, once until it is resumed. */
@@ -138,7 +139,8 @@ void xn_xs_store_set_limit(struct xn_xs_store *store, enum xn_xs_quota quota,
 /* Instead of the store's. */
 void xn_xs_domain_set_limit(struct xn_xs_domain *domain, enum xn_xs_quota quota,
 			    struct xn_xs_limit limit);
-/* @told: once when a domain passes a soft limit, and each time that a hard one refuses something. */
+/* @told: once when a domain passes a soft limit, and each time that a hard one refuses something.
+ */
 void xn_xs_store_set_quota_told(struct xn_xs_store *store,
 				void (*told)(const struct xn_xs_domain *domain,
 					     enum xn_xs_quota quota, uint64_t value, bool is_hard,
@@ -199,8 +201,8 @@ int xn_xs_conn_begin(struct xn_xs_conn *conn, uint32_t *tx_out);
 /*
  * Whether the start of a transaction should be held back, because others that this connection keeps
  * conflicting with have one open. 0: begin now; else no later than then it is to ask again, and
- * sooner when @go says so, from inside another's request: it only makes a note. @now_us: microseconds
- * of any steady clock. A time that is not yet up never keeps it from beginning anyway.
+ * sooner when @go says so, from inside another's request: it only makes a note. @now_us:
+ * microseconds of any steady clock. A time that is not yet up never keeps it from beginning anyway.
  */
 uint64_t xn_xs_conn_hold_until(struct xn_xs_conn *conn, uint64_t now_us);
 void xn_xs_conn_when_free(struct xn_xs_conn *conn, void (*go)(void *arg), void *arg);
@@ -250,7 +252,8 @@ void xn_xs_conn_pop_event(struct xn_xs_conn *conn);
 size_t xn_xs_conn_n_events(const struct xn_xs_conn *conn);
 /* In order; @path is absolute, as put_event takes it. */
 void xn_xs_conn_each_event(struct xn_xs_conn *conn,
-			   void (*visit)(struct xn_xs_watcher *watcher, const char *path, void *arg),
+			   void (*visit)(struct xn_xs_watcher *watcher, const char *path,
+					 void *arg),
 			   void *arg);
 void xn_xs_conn_each_watch(struct xn_xs_conn *conn,
 			   void (*visit)(struct xn_xs_watcher *watcher, const char *path,
@@ -309,7 +312,7 @@ enum xn_xs_note_kind {
 struct xn_xs_note {
 	enum xn_xs_note_kind kind;
 	const struct xn_xs_domain *domain; /* SPECIAL: NULL */
-	enum xn_xs_quota quota;		   /* LIMIT */
+	enum xn_xs_quota quota;            /* LIMIT */
 	struct xn_xs_limit limit;
 	const char *path; /* SPECIAL */
 	const struct xn_xs_perms *perms;
@@ -321,7 +324,8 @@ struct xn_xs_note {
  */
 struct xn_xs_journal_ops {
 	void (*begin)(void *arg);
-	/* A change set. -ENOSPC, -EIO: it is undone and its request refused; else the end follows. */
+	/* A change set. -ENOSPC, -EIO: it is undone and its request refused; else the end follows.
+	 */
 	int (*commit)(const struct xn_xs_commit *commit, void *arg);
 	void (*note)(const struct xn_xs_note *note, void *arg);
 	/* An event waits from now on for a connection that is kept; @path is absolute. @instead: of

@@ -47,9 +47,9 @@ unsigned xn_xs_perms_mode(const struct xn_xs_perms *perms, const struct xn_xs_do
  * instead. Packed, because a million nodes must fit.
  */
 enum xn_xs_node_flags {
-	XN_XS_THROUGH = 1, /* overlay: only on the way to others; what it is, the store says */
-	XN_XS_GONE = 2,    /* overlay: removed */
-	XN_XS_HIDES = 4,   /* overlay: the store's node and all below it are not seen */
+	XN_XS_THROUGH = 1,   /* overlay: only on the way to others; what it is, the store says */
+	XN_XS_GONE = 2,      /* overlay: removed */
+	XN_XS_HIDES = 4,     /* overlay: the store's node and all below it are not seen */
 	XN_XS_UNCHARGED = 8, /* removed, and in nobody's account any more */
 };
 struct xn_xs_node {
@@ -141,12 +141,12 @@ struct xn_xs_store {
 	struct xn_xs_node *root;
 	struct xn_xs_node *watch_root, *special_root; /* watched paths; special ones apart */
 	struct xn_hmap domains;                       /* alive, and those that nobody has */
-	struct xn_hmap births;                        /* domains; the dead too, while permissions name them */
-	struct xn_hmap perms;                         /* interned */
-	struct xn_hmap watchers;                      /* by path, token and connection */
-	struct xn_hmap pending;                       /* events by watch and path */
+	struct xn_hmap births;   /* domains; the dead too, while permissions name them */
+	struct xn_hmap perms;    /* interned */
+	struct xn_hmap watchers; /* by path, token and connection */
+	struct xn_hmap pending;  /* events by watch and path */
 	struct xn_list conns;
-	struct xn_list ready; /* connections with events to deliver */
+	struct xn_list ready;   /* connections with events to deliver */
 	struct xn_list remains; /* removed trees that are not taken down yet */
 	struct xn_list dying;   /* dead domains that still own nodes */
 	struct xn_xs_domain *dom0;
@@ -185,7 +185,7 @@ struct xn_xs_conn {
 	struct xn_list events;
 	struct xn_list ready;
 	size_t n_events, event_bytes;
-	bool is_kept;		    /* the journal hears of its events */
+	bool is_kept;               /* the journal hears of its events */
 	void (*waiting)(void *arg); /* NULL: events are delivered */
 	void *waiting_arg;
 	/* contention.c */
@@ -298,7 +298,8 @@ int xn_xs_tx_set_perms(struct xn_xs_tx *tx, const struct xn_xs_path *path,
 /* Takes a removed tree out of the accounts, or so many of its nodes; the rest follows. */
 size_t xn_xs_reap_discharge(struct xn_xs_node *top);
 void xn_xs_reap_charge_again(struct xn_xs_node *top, size_t n);
-void xn_xs_reap_tree(struct xn_xs_store *store, struct xn_xs_node *top); /* frees it, sooner or later */
+void xn_xs_reap_tree(struct xn_xs_store *store,
+		     struct xn_xs_node *top); /* frees it, sooner or later */
 void xn_xs_reap_domain(struct xn_xs_store *store, struct xn_xs_domain *domain); /* what it owns */
 void xn_xs_reap_domain_later(struct xn_xs_store *store, struct xn_xs_domain *domain);
 bool xn_xs_reap_some(struct xn_xs_store *store); /* whether more is left */
@@ -339,8 +340,7 @@ void xn_xs_store_wake(struct xn_xs_store *store); /* there is something to deliv
 /* ---- watch.c ---- */
 /* The watched path, written at the end of @room. */
 const char *xn_xs_watcher_given(const struct xn_xs_watcher *watcher); /* the path as given */
-const char *xn_xs_watcher_path(const struct xn_xs_watcher *watcher,
-			       char room[XN_XS_PATH_MAX + 1]);
+const char *xn_xs_watcher_path(const struct xn_xs_watcher *watcher, char room[XN_XS_PATH_MAX + 1]);
 /* Queues the events of a committed change. @node: as it is now, or detached when @removed. */
 void xn_xs_watch_fire(struct xn_xs_store *store, const struct xn_xs_change *change);
 void xn_xs_watch_fire_special(struct xn_xs_store *store, int special, uint32_t domid);

@@ -59,8 +59,7 @@ static struct xn_xs_account *account_of(struct xn_xs_tx *tx)
 
 static struct xn_xs_tx *find_open(struct xn_xs_conn *conn, uint32_t id)
 {
-	xn_list_each(link, &conn->transactions)
-	{
+	xn_list_each(link, &conn->transactions) {
 		struct xn_xs_tx *tx = xn_list_entry(link, struct xn_xs_tx, link);
 
 		if (tx->id == id)
@@ -288,7 +287,8 @@ static uint64_t digest_of_names(const struct xn_buf *names, size_t from)
 	return names->len > from ? xn_hash_bytes(names->data + from, names->len - from) : 0;
 }
 
-/* Of the text, which is what the client sees: a domain's death changes it, another birth does not. */
+/* Of the text, which is what the client sees: a domain's death changes it, another birth does not.
+ */
 static uint64_t digest_of_perms(const struct xn_xs_perms *perms)
 {
 	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
@@ -299,11 +299,10 @@ static uint64_t digest_of_perms(const struct xn_xs_perms *perms)
 
 static struct xn_xs_view view_of(struct xn_xs_tx *tx)
 {
-	return (struct xn_xs_view){
-		.store = tx->conn->store,
-		.overlay = tx->overlay,
-		.who = tx->conn->domain,
-		.n_made = &tx->n_made};
+	return (struct xn_xs_view){.store = tx->conn->store,
+				   .overlay = tx->overlay,
+				   .who = tx->conn->domain,
+				   .n_made = &tx->n_made};
 }
 
 int xn_xs_tx_read(struct xn_xs_tx *tx, const struct xn_xs_path *path, struct xn_xs_node **node_out)
@@ -320,8 +319,7 @@ int xn_xs_tx_directory(struct xn_xs_tx *tx, const struct xn_xs_path *path, struc
 	size_t start = names->len;
 	int rc = xn_xs_do_directory(&view, path->text, path->len, names);
 
-	rc = log_read(tx, DIRECTORY, path, rc, digest_of_names(names, start),
-		      names->len - start);
+	rc = log_read(tx, DIRECTORY, path, rc, digest_of_names(names, start), names->len - start);
 	if (rc < 0)
 		names->len = start;
 	return rc;
@@ -430,8 +428,7 @@ static int replay_change(const struct xn_xs_view *view, const struct request *re
 		return xn_xs_do_rm(view, path, request->path_len);
 	case SET_PERMS:
 		/* Whom it was given to has died since: nobody would ever remove it. */
-		if (!request->rc &&
-		    xn_xs_domain_is_dead(request->perms->entries[0].domain))
+		if (!request->rc && xn_xs_domain_is_dead(request->perms->entries[0].domain))
 			return -EAGAIN;
 		return xn_xs_do_set_perms(view, path, request->path_len, request->perms);
 	default:
@@ -467,8 +464,7 @@ static int replay(struct xn_xs_tx *tx)
 	/* What the transaction took is about to be given back, and must not count twice. */
 	account_of(tx)->transaction_bytes -= tx->bytes;
 	tx->bytes = 0;
-	xn_list_each(link, &tx->log)
-	{
+	xn_list_each(link, &tx->log) {
 		struct request *request = xn_list_entry(link, struct request, link);
 
 		if (is_quiet && request->kind < WRITE)

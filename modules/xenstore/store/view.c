@@ -233,8 +233,8 @@ static int make_in_tree(const struct xn_xs_view *view, struct xn_xs_node **at, c
 			size_t len, size_t name_len, const void *value, size_t value_len,
 			struct xn_xs_perms *perms, bool implied)
 {
-	struct xn_xs_node *node =
-		xn_xs_node_new(view->store, path + len - name_len, name_len, value, value_len, perms);
+	struct xn_xs_node *node = xn_xs_node_new(view->store, path + len - name_len, name_len,
+						 value, value_len, perms);
 	int rc = check_new(view, node);
 
 	if (rc < 0)
@@ -246,7 +246,7 @@ static int make_in_tree(const struct xn_xs_view *view, struct xn_xs_node **at, c
 
 /* Makes what is missing of @path below spot->nearest; the last node gets the value. */
 static int make_path(const struct xn_xs_view *view, const char *path, size_t len,
-		      const struct xn_xs_spot *spot, const void *value, size_t value_len)
+		     const struct xn_xs_spot *spot, const void *value, size_t value_len)
 {
 	const char *at = path + spot->nearest_len, *end = path + len, *name;
 	struct xn_xs_node *node = spot->nearest;

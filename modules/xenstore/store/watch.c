@@ -45,8 +45,7 @@ static void tell_all(struct firing *firing, struct xn_xs_node *node, int levels)
 {
 	if (!node->watchers)
 		return;
-	xn_list_each(link, node->watchers)
-	{
+	xn_list_each(link, node->watchers) {
 		struct xn_xs_watcher *watcher = xn_list_entry(link, struct xn_xs_watcher, at_node);
 
 		if (watcher->depth == XN_XS_NO_DEPTH || levels <= watcher->depth)
@@ -141,8 +140,7 @@ void xn_xs_watch_fire_special(struct xn_xs_store *store, int special, uint32_t d
 	exact.path = with_domid;
 	exact.len = strlen(with_domid);
 	if (node && node->watchers)
-		xn_list_each(link, node->watchers)
-		{
+		xn_list_each(link, node->watchers) {
 			struct xn_xs_watcher *watcher =
 				xn_list_entry(link, struct xn_xs_watcher, at_node);
 
@@ -347,8 +345,7 @@ void xn_xs_conn_each_watch(struct xn_xs_conn *conn,
 					 const char *token, int depth, void *arg),
 			   void *arg)
 {
-	xn_list_each(link, &conn->watchers)
-	{
+	xn_list_each(link, &conn->watchers) {
 		struct xn_xs_watcher *watcher = xn_list_entry(link, struct xn_xs_watcher, link);
 
 		visit(watcher, xn_xs_watcher_given(watcher), watcher->token, watcher->depth, arg);
