@@ -259,6 +259,47 @@ static void a_directory_of_many_children_stays_sorted(void **state)
 	free(there);
 }
 
+static void long_lists_come_in_parts(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_buf whole = {0}, parts = {0}, cut = {0};
+	uint64_t generation, later;
+	bool is_end = false;
+	char path[32];
+
+	for (unsigned i = 0; i < 3000; i++) {
+		sprintf(path, "/big/k%u", i);
+		assert_int_equal(xn_xs_conn_mkdir(f->dom0, 0, path), 0);
+	}
+	assert_int_equal(xn_xs_conn_directory(f->dom0, 0, "/big", &whole), 0);
+	for (unsigned n = 0; !is_end; n++) {
+		size_t had = parts.len;
+
+		assert_int_equal(xn_xs_conn_list(f->dom0, 0, "/big", parts.len, 100, &parts,
+						 &is_end),
+				 0);
+		assert_in_range(parts.len - had, is_end ? 1 : 90, 100);
+		if (n == 3) /* something else in between */
+			assert_int_equal(
+				xn_xs_conn_list(f->dom0, 0, "/", 0, 2, &cut, &is_end), 0);
+	}
+	assert_int_equal(parts.len, whole.len);
+	assert_memory_equal(parts.data, whole.data, whole.len);
+	assert_int_equal(xn_xs_conn_list(f->dom0, 0, "/big", whole.len, 100, &parts, &is_end), 0);
+	assert_true(is_end && parts.len == whole.len);
+	cut.len = 0;
+	assert_int_equal(xn_xs_conn_list(f->dom0, 0, "/big", 4, 9, &cut, &is_end), 0);
+	assert_memory_equal(cut.data, whole.data + 4, cut.len); /* wherever one likes to begin */
+	assert_int_equal(xn_xs_conn_list(f->guest, 0, "/big", 0, 9, &cut, &is_end), -EACCES);
+	assert_int_equal(xn_xs_conn_generation(f->dom0, 0, "/big", &generation), 0);
+	assert_int_equal(xn_xs_conn_rm(f->dom0, 0, "/big/k0"), 0);
+	assert_int_equal(xn_xs_conn_generation(f->dom0, 0, "/big", &later), 0);
+	assert_int_not_equal(later, generation);
+	xn_buf_clear(&whole);
+	xn_buf_clear(&parts);
+	xn_buf_clear(&cut);
+}
+
 static void guests_see_and_change_only_what_they_may(void **state)
 {
 	struct fixture *f = *state;
@@ -478,6 +519,7 @@ int main(void)
 		T(removing_takes_what_is_below_and_nothing_else),
 		T(the_deepest_tree_is_removed_without_recursion),
 		T(a_directory_of_many_children_stays_sorted),
+		T(long_lists_come_in_parts),
 		T(guests_see_and_change_only_what_they_may),
 		T(guests_have_no_rights_at_the_root),
 		T(new_nodes_inherit_and_a_guests_are_its_own),

@@ -94,47 +94,42 @@ static int ok_unless(struct xn_xs_call *call, int rc)
 static int do_directory(struct xn_xs_call *call)
 {
 	const char *path = only_string(&call->frame);
+	bool is_end;
+	int rc;
 
-	return path ? xn_xs_conn_directory(call->connection->conn, call->frame.transaction, path,
-					   call->reply)
-		    : -EINVAL;
+	if (!path)
+		return -EINVAL;
+	rc = xn_xs_conn_list(call->connection->conn, call->frame.transaction, path, 0,
+			     XN_XS_BODY_MAX, call->reply, &is_end);
+	return rc < 0 || is_end ? rc : -E2BIG;
 }
 
 /* Generation of the node, a slice of the names that begins at a byte, and an empty name where the
  * list ends. */
 static int do_directory_part(struct xn_xs_call *call)
 {
-	struct xn_buf *names = &call->connection->server->scratch;
+	struct xn_xs_conn *conn = call->connection->conn;
+	uint32_t tx = call->frame.transaction;
 	const char *strings[2];
 	uint64_t generation;
-	size_t from, room, len = 0;
+	size_t room;
 	char text[24];
+	bool is_end;
 	int rc;
 
 	if (count_strings(&call->frame) != 2)
 		return -EINVAL;
 	take_strings(&call->frame, strings, 2);
-	from = number(strings[1]);
-	names->len = 0;
-	rc = xn_xs_conn_list(call->connection->conn, call->frame.transaction, strings[0], names,
-			     &generation);
+	rc = xn_xs_conn_generation(conn, tx, strings[0], &generation);
 	if (rc < 0)
 		return rc;
 	room = (size_t)snprintf(text, sizeof(text), "%" PRIu64, generation) + 1;
 	xn_buf_add(call->reply, text, room);
-	room = XN_XS_BODY_MAX - room - 1;
-	while (from + len < names->len) {
-		size_t one = strlen(names->data + from + len) + 1;
-
-		if (len + one > room)
-			break;
-		len += one;
-	}
-	if (len)
-		xn_buf_add(call->reply, names->data + from, len);
-	if (from + len >= names->len)
+	rc = xn_xs_conn_list(conn, tx, strings[0], number(strings[1]), XN_XS_BODY_MAX - room - 1,
+			     call->reply, &is_end);
+	if (!rc && is_end)
 		xn_buf_add_char(call->reply, '\0');
-	return 0;
+	return rc;
 }
 
 static int do_read(struct xn_xs_call *call)

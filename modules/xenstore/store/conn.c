@@ -48,6 +48,7 @@ void xn_xs_conn_free(struct xn_xs_conn *conn)
 	xn_xs_contention_forget(conn);
 	xn_list_remove(&conn->link);
 	xn_xs_domain_unref(conn->domain);
+	free(conn->list_end);
 	free(conn);
 }
 

@@ -118,6 +118,14 @@ void xn_xs_kid_walk_init(struct xn_xs_kid_walk *walk, const struct xn_xs_node *n
 	*walk = (struct xn_xs_kid_walk){.kids = node_or_null ? node_or_null->kids : NULL};
 }
 
+void xn_xs_kid_walk_from(struct xn_xs_kid_walk *walk, const struct xn_xs_node *kid)
+{
+	struct place place = find_node(kid);
+
+	*walk = (struct xn_xs_kid_walk){
+		.kids = kid->parent->kids, .leaf = place.leaf_at, .at = place.at};
+}
+
 struct xn_xs_node *xn_xs_kid_walk_next(struct xn_xs_kid_walk *walk)
 {
 	const struct xn_xs_kids *leaf = walk->kids;

@@ -230,9 +230,15 @@ unsigned xn_xs_store_check(struct xn_xs_store *store, struct xn_buf *report);
 /* ---- for the protocol's server (lookup.c) ---- */
 bool xn_xs_conn_has_transaction(struct xn_xs_conn *conn, uint32_t tx);
 int xn_xs_conn_check_watch_path(const struct xn_xs_conn *conn, const char *path); /* or -EINVAL */
-/* As directory, with a number that is another one after the list has changed. */
-int xn_xs_conn_list(struct xn_xs_conn *conn, uint32_t tx, const char *path, struct xn_buf *names,
-		    uint64_t *generation_out);
+/* Of what a listing says: a number that is another one after the list has changed. */
+int xn_xs_conn_generation(struct xn_xs_conn *conn, uint32_t tx, const char *path,
+			  uint64_t *generation_out);
+/*
+ * As directory, but in parts: names from byte @from of the list on, at most @at_most bytes, whole
+ * ones but perhaps the first. Parts in a row cost no more than the names they have.
+ */
+int xn_xs_conn_list(struct xn_xs_conn *conn, uint32_t tx, const char *path, size_t from,
+		    size_t at_most, struct xn_buf *names, bool *is_end_out);
 
 /*
  * A connection that takes its events itself, when it has room for them, in order; for others

@@ -108,6 +108,8 @@ struct xn_xs_kid_walk { /* the children must not change on the way */
 	uint32_t leaf, at;
 };
 void xn_xs_kid_walk_init(struct xn_xs_kid_walk *walk, const struct xn_xs_node *node_or_null);
+/* Begins with @kid, which has a parent. */
+void xn_xs_kid_walk_from(struct xn_xs_kid_walk *walk, const struct xn_xs_node *kid);
 struct xn_xs_node *xn_xs_kid_walk_next(struct xn_xs_kid_walk *walk);
 
 /* ---- domain.c ---- */
@@ -185,6 +187,7 @@ struct xn_xs_conn {
 	struct xn_list events;
 	struct xn_list ready;
 	size_t n_events, event_bytes;
+	struct xn_xs_list_end *list_end; /* lookup.c; or NULL */
 	bool is_kept;               /* the journal hears of its events */
 	void (*waiting)(void *arg); /* NULL: events are delivered */
 	void *waiting_arg;
