@@ -444,7 +444,7 @@ bool m_event_came(struct model *m, unsigned conn, const char *path, const char *
 
 	if (event)
 		event->is_here = true;
-	return event != NULL;
+	return event || (m->is_again && m->conns[conn].is_kept);
 }
 
 const struct m_event *m_events_settle(struct model *m)
@@ -453,6 +453,7 @@ const struct m_event *m_events_settle(struct model *m)
 		if (m->events[i].is_due && !m->events[i].is_here)
 			return &m->events[i];
 	m->n_events = 0;
+	m->is_again = false;
 	return NULL;
 }
 
@@ -653,10 +654,23 @@ void m_conn_close(struct model *m, unsigned conn)
 
 void m_crash(struct model *m)
 {
-	for (unsigned i = 0; i < M_CONNS; i++)
-		if (m->conns[i].is_open)
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < M_CONNS; i++) {
+		struct m_conn *conn = &m->conns[i];
+
+		if (conn->is_open && !conn->is_kept)
 			m_conn_close(m, i);
-	m->n_events = 0;
+		for (unsigned k = 0; k < M_TRANSACTIONS; k++) {
+			conn->transactions[k].is_lost = true;
+			conn->transactions[k].is_quiet = false;
+		}
+	}
+	for (unsigned i = 0; i < m->n_events; i++)
+		if (m->conns[m->events[i].conn].is_open)
+			m->events[n++] = m->events[i];
+	m->n_events = n;
+	m->is_again = true;
 }
 
 /* ---- domains ---- */

@@ -88,6 +88,8 @@ struct m_answer {
 struct m_transaction {
 	uint32_t id; /* 0: free */
 	bool is_quiet; /* nothing has changed since it began */
+	bool is_lost;  /* the daemon was killed since */
+	bool is_doubtful; /* it was killed while this began: lost or not */
 	struct m_request log[M_LOG];
 	struct m_answer told[M_LOG];
 	unsigned n;
@@ -98,7 +100,7 @@ struct m_watch {
 	bool is_set;
 };
 struct m_conn {
-	bool is_open;
+	bool is_open, is_kept; /* kept: a ring, which outlives the daemon */
 	struct m_who who;
 	struct m_transaction transactions[M_TRANSACTIONS];
 	struct m_watch watches[M_WATCHES];
@@ -125,6 +127,7 @@ struct model {
 	unsigned n_events, births, next_id;
 	struct m_set set; /* of the request at hand */
 	bool no_quotas;	  /* while a transaction is looked at */
+	bool is_again;	  /* after a kill, rings may be told once more what they know */
 };
 
 void m_init(struct model *m);
@@ -153,7 +156,7 @@ void m_domain_stopped(struct model *m, uint32_t domid);
 void m_domain_resume(struct model *m, uint32_t domid);
 void m_domain_release(struct model *m, uint32_t domid);
 void m_domain_set_target(struct model *m, uint32_t domid, uint32_t target);
-/* The daemon was killed and has started again: connections are gone, all else is there. */
+/* The daemon was killed and has started again: connections but rings are gone, all else is there. */
 void m_crash(struct model *m);
 /* An event has come. Return whether it may. */
 bool m_event_came(struct model *m, unsigned conn, const char *path, const char *token);

@@ -166,6 +166,10 @@ void peer_daemon_start_on(struct peer_daemon *d, struct xn_xs_media *media)
 	if (media)
 		d->journal = open_journal(d, media);
 	d->server = xn_xs_server_new(&d->core, d->store, d->journal);
+	if (media) {
+		d->twin = xn_xs_twin_new(d->core.loop);
+		d->rings = xn_xs_rings_new(&d->core, d->store, d->server, d->journal, d->twin);
+	}
 }
 
 void peer_daemon_start(struct peer_daemon *d)
@@ -180,6 +184,7 @@ void peer_daemon_stop(struct peer_daemon *d)
 	while (!xn_list_empty(&d->peers))
 		peer_free(xn_list_entry(d->peers.next, struct peer, at));
 	xn_xs_server_free(d->server);
+	xn_xs_rings_free(d->rings);
 	xn_xs_journal_close(d->journal);
 	xn_job_cancel(&d->deliver);
 	xn_xs_store_free(d->store);
@@ -225,6 +230,32 @@ struct peer *peer_new(struct peer_daemon *d, struct xn_xs_domain *domain)
 	xn_list_push(&d->peers, &peer->at);
 	peer->connection = xn_xs_server_add_link(d->server, domain, &peer->link, NULL);
 	return peer;
+}
+
+struct peer *peer_new_ring(struct peer_daemon *d, uint32_t domid)
+{
+	struct peer *peer = xn_calloc(1, sizeof(*peer));
+
+	peer->daemon = d;
+	peer->room = SIZE_MAX;
+	peer->guest = xn_xs_twin_guest(d->twin, domid);
+	xn_list_push(&d->peers, &peer->at);
+	return peer;
+}
+
+bool peer_pump(struct peer *peer)
+{
+	size_t sent, came;
+
+	if (!peer->guest)
+		return false;
+	sent = xn_xs_twin_send(peer->guest, peer->to_server.data + peer->n_sent, waiting(peer));
+	peer->n_sent += sent;
+	if (!waiting(peer))
+		peer->to_server.len = peer->n_sent = 0;
+	came = xn_xs_twin_receive(peer->guest, xn_buf_reserve(&peer->from_server, 1024), 1024);
+	peer->from_server.len += came;
+	return sent || came;
 }
 
 void peer_free(struct peer *peer)
@@ -337,13 +368,21 @@ bool peer_take_event(struct peer *peer, struct peer_frame *out)
 int peer_call(struct peer *peer, uint32_t type, uint32_t tx, const void *body, size_t len,
 	      struct peer_frame *out)
 {
-	struct peer_frame own, *frame = out ? out : &own;
-	uint32_t number = peer_send(peer, type, tx, body, len);
+	return peer_wait(peer, peer_send(peer, type, tx, body, len), type, tx, out);
+}
 
-	while (!take(peer, is_answer, number, frame))
+int peer_wait(struct peer *peer, uint32_t request, uint32_t type, uint32_t tx,
+	      struct peer_frame *out)
+{
+	struct peer_frame own, *frame = out ? out : &own;
+
+	while (!take(peer, is_answer, request, frame)) {
+		bool is_moving = !peer->daemon->is_dead && peer_pump(peer);
+
 		if (peer->daemon->is_dead ||
-		    !xn_loop_turn(peer->daemon->core.loop, 1000000))
+		    (!is_moving && !xn_loop_turn(peer->daemon->core.loop, 1000000)))
 			return -ENOTCONN;
+	}
 	if (frame->type == XN_XS_WIRE_ERROR)
 		return xn_xs_error_parse(frame->body, strlen(frame->body));
 	assert(frame->type == type && frame->tx == tx);

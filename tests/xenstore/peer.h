@@ -8,6 +8,8 @@
 
 #include "core/module.h"
 #include "modules/xenstore/journal/journal.h"
+#include "modules/xenstore/server/ring_table.h"
+#include "modules/xenstore/server/ring_twin.h"
 #include "modules/xenstore/server/server.h"
 #include "modules/xenstore/wire.h"
 
@@ -16,6 +18,8 @@ struct peer_daemon {
 	struct xn_xs_store *store;
 	struct xn_xs_journal *journal; /* or NULL */
 	struct xn_xs_server *server;
+	struct xn_xs_carrier *twin; /* of guests' rings; NULL: there are none */
+	struct xn_xs_rings *rings;
 	struct xn_list peers;
 	struct xn_job deliver;
 	bool is_dead; /* killed, though its memory is still there: nothing of it is heard any more */
@@ -24,7 +28,8 @@ struct peer_daemon {
 	void *arg;
 };
 void peer_daemon_start(struct peer_daemon *d);
-void peer_daemon_start_on(struct peer_daemon *d, struct xn_xs_media *media); /* with a journal */
+/* With a journal, and with rings. xn_xs_rings_start() is left to the caller. */
+void peer_daemon_start_on(struct peer_daemon *d, struct xn_xs_media *media);
 /* With the peers that are left. */
 void peer_daemon_stop(struct peer_daemon *d);
 void peer_daemon_settle(struct peer_daemon *d); /* until nothing is left to do */
@@ -42,10 +47,13 @@ struct peer {
 	size_t room;		       /* so many unread bytes are accepted */
 	size_t gulp, trickle;	       /* at most so many in one read, one write; 0: all */
 	bool wants_input, wants_output;
+	struct xn_xs_twin_guest *guest; /* it speaks by this one's ring instead; it is no connection's */
 	struct xn_job ready;
 	uint32_t last_request;
 };
 struct peer *peer_new(struct peer_daemon *d, struct xn_xs_domain *domain);
+/* A guest that is introduced already, at its ring. */
+struct peer *peer_new_ring(struct peer_daemon *d, uint32_t domid);
 void peer_free(struct peer *peer); /* hangs up; NULL is fine */
 void peer_set_room(struct peer *peer, size_t room); /* and says so to the server */
 /* Bytes as they are. */
@@ -64,6 +72,11 @@ bool peer_take_event(struct peer *peer, struct peer_frame *out);
 /* Sends, runs the daemon, and takes the answer to this request: 0 or -errno. -ENOTCONN: none. */
 int peer_call(struct peer *peer, uint32_t type, uint32_t tx, const void *body, size_t len,
 	      struct peer_frame *out);
+
+/* The answer to a request that was sent. */
+int peer_wait(struct peer *peer, uint32_t request, uint32_t type, uint32_t tx,
+	      struct peer_frame *out);
+bool peer_pump(struct peer *peer); /* what a ring has room for, and has; whether there was any */
 
 /* Common requests. Strings of a body one behind the other, each with its NUL: "a\0b" */
 #define PEER_BODY(text) (text), sizeof(text)

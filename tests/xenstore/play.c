@@ -38,6 +38,7 @@ struct play {
 	/* A kill came while something was asked: it has happened, or else this is how it is. */
 	struct model before;
 	bool is_in_doubt;
+	bool died_meanwhile; /* during this step; a ring had its answer all the same */
 	bool is_full; /* the journal's disk */
 	uint64_t commits, conflicts, events, crashes;
 };
@@ -188,6 +189,13 @@ static void expect(struct play *p, const struct m_request *q, const struct m_ans
 		       q->path, told->rc, told->text, model->rc, model->text);
 }
 
+/* Whether the daemon died during this step, and a ring's answer is that of the next one. */
+static bool is_of_next_life(struct play *p, unsigned conn)
+{
+	p->died_meanwhile |= p->ops->was_killed && p->ops->was_killed(p->real);
+	return p->died_meanwhile && p->model.conns[conn].is_kept;
+}
+
 /* The daemon died before it answered. */
 static bool has_died(const struct m_answer *told)
 {
@@ -236,21 +244,40 @@ static void single_request(struct play *p, unsigned conn)
 
 /* ---- transactions ---- */
 
+/* Of its domain; those count once they are named again. */
+static bool has_lost_one(const struct model *m, unsigned conn)
+{
+	for (unsigned c = 0; c < M_CONNS; c++)
+		for (unsigned i = 0; i < M_TRANSACTIONS; i++)
+			if (m->conns[c].is_open && m->conns[c].transactions[i].id &&
+			    m->conns[c].who.domid == m->conns[conn].who.domid &&
+			    m->conns[c].transactions[i].is_lost)
+				return true;
+	return false;
+}
+
 static void begin(struct play *p, unsigned conn, struct m_transaction *tx)
 {
 	struct m_request q = {.type = XN_XS_WIRE_TRANSACTION_START};
 	struct m_answer told;
 
-	int rc = m_begin(&p->model, conn);
+	bool is_next;
+	int rc;
 
 	p->ops->request(p->real, conn, 0, &q, &told);
 	say_request(p, conn, 0, &q, &told);
-	if (has_died(&told))
-		return;
-	if (told.rc != rc)
+	is_next = is_of_next_life(p, conn);
+	if (has_died(&told) || (is_next && told.rc == -ENOSPC))
+		return; /* there was no room until other connections were gone */
+	if (is_next)
+		m_crash(&p->model);
+	rc = m_begin(&p->model, conn);
+	if (told.rc != rc && !has_lost_one(&p->model, conn))
 		broken(p, "a transaction began with %d, the model says %d", told.rc, rc);
-	if (rc)
+	if (told.rc)
 		return;
+	tx->is_doubtful = is_next;
+	tx->is_lost = false;
 	tx->id = (uint32_t)strtoul(told.text, NULL, 10);
 	tx->n = 0;
 	tx->is_quiet = true;
@@ -262,9 +289,16 @@ static void end(struct play *p, unsigned conn, struct m_transaction *tx)
 	struct m_answer told, model = {0};
 	bool is_quiet;
 
+	q.commit &= !tx->is_doubtful;
 	p->ops->request(p->real, conn, tx->id, &q, &told);
 	say_request(p, conn, tx->id, &q, &told);
 	is_quiet = tx->is_quiet;
+	if (tx->is_lost || (is_of_next_life(p, conn) && told.rc == -EAGAIN)) {
+		if (q.commit ? !told.rc : told.rc && told.rc != -ENOENT)
+			broken(p, "a transaction from before a kill ended with %d", told.rc);
+		tx->id = 0;
+		return;
+	}
 	if (is_refused(p, &told))
 		q.commit = false;
 	if (has_died(&told))
@@ -289,7 +323,7 @@ static void inside(struct play *p, unsigned conn, struct m_transaction *tx)
 	random_request(p, &q);
 	p->ops->request(p->real, conn, tx->id, &q, &told);
 	say_request(p, conn, tx->id, &q, &told);
-	if (has_died(&told))
+	if (has_died(&told) || tx->is_lost || is_of_next_life(p, conn))
 		return;
 	if (!m_told(&p->model, conn, tx, &q, &told, &model))
 		expect(p, &q, &told, &model);
@@ -327,6 +361,7 @@ static void change_watches(struct play *p, unsigned conn)
 	struct m_watch *watch = &p->model.conns[conn].watches[roll(p, M_WATCHES)];
 	struct m_request q = {.type = XN_XS_WIRE_WATCH};
 	struct m_answer told, model = {0};
+	bool is_next;
 
 	if (watch->is_set && roll(p, 4)) {
 		q.type = XN_XS_WIRE_UNWATCH;
@@ -345,6 +380,11 @@ static void change_watches(struct play *p, unsigned conn)
 	say_request(p, conn, 0, &q, &told);
 	if (has_died(&told))
 		return;
+	is_next = is_of_next_life(p, conn);
+	if (is_next && told.rc == -E2BIG)
+		return; /* there was no room until other connections were gone */
+	if (is_next)
+		m_crash(&p->model);
 	model.rc = q.type == XN_XS_WIRE_WATCH ? m_watch(&p->model, conn, &q)
 					      : m_unwatch(&p->model, conn, &q);
 	expect(p, &q, &told, &model);
@@ -383,6 +423,7 @@ static void all_events(struct play *p)
 		;
 	if (p->ops->was_killed && p->ops->was_killed(p->real)) {
 		after_a_kill(p);
+		all_events(p);
 		return;
 	}
 	missing = m_events_settle(&p->model);
@@ -424,6 +465,10 @@ static void change_domain(struct play *p)
 		say(p, "domain %u is introduced", domid);
 		p->ops->domain_introduce(p->real, domid);
 		m_domain_introduce(&p->model, domid);
+		if (p->ops->has_rings) {
+			m_conn_open(&p->model, REAL_RINGS + domid, domid);
+			p->model.conns[REAL_RINGS + domid].is_kept = true;
+		}
 	} else if (!d->has_target && p->model.domains[other].is_introduced && other != domid) {
 		say(p, "domain %u gets target %u", domid, other);
 		p->ops->domain_set_target(p->real, domid, other);
@@ -452,6 +497,8 @@ static void open_or_close(struct play *p, unsigned conn)
 {
 	uint32_t domid = conn < 3 ? 0 : roll(p, M_DOMIDS);
 
+	if (p->ops->has_rings && conn >= REAL_RINGS)
+		return; /* they come with their domains */
 	if (p->model.conns[conn].is_open) {
 		say(p, "%u hangs up", conn);
 		p->ops->conn_close(p->real, conn);
@@ -550,7 +597,7 @@ static void after_a_kill(struct play *p)
 		if (!tree_is_as_in(p, &p->model, false))
 			p->model = p->before;
 	}
-	p->is_in_doubt = false;
+	p->is_in_doubt = p->died_meanwhile = false;
 	check_tree(p);
 }
 
@@ -594,7 +641,7 @@ static void step(struct play *p)
 		in_transaction(p, conn);
 	else
 		single_request(p, conn);
-	if (p->ops->was_killed && p->ops->was_killed(p->real))
+	if (p->died_meanwhile || (p->ops->was_killed && p->ops->was_killed(p->real)))
 		after_a_kill(p);
 	if (roll(p, 2))
 		all_events(p);

@@ -7,8 +7,13 @@
 
 typedef void real_event(unsigned conn, const char *path, const char *token, void *arg);
 
+/* Connections from here on, of domains 1 and so on, are their rings: they come and go with them, and
+ * outlive kills. */
+enum { REAL_RINGS = M_CONNS - M_DOMIDS };
+
 struct real_ops {
 	const char *name;
+	bool has_rings;
 	void *(*open)(uint64_t seed);
 	void (*close)(void *real);
 	void (*domain_add)(void *real, uint32_t domid);
@@ -31,9 +36,9 @@ struct real_ops {
 	int64_t (*nodes_of)(void *real, uint32_t domid);
 	/* What survives SIGKILL only; else NULL. The kill comes at the @n-th point from now on at which
 	 * somebody could see a difference; 0: not any more. A request that dies is answered with
-	 * -ENOTCONN. */
+	 * -ENOTCONN, but by a ring. */
 	void (*arm)(void *real, unsigned n);
-	/* Whether it was killed; then it has been started again, and all connections are gone. */
+	/* Whether it was killed; then it has been started again, and all connections but rings are gone. */
 	bool (*was_killed)(void *real);
 	void (*set_full)(void *real, bool is_full); /* the journal's disk */
 };

@@ -16,6 +16,7 @@ struct real {
 	struct peer *peers[M_CONNS];
 	uint32_t domids[M_CONNS];
 	struct xn_xs_media *media, *kept; /* kept: as it was at the kill */
+	struct xn_xs_ring_page pages[M_CONNS]; /* likewise */
 	unsigned countdown;
 	bool was_killed;
 };
@@ -68,6 +69,9 @@ static void at_point(void *arg)
 
 	if (!real->countdown || --real->countdown)
 		return;
+	for (unsigned i = 0; i < M_CONNS; i++)
+		if (real->peers[i] && real->peers[i]->guest)
+			real->pages[i] = *real->peers[i]->guest->page;
 	c.to = real->kept = xn_xs_media_memory_new();
 	rc = c.from->ops->list(c.from, copy_file, &c);
 	assert(!rc);
@@ -80,11 +84,27 @@ static int at_call(const char *call, void *arg)
 	return 0;
 }
 
+/* Guests and their pages are where they were. */
+static void take_rings_over(struct real *real)
+{
+	for (unsigned i = 0; i < M_CONNS; i++) {
+		struct peer *peer = real->peers[i];
+
+		if (!peer)
+			continue;
+		peer->guest = xn_xs_twin_guest(real->daemon.twin, real->domids[i]);
+		*peer->guest->page = real->pages[i];
+		xn_list_push(&real->daemon.peers, &peer->at);
+	}
+}
+
 static void start_on(struct real *real)
 {
 	real->media->users = 1; /* the journal's */
 	peer_daemon_start_on(&real->daemon, real->media);
 	real_set_limits(real->daemon.store);
+	take_rings_over(real);
+	xn_xs_rings_start(real->daemon.rings);
 	real->daemon.at = at_point;
 	real->daemon.arg = real;
 	xn_loop_virtual_watch(real->daemon.core.loop, at_point, real);
@@ -113,8 +133,12 @@ static void start_again_if_dead(struct real *real)
 	xn_xs_media_memory_watch(real->media, NULL, NULL);
 	xn_loop_virtual_watch(real->daemon.core.loop, NULL, NULL);
 	real->daemon.at = NULL;
+	for (unsigned i = 0; i < M_CONNS; i++)
+		if (real->peers[i] && real->peers[i]->guest)
+			xn_list_remove(&real->peers[i]->at); /* it lives on */
+		else
+			real->peers[i] = NULL;
 	peer_daemon_stop(&real->daemon);
-	memset(real->peers, 0, sizeof(real->peers));
 	xn_xs_media_memory_destroy(real->media);
 	real->media = real->kept;
 	real->kept = NULL;
@@ -176,6 +200,13 @@ static void server_domain_introduce(void *arg, uint32_t domid)
 	int len = snprintf(body, sizeof(body), "%u%c%u%c%u", domid, 0, 1000 + domid, 0, 1) + 1;
 
 	as_dom0(arg, XN_XS_WIRE_INTRODUCE, body, (size_t)len);
+	if (((struct real *)arg)->daemon.rings) {
+		unsigned conn = REAL_RINGS + domid;
+		struct real *real = arg;
+
+		real->domids[conn] = domid;
+		real->peers[conn] = peer_new_ring(&real->daemon, domid);
+	}
 }
 
 static void server_domain_stopped(void *arg, uint32_t domid)
@@ -262,6 +293,21 @@ static bool has_strings(uint32_t type)
 	return type == XN_XS_WIRE_DIRECTORY || type == XN_XS_WIRE_GET_PERMS;
 }
 
+/* A ring's answer comes, though from another daemon if need be. */
+static int ask(struct real *real, unsigned conn, uint32_t type, uint32_t tx,
+	       const struct xn_buf *body, struct peer_frame *frame)
+{
+	struct peer *peer = real->peers[conn];
+	uint32_t request = peer_send(peer, type, tx, body->data, body->len);
+	int rc = peer_wait(peer, request, type, tx, frame);
+
+	while (rc == -ENOTCONN && peer->guest && real->daemon.is_dead) {
+		start_again_if_dead(real);
+		rc = peer_wait(peer, request, type, tx, frame);
+	}
+	return rc;
+}
+
 static void server_request(void *arg, unsigned conn, uint32_t tx, const struct m_request *q,
 			   struct m_answer *out)
 {
@@ -271,7 +317,7 @@ static void server_request(void *arg, unsigned conn, uint32_t tx, const struct m
 
 	memset(out, 0, sizeof(*out));
 	put_body(q, &body);
-	out->rc = peer_call(real->peers[conn], q->type, tx, body.data, body.len, &frame);
+	out->rc = ask(real, conn, q->type, tx, &body, &frame);
 	if (out->rc)
 		return;
 	if (q->type == XN_XS_WIRE_READ || q->type == XN_XS_WIRE_TRANSACTION_START ||
@@ -345,6 +391,8 @@ static const char *server_junk(void *arg, unsigned conn, unsigned kind, bool *is
 	const char *error;
 
 	kind %= XN_ARRAY_SIZE(junk) + XN_ARRAY_SIZE(lengths);
+	if (kind >= XN_ARRAY_SIZE(junk) && real->peers[conn]->guest)
+		return NULL; /* it would be silent from then on */
 	if (kind >= XN_ARRAY_SIZE(junk)) {
 		*is_closed_out = no_frame(real, conn, lengths[kind - XN_ARRAY_SIZE(junk)]);
 		return *is_closed_out ? NULL : "no frame was not refused";
@@ -368,7 +416,12 @@ static bool server_deliver(void *arg, unsigned at_most, real_event *came, void *
 	struct real *real = arg;
 	struct peer_frame event;
 
-	peer_daemon_settle(&real->daemon);
+	for (bool is_moving = true; is_moving;) {
+		peer_daemon_settle(&real->daemon);
+		is_moving = false;
+		for (unsigned i = 0; i < M_CONNS && !real->daemon.is_dead; i++)
+			is_moving |= real->peers[i] && peer_pump(real->peers[i]);
+	}
 	for (unsigned i = 0; i < M_CONNS; i++)
 		while (real->peers[i] && peer_take_event(real->peers[i], &event))
 			came(i, event.body, event.body + strlen(event.body) + 1, came_arg);
@@ -392,6 +445,7 @@ const struct real_ops real_server_ops = {.name = "server", .open = server_open, 
 
 const struct real_ops real_journal_ops = {
 	.name = "journal",
+	.has_rings = true,
 	.open = journal_open,
 	.arm = journal_arm,
 	.was_killed = journal_was_killed,
