@@ -1,15 +1,13 @@
 /* A store with its history, and random histories; see xenstore_recorder.h. */
 #include "tests/unit/xenstore_recorder.h"
 
-#include <assert.h>
-#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "modules/xenstore/journal/media.h"
-#include "modules/xenstore/journal/record.h"
+#include "modules/xenstore/journal/journal.h"
 #include "modules/xenstore/store/store_internal.h"
 
 /* ---- recording ---- */
@@ -18,73 +16,77 @@ static void no_wake(void *arg)
 {
 }
 
-static void append(struct xenstore_recorder *r, const struct xn_buf *bytes)
+/* Small segments, and images often. */
+static void open_store(struct xenstore_recorder *r)
 {
-	char name[XN_XS_FILE_NAME];
-	int rc;
+	const struct xn_xs_journal_options options = {.folder = "memory",
+						      .media = r->media,
+						      .boot_id = r->boot_id,
+						      .history_bytes = r->history_bytes,
+						      .segment_bytes = 160 << 10,
+						      .image_after = 16 << 10};
+	struct xn_error err = {0};
 
-	xn_xs_file_name(XN_XS_SEGMENT, r->segment, name);
-	rc = r->media->ops->append(r->media, name, bytes->data, bytes->len);
-	assert(rc == 0);
-}
-
-static int note_commit(const struct xn_xs_commit *commit, void *arg)
-{
-	struct xenstore_recorder *r = arg;
-	struct xn_buf bytes = {0};
-	size_t start = xn_xs_record_begin(&bytes, r->wall_us);
-
-	xn_xs_put_commit(&bytes, commit);
-	xn_xs_record_end(&bytes, start);
-	append(r, &bytes);
-	xn_buf_clear(&bytes);
-	return 0;
-}
-
-static void note_domain(const struct xn_xs_note *note, void *arg)
-{
-	struct xenstore_recorder *r = arg;
-	struct xn_xs_part part = {.kind = XN_XS_PART_GONE};
-	struct xn_buf bytes = {0};
-	size_t start = xn_xs_record_begin(&bytes, r->wall_us);
-
-	if (note->kind == XN_XS_NOTE_RELEASED) {
-		part.domain.who = (struct xn_xs_who){note->domain->domid, note->domain->birth};
-		xn_xs_put_part(&bytes, &part);
-		xn_xs_record_end(&bytes, start);
-		append(r, &bytes);
+	r->store = xn_xs_store_new(no_wake, NULL);
+	r->journal = xn_xs_journal_open(&r->core, r->store, &options, &err);
+	if (!r->journal) {
+		fprintf(stderr, "%s\n", err.params[0]);
+		abort();
 	}
-	xn_buf_clear(&bytes);
+	xn_xs_media_ref(r->media);
 }
 
-void recorder_next_segment(struct xenstore_recorder *r)
+static void close_store(struct xenstore_recorder *r)
 {
-	struct xn_xs_file_head head = {.kind = XN_XS_SEGMENT,
-				       .number = ++r->segment,
-				       .generation = xn_xs_store_generation(r->store),
-				       .wall_us = r->wall_us};
-	struct xn_buf bytes = {0};
-
-	xn_xs_file_head_put(&head, &bytes);
-	append(r, &bytes);
-	xn_buf_clear(&bytes);
+	while (xn_xs_store_deliver(r->store, 100))
+		;
+	recorder_wait(r, 0, UINT_MAX);
+	xn_xs_journal_close(r->journal);
+	xn_xs_store_free(r->store);
 }
-
-static const struct xn_xs_journal_ops journal = {.commit = note_commit, .note = note_domain};
 
 void recorder_init(struct xenstore_recorder *r)
 {
-	*r = (struct xenstore_recorder){.wall_us = INT64_C(1795260948123456)};
-	r->store = xn_xs_store_new(no_wake, NULL);
+	*r = (struct xenstore_recorder){.wall_us = INT64_C(1795260948123456),
+					.history_bytes = UINT64_C(1) << 30};
+	xn_core_init(&r->core, xn_loop_new_virtual(1), xn_log_new(XN_LOG_ERROR, false, -1),
+		     xn_config_new());
 	r->media = xn_xs_media_memory_new();
-	recorder_next_segment(r);
-	xn_xs_store_set_journal(r->store, &journal, r);
+	recorder_wait(r, 0, 0);
+	open_store(r);
 }
 
 void recorder_clear(struct xenstore_recorder *r)
 {
-	xn_xs_store_free(r->store);
+	struct xn_core *core = &r->core;
+	struct xn_loop *loop = core->loop;
+	struct xn_log *log = core->log;
+	struct xn_config *config = core->config;
+
+	close_store(r);
+	xn_core_clear(core); /* its workers have the media, too */
 	xn_xs_media_memory_destroy(r->media);
+	xn_config_free(config);
+	xn_log_free(log);
+	xn_loop_free(loop);
+}
+
+void recorder_wait(struct xenstore_recorder *r, int64_t us, unsigned at_most_turns)
+{
+	r->wall_us += us;
+	xn_loop_virtual_set_wall(r->core.loop, r->wall_us);
+	while (r->store && xn_xs_store_deliver(r->store, 100))
+		;
+	while (at_most_turns-- && xn_loop_turn(r->core.loop, 100000)) /* workers take their time */
+		;
+	r->wall_us = xn_wall_us(r->core.loop);
+}
+
+void recorder_restart(struct xenstore_recorder *r, bool is_of_host)
+{
+	close_store(r);
+	r->boot_id[0] += is_of_host;
+	open_store(r);
 }
 
 struct xn_xs_domain *recorder_add_domain(struct xenstore_recorder *r, uint32_t domid)
@@ -283,20 +285,41 @@ static void change_domain(struct playing *p, unsigned i)
 		make_domain(p, i);
 }
 
+static void connect_all(struct playing *p)
+{
+	p->conns[GUESTS] = xn_xs_conn_new(xn_xs_domain_find(p->r->store, 0));
+	for (unsigned i = 0; i < GUESTS; i++) {
+		p->domains[i] = xn_xs_domain_find(p->r->store, FIRST_GUEST + i);
+		if (p->domains[i])
+			p->conns[i] = xn_xs_conn_new(p->domains[i]);
+	}
+}
+
+static void disconnect_all(struct playing *p)
+{
+	for (unsigned i = 0; i <= GUESTS; i++) {
+		xn_xs_conn_free(p->conns[i]);
+		p->conns[i] = NULL;
+	}
+}
+
 static void step(struct playing *p)
 {
 	unsigned who = draw(p, GUESTS + 4);
 	struct xn_xs_conn *conn = p->conns[who < GUESTS ? who : GUESTS];
 
-	p->r->wall_us += 1 + draw(p, 3000000);
-	if (draw(p, 40) == 0)
-		recorder_next_segment(p->r);
-	if (draw(p, 20) == 0 || !conn)
+	recorder_wait(p->r, 1 + draw(p, 3000000), draw(p, 3));
+	if (draw(p, 150) == 0) {
+		disconnect_all(p);
+		recorder_restart(p->r, draw(p, 4) == 0);
+		connect_all(p);
+	} else if (draw(p, 20) == 0 || !conn) {
 		change_domain(p, draw(p, GUESTS));
-	else if (draw(p, 4) == 0)
+	} else if (draw(p, 4) == 0) {
 		transaction(p, conn);
-	else
+	} else {
 		request(p, conn, 0);
+	}
 	note_text(p->r, p->texts);
 }
 
@@ -308,10 +331,9 @@ struct recorder_texts *recorder_play(struct xenstore_recorder *recorder, unsigne
 			    .random = seed * UINT64_C(2654435761) + 1};
 
 	memset(p.long_name, 'L', sizeof(p.long_name) - 1);
-	p.conns[GUESTS] = xn_xs_conn_new(xn_xs_domain_find(recorder->store, 0));
+	connect_all(&p);
 	for (unsigned i = 0; i < n_steps; i++)
 		step(&p);
-	for (unsigned i = 0; i <= GUESTS; i++)
-		xn_xs_conn_free(p.conns[i]);
+	disconnect_all(&p);
 	return p.texts;
 }

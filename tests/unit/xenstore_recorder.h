@@ -5,19 +5,26 @@
 #ifndef XN_TEST_XENSTORE_RECORDER_H
 #define XN_TEST_XENSTORE_RECORDER_H
 
+#include "core/module.h"
 #include "modules/xenstore/history/tree.h"
 #include "modules/xenstore/store/store.h"
 
 struct xenstore_recorder {
+	struct xn_core core;
 	struct xn_xs_store *store;
 	struct xn_xs_media *media;
+	struct xn_xs_journal *journal;
 	int64_t wall_us;
-	uint64_t segment; /* number of the one that is written */
+	unsigned char boot_id[16];
+	uint64_t history_bytes; /* for the journal that is opened next */
 };
 void recorder_init(struct xenstore_recorder *recorder);
 void recorder_clear(struct xenstore_recorder *recorder);
+/* Time goes by, and what has to be done is done: all, or so many turns of the loop. */
+void recorder_wait(struct xenstore_recorder *recorder, int64_t us, unsigned at_most_turns);
+/* Connections are closed before. */
+void recorder_restart(struct xenstore_recorder *recorder, bool is_of_host);
 struct xn_xs_domain *recorder_add_domain(struct xenstore_recorder *recorder, uint32_t domid);
-void recorder_next_segment(struct xenstore_recorder *recorder);
 
 /* Another one each time, or that of the environment: XN_TEST_SEED. */
 unsigned recorder_seed(void);
@@ -31,7 +38,8 @@ struct recorder_texts {
 		char *text;
 	} *at;
 };
-/* Requests and transactions of domains that come and go. */
+/* Requests and transactions of domains that come and go, also while images are made and over restarts
+ * of the daemon. */
 struct recorder_texts *recorder_play(struct xenstore_recorder *recorder, unsigned seed,
 				     unsigned n_steps);
 void recorder_texts_free(struct recorder_texts *texts);

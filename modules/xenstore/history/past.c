@@ -100,6 +100,25 @@ static void unmap_file(struct past *past, struct xn_xs_map *map)
 	past->media->ops->unmap(past->media, map);
 }
 
+/* An image of another number is the segment's if nothing happened in between. */
+static int check_image(struct past *past, struct segment *s)
+{
+	struct xn_xs_file_head head;
+	struct xn_xs_map map;
+	int rc;
+
+	if (!s->image || s->image == s->number)
+		return 0;
+	rc = map_file(past, XN_XS_IMAGE, s->image, &map);
+	if (rc < 0)
+		return rc;
+	if (xn_xs_file_head_parse(map.bytes, map.len, &head) < 0 ||
+	    head.generation != s->head.generation)
+		s->image = 0;
+	unmap_file(past, &map);
+	return 0;
+}
+
 /* Segments whose heads are not whole were being made when the daemon died. */
 static int read_heads(struct past *past)
 {
@@ -196,11 +215,12 @@ static int find_begins(struct past *past)
 		struct segment *s = &past->segments[i], *before = i ? s - 1 : NULL;
 
 		s->image = find_image(past, s->number, before ? before->number : 0);
+		rc = check_image(past, s);
 		s->is_first = s->number == 1 || (!before && s->image == 1);
 		s->is_anew = s->is_first ||
 			     (before && s->image &&
 			      memcmp(before->head.boot_id, s->head.boot_id, XN_XS_BOOT_ID) != 0);
-		if (before)
+		if (rc == 0 && before)
 			rc = find_hole(past, before, s);
 	}
 	return rc;
@@ -293,6 +313,15 @@ static int load_slice(struct past *past, struct xn_xs_text bytes, struct past_tr
 	return rc;
 }
 
+static int load_part(struct past *past, const struct xn_xs_part *part, struct past_tree *tree)
+{
+	if (part->kind == XN_XS_PART_SLICE)
+		return load_slice(past, part->slice, tree);
+	if (part->kind == XN_XS_PART_DOMAIN)
+		past_tree_domain(tree, part->domain.who.birth, true);
+	return 0;
+}
+
 static int load_image(struct past *past, const struct segment *s, struct past_tree *tree)
 {
 	struct xn_xs_file_head head;
@@ -309,8 +338,7 @@ static int load_image(struct past *past, const struct segment *s, struct past_tr
 	xn_take(&in, XN_XS_FILE_HEAD);
 	while (rc >= 0 && xn_xs_record_next(&in, &record))
 		while (rc >= 0 && (rc = xn_xs_record_part(&record, &part)) == 1)
-			if (part.kind == XN_XS_PART_SLICE)
-				rc = load_slice(past, part.slice, tree);
+			rc = load_part(past, &part, tree);
 	unmap_file(past, &map);
 	return rc < 0 ? rc : 0;
 }
@@ -410,8 +438,10 @@ static int walk_record(struct walking *w, struct xn_xs_record *record)
 			return more;
 		if (part.kind == XN_XS_PART_COMMIT) {
 			rc = walk_commit(w, &part, record->wall_us);
+		} else if (part.kind == XN_XS_PART_DOMAIN) {
+			past_tree_domain(w->tree, part.domain.who.birth, true);
 		} else if (part.kind == XN_XS_PART_GONE) {
-			past_tree_domain_gone(w->tree, part.domain.who.birth);
+			past_tree_domain(w->tree, part.domain.who.birth, false);
 			if (w->is_told && w->visitor->gone)
 				rc = w->visitor->gone(w->arg, &part.domain.who, w->generation,
 						      record->wall_us);
@@ -550,7 +580,7 @@ const struct past_bounds *past_bounds(const struct past *past)
 
 /* ---- open and close ---- */
 
-int past_open(struct xn_xs_media *media, struct past **out)
+static int open_once(struct xn_xs_media *media, struct past **out)
 {
 	struct past *past = xn_calloc(1, sizeof(*past));
 	int rc;
@@ -573,6 +603,16 @@ int past_open(struct xn_xs_media *media, struct past **out)
 	}
 	*out = past;
 	return 0;
+}
+
+int past_open(struct xn_xs_media *media, struct past **out)
+{
+	int rc = -ESTALE;
+
+	/* Old files go while they are listed; the oldest first, so that none is missing in between. */
+	for (int tries = 0; tries < 5 && rc == -ESTALE; tries++)
+		rc = open_once(media, out);
+	return rc;
 }
 
 void past_close(struct past *past)

@@ -36,35 +36,40 @@ static void perms_unref(struct past_tree *tree, struct past_perms *perms)
 	free(perms);
 }
 
-struct gone {
+struct living {
 	struct xn_hnode node;
 	uint64_t birth;
 };
 
-static uint64_t hash_birth(uint64_t birth)
+static struct living *find_living(const struct past_tree *tree, uint64_t birth)
 {
-	return xn_hash_bytes(&birth, sizeof(birth));
-}
-
-static bool is_gone(const struct past_tree *tree, uint64_t birth)
-{
-	struct xn_hnode *at = xn_hmap_first_same(&tree->gone, hash_birth(birth));
+	struct xn_hnode *at =
+		xn_hmap_first_same(&tree->living, xn_hash_bytes(&birth, sizeof(birth)));
 
 	for (; at; at = xn_hmap_next_same(at))
-		if (xn_container_of(at, struct gone, node)->birth == birth)
-			return true;
-	return false;
+		if (xn_container_of(at, struct living, node)->birth == birth)
+			return xn_container_of(at, struct living, node);
+	return NULL;
 }
 
-void past_tree_domain_gone(struct past_tree *tree, uint64_t birth)
+void past_tree_domain(struct past_tree *tree, uint64_t birth, bool lives)
 {
-	struct gone *gone;
+	struct living *living = find_living(tree, birth);
 
-	if (is_gone(tree, birth))
-		return;
-	gone = xn_malloc(sizeof(*gone));
-	gone->birth = birth;
-	xn_hmap_insert(&tree->gone, &gone->node, hash_birth(birth));
+	if (lives && !living) {
+		living = xn_malloc(sizeof(*living));
+		living->birth = birth;
+		xn_hmap_insert(&tree->living, &living->node, xn_hash_bytes(&birth, sizeof(birth)));
+	} else if (!lives && living) {
+		xn_hmap_remove(&tree->living, &living->node);
+		free(living);
+	}
+}
+
+/* Birth 0: whoever has that domid, and nobody does yet. */
+static bool counts(const struct past_tree *tree, const struct xn_xs_who *who)
+{
+	return !who->domid || !who->birth || find_living(tree, who->birth);
 }
 
 void past_perms_print(const struct past_tree *tree, const struct xn_xs_text *perms, char separator,
@@ -74,7 +79,7 @@ void past_perms_print(const struct past_tree *tree, const struct xn_xs_text *per
 	struct xn_xs_perm perm;
 
 	for (bool is_owner = true; xn_xs_perm_next(&left, &perm) == 1; is_owner = false) {
-		if (!is_owner && is_gone(tree, perm.who.birth))
+		if (!is_owner && !counts(tree, &perm.who))
 			continue; /* the rights of the dead are nobody's */
 		if (!is_owner)
 			xn_buf_add_char(out, separator);
@@ -230,11 +235,11 @@ void past_tree_clear(struct past_tree *tree)
 
 	if (tree->root)
 		free_tree(tree, tree->root);
-	for (at = xn_hmap_first(&tree->gone); at; at = next) {
-		next = xn_hmap_next(&tree->gone, at);
-		free(xn_container_of(at, struct gone, node));
+	for (at = xn_hmap_first(&tree->living); at; at = next) {
+		next = xn_hmap_next(&tree->living, at);
+		free(xn_container_of(at, struct living, node));
 	}
-	xn_hmap_clear(&tree->gone);
+	xn_hmap_clear(&tree->living);
 	xn_hmap_clear(&tree->perms);
 	tree->root = NULL;
 }

@@ -28,7 +28,7 @@ struct past_node {
 
 struct past_tree {
 	struct past_node *root;
-	struct xn_hmap perms, gone; /* gone: births of domains that are no more */
+	struct xn_hmap perms, living; /* living: births of domains that are there, but domain 0's */
 	/* Only this path, what is below and what is above is kept. len 1, "/": all. */
 	const char *path;
 	size_t path_len;
@@ -48,7 +48,7 @@ struct past_node *past_tree_top(const struct past_tree *tree);
 void past_tree_put(struct past_tree *tree, const char *path, size_t len,
 		   const struct xn_xs_text *value, const struct xn_xs_text *perms);
 void past_tree_remove(struct past_tree *tree, const char *path, size_t len);
-void past_tree_domain_gone(struct past_tree *tree, uint64_t birth);
+void past_tree_domain(struct past_tree *tree, uint64_t birth, bool lives);
 
 /* The node after @node below @top, parents before children; NULL after the last. */
 struct past_node *past_node_next(const struct past_node *top, const struct past_node *node);

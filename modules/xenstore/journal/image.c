@@ -63,8 +63,20 @@ static uint64_t next_image(const struct listing *listing, uint64_t from, uint64_
 	return lowest;
 }
 
+static int by_number(const void *a, const void *b)
+{
+	const struct listed *x = a, *y = b;
+
+	if (x->number != y->number)
+		return x->number < y->number ? -1 : 1;
+	return (int)y->kind - (int)x->kind; /* an image without its segment would seem to be of none */
+}
+
+/* The oldest first: who lists the files meanwhile does not see some that others lead to go first. */
 static void remove_below(struct xn_xs_media *media, const struct listing *listing, uint64_t number)
 {
+	if (listing->n)
+		qsort(listing->files, listing->n, sizeof(listing->files[0]), by_number);
 	for (size_t i = 0; i < listing->n; i++) {
 		char name[XN_XS_FILE_NAME];
 

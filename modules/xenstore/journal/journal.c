@@ -335,7 +335,10 @@ struct xn_xs_journal *xn_xs_journal_open(struct xn_core *core, struct xn_xs_stor
 					: xn_xs_media_file_new(options->folder, &rc);
 	xn_xs_model_init(&journal->kept);
 	journal->now_us = -1;
-	read_boot_id(journal->boot_id);
+	if (options->boot_id)
+		memcpy(journal->boot_id, options->boot_id, XN_XS_BOOT_ID);
+	else
+		read_boot_id(journal->boot_id);
 	if (!journal->media)
 		xn_error_setf(err, XN_ERR_INTERNAL_ERROR,
 			      "cannot use the xenstore's folder %s: %s", options->folder,

@@ -23,6 +23,7 @@ struct xn_xs_journal;
 struct xn_xs_journal_options {
 	const char *folder;	   /* for messages, and where the files are if @media is NULL */
 	struct xn_xs_media *media; /* taken, even in failure */
+	const unsigned char *boot_id; /* NULL: the kernel's; tests have their own */
 	bool outlives_boots;	   /* what another boot of the kernel left holds, too */
 	uint64_t history_bytes;	   /* that older files may have */
 	size_t segment_bytes;	   /* 0: as usual; tests have smaller ones */

@@ -230,6 +230,49 @@ static int check_boot(struct recovering *r, bool *is_ours)
 	return 0;
 }
 
+/* Generations and births go on where another boot had them, or history could not tell them apart. */
+static void count_part(struct recovering *r, const struct xn_xs_part *part)
+{
+	struct xn_xs_store *store = r->journal->store;
+
+	if (part->kind == XN_XS_PART_COMMIT)
+		xn_xs_store_restore_counters(store, part->commit.generation,
+					     part->commit.by.birth);
+	else if (part->kind == XN_XS_PART_DOMAIN)
+		xn_xs_store_restore_counters(store, 0, part->domain.who.birth);
+	else if (part->kind == XN_XS_PART_IMAGE_END)
+		xn_xs_store_restore_counters(store, part->image_end.generation,
+					     part->image_end.next_birth);
+}
+
+static void count_file(struct recovering *r, const struct found *file)
+{
+	struct xn_xs_file_head head;
+	struct xn_xs_record record;
+	struct xn_xs_part part;
+	struct xn_xs_map map;
+	struct xn_reader in;
+
+	if (open_file(r, file, &map, &head) < 0)
+		return;
+	xn_xs_store_restore_counters(r->journal->store, head.generation, 0);
+	in = records_of(&map);
+	while (xn_xs_record_next(&in, &record))
+		while (xn_xs_record_part(&record, &part) > 0)
+			count_part(r, &part);
+	r->journal->media->ops->unmap(r->journal->media, &map);
+}
+
+/* From the last image on: it has the numbers of what came before. */
+static void count_on(struct recovering *r)
+{
+	for (size_t i = r->n_files; i > 0; i--) {
+		count_file(r, &r->files[i - 1]);
+		if (r->files[i - 1].kind == XN_XS_IMAGE)
+			return;
+	}
+}
+
 /* An image of nothing is where history goes on, and what the next start begins with. */
 static int begin_anew(struct recovering *r)
 {
@@ -249,8 +292,10 @@ static int redo_all(struct recovering *r, bool outlives_boots)
 
 	if (check_boot(r, &is_ours) < 0)
 		return -1;
-	if (!r->n_files || (!is_ours && !outlives_boots))
+	if (!r->n_files || (!is_ours && !outlives_boots)) {
+		count_on(r);
 		return begin_anew(r);
+	}
 	image = redo_image(r);
 	if (image == -2)
 		return -1;
