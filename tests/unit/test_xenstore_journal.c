@@ -532,6 +532,40 @@ static void look_at_ring(const struct xn_xs_kept_ring *ring, void *arg)
 	xn_xs_conn_free(ring->conn);
 }
 
+/* What cannot be refused finds no room either: it is told again when there is some. */
+static void what_found_no_room_is_made_good(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_buf before = {0}, after = {0};
+	struct xn_xs_domain *domain = xn_xs_domain_add(f->store, 3);
+	struct xn_xs_conn *guest = xn_xs_conn_new(domain);
+
+	write_node(f, "/home", "");
+	assert_int_equal(xn_xs_conn_set_perms(f->conn, 0, "/home", "n3", 2), 0);
+	assert_int_equal(xn_xs_conn_write_string(guest, 0, "/home/x", "1"), 0);
+	xn_xs_conn_free(guest);
+	xn_xs_journal_ring_open(f->journal, domain->birth, 3, 1, 1);
+	xn_xs_media_memory_limit(f->media, 1);
+	for (int i = 0; i < 5000; i++) { /* the reserve, too */
+		xn_xs_journal_ring_input(f->journal, domain->birth, (uint32_t)i, "partial", 7);
+		turn(f);
+	}
+	xn_xs_domain_release(domain);
+	xn_xs_domain_introduce(xn_xs_domain_add(f->store, 4));
+	xn_xs_media_memory_limit(f->media, 0);
+	for (int i = 0; i < 100 && xn_xs_conn_write_string(f->conn, 0, "/again", "1"); i++)
+		(void)xn_loop_turn(f->core.loop, 10000);
+	picture(f->store, &before);
+	die_and_live(f);
+	picture(f->store, &after);
+	assert_same(&before, &after, "life", 1);
+	n_rings = 0;
+	xn_xs_journal_each_ring(f->journal, look_at_ring, NULL);
+	assert_int_equal(n_rings, 0);
+	xn_buf_clear(&before);
+	xn_buf_clear(&after);
+}
+
 static void a_ring_goes_on_with_all_that_was_on_its_way(void **state)
 {
 	struct fixture *f = *state;
@@ -655,6 +689,7 @@ int main(void)
 		T(a_segment_cut_at_any_byte_gives_a_state_that_was),
 		T(death_at_any_call_of_the_disk_loses_nothing),
 		T(a_full_disk_refuses_changes_and_nothing_else),
+		T(what_found_no_room_is_made_good),
 		T(a_ring_goes_on_with_all_that_was_on_its_way),
 		T(a_file_of_a_newer_version_refuses_the_start),
 		T(what_another_boot_left_is_history_only),

@@ -138,8 +138,10 @@ static void end_image(struct xn_xs_journal *journal, int rc)
 	if (rc < 0 && journal->core->log)
 		xn_log_warn(journal->core->log, "xenstore", "%s: no new image: %s",
 			    journal->folder, strerror(-rc));
-	if (!rc)
+	if (!rc) {
 		journal->n_images++;
+		journal->last_image = journal->image.number;
+	}
 }
 
 static void writing_free(struct xn_xs_journal_work *writing)
@@ -259,11 +261,13 @@ static void put_domains(const struct xn_xs_store *store, struct xn_buf *out)
 	free(domains);
 }
 
-/* All that is no node. */
-static void put_kept(struct xn_xs_journal *journal, struct xn_buf *out)
+void xn_xs_image_put_kept(struct xn_xs_journal *journal, bool again, struct xn_buf *out)
 {
+	const struct xn_xs_part void_before = {.kind = XN_XS_PART_KEPT_AGAIN};
 	size_t start = xn_xs_record_begin(out, xn_wall_us(journal->core->loop));
 
+	if (again)
+		xn_xs_put_part(out, &void_before);
 	put_domains(journal->store, out);
 	for (int i = 0; i < XN_XS_SPECIALS; i++)
 		xn_xs_put_special(out, xn_xs_special_names[i], journal->store->special_perms[i]);
@@ -276,14 +280,13 @@ void xn_xs_image_begin(struct xn_xs_journal *journal)
 	if (journal->image.is_running || xn_xs_segment_rotate(journal) < 0)
 		return;
 	journal->image.is_running = true;
-	journal->is_lost = false;
 	journal->since_image = 0;
 	journal->image_bytes = 0;
 	journal->image.number = journal->segment.number;
 	journal->image.nodes = 0;
 	journal->image.cursor = xn_calloc(1, XN_XS_PATH_MAX + 1);
 	put_head(journal, journal->image.number, &journal->image.bytes);
-	put_kept(journal, &journal->image.bytes);
+	xn_xs_image_put_kept(journal, false, &journal->image.bytes);
 	xn_loop_defer_as(journal->core->loop, &journal->image.slice, XN_PRIO_IDLE, on_slice, 0);
 }
 

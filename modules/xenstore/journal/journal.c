@@ -68,7 +68,7 @@ void xn_xs_journal_end(struct xn_xs_journal *journal)
 	}
 	if (record->cap > 1 << 18)
 		xn_buf_clear(record);
-	if (journal->since_image > journal->image_after + journal->image_bytes || journal->is_lost)
+	if (journal->since_image > journal->image_after + journal->image_bytes)
 		xn_xs_image_begin(journal);
 }
 

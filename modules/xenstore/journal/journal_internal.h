@@ -37,15 +37,15 @@ struct xn_xs_journal_work {
 	struct xn_work work;
 	struct xn_xs_journal *journal; /* NULL: closed meanwhile */
 	struct xn_xs_media *media;
-	bool is_image;
 	/* Segments: what is full and goes, what is wanted. */
 	struct xn_xs_journal_segment full[8], fresh[XN_XS_SPARES];
 	unsigned n_full, n_fresh;
 	size_t segment_bytes;
 	/* An image: bytes for it; then its end. */
 	struct xn_buf bytes;
-	bool is_first, is_last, is_dropped;
+	bool is_first, is_last;
 	uint64_t number, history_bytes;
+	bool makes_room; /* segments: history gives way, what is older than image @number goes */
 };
 
 struct xn_xs_journal {
@@ -70,7 +70,7 @@ struct xn_xs_journal {
 	int64_t prepare_at_us; /* not before: it failed */
 	int64_t refused_at_us;		      /* when the disk last had no room */
 	int refusal;			      /* -ENOSPC ...; 0: there is room */
-	bool has_complained, is_lost;	      /* something was not recorded: an image heals it */
+	bool has_complained, is_lost;	      /* something was not recorded: the next segment tells it */
 
 	uint64_t since_image; /* bytes of records */
 	struct {
@@ -81,7 +81,8 @@ struct xn_xs_journal {
 		struct xn_buf bytes;
 		char *cursor;
 	} image;
-	uint64_t image_bytes; /* of the last one */
+	uint64_t image_bytes, last_image; /* of the last one; its number */
+	bool wants_room;		  /* the disk is full: history gives way */
 	uint64_t n_records, n_bytes, n_images, n_refused;
 };
 
@@ -103,6 +104,8 @@ void xn_xs_image_begin(struct xn_xs_journal *journal);
 /* While one is made: a domain came, and slices will name it. */
 void xn_xs_image_add_domain(struct xn_xs_journal *journal, const struct xn_xs_domain *domain);
 void xn_xs_image_close(struct xn_xs_journal *journal);
+/* A record of all that is no node. @again: and nothing of what was told before. */
+void xn_xs_image_put_kept(struct xn_xs_journal *journal, bool again, struct xn_buf *out);
 /* One that is empty, at once: what was before is history. */
 int xn_xs_image_empty(struct xn_xs_journal *journal, uint64_t number);
 /* Removes files that are older than the image @number and that history has no room for. Any thread. */

@@ -68,7 +68,8 @@ enum xn_xs_part_kind {
 	/* Images only. */
 	XN_XS_PART_SLICE,     /* nodes: xn_xs_slice_next() */
 	XN_XS_PART_IMAGE_END, /* last: without it the image is not whole */
-	/* Connections that outlive a crash have only what follows: what was told before is void. */
+	/* Domains and connections that outlive a crash are what the rest of this record tells; what
+	 * was told of them before is void. After records that found no room. */
 	XN_XS_PART_KEPT_AGAIN,
 	XN_XS_PARTS,
 };

@@ -23,6 +23,10 @@ struct recovering {
 	struct xn_xs_loading *loading;
 	unsigned n_redone; /* segments */
 	bool has_damage;
+	/* In a record that tells all domains: those that it has told. */
+	bool is_again;
+	uint64_t *births;
+	size_t n_births;
 };
 
 /* ---- the folder ---- */
@@ -107,6 +111,30 @@ static bool is_whole_image(const struct xn_xs_map *map)
 	return false;
 }
 
+static void note_birth(struct recovering *r, uint64_t birth)
+{
+	r->births = xn_realloc(r->births, (r->n_births + 1) * sizeof(r->births[0]));
+	r->births[r->n_births++] = birth;
+}
+
+/* What the record did not tell is gone: that it went found no room in its time. */
+static void release_untold(struct recovering *r)
+{
+	struct xn_xs_store *store = r->journal->store;
+
+	for (uint32_t domid = 1; domid < XN_XS_DOMID_END; domid++) {
+		struct xn_xs_domain *domain = xn_xs_domain_find(store, domid);
+		size_t i = 0;
+
+		while (domain && i < r->n_births && r->births[i] != domain->birth)
+			i++;
+		if (domain && i == r->n_births)
+			xn_xs_domain_release(domain);
+	}
+	r->is_again = false;
+	r->n_births = 0;
+}
+
 /* All parts of a record, or it is told: a record that is whole is as it was written. */
 static int redo_record(struct recovering *r, struct xn_xs_record *record)
 {
@@ -115,11 +143,16 @@ static int redo_record(struct recovering *r, struct xn_xs_record *record)
 
 	while ((rc = xn_xs_record_part(record, &part)) > 0) {
 		xn_xs_model_apply(&r->journal->kept, &part);
+		r->is_again |= part.kind == XN_XS_PART_KEPT_AGAIN;
+		if (r->is_again && part.kind == XN_XS_PART_DOMAIN)
+			note_birth(r, part.domain.who.birth);
 		rc = xn_xs_redo_part(r->journal->store, r->loading, &part);
 		if (rc == -EPROTO)
 			return rc;
 		r->has_damage |= rc < 0;
 	}
+	if (r->is_again)
+		release_untold(r);
 	r->has_damage |= rc == -EINVAL;
 	return rc == -EPROTO ? rc : 0;
 }
@@ -278,6 +311,7 @@ static int begin_anew(struct recovering *r)
 {
 	int rc = xn_xs_image_empty(r->journal, r->journal->next_number);
 
+	r->journal->last_image = rc < 0 ? 0 : r->journal->next_number;
 	if (!rc || rc == -ENOSPC || rc == -EDQUOT)
 		return 0;
 	xn_error_setf(r->err, XN_ERR_INTERNAL_ERROR, "cannot write into the xenstore's folder %s: %s",
@@ -299,7 +333,8 @@ static int redo_all(struct recovering *r, bool outlives_boots)
 	image = redo_image(r);
 	if (image == -2)
 		return -1;
-	return redo_segments(r, image < 0 ? 0 : r->files[image].number);
+	r->journal->last_image = image < 0 ? 0 : r->files[image].number;
+	return redo_segments(r, r->journal->last_image);
 }
 
 static int begin_segment(struct recovering *r)
@@ -348,6 +383,7 @@ int xn_xs_recover(struct xn_xs_journal *journal, bool outlives_boots, struct xn_
 		xn_log_error(journal->core->log, "xenstore",
 			     "%s: some records say what cannot be; they were left out",
 			     journal->folder);
+	free(r.births);
 	free(r.files);
 	return rc;
 }

@@ -55,6 +55,8 @@ static int run_upkeep(struct xn_work *work)
 
 	for (unsigned i = 0; i < upkeep->n_full; i++)
 		put_away(upkeep->media, &upkeep->full[i]);
+	if (upkeep->makes_room)
+		xn_xs_image_prune(upkeep->media, upkeep->number, 0);
 	for (unsigned i = 0; i < upkeep->n_fresh && !rc; i++)
 		rc = create(upkeep->media, &upkeep->fresh[i], upkeep->segment_bytes);
 	if (upkeep->n_fresh && upkeep->fresh[0].map.bytes && upkeep->media->ops->prefault)
@@ -105,7 +107,7 @@ static void submit_upkeep(struct xn_xs_journal *journal)
 
 	if (wanted && xn_now_us(journal->core->loop) < journal->prepare_at_us)
 		wanted = 0;
-	if (journal->preparing || (!wanted && !journal->n_full))
+	if (journal->preparing || (!wanted && !journal->n_full && !journal->wants_room))
 		return;
 	upkeep = xn_calloc(1, sizeof(*upkeep));
 	upkeep->work.run = run_upkeep;
@@ -116,6 +118,9 @@ static void submit_upkeep(struct xn_xs_journal *journal)
 	memcpy(upkeep->full, journal->full, sizeof(upkeep->full));
 	upkeep->n_full = journal->n_full;
 	journal->n_full = 0;
+	upkeep->makes_room = journal->wants_room;
+	upkeep->number = journal->last_image;
+	journal->wants_room = false;
 	while (upkeep->n_fresh < wanted)
 		upkeep->fresh[upkeep->n_fresh++].number = journal->next_number++;
 	journal->preparing = upkeep;
@@ -167,16 +172,24 @@ static int next_segment(struct xn_xs_journal *journal, size_t len,
 	rc = create(journal->media, out, size);
 	journal->refusal = rc;
 	journal->refused_at_us = now_us;
-	if (!rc)
+	if (!rc) {
 		discard_spares(journal);
+		return 0;
+	}
+	journal->wants_room = true; /* the past is worth less than the present */
+	submit_upkeep(journal);
 	return rc;
 }
 
 static int rotate(struct xn_xs_journal *journal, size_t len)
 {
+	struct xn_buf again XN_CLEANUP(xn_buf_clear_p) = {0};
 	struct xn_xs_journal_segment next;
-	int rc = next_segment(journal, XN_XS_FILE_HEAD + len, &next);
+	int rc;
 
+	if (journal->is_lost)
+		xn_xs_image_put_kept(journal, true, &again);
+	rc = next_segment(journal, XN_XS_FILE_HEAD + again.len + len, &next);
 	if (rc < 0)
 		return rc;
 	if (journal->segment.map.bytes && journal->n_full == XN_ARRAY_SIZE(journal->full))
@@ -185,6 +198,9 @@ static int rotate(struct xn_xs_journal *journal, size_t len)
 		journal->full[journal->n_full++] = journal->segment;
 	journal->segment = next;
 	put_head(journal);
+	if (again.len)
+		xn_xs_segment_write(journal, again.data, again.len);
+	journal->is_lost = false;
 	if (journal->refusal || journal->has_complained) {
 		journal->refusal = 0;
 		journal->has_complained = false;
