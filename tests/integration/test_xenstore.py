@@ -264,6 +264,51 @@ class Socket(XenstoreCase):
         self.assertGreater(len(told), 1000)
 
 
+class SimulatedGuests(XenstoreCase):
+    """A guest of the simulated hypervisor, and what a client of the xenstore does to it."""
+
+    def setUp(self):
+        self.client = self.daemon.client()
+        template = next(vm for vm in self.client("VM.get_all")
+                        if self.client("VM.get_is_a_template", vm))
+        self.vm = self.client("VM.clone", template, "guest")
+        self.client("VM.set_is_a_template", self.vm, False)
+        self.addCleanup(self.daemon.close_clients)
+
+    def introduced(self, domid):
+        return self.wire().ask(xs_wire.IS_DOMAIN_INTRODUCED, domid) == b"T\0"
+
+    def test_a_guest_is_in_the_xenstore_while_it_runs(self):
+        self.client("VM.start", self.vm, False, False)
+        domid = str(self.client("VM.get_domid", self.vm))
+        self.assertTrue(self.introduced(domid))
+        self.assertIn(domid.encode(), self.wire().ask(xs_wire.DIRECTORY, "/local/domain").split(b"\0"))
+        self.client("VM.hard_shutdown", self.vm)
+        self.assertFalse(self.introduced(domid))
+
+    def test_it_may_be_released_introduced_again_and_shut_down(self):
+        self.client("VM.start", self.vm, False, False)
+        domid = str(self.client("VM.get_domid", self.vm))
+        self.wire().ask(xs_wire.RELEASE, domid)
+        self.assertFalse(self.introduced(domid))
+        self.assertEqual(self.client("VM.get_power_state", self.vm), "Running")
+        self.wire().ask(xs_wire.INTRODUCE, domid, "1", "1")
+        self.assertTrue(self.introduced(domid))
+        self.client("VM.hard_shutdown", self.vm)
+        self.assertFalse(self.introduced(domid))
+        self.wire().ask(xs_wire.CONTROL, "check")
+
+    def test_a_number_that_a_client_introduced_is_not_given_to_a_guest(self):
+        self.client("VM.start", self.vm, False, False)
+        following = int(self.client("VM.get_domid", self.vm)) + 1
+        self.wire().ask(xs_wire.INTRODUCE, str(following), "1", "1")
+        self.client("VM.hard_shutdown", self.vm)
+        self.client("VM.start", self.vm, False, False)
+        self.assertEqual(int(self.client("VM.get_domid", self.vm)), following + 1)
+        self.client("VM.hard_shutdown", self.vm)
+        self.wire().ask(xs_wire.RELEASE, str(following))
+
+
 class Restart(unittest.TestCase):
     def test_a_socket_of_a_dead_daemon_is_replaced_and_a_living_one_is_not(self):
         daemon = harness.Daemon()

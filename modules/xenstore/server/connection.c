@@ -409,6 +409,13 @@ static void take_turn(struct xn_xs_connection *connection)
 		refuse_input(connection);
 }
 
+/* One long list must not keep its room for ever. */
+static void trim(struct xn_buf *buf)
+{
+	if (buf->cap > (size_t)4 * XN_XS_UNSENT_SOCKET)
+		xn_buf_clear(buf);
+}
+
 void xn_xs_connection_turn(struct xn_xs_connection *connection)
 {
 	struct xn_xs_server *server = connection->server;
@@ -417,6 +424,8 @@ void xn_xs_connection_turn(struct xn_xs_connection *connection)
 	if (!connection->is_held) {
 		take_turn(connection);
 		xn_histogram_observe(&server->turn_times, xn_callback_us(server->core->loop));
+		trim(&server->out);
+		trim(&server->scratch);
 	}
 	connection->is_busy = false;
 	if (connection->is_over) {

@@ -353,14 +353,15 @@ static int do_release(struct xn_xs_call *call)
 
 	if (rc < 0)
 		return rc;
-	xn_xs_server_drop_domain(server, domain);
 	if (domain->is_played) { /* the simulated guest goes on; nobody speaks with it any more */
+		xn_xs_server_drop_domain(server, domain);
+		if (server->host && server->host->release)
+			server->host->release(server->host, domain);
 		domain->introduced = false;
-		xn_xs_domain_stopped(domain);
+		xn_xs_domain_stopped(domain); /* tells who watches */
+		xn_xs_domain_resume(domain);
 		return xn_xs_reply_ok(call);
 	}
-	if (server->host && server->host->release)
-		server->host->release(server->host, domain);
 	xn_xs_domain_release(domain);
 	return xn_xs_reply_ok(call);
 }

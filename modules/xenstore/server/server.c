@@ -108,6 +108,15 @@ void xn_xs_server_flush(struct xn_job *job)
 
 /* ---- the server ---- */
 
+static void on_releasing(struct xn_xs_domain *domain, void *arg)
+{
+	struct xn_xs_server *server = arg;
+
+	xn_xs_server_drop_domain(server, domain);
+	if (server->host && server->host->release)
+		server->host->release(server->host, domain);
+}
+
 struct xn_xs_server *xn_xs_server_new(struct xn_core *core, struct xn_xs_store *store,
 				      struct xn_xs_journal *journal)
 {
@@ -123,6 +132,7 @@ struct xn_xs_server *xn_xs_server_new(struct xn_core *core, struct xn_xs_store *
 				       ? (unsigned)xn_config_int(core->config, "xenstore-connections")
 				       : 4096;
 	xn_xs_quota_configure(server);
+	xn_xs_store_set_releasing(store, on_releasing, server);
 	return server;
 }
 
@@ -131,6 +141,7 @@ void xn_xs_server_free(struct xn_xs_server *server)
 	if (!server)
 		return;
 	xn_xs_store_set_quota_told(server->store, NULL, NULL);
+	xn_xs_store_set_releasing(server->store, NULL, NULL);
 	xn_xs_listener_free(server->listener);
 	while (!xn_list_empty(&server->connections))
 		xn_xs_server_drop(xn_list_entry(server->connections.next, struct xn_xs_connection,

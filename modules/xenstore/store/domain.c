@@ -246,12 +246,21 @@ static void remove_special(struct xn_xs_store *store, struct xn_xs_domain *domai
 		}
 }
 
+void xn_xs_store_set_releasing(struct xn_xs_store *store,
+			       void (*releasing)(struct xn_xs_domain *domain, void *arg), void *arg)
+{
+	store->releasing = releasing;
+	store->releasing_arg = arg;
+}
+
 void xn_xs_domain_release(struct xn_xs_domain *domain)
 {
 	struct xn_xs_store *store = domain->store;
 	uint32_t domid = domain->domid;
 
 	assert(domain->alive && domain != store->dom0);
+	if (store->releasing)
+		store->releasing(domain, store->releasing_arg);
 	xn_list_each(link, &store->conns)
 		assert(xn_list_entry(link, struct xn_xs_conn, link)->domain != domain);
 	xn_xs_record_together(store);

@@ -121,6 +121,10 @@ void xn_xs_domain_resume(struct xn_xs_domain *domain);
  * are (what is beyond the usual quota of nodes: soon), and @releaseDomain fires.
  */
 void xn_xs_domain_release(struct xn_xs_domain *domain);
+/* @releasing: called first, by whoever releases a domain, to close its connections. */
+void xn_xs_store_set_releasing(struct xn_xs_store *store,
+			       void (*releasing)(struct xn_xs_domain *domain, void *arg),
+			       void *arg);
 void xn_xs_domain_set_target(struct xn_xs_domain *domain, struct xn_xs_domain *target_or_null);
 /*
  * @exists: whether the hypervisor has the domain. Asked when permissions name one that is not here:

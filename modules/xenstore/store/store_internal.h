@@ -167,6 +167,8 @@ struct xn_xs_store {
 	const struct xn_xs_journal_ops *journal;
 	void *journal_arg;
 	bool must; /* change sets cannot be refused now */
+	void (*releasing)(struct xn_xs_domain *domain, void *arg);
+	void *releasing_arg;
 	bool (*exists)(uint32_t domid, void *arg);
 	void *exists_arg;
 	void (*quota_told)(const struct xn_xs_domain *domain, enum xn_xs_quota quota,
