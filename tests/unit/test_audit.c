@@ -493,11 +493,14 @@ static void given_running(struct fixture *f, struct xn_core *core, struct xn_aud
 static void stop(struct xn_audit *audit)
 {
 	struct xn_core *core = audit->core;
+	struct xn_loop *loop = core->loop;
+	struct xn_log *log = core->log;
 
 	audit->anchored = audit->written; /* there is no database here to be told */
 	audit_writing_stop(audit);
-	xn_log_free(core->log);
-	xn_loop_free(core->loop);
+	xn_core_clear(core);
+	xn_log_free(log);
+	xn_loop_free(loop);
 }
 
 static void entries_of_a_turn_are_one_batch_in_the_order_in_which_they_came(void **state)
