@@ -11,6 +11,8 @@ static void make_cast(struct sim_world *w)
 		w->clients[i] = sim_client_new(w, i);
 	for (unsigned i = 0; i < w->plan.followers; i++)
 		w->followers[i] = sim_follower_new(w, i);
+	for (unsigned i = 0; i < SIM_TENANTS; i++)
+		w->tenants[i] = sim_tenant_new(w, i);
 }
 
 static void free_cast(struct sim_world *w)
@@ -19,6 +21,8 @@ static void free_cast(struct sim_world *w)
 		sim_client_free(w->clients[i]);
 	for (unsigned i = 0; i < w->plan.followers; i++)
 		sim_follower_free(w->followers[i]);
+	for (unsigned i = 0; i < SIM_TENANTS; i++)
+		sim_tenant_free(w->tenants[i]);
 	free(w->clients);
 	free(w->followers);
 }
@@ -39,6 +43,8 @@ static void begin(struct sim_world *w)
 		sim_follower_begin(w->followers[i]);
 	for (unsigned i = 0; i < w->plan.clients; i++)
 		sim_client_begin(w->clients[i]);
+	for (unsigned i = 0; i < SIM_TENANTS; i++)
+		sim_tenant_begin(w->tenants[i]);
 }
 
 static void run(struct sim_world *w, int64_t us)
@@ -59,6 +65,8 @@ static void come_to_rest(struct sim_world *w)
 	sim_faults_end(w);
 	for (unsigned i = 0; i < w->plan.clients; i++)
 		sim_client_rest(w->clients[i]);
+	for (unsigned i = 0; i < SIM_TENANTS; i++)
+		sim_tenant_rest(w->tenants[i]);
 	for (int s = 0; s < 3000 && !all_idle(w); s++)
 		sim_world_run(w, SIM_SECOND);
 	if (!all_idle(w))
@@ -70,6 +78,8 @@ static void come_to_rest(struct sim_world *w)
 	for (unsigned i = 0; i < w->plan.clients; i++)
 		sim_client_settle(w->clients[i]);
 	sim_check_rest(w);
+	for (unsigned i = 0; i < SIM_TENANTS; i++)
+		sim_tenant_check(w->tenants[i]);
 	all = sim_fresh_picture(w);
 	for (unsigned i = 0; i < w->plan.followers; i++)
 		sim_follower_check(w->followers[i], all);
@@ -84,6 +94,8 @@ static void die(struct sim_world *w, enum sim_death how)
 		sim_client_crashed(w->clients[i]);
 	for (unsigned i = 0; i < w->plan.followers; i++)
 		sim_follower_crashed(w->followers[i]);
+	for (unsigned i = 0; i < SIM_TENANTS; i++)
+		sim_tenant_crashed(w->tenants[i], how);
 }
 
 /* A life that does not see its end. The armed death comes by longjmp out of whatever runs. */
@@ -117,6 +129,8 @@ uint64_t sim_play(struct sim_world *w)
 	run(w, w->plan.last_us);
 	come_to_rest(w);
 	hash = sim_state_hash(w) * 0x9e3779b97f4a7c15u ^ w->trace;
+	for (unsigned i = 0; i < SIM_TENANTS; i++)
+		sim_tenant_end(w->tenants[i]);
 	sim_world_clear(w); /* answers who still waits */
 	free_cast(w);
 	sim_facts_free(w);

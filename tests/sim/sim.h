@@ -12,6 +12,7 @@
  *   fact.c     the model: what was acknowledged, and what may be
  *   client.c   clients that change things; action.c what they do
  *   follower.c clients that know the world from events alone, and tokens kept from long ago
+ *   tenant.c   programs that keep something in xenstore
  *   scan.c     a quick look at JSON
  *   check.c    what must hold, in between and at the end
  */
@@ -26,7 +27,7 @@
 #include "modules/db/db.h"
 #include "modules/db/store_sim.h"
 
-enum { SIM_SECOND = 1000000, SIM_TOKENS_KEPT = 12, SIM_LINES = 24, SIM_CUTS = 64 };
+enum { SIM_SECOND = 1000000, SIM_TOKENS_KEPT = 12, SIM_LINES = 24, SIM_CUTS = 64, SIM_TENANTS = 2 };
 
 /* ---- what a seed decides about its world; options may bend it ---- */
 struct sim_plan {
@@ -52,6 +53,7 @@ enum sim_death { SIM_ALIVE, SIM_KILL, SIM_POWER_CUT };
 
 struct sim_client;
 struct sim_follower;
+struct sim_tenant;
 
 struct sim_kept { /* a token, and what its holder knew then */
 	struct xn_value *classes, *picture;
@@ -98,6 +100,7 @@ struct sim_world {
 	struct xn_value *own_tasks; /* made by clients: pending until these say otherwise */
 	struct sim_client **clients;
 	struct sim_follower **followers;
+	struct sim_tenant *tenants[SIM_TENANTS];
 	struct sim_kept kept[SIM_TOKENS_KEPT];
 	char lines[SIM_LINES][160]; /* what was done last */
 	unsigned n_lines;
@@ -123,6 +126,8 @@ void sim_say(struct sim_world *w, const char *fmt, ...) XN_PRINTF(2, 3);
 void sim_fail(struct sim_world *w, const char *fmt, ...) XN_PRINTF(2, 3) XN_NORETURN;
 /* Whether a token that was handed out may be answered EVENTS_LOST. */
 bool sim_may_be_lost(const struct sim_world *w, const char *token);
+/* What somebody was told is part of a seed's hash. */
+void sim_trace(struct sim_world *w, const char *bytes, size_t len);
 int64_t sim_now_us(const struct sim_world *w); /* since the first start; no clock shows it */
 static inline struct xn_db *sim_db(struct sim_world *w)
 {
@@ -215,6 +220,15 @@ struct xn_value *sim_fresh_picture(struct sim_world *w);
 void sim_follower_check(struct sim_follower *f, const struct xn_value *all);
 /* The events since a token that was kept lead from the picture of then to @all. */
 void sim_kept_check(struct sim_world *w, const struct xn_value *all);
+
+/* ---- tenants ---- */
+struct sim_tenant *sim_tenant_new(struct sim_world *w, unsigned index);
+void sim_tenant_free(struct sim_tenant *t);
+void sim_tenant_begin(struct sim_tenant *t); /* in each life: looks, and goes on */
+void sim_tenant_crashed(struct sim_tenant *t, enum sim_death how);
+void sim_tenant_rest(struct sim_tenant *t);
+void sim_tenant_check(struct sim_tenant *t); /* nothing is under way */
+void sim_tenant_end(struct sim_tenant *t);   /* before the daemon stops */
 
 /* ---- check ---- */
 void sim_check_any_time(struct sim_world *w, bool after_start);

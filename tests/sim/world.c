@@ -314,7 +314,7 @@ static const char *error_code(const struct xn_value *reply)
 	return error ? xn_map_get_string(error, "message") : NULL;
 }
 
-static void add_to_trace(struct sim_world *w, const char *bytes, size_t len)
+void sim_trace(struct sim_world *w, const char *bytes, size_t len)
 {
 	uint64_t h = w->trace ^ len, word;
 
@@ -339,7 +339,7 @@ static void on_reply(const char *body, size_t len, void *arg)
 		free(call);
 		return;
 	}
-	add_to_trace(w, body, len);
+	sim_trace(w, body, len);
 	if (call->raw_done) {
 		call->raw_done(body, len, call->arg);
 	} else {

@@ -447,6 +447,17 @@ bool m_event_came(struct model *m, unsigned conn, const char *path, const char *
 	return event || (m->is_again && m->conns[conn].is_kept);
 }
 
+void m_events_may_come(struct model *m, struct model *before)
+{
+	for (unsigned i = 0; i < m->n_events; i++) {
+		struct m_event *event = &m->events[i];
+		const struct m_event *old =
+			find_event(before, event->conn, event->path, event->token);
+
+		event->is_due &= old && old->is_due;
+	}
+}
+
 const struct m_event *m_events_settle(struct model *m)
 {
 	for (unsigned i = 0; i < m->n_events; i++)

@@ -162,6 +162,8 @@ void m_crash(struct model *m);
 bool m_event_came(struct model *m, unsigned conn, const char *path, const char *token);
 /* One that is due and has not come, or NULL; then all is told and the list is empty. */
 const struct m_event *m_events_settle(struct model *m);
+/* What is due in @m and not in @before need not come: nobody can tell whether it has happened. */
+void m_events_may_come(struct model *m, struct model *before);
 unsigned m_nodes_of(const struct model *m, struct m_who who);
 
 #endif

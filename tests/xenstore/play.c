@@ -596,6 +596,8 @@ static void after_a_kill(struct play *p)
 		m_conn_open(&p->before, 0, 0);
 		if (!tree_is_as_in(p, &p->model, false))
 			p->model = p->before;
+		else if (tree_is_as_in(p, &p->before, false))
+			m_events_may_come(&p->model, &p->before);
 	}
 	p->is_in_doubt = p->died_meanwhile = false;
 	check_tree(p);
