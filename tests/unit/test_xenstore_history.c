@@ -196,6 +196,7 @@ static void changes_are_found_between_times_and_by_whom(void **state)
 {
 	struct fixture *f = *state;
 	char text[200], from[40], to[40];
+	int64_t times[6];
 
 	given(f, "/k", "0");
 	assert_int_equal(xn_xs_conn_set_perms(f->dom0, 0, "/k", "b0", 2), 0);
@@ -205,9 +206,10 @@ static void changes_are_found_between_times_and_by_whom(void **state)
 
 		recorder_wait(&f->recorder, 1000000, 0);
 		assert_int_equal(xn_xs_conn_write_string(who, 0, "/k", value), 0);
+		times[i] = f->recorder.wall_us;
 	}
-	xn_moment_print(f->recorder.wall_us - 3000000, from); /* value 2 */
-	xn_moment_print(f->recorder.wall_us - 1000000, to);   /* value 4 */
+	xn_moment_print(times[2], from);
+	xn_moment_print(times[4], to);
 	snprintf(text, sizeof(text), "path=/k since=%s until=%s", from, to);
 	{
 		XN_CLEANUP(xn_value_unref_p) struct xn_value *answer = asked(f, text);

@@ -30,6 +30,8 @@ struct xn_xs_media_ops {
 	void (*unmap)(struct xn_xs_media *media, struct xn_xs_map *map);
 	/* At the end of a file, which is made if it is not there. */
 	int (*append)(struct xn_xs_media *media, const char *name, const void *bytes, size_t len);
+	/* To @len bytes and a few more, which are zeros: a reader that has it mapped may look for
+	 * one record's frame behind the last one. */
 	int (*truncate)(struct xn_xs_media *media, const char *name, uint64_t len);
 	int (*rename)(struct xn_xs_media *media, const char *from, const char *to);
 	int (*remove)(struct xn_xs_media *media, const char *name);

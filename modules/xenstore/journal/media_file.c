@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { FRAME = 8, PAGE = 64 << 10 /* at most */ };
+
 struct folder {
 	struct xn_xs_media media;
 	int fd;
@@ -117,11 +119,15 @@ static int file_append(struct xn_xs_media *media, const char *name, const void *
 static int file_truncate(struct xn_xs_media *media, const char *name, uint64_t len)
 {
 	int fd = openat(fd_of(media), name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
-	int rc;
+	off_t kept = (off_t)((len + FRAME + PAGE - 1) / PAGE * PAGE);
+	struct stat st;
+	int rc = 0;
 
 	if (fd < 0)
 		return -errno;
-	rc = ftruncate(fd, (off_t)len) < 0 ? -errno : 0;
+	/* What a mapping has beyond the last page kills who looks at it. */
+	if (fstat(fd, &st) < 0 || (kept < st.st_size && ftruncate(fd, kept) < 0))
+		rc = -errno;
 	close(fd);
 	return rc;
 }

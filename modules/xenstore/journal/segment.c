@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { TRY_AGAIN_US = 20000, PREPARE_AGAIN_US = 500000, PAGES = 64 << 10 };
+enum { TRY_AGAIN_US = 20000, PREPARE_AGAIN_US = 500000 };
 
 static int create(struct xn_xs_media *media, struct xn_xs_journal_segment *segment, size_t len)
 {
@@ -30,7 +30,6 @@ static void discard(struct xn_xs_media *media, struct xn_xs_journal_segment *seg
 
 static void put_away(struct xn_xs_media *media, struct xn_xs_journal_segment *segment)
 {
-	size_t len = segment->map.len, kept;
 	char name[XN_XS_FILE_NAME];
 
 	if (segment->used <= XN_XS_FILE_HEAD) { /* a life in which nothing happened */
@@ -39,10 +38,7 @@ static void put_away(struct xn_xs_media *media, struct xn_xs_journal_segment *se
 	}
 	xn_xs_file_name(XN_XS_SEGMENT, segment->number, name);
 	media->ops->unmap(media, &segment->map);
-	/* The history's reader, which may have it mapped, looks for one more frame. */
-	kept = (segment->used + XN_XS_RECORD_FRAME + PAGES - 1) / PAGES * PAGES;
-	if (kept < len)
-		(void)media->ops->truncate(media, name, kept);
+	(void)media->ops->truncate(media, name, segment->used);
 }
 
 /* ---- the worker ---- */
