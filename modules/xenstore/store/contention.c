@@ -4,15 +4,17 @@
  * open, its start is held back until that one has ended. Who never fought is never held back, so
  * transactions on different paths run side by side.
  *
- * Bounds: nobody waits longer than MAX_WAIT_US; an open transaction holds others back for LEASE_US
- * at most, and one of a guest never holds back the control domain. After some commits for which
- * nobody waited the fight is forgotten. Time is passed in.
+ * Bounds: nobody waits longer than MAX_WAIT_US. An open transaction holds others back for its lease
+ * at most; who did not end in time holds nobody back any more until it has once been quick. One of
+ * a guest never holds back the control domain. After some commits for which nobody waited the fight
+ * is forgotten. Time is passed in.
  */
 #include "modules/xenstore/store/store_internal.h"
 
 enum {
 	LEASE_US = 20000,
-	MAX_WAIT_US = 60000,
+	LEASE_OF_DOM0_US = 100000,
+	MAX_WAIT_US = 200000,
 	CALM_COMMITS = 64, /* until peace */
 };
 
@@ -77,20 +79,25 @@ void xn_xs_contention_lost(struct xn_xs_conn *conn, const char *path, size_t len
 }
 
 /* Whether @other's transaction, open or about to be, keeps @conn's from beginning. */
-static bool holds_back(const struct xn_xs_conn *other, const struct xn_xs_conn *conn, uint64_t now)
+static bool holds_back(struct xn_xs_conn *other, const struct xn_xs_conn *conn, uint64_t now)
 {
-	if (other == conn || now >= other->lease_until || !have_fought(other, conn))
+	if (other == conn || !have_fought(other, conn))
 		return false;
-	return xn_xs_domain_is_privileged(other->domain) ||
-	       !xn_xs_domain_is_privileged(conn->domain);
+	if (now >= other->lease_until)
+		other->is_slow = true;
+	return !other->is_slow && (xn_xs_domain_is_privileged(other->domain) ||
+				   !xn_xs_domain_is_privileged(conn->domain));
 }
 
-static bool is_held_back(struct xn_xs_conn *conn, uint64_t now)
+static struct xn_xs_conn *who_holds_back(struct xn_xs_conn *conn, uint64_t now)
 {
-	xn_list_each(link, &conn->store->fighters)
-		if (holds_back(xn_list_entry(link, struct xn_xs_conn, fighter), conn, now))
-			return true;
-	return false;
+	xn_list_each(link, &conn->store->fighters) {
+		struct xn_xs_conn *other = xn_list_entry(link, struct xn_xs_conn, fighter);
+
+		if (holds_back(other, conn, now))
+			return other;
+	}
+	return NULL;
 }
 
 static void take_turn(struct xn_xs_conn *conn, uint64_t now)
@@ -98,13 +105,15 @@ static void take_turn(struct xn_xs_conn *conn, uint64_t now)
 	xn_list_remove(&conn->waiter);
 	xn_list_remove(&conn->fighter);
 	xn_list_push(&conn->store->fighters, &conn->fighter);
-	conn->lease_until = now + LEASE_US;
+	conn->lease_until =
+		now + (xn_xs_domain_is_privileged(conn->domain) ? LEASE_OF_DOM0_US : LEASE_US);
 }
 
 uint64_t xn_xs_conn_hold_until(struct xn_xs_conn *conn, uint64_t now_us)
 {
 	struct xn_xs_store *store = conn->store;
 	bool is_waiting = !xn_list_empty(&conn->waiter);
+	struct xn_xs_conn *other;
 
 	store->now_us = now_us;
 	if (!has_fought(conn))
@@ -113,13 +122,14 @@ uint64_t xn_xs_conn_hold_until(struct xn_xs_conn *conn, uint64_t now_us)
 		return 0; /* its turn was given to it */
 	if (!is_waiting)
 		conn->wait_until = now_us + MAX_WAIT_US;
-	if (now_us >= conn->wait_until || !is_held_back(conn, now_us)) {
+	other = now_us < conn->wait_until ? who_holds_back(conn, now_us) : NULL;
+	if (!other) {
 		take_turn(conn, now_us);
 		return 0;
 	}
 	if (!is_waiting)
 		xn_list_push(&store->waiters, &conn->waiter);
-	return conn->wait_until < now_us + LEASE_US ? conn->wait_until : now_us + LEASE_US;
+	return conn->wait_until < other->lease_until ? conn->wait_until : other->lease_until;
 }
 
 void xn_xs_conn_when_free(struct xn_xs_conn *conn, void (*go)(void *arg), void *arg)
@@ -147,7 +157,7 @@ static void let_others_go(struct xn_xs_store *store)
 	xn_list_each_safe(link, &store->waiters) {
 		struct xn_xs_conn *conn = xn_list_entry(link, struct xn_xs_conn, waiter);
 
-		if (is_held_back(conn, store->now_us))
+		if (who_holds_back(conn, store->now_us))
 			continue;
 		take_turn(conn, store->now_us);
 		if (conn->go)
@@ -159,6 +169,8 @@ void xn_xs_contention_ended(struct xn_xs_conn *conn, bool is_committed)
 {
 	if (!has_fought(conn))
 		return;
+	if (conn->store->now_us < conn->lease_until)
+		conn->is_slow = false;
 	if (someone_waits_for(conn))
 		conn->n_calm = 0;
 	else if (is_committed && ++conn->n_calm >= CALM_COMMITS)

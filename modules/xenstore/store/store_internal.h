@@ -200,7 +200,7 @@ struct xn_xs_conn {
 	uint64_t lease_until, wait_until;
 	void (*go)(void *arg);
 	void *go_arg;
-	bool is_writer;
+	bool is_writer, is_slow;
 };
 
 static inline bool xn_xs_domain_is_privileged(const struct xn_xs_domain *domain)
