@@ -418,8 +418,9 @@ static void xenstore_stop(void *state)
 		spot_free(spot);
 	}
 	xn_hmap_clear(&xs->spots);
-	xn_xs_server_free(xs->server);
+	xn_xs_server_close(xs->server);
 	xn_xs_rings_free(xs->rings);
+	xn_xs_server_free(xs->server);
 	xn_xs_journal_close(xs->journal);
 	xs->ops->free(xs);
 	free(xs);

@@ -136,18 +136,26 @@ struct xn_xs_server *xn_xs_server_new(struct xn_core *core, struct xn_xs_store *
 	return server;
 }
 
-void xn_xs_server_free(struct xn_xs_server *server)
+void xn_xs_server_close(struct xn_xs_server *server)
 {
 	if (!server)
 		return;
-	xn_xs_store_set_quota_told(server->store, NULL, NULL);
-	xn_xs_store_set_releasing(server->store, NULL, NULL);
 	xn_xs_listener_free(server->listener);
+	server->listener = NULL;
 	while (!xn_list_empty(&server->connections))
 		xn_xs_server_drop(xn_list_entry(server->connections.next, struct xn_xs_connection,
 						all));
 	xn_job_cancel(&server->work);
 	xn_job_cancel(&server->flush);
+}
+
+void xn_xs_server_free(struct xn_xs_server *server)
+{
+	if (!server)
+		return;
+	xn_xs_server_close(server);
+	xn_xs_store_set_quota_told(server->store, NULL, NULL);
+	xn_xs_store_set_releasing(server->store, NULL, NULL);
 	xn_hmap_clear(&server->shares);
 	xn_buf_clear(&server->out);
 	xn_buf_clear(&server->scratch);

@@ -17,7 +17,9 @@ struct xn_xs_connection;
 /* @journal: NULL when nothing is kept. Both must outlive the server. */
 struct xn_xs_server *xn_xs_server_new(struct xn_core *core, struct xn_xs_store *store,
 				      struct xn_xs_journal *journal);
-void xn_xs_server_free(struct xn_xs_server *server); /* with all connections; NULL is fine */
+/* Ends all connections, before what carries them goes; nobody is served any more. NULL is fine. */
+void xn_xs_server_close(struct xn_xs_server *server);
+void xn_xs_server_free(struct xn_xs_server *server); /* NULL is fine */
 
 /* Serves domain 0 on a socket file of mode 0600, for root and the daemon's own user. */
 int xn_xs_server_listen(struct xn_xs_server *server, const char *path, struct xn_error *err);
