@@ -209,6 +209,24 @@ static void winner_and_loser_wait_for_each_other(void **state)
 	assert_int_not_equal(xn_xs_conn_hold_until(f->guest, f->now_us), 0);
 }
 
+static void a_winner_that_has_begun_again_is_waited_for(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_xs_conn *a = f->clients[0].conn, *b = f->clients[1].conn;
+	uint32_t tx_a, tx_b;
+
+	hold(f, a, &tx_a);
+	hold(f, b, &tx_b);
+	touch(a, tx_a);
+	touch(b, tx_b);
+	assert_int_equal(xn_xs_conn_end(a, tx_a, true), 0);
+	hold(f, a, &tx_a); /* nobody has lost yet */
+	assert_int_equal(xn_xs_conn_end(b, tx_b, true), -EAGAIN);
+	assert_int_not_equal(xn_xs_conn_hold_until(b, f->now_us), 0);
+	assert_int_equal(xn_xs_conn_end(a, tx_a, true), 0);
+	assert_int_equal(xn_xs_conn_hold_until(b, f->now_us), 0);
+}
+
 static void one_that_does_not_end_holds_the_others_for_its_lease_only(void **state)
 {
 	struct fixture *f = *state;
@@ -295,6 +313,7 @@ int main(void)
 		T(those_on_different_paths_are_never_held_back),
 		T(a_guest_never_holds_up_the_control_domain),
 		T(winner_and_loser_wait_for_each_other),
+		T(a_winner_that_has_begun_again_is_waited_for),
 		T(one_that_does_not_end_holds_the_others_for_its_lease_only),
 		T(whoever_waits_longest_is_next),
 		T(one_that_goes_away_lets_the_others_go),

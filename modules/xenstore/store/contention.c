@@ -32,6 +32,15 @@ static bool have_fought(const struct xn_xs_conn *a, const struct xn_xs_conn *b)
 	return false;
 }
 
+static void take_turn(struct xn_xs_conn *conn, uint64_t now)
+{
+	xn_list_remove(&conn->waiter);
+	xn_list_remove(&conn->fighter);
+	xn_list_push(&conn->store->fighters, &conn->fighter);
+	conn->lease_until =
+		now + (xn_xs_domain_is_privileged(conn->domain) ? LEASE_OF_DOM0_US : LEASE_US);
+}
+
 static void remember(struct xn_xs_conn *conn, uint64_t path_hash)
 {
 	size_t i, n = XN_ARRAY_SIZE(conn->fought);
@@ -41,6 +50,9 @@ static void remember(struct xn_xs_conn *conn, uint64_t path_hash)
 	memmove(conn->fought + 1, conn->fought, i * sizeof(conn->fought[0]));
 	conn->fought[0] = path_hash;
 	conn->n_calm = 0;
+	/* A winner may have begun again before anybody knew. */
+	if (!xn_list_empty(&conn->transactions) && xn_list_empty(&conn->fighter))
+		take_turn(conn, conn->store->now_us);
 }
 
 static struct xn_xs_writer *writer_of(struct xn_xs_store *store, uint64_t path_hash)
@@ -98,15 +110,6 @@ static struct xn_xs_conn *who_holds_back(struct xn_xs_conn *conn, uint64_t now)
 			return other;
 	}
 	return NULL;
-}
-
-static void take_turn(struct xn_xs_conn *conn, uint64_t now)
-{
-	xn_list_remove(&conn->waiter);
-	xn_list_remove(&conn->fighter);
-	xn_list_push(&conn->store->fighters, &conn->fighter);
-	conn->lease_until =
-		now + (xn_xs_domain_is_privileged(conn->domain) ? LEASE_OF_DOM0_US : LEASE_US);
 }
 
 uint64_t xn_xs_conn_hold_until(struct xn_xs_conn *conn, uint64_t now_us)
