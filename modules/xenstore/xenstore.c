@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "modules/xenstore/client/client.h"
 #include "modules/xenstore/history/history.h"
@@ -355,19 +354,13 @@ static int open_rings(struct xn_xenstore *xs, struct xn_error *err)
 	return 0;
 }
 
-/* A host's xenstored is looked for in one place; whoever this daemon starts is told of another. */
+/* Programs of this host that outlive the daemon (device models, scripts) reach it through their
+ * kernel, whose ring goes on where it was; a socket would be closed. */
 static const char *socket_path(const struct xn_config *config)
 {
-	const char *path = config ? xn_config_string(config, "xenstore-socket") : NULL;
-
-	if (!is_on_xen(config))
-		return path;
-	if (path) {
-		setenv("XENSTORED_PATH", path, 1);
-		return path;
-	}
-	mkdir("/run/xenstored", 0755); /* if it is not there; opening the socket tells */
-	return "/run/xenstored/socket";
+	if (is_on_xen(config))
+		setenv("XENSTORED_PATH", "/dev/xen/xenbus", 1);
+	return config ? xn_config_string(config, "xenstore-socket") : NULL;
 }
 
 static int serve(struct xn_xenstore *xs, struct xn_error *err)

@@ -309,7 +309,6 @@ void xn_xs_rings_free(struct xn_xs_rings *rings)
 {
 	if (!rings)
 		return;
-	xn_xs_server_set_host(rings->server, NULL);
 	xn_xs_store_set_lookup(rings->store, NULL, NULL);
 	while (!xn_list_empty(&rings->entries)) {
 		struct entry *entry = xn_list_entry(rings->entries.next, struct entry, link);

@@ -21,7 +21,7 @@ struct xn_xs_rings *xn_xs_rings_new(struct xn_core *core, struct xn_xs_store *st
  * domains that are gone meanwhile, and opens the ring of this domain's own kernel.
  */
 void xn_xs_rings_start(struct xn_xs_rings *rings);
-/* The links are the server's connections', which are closed before. NULL is fine. */
+/* After the server, whose connections have the links. NULL is fine. */
 void xn_xs_rings_free(struct xn_xs_rings *rings);
 
 struct xn_xs_carrier *xn_xs_rings_carrier(struct xn_xs_rings *rings);
