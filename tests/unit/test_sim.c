@@ -76,7 +76,7 @@ static int set_up(void **state)
 static int set_up_with_folder(void **state)
 {
 	struct fixture *f = xn_calloc(1, sizeof(*f));
-	char name[] = "/tmp/test_sim_XXXXXX";
+	char name[] = "/dev/shm/test_sim_XXXXXX";
 
 	f->folder = xn_strdup(mkdtemp(name));
 	begin(f);
@@ -1031,7 +1031,7 @@ static void destroy_all(struct chaos *c)
 static void run_chaos(uint64_t seed, bool with_restarts)
 {
 	struct chaos *c = xn_calloc(1, sizeof(*c));
-	char name[] = "/tmp/test_sim_XXXXXX";
+	char name[] = "/dev/shm/test_sim_XXXXXX";
 	void *f = &c->f;
 
 	c->random = seed;

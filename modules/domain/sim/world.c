@@ -53,6 +53,7 @@ struct xn_sim_world {
 	uint64_t fresh_size;
 	struct xn_job shorten;
 	struct xn_list unwritten; /* domains */
+	bool is_new;		  /* its host has just booted */
 };
 
 /* ---- fields ---- */
@@ -582,10 +583,27 @@ static void release_unknown(struct xn_sim *sim)
 	}
 }
 
+/* A host that booted has an empty xenstore. */
+static void empty_store(struct xn_sim *sim)
+{
+	struct xn_buf names = {0};
+
+	(void)xn_xs_conn_directory(sim->dom0, 0, "/", &names);
+	for (size_t at = 0; at < names.len; at += strlen(names.data + at) + 1) {
+		char *path = xn_asprintf("/%s", names.data + at);
+
+		(void)xn_xs_conn_rm(sim->dom0, 0, path);
+		free(path);
+	}
+	xn_buf_clear(&names);
+}
+
 /* After a crash the one may be a moment ahead of the other. */
 static void reconcile(struct xn_sim *sim)
 {
 	release_unknown(sim);
+	if (sim->world->is_new)
+		empty_store(sim);
 	xn_list_each_safe(link, &sim->domains)
 	{
 		struct xn_sim_domain *domain = xn_list_entry(link, struct xn_sim_domain, link);
@@ -623,11 +641,9 @@ static int read_world(struct xn_sim_world *world)
 		return -errno;
 	if (world->size)
 		return 0;
-	put_version(world);
-	world->size = world->out.len;
-	rc = xn_write_all(world->fd, world->out.data, world->out.len);
-	world->out.len = 0;
-	return rc;
+	world->is_new = true;
+	put_version(world); /* written when xenstore is that of the new world */
+	return 0;
 }
 
 static void world_free(struct xn_sim_world *world)
@@ -663,6 +679,10 @@ int xn_sim_world_open(struct xn_sim *sim, const char *path, struct xn_error *err
 	sim->world = world;
 	reconcile(sim);
 	xn_sim_world_flush(sim);
+	if (!world->size) {
+		xn_sim_world_close(sim);
+		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "%s: cannot be written", path);
+	}
 	xn_list_each(link, &sim->domains)
 		xn_sim_domain_reopened(xn_list_entry(link, struct xn_sim_domain, link));
 	return 0;
