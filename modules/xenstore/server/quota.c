@@ -65,6 +65,7 @@ void xn_xs_quota_configure(struct xn_xs_server *server)
 /* "nodes" or "soft-nodes". -EINVAL: no such quota. */
 static int find(const char *name, enum xn_xs_quota *quota_out, bool *is_soft_out)
 {
+	*quota_out = 0;
 	*is_soft_out = strncmp(name, SOFT, strlen(SOFT)) == 0;
 	if (*is_soft_out)
 		name += strlen(SOFT);
@@ -91,6 +92,7 @@ int xn_xs_quota_domain(const struct xn_xs_server *server, const char *domid,
 {
 	uint64_t n;
 
+	*out = NULL;
 	if (parse(domid, &n) < 0 || n >= XN_XS_DOMID_END)
 		return -EINVAL;
 	*out = xn_xs_domain_find(server->store, (uint32_t)n);
@@ -145,7 +147,7 @@ int xn_xs_do_get_quota(struct xn_xs_call *call)
 	size_t n = xn_xs_call_strings(call, strings, 3);
 	struct xn_xs_limit limit;
 	enum xn_xs_quota quota;
-	bool is_soft;
+	bool is_soft = false;
 	int rc = 0;
 
 	if (n > 2)

@@ -429,7 +429,7 @@ static int do_get_feature(struct xn_xs_call *call)
 {
 	size_t n = count_strings(&call->frame);
 	struct xn_xs_domain *domain;
-	const char *text;
+	const char *text = "";
 	int rc;
 
 	if (!n)
