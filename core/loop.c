@@ -480,6 +480,11 @@ void xn_io_set(struct xn_io *io, int events)
 	io->loop->ops->io_set(io, events);
 }
 
+bool xn_loop_clients_wait(const struct xn_loop *loop)
+{
+	return loop->ops->clients_wait && loop->ops->clients_wait(loop);
+}
+
 void xn_io_free(struct xn_io *io)
 {
 	if (io)

@@ -133,6 +133,8 @@ struct xn_io;
 struct xn_io *xn_io_new(struct xn_loop *loop, int fd, int events,
 			void (*ready)(int fd, int events, void *arg), void *arg);
 void xn_io_set(struct xn_io *io, int events);
+/* Whether more clients' descriptors are known to be ready, and come next in this turn. */
+bool xn_loop_clients_wait(const struct xn_loop *loop);
 void xn_io_free(struct xn_io *io); /* does not close fd; NULL is fine */
 
 /* ---- signals (real loop only) ---- */

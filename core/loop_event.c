@@ -290,6 +290,11 @@ static void event_io_set(struct xn_io *base, int events)
 	io_watch(io, event_get_fd(&io->event), events);
 }
 
+static bool event_clients_wait(const struct xn_loop *loop)
+{
+	return !xn_list_empty(&from_loop(loop)->ready);
+}
+
 static void event_io_free(struct xn_io *base)
 {
 	struct event_io *io = xn_container_of(base, struct event_io, io);
@@ -357,6 +362,7 @@ static const struct xn_loop_ops event_ops = {
 	.io_new = event_io_new,
 	.io_set = event_io_set,
 	.io_free = event_io_free,
+	.clients_wait = event_clients_wait,
 	.on_signal = event_on_signal,
 	.free = event_free_loop,
 };

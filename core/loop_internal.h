@@ -18,6 +18,7 @@ struct xn_loop_ops {
 				void (*ready)(int fd, int events, void *arg), void *arg);
 	void (*io_set)(struct xn_io *io, int events);
 	void (*io_free)(struct xn_io *io);
+	bool (*clients_wait)(const struct xn_loop *loop); /* NULL: never */
 	int (*on_signal)(struct xn_loop *loop, int signo, void (*run)(int signo, void *arg),
 			 void *arg);
 	void (*free)(struct xn_loop *loop);

@@ -25,9 +25,8 @@ static bool is_stalled(const struct xn_xs_connection *connection)
 	       (unsent(connection) && xn_xs_domain_is_full(connection->domain));
 }
 
-static void on_events_wait(void *arg)
+static void flush_later(struct xn_xs_connection *connection)
 {
-	struct xn_xs_connection *connection = arg;
 	struct xn_xs_server *server = connection->server;
 
 	if (!xn_list_empty(&connection->dirty))
@@ -37,11 +36,16 @@ static void on_events_wait(void *arg)
 	xn_loop_defer(server->core->loop, &server->flush, XN_PRIO_REFRESH, xn_xs_server_flush);
 }
 
+static void on_events_wait(void *arg)
+{
+	flush_later(arg);
+}
+
 /* What the turn has left behind: who is asked for more, and what it costs the domain. */
 static void settle(struct xn_xs_connection *connection)
 {
 	size_t bytes = connection->in.len + unsent(connection);
-	bool input, output = unsent(connection) > 0;
+	bool input, output = unsent(connection) > 0 && xn_list_empty(&connection->dirty);
 
 	if (bytes > connection->charged)
 		xn_xs_domain_charge(connection->domain, bytes - connection->charged);
@@ -50,7 +54,7 @@ static void settle(struct xn_xs_connection *connection)
 	connection->charged = bytes;
 	/* All went out, and nobody will tell that there is room: the next ones' turn. */
 	if (!output && xn_xs_conn_n_events(connection->conn))
-		on_events_wait(connection);
+		flush_later(connection);
 	input = xn_list_empty(&connection->work) && !connection->is_held &&
 		!connection->has_whole && !is_stalled(connection);
 	if (connection->wants_input == input && connection->wants_output == output)
@@ -148,7 +152,13 @@ static void send_turn(struct xn_xs_connection *connection)
 
 	if (!turn->len || connection->is_over)
 		return;
-	if (!unsent(connection)) {
+	/*
+	 * Other peers of the control domain have sent something, too: their replies go out one right
+	 * behind the other. A process that has many connections then wakes up once for all of them.
+	 */
+	if (!connection->domain->domid && xn_loop_clients_wait(connection->server->core->loop)) {
+		flush_later(connection);
+	} else if (!unsent(connection)) {
 		n = connection->link->ops->write(connection->link, turn->data, turn->len);
 		if (n < 0) {
 			on_failure(connection, (int)n);
