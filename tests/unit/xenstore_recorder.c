@@ -1,6 +1,7 @@
 /* A store with its history, and random histories; see xenstore_recorder.h. */
 #include "tests/unit/xenstore_recorder.h"
 
+#include <assert.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,9 +87,14 @@ void recorder_wait(struct xenstore_recorder *r, int64_t us, unsigned at_most_tur
 
 void recorder_restart(struct xenstore_recorder *r, bool is_of_host)
 {
+	uint64_t generation;
+
+	recorder_wait(r, 0, UINT_MAX);
+	generation = xn_xs_store_generation(r->store);
 	close_store(r);
 	r->boot_id[0] += is_of_host;
 	open_store(r);
+	assert(xn_xs_store_generation(r->store) == generation); /* what comes next is the next one */
 }
 
 struct xn_xs_domain *recorder_add_domain(struct xenstore_recorder *r, uint32_t domid)

@@ -92,9 +92,11 @@ void xn_xs_store_redo_end(struct xn_xs_store *store, uint64_t generation)
 		if (change->kind == XN_XS_CREATED || change->kind == XN_XS_REMOVED)
 			change->parent->generation = generation;
 	}
-	if (generation > store->generation)
-		store->generation = generation - 1;
+	/* An image may show already what the set does: then no number is used up for it again. */
+	if (generation < store->generation)
+		generation = store->generation;
 	(void)xn_xs_commit(store, store->dom0, 0); /* no journal, no refusal */
+	store->generation = generation;
 }
 
 int xn_xs_store_restore_special(struct xn_xs_store *store, const char *path, const char *perms,
