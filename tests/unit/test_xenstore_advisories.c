@@ -657,6 +657,34 @@ static void xsa_206_transactions_of_a_guest_do_not_starve_the_toolstacks(void **
 	assert_int_equal(commits, 200);
 }
 
+/* It changes what the toolstack's transaction reads, as often as it can. */
+static void xsa_206_a_guest_that_changes_what_is_read_does_not_starve_a_transaction(void **state)
+{
+	struct fixture *f = *state;
+	unsigned tries = 0, changes = 0;
+	int rc = -EAGAIN;
+
+	assert_int_equal(peer_write(f->guest, 0, "state", "0"), 0);
+	for (; rc == -EAGAIN && tries < 100; tries++) {
+		uint32_t tx = peer_begin(f->dom0);
+		char body[24];
+
+		for (unsigned step = 0; step < 4; step++) {
+			int len = snprintf(body, sizeof(body), "state%c%u", 0, changes++);
+
+			(void)peer_send(f->guest, XN_XS_WIRE_WRITE, 0, body, (size_t)len);
+			if (step == 0)
+				(void)peer_read(f->dom0, tx, "/local/domain/5/state", NULL);
+			else
+				(void)peer_write(f->dom0, tx, "/local/domain/0/seen", "1");
+		}
+		rc = peer_end(f->dom0, tx, true);
+		peer_daemon_settle(&f->daemon);
+	}
+	assert_int_equal(rc, 0);
+	assert_true(tries < 10);
+}
+
 static void xsa_484_every_request_in_every_state_of_a_transaction_has_an_answer(void **state)
 {
 	static const char *const bodies[] = {"", "data", "5", "T", "F", "/", "data\0t", "5\0006",
@@ -993,6 +1021,7 @@ int main(void)
 		T(xsa_421_what_a_transaction_makes_and_removes_again_was_never_there),
 		T(xsa_421_a_transaction_that_fails_late_has_done_nothing),
 		T(xsa_206_transactions_of_a_guest_do_not_starve_the_toolstacks),
+		T(xsa_206_a_guest_that_changes_what_is_read_does_not_starve_a_transaction),
 		T(xsa_484_every_request_in_every_state_of_a_transaction_has_an_answer),
 		T(xsa_272_the_count_of_a_domains_nodes_is_never_lost),
 		T(xsa_414_a_creation_that_fails_half_way_leaves_nothing),

@@ -311,16 +311,27 @@ static void on_free(void *arg)
 		xn_timer_arm(connection->server->core->loop, &connection->hold, 0, on_hold_over);
 }
 
+static bool is_change(uint32_t type)
+{
+	return type == XN_XS_WIRE_WRITE || type == XN_XS_WIRE_MKDIR || type == XN_XS_WIRE_RM ||
+	       type == XN_XS_WIRE_SET_PERMS;
+}
+
 /* Transactions that would only conflict wait for each other, and what comes behind one does, too. */
 static bool must_wait(struct xn_xs_connection *connection, const struct xn_xs_frame *frame)
 {
 	struct xn_loop *loop = connection->server->core->loop;
 	int64_t now = xn_now_us(loop);
-	uint64_t until;
+	uint64_t until = 0;
 
-	if (frame->type != XN_XS_WIRE_TRANSACTION_START || frame->transaction)
+	if (frame->transaction)
 		return false;
-	until = xn_xs_conn_hold_until(connection->conn, (uint64_t)now);
+	if (frame->type == XN_XS_WIRE_TRANSACTION_START)
+		until = xn_xs_conn_hold_until(connection->conn, (uint64_t)now);
+	else if (is_change(frame->type))
+		until = xn_xs_conn_yield_until(connection->conn, (uint64_t)now);
+	else
+		return false;
 	if (!until)
 		return false;
 	connection->is_held = true;

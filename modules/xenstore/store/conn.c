@@ -92,11 +92,12 @@ static struct xn_xs_view view_of(const struct xn_xs_conn *conn)
 /* A single request is a change set of its own. */
 static int finish_single(struct xn_xs_conn *conn, int rc)
 {
-	if (rc < 0)
+	if (rc < 0) {
 		xn_xs_rollback(conn->store);
-	else
-		rc = xn_xs_commit(conn->store, conn->domain, 0);
-	return rc;
+		return rc;
+	}
+	xn_xs_contention_won(conn, false);
+	return xn_xs_commit(conn->store, conn->domain, 0);
 }
 
 int xn_xs_conn_read(struct xn_xs_conn *conn, uint32_t tx, const char *path, const char **value_out,

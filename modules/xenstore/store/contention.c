@@ -4,6 +4,9 @@
  * open, its start is held back until that one has ended. Who never fought is never held back, so
  * transactions on different paths run side by side.
  *
+ * A guest's single changes to what a transaction of the control domain has lost to wait for it, too:
+ * else a guest that writes all the time would let none of those commit that read what it writes.
+ *
  * Bounds: nobody waits longer than MAX_WAIT_US. An open transaction holds others back for its lease
  * at most; who did not end in time holds nobody back any more until it has once been quick. One of
  * a guest never holds back the control domain. After some commits for which nobody waited the fight
@@ -65,11 +68,11 @@ static uint64_t hash_of(const char *path, size_t len)
 	return xn_hash_bytes(path, len) | 1; /* 0: none */
 }
 
-void xn_xs_contention_won(struct xn_xs_conn *conn)
+void xn_xs_contention_won(struct xn_xs_conn *conn, bool by_transaction)
 {
 	struct xn_xs_store *store = conn->store;
 
-	if (store->n_open < 2) /* nobody can have lost */
+	if (store->n_open < (by_transaction ? 2u : 1u)) /* nobody can have lost */
 		return;
 	for (size_t i = 0; i < store->n_changes; i++) {
 		const struct xn_xs_change *change = &store->changes[i];
@@ -112,6 +115,39 @@ static struct xn_xs_conn *who_holds_back(struct xn_xs_conn *conn, uint64_t now)
 	return NULL;
 }
 
+/* The control domain's one that has fought with @conn. */
+static struct xn_xs_conn *who_is_to_go_first(struct xn_xs_conn *conn, uint64_t now)
+{
+	xn_list_each(link, &conn->store->fighters) {
+		struct xn_xs_conn *other = xn_list_entry(link, struct xn_xs_conn, fighter);
+
+		if (xn_xs_domain_is_privileged(other->domain) && holds_back(other, conn, now))
+			return other;
+	}
+	return NULL;
+}
+
+uint64_t xn_xs_conn_yield_until(struct xn_xs_conn *conn, uint64_t now_us)
+{
+	bool is_waiting = !xn_list_empty(&conn->waiter);
+	struct xn_xs_conn *other;
+
+	if (xn_xs_domain_is_privileged(conn->domain) || !has_fought(conn))
+		return 0;
+	conn->store->now_us = now_us;
+	if (!is_waiting)
+		conn->wait_until = now_us + MAX_WAIT_US;
+	other = now_us < conn->wait_until ? who_is_to_go_first(conn, now_us) : NULL;
+	conn->only_yields = other != NULL;
+	if (!other) {
+		xn_list_remove(&conn->waiter);
+		return 0;
+	}
+	if (!is_waiting)
+		xn_list_push(&conn->store->waiters, &conn->waiter);
+	return conn->wait_until < other->lease_until ? conn->wait_until : other->lease_until;
+}
+
 uint64_t xn_xs_conn_hold_until(struct xn_xs_conn *conn, uint64_t now_us)
 {
 	struct xn_xs_store *store = conn->store;
@@ -132,6 +168,7 @@ uint64_t xn_xs_conn_hold_until(struct xn_xs_conn *conn, uint64_t now_us)
 	}
 	if (!is_waiting)
 		xn_list_push(&store->waiters, &conn->waiter);
+	conn->only_yields = false;
 	return conn->wait_until < other->lease_until ? conn->wait_until : other->lease_until;
 }
 
@@ -160,9 +197,13 @@ static void let_others_go(struct xn_xs_store *store)
 	xn_list_each_safe(link, &store->waiters) {
 		struct xn_xs_conn *conn = xn_list_entry(link, struct xn_xs_conn, waiter);
 
-		if (who_holds_back(conn, store->now_us))
+		if (conn->only_yields ? who_is_to_go_first(conn, store->now_us)
+				      : who_holds_back(conn, store->now_us))
 			continue;
-		take_turn(conn, store->now_us);
+		if (conn->only_yields)
+			xn_list_remove(&conn->waiter);
+		else
+			take_turn(conn, store->now_us);
 		if (conn->go)
 			conn->go(conn->go_arg);
 	}

@@ -209,6 +209,8 @@ int xn_xs_conn_begin(struct xn_xs_conn *conn, uint32_t *tx_out);
  * microseconds of any steady clock. A time that is not yet up never keeps it from beginning anyway.
  */
 uint64_t xn_xs_conn_hold_until(struct xn_xs_conn *conn, uint64_t now_us);
+/* The same for a change outside of transactions, which waits for the control domain's only. */
+uint64_t xn_xs_conn_yield_until(struct xn_xs_conn *conn, uint64_t now_us);
 void xn_xs_conn_when_free(struct xn_xs_conn *conn, void (*go)(void *arg), void *arg);
 int xn_xs_conn_end(struct xn_xs_conn *conn, uint32_t tx, bool commit);
 

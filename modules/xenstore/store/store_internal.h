@@ -198,6 +198,7 @@ struct xn_xs_conn {
 	unsigned n_calm;    /* commits since for which nobody waited */
 	struct xn_list fighter, waiter;
 	uint64_t lease_until, wait_until;
+	bool only_yields; /* it waits with a single change */
 	void (*go)(void *arg);
 	void *go_arg;
 	bool is_writer, is_slow;
@@ -311,7 +312,8 @@ bool xn_xs_reap_some(struct xn_xs_store *store); /* whether more is left */
 void xn_xs_reap_all(struct xn_xs_store *store);
 
 /* ---- contention.c ---- */
-void xn_xs_contention_won(struct xn_xs_conn *conn); /* it is about to commit the change set */
+/* It is about to commit the change set. */
+void xn_xs_contention_won(struct xn_xs_conn *conn, bool by_transaction);
 /* Its transaction conflicts at @path. */
 void xn_xs_contention_lost(struct xn_xs_conn *conn, const char *path, size_t len);
 void xn_xs_contention_ended(struct xn_xs_conn *conn, bool is_committed); /* its transaction */

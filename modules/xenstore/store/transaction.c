@@ -489,7 +489,7 @@ int xn_xs_conn_end(struct xn_xs_conn *conn, uint32_t id, bool commit)
 	if (commit)
 		rc = tx->is_doomed ? -EAGAIN : replay(tx);
 	if (commit && !rc) {
-		xn_xs_contention_won(conn);
+		xn_xs_contention_won(conn, true);
 		rc = xn_xs_commit(conn->store, conn->domain, id);
 	} else {
 		xn_xs_rollback(conn->store);
