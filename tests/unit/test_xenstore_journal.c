@@ -315,6 +315,32 @@ static void random_histories_survive_kills_segments_and_images(void **state)
 	xn_buf_clear(&after);
 }
 
+static void what_was_set_of_quotas_and_features_is_kept(void **state)
+{
+	const struct xn_xs_limit limit = {.soft = 3, .hard = 7}, configured = {.hard = 1000};
+	struct fixture *f = *state;
+
+	xn_xs_domain_hide_features(xn_xs_domain_add(f->store, 4), 2);
+	xn_xs_domain_set_limit(xn_xs_domain_find(f->store, 4), XN_XS_QUOTA_WATCHES, limit);
+	xn_xs_store_keep_limit(f->store, XN_XS_QUOTA_NODES, limit);
+	for (int life = 0; life < 3; life++) {
+		die_and_live(f);
+		assert_int_equal(xn_xs_domain_find(f->store, 4)->hidden_features, 2);
+		assert_int_equal(xn_xs_domain_limit(xn_xs_domain_find(f->store, 4),
+						    XN_XS_QUOTA_WATCHES)
+					 .hard,
+				 7);
+		xn_xs_store_set_limit(f->store, XN_XS_QUOTA_NODES, configured);
+		assert_int_equal(xn_xs_store_limit(f->store, XN_XS_QUOTA_NODES).hard, 7);
+		for (int i = 0; i < 3000; i++) { /* an image, too */
+			write_node(f, "/busy", "01234567890123456789012345678901234567890123456789");
+			if (i % 50 == 0)
+				turn(f);
+		}
+		turn(f);
+	}
+}
+
 /* ---- files cut short ---- */
 
 struct copy {
@@ -688,6 +714,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 		T(what_was_written_is_there_after_a_kill),
 		T(random_histories_survive_kills_segments_and_images),
+		T(what_was_set_of_quotas_and_features_is_kept),
 		T(a_segment_cut_at_any_byte_gives_a_state_that_was),
 		T(death_at_any_call_of_the_disk_loses_nothing),
 		T(a_full_disk_refuses_changes_and_nothing_else),

@@ -73,6 +73,9 @@ static void redo_note(const struct xn_xs_note *note, void *arg)
 					? xn_xs_domain_born(f->copy, note->domain->target->birth)
 					: NULL);
 		break;
+	case XN_XS_NOTE_FEATURES:
+		xn_xs_domain_hide_features(domain, note->domain->hidden_features);
+		break;
 	case XN_XS_NOTE_LIMIT:
 		xn_xs_domain_set_limit(domain, note->quota, note->limit);
 		break;

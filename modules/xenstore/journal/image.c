@@ -269,6 +269,9 @@ void xn_xs_image_put_kept(struct xn_xs_journal *journal, bool again, struct xn_b
 	if (again)
 		xn_xs_put_part(out, &void_before);
 	put_domains(journal->store, out);
+	for (int i = 0; i < XN_XS_QUOTAS; i++)
+		if (journal->store->kept_limits & 1u << i)
+			xn_xs_put_limit(out, i, journal->store->limits[i]);
 	for (int i = 0; i < XN_XS_SPECIALS; i++)
 		xn_xs_put_special(out, xn_xs_special_names[i], journal->store->special_perms[i]);
 	xn_xs_model_tell(&journal->kept, out);

@@ -115,6 +115,7 @@ void xn_xs_put_domain(struct xn_buf *out, const struct xn_xs_domain *domain)
 	part.domain.who = (struct xn_xs_who){domain->domid, domain->birth};
 	part.domain.introduced = domain->introduced;
 	part.domain.stopped = domain->stopped;
+	part.domain.hidden_features = domain->hidden_features;
 	if (domain->target && domain->target->alive)
 		part.domain.target = (struct xn_xs_who){domain->target->domid,
 							domain->target->birth};
@@ -142,6 +143,16 @@ static void tell(struct xn_xs_journal *journal, const struct xn_xs_part *part)
 	xn_xs_journal_end(journal);
 }
 
+void xn_xs_put_limit(struct xn_buf *out, enum xn_xs_quota quota, struct xn_xs_limit limit)
+{
+	struct xn_xs_part part = {.kind = XN_XS_PART_LIMIT};
+
+	part.limit.quota = quota;
+	part.limit.soft = limit.soft;
+	part.limit.hard = limit.hard;
+	xn_xs_put_part(out, &part);
+}
+
 static void on_note(const struct xn_xs_note *note, void *arg)
 {
 	struct xn_xs_journal *journal = arg;
@@ -158,6 +169,10 @@ static void on_note(const struct xn_xs_note *note, void *arg)
 		tell(journal, &gone);
 		break;
 	default:
+		if (!note->domain) {
+			xn_xs_put_limit(&journal->record, note->quota, note->limit);
+			break;
+		}
 		xn_xs_put_domain(&journal->record, note->domain);
 		xn_xs_image_add_domain(journal, note->domain);
 		break;

@@ -88,6 +88,7 @@ struct xn_xs_journal {
 
 /* ---- journal.c ---- */
 void xn_xs_put_domain(struct xn_buf *out, const struct xn_xs_domain *domain);
+void xn_xs_put_limit(struct xn_buf *out, enum xn_xs_quota quota, struct xn_xs_limit limit);
 void xn_xs_put_special(struct xn_buf *out, const char *path, const struct xn_xs_perms *perms);
 
 /* ---- segment.c ---- */

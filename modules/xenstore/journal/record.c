@@ -166,6 +166,7 @@ static void take_domain(struct xn_reader *in, struct xn_xs_part *part)
 		part->domain.introduced = flags & IS_INTRODUCED;
 		part->domain.stopped = flags & IS_STOPPED;
 		part->domain.target = take_who(in);
+		part->domain.hidden_features = xn_take_u32(in);
 		part->domain.n_limits = xn_take_u8(in);
 		part->domain.limits = *in;
 		in->left = 0;
@@ -256,6 +257,11 @@ int xn_xs_record_part(struct xn_xs_record *record, struct xn_xs_part *out)
 		out->image_end.next_birth = xn_take_u64(&in);
 		break;
 	case XN_XS_PART_KEPT_AGAIN:
+		break;
+	case XN_XS_PART_LIMIT:
+		out->limit.quota = xn_take_u8(&in);
+		out->limit.soft = xn_take_u64(&in);
+		out->limit.hard = xn_take_u64(&in);
 		break;
 	default:
 		take_ring(&in, out);
@@ -567,6 +573,7 @@ void xn_xs_put_part(struct xn_buf *out, const struct xn_xs_part *part)
 		xn_buf_add_char(out, (char)((part->domain.introduced ? IS_INTRODUCED : 0) |
 					    (part->domain.stopped ? IS_STOPPED : 0)));
 		put_who(out, part->domain.target);
+		xn_put_u32(out, part->domain.hidden_features);
 		xn_buf_add_char(out, (char)part->domain.n_limits);
 		xn_buf_add(out, part->domain.limits.at, part->domain.limits.left);
 		break;
@@ -583,6 +590,11 @@ void xn_xs_put_part(struct xn_buf *out, const struct xn_xs_part *part)
 		xn_xs_put_text(out, part->special.perms);
 		break;
 	case XN_XS_PART_KEPT_AGAIN:
+		break;
+	case XN_XS_PART_LIMIT:
+		xn_buf_add_char(out, (char)part->limit.quota);
+		xn_put_u64(out, part->limit.soft);
+		xn_put_u64(out, part->limit.hard);
 		break;
 	default:
 		put_ring(out, part);

@@ -71,6 +71,7 @@ enum xn_xs_part_kind {
 	/* Domains and connections that outlive a crash are what the rest of this record tells; what
 	 * was told of them before is void. After records that found no room. */
 	XN_XS_PART_KEPT_AGAIN,
+	XN_XS_PART_LIMIT, /* a quota of all domains that somebody has set */
 	XN_XS_PARTS,
 };
 
@@ -105,6 +106,7 @@ struct xn_xs_part {
 			struct xn_xs_who who;
 			bool introduced, stopped;
 			struct xn_xs_who target; /* birth 0: none */
+			uint32_t hidden_features;
 			unsigned n_limits;
 			struct xn_reader limits; /* xn_xs_part_limit() */
 		} domain; /* DOMAIN, all that it is; GONE: who only */
@@ -128,6 +130,10 @@ struct xn_xs_part {
 			int depth;
 			struct xn_xs_text event; /* EVENT: the path that changed, absolute */
 		} ring;
+		struct {
+			unsigned quota;
+			uint64_t soft, hard;
+		} limit;
 		struct xn_xs_text slice;
 		struct {
 			uint64_t nodes;

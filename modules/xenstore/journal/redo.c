@@ -67,6 +67,7 @@ static int redo_domain(struct xn_xs_store *store, struct xn_xs_part *part)
 		return -EINVAL;
 	domain->introduced = part->domain.introduced;
 	domain->stopped = part->domain.stopped;
+	domain->hidden_features = part->domain.hidden_features;
 	xn_xs_domain_set_target(domain, part->domain.target.birth
 						? find_domain(store, part->domain.target)
 						: NULL);
@@ -99,6 +100,12 @@ int xn_xs_redo_part(struct xn_xs_store *store, struct xn_xs_loading *loading,
 		domain = find_domain(store, part->domain.who);
 		if (domain && domain != store->dom0)
 			xn_xs_domain_release(domain);
+		return 0;
+	case XN_XS_PART_LIMIT:
+		if (part->limit.quota < XN_XS_QUOTAS)
+			xn_xs_store_keep_limit(store, part->limit.quota,
+					       (struct xn_xs_limit){part->limit.soft,
+								    part->limit.hard});
 		return 0;
 	case XN_XS_PART_SPECIAL:
 		return redo_special(store, part);

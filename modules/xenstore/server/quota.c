@@ -124,7 +124,7 @@ int xn_xs_quota_set(struct xn_xs_server *server, struct xn_xs_domain *domain, co
 	if (domain)
 		xn_xs_domain_set_limit(domain, quota, limit);
 	else
-		xn_xs_store_set_limit(server->store, quota, limit);
+		xn_xs_store_keep_limit(server->store, quota, limit);
 	return 0;
 }
 

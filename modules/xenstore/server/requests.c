@@ -467,7 +467,7 @@ static int do_set_feature(struct xn_xs_call *call)
 	features = number(strings[1]);
 	if (features & ~(uint32_t)ALL_FEATURES)
 		return -EINVAL;
-	domain->hidden_features = ALL_FEATURES & ~features;
+	xn_xs_domain_hide_features(domain, ALL_FEATURES & ~features);
 	return xn_xs_reply_ok(call);
 }
 

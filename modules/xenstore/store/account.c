@@ -193,7 +193,18 @@ struct xn_xs_limit xn_xs_store_limit(const struct xn_xs_store *store, enum xn_xs
 void xn_xs_store_set_limit(struct xn_xs_store *store, enum xn_xs_quota quota,
 			   struct xn_xs_limit limit)
 {
+	if (!(store->kept_limits & 1u << quota))
+		store->limits[quota] = limit;
+}
+
+void xn_xs_store_keep_limit(struct xn_xs_store *store, enum xn_xs_quota quota,
+			    struct xn_xs_limit limit)
+{
+	const struct xn_xs_note note = {.kind = XN_XS_NOTE_LIMIT, .quota = quota, .limit = limit};
+
 	store->limits[quota] = limit;
+	store->kept_limits |= 1u << quota;
+	xn_xs_domain_note(store, &note);
 }
 
 void xn_xs_domain_set_limit(struct xn_xs_domain *domain, enum xn_xs_quota quota,

@@ -226,6 +226,12 @@ void xn_xs_domain_resume(struct xn_xs_domain *domain)
 	note(domain, XN_XS_NOTE_RESUMED);
 }
 
+void xn_xs_domain_hide_features(struct xn_xs_domain *domain, uint32_t bits)
+{
+	domain->hidden_features = bits;
+	note(domain, XN_XS_NOTE_FEATURES);
+}
+
 void xn_xs_domain_set_target(struct xn_xs_domain *domain, struct xn_xs_domain *target_or_null)
 {
 	if (target_or_null)

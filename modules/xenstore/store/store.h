@@ -125,6 +125,7 @@ void xn_xs_domain_release(struct xn_xs_domain *domain);
 void xn_xs_store_set_releasing(struct xn_xs_store *store,
 			       void (*releasing)(struct xn_xs_domain *domain, void *arg),
 			       void *arg);
+void xn_xs_domain_hide_features(struct xn_xs_domain *domain, uint32_t bits);
 void xn_xs_domain_set_target(struct xn_xs_domain *domain, struct xn_xs_domain *target_or_null);
 /*
  * @exists: whether the hypervisor has the domain. Asked when permissions name one that is not here:
@@ -140,6 +141,9 @@ struct xn_xs_limit xn_xs_domain_limit(const struct xn_xs_domain *domain, enum xn
 struct xn_xs_limit xn_xs_store_limit(const struct xn_xs_store *store, enum xn_xs_quota quota);
 void xn_xs_store_set_limit(struct xn_xs_store *store, enum xn_xs_quota quota,
 			   struct xn_xs_limit limit);
+/* The same for good: it outlives the daemon, and what the configuration says. */
+void xn_xs_store_keep_limit(struct xn_xs_store *store, enum xn_xs_quota quota,
+			    struct xn_xs_limit limit);
 /* Instead of the store's. */
 void xn_xs_domain_set_limit(struct xn_xs_domain *domain, enum xn_xs_quota quota,
 			    struct xn_xs_limit limit);
@@ -318,7 +322,8 @@ enum xn_xs_note_kind {
 	XN_XS_NOTE_RESUMED,
 	XN_XS_NOTE_RELEASED, /* its nodes were removed before */
 	XN_XS_NOTE_TARGET,
-	XN_XS_NOTE_LIMIT,
+	XN_XS_NOTE_LIMIT,    /* of a domain, or of all: then domain is NULL */
+	XN_XS_NOTE_FEATURES,
 	XN_XS_NOTE_SPECIAL,
 };
 struct xn_xs_note {

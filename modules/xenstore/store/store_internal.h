@@ -155,6 +155,7 @@ struct xn_xs_store {
 	struct xn_xs_perms *special_perms[XN_XS_SPECIALS];
 	uint64_t generation, next_birth, next_watcher;
 	struct xn_xs_limit limits[XN_XS_QUOTAS];
+	unsigned kept_limits; /* a bit a quota that somebody has set for good */
 	/* The change set being made; empty between requests. */
 	struct xn_xs_change *changes;
 	size_t n_changes, cap_changes;
