@@ -46,18 +46,20 @@ ROWS = {
 }
 
 
+NAME = re.compile(r"\b(?:test_)?((%s)_\w+)" % "|".join(sorted(ROWS, reverse=True)))
+
+
 def tests_in(root):
-    """Names of test functions that are listed to run, by their file."""
+    """Names of test functions that are listed to run, with their files, by row."""
     found = {}
     for path in sorted(root.glob("tests/**/*")):
         if path.suffix not in (".c", ".py"):
             continue
-        text = path.read_text()
-        for row in ROWS:
-            for name in set(re.findall(rf"\b(?:test_)?({row}_\w+)", text)):
-                used = len(re.findall(rf"\b(?:test_)?{name}\b", text))
-                if used > 1 or path.suffix == ".py":  # in C: defined, and in the table
-                    found.setdefault(row, []).append(f"{path.relative_to(root)}: {name}")
+        seen = [match.groups() for match in NAME.finditer(path.read_text())]
+        for name, row in sorted(set(seen)):
+            # In C a test is defined, and in the table of those that run.
+            if path.suffix == ".py" or seen.count((name, row)) > 1:
+                found.setdefault(row, []).append(f"{path.relative_to(root)}: {name}")
     return found
 
 
