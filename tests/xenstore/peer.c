@@ -245,11 +245,13 @@ struct peer *peer_new_ring(struct peer_daemon *d, uint32_t domid)
 
 bool peer_pump(struct peer *peer)
 {
-	size_t sent, came;
+	size_t sent = 0, came;
 
 	if (!peer->guest)
 		return false;
-	sent = xn_xs_twin_send(peer->guest, peer->to_server.data + peer->n_sent, waiting(peer));
+	if (waiting(peer))
+		sent = xn_xs_twin_send(peer->guest, peer->to_server.data + peer->n_sent,
+				       waiting(peer));
 	peer->n_sent += sent;
 	if (!waiting(peer))
 		peer->to_server.len = peer->n_sent = 0;

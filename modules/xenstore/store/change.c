@@ -196,7 +196,9 @@ void xn_xs_commit_delta(const struct xn_xs_commit *commit, size_t index, struct 
 	if (change->kind == XN_XS_CREATED)
 		out->inherited = node->parent && node->perms == node->parent->perms;
 	if (change->kind == XN_XS_VALUE) {
-		out->old_value = commit->store->old_values.data + change->old_value_at;
+		out->old_value = "";
+		if (change->old_value_len) /* else there may be no buffer */
+			out->old_value = commit->store->old_values.data + change->old_value_at;
 		out->old_value_len = change->old_value_len;
 	} else if (change->kind == XN_XS_REMOVED) {
 		out->old_value = xn_xs_node_value(node);
