@@ -94,8 +94,8 @@ class Unread(siege.TestCase):
 
     def test_who_stops_reading_is_cut_off(self):
         sock = self.ask("network.get_all_records")
-        files = self.daemon.open_files()
-        self.wait_until(lambda: self.daemon.open_files() < files, "the reader was kept")
+        sockets = self.daemon.open_sockets()
+        self.wait_until(lambda: self.daemon.open_sockets() < sockets, "the reader was kept")
         self.assertFalse(read_long(sock)[0])
 
     def test_records_that_change_meanwhile_are_not_kept_for_ever(self):

@@ -103,6 +103,15 @@ class Daemon:
     def open_files(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
+    def open_sockets(self):
+        """Connections and listeners; files come and go by themselves."""
+        folder = f"/proc/{self.process.pid}/fd"
+        count = 0
+        for name in os.listdir(folder):
+            with contextlib.suppress(FileNotFoundError):
+                count += os.readlink(f"{folder}/{name}").startswith("socket:")
+        return count
+
     def kill(self):
         """SIGKILL: what a crash leaves."""
         if self.process:

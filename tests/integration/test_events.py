@@ -315,15 +315,15 @@ class Blocking(EventCase):
     def test_a_client_that_goes_away_leaves_nothing_behind(self):
         ref = self.network()
         token = self.now()
-        before = self.daemon.open_files()
+        before = self.daemon.open_sockets()
         waiting = [begin(self.client, "event.from", ["network"], token, 3600.0)
                    for _ in range(50)]
-        self.assertEqual(self.daemon.open_files(), before + 50)
+        self.assertEqual(self.daemon.open_sockets(), before + 50)
         for client in waiting:
             client.close()
         self.client("network.set_name_label", ref, "anybody there?")
         self.assertEqual(self.client("network.get_name_label", ref), "anybody there?")
-        self.assertEqual(self.daemon.open_files(), before)
+        self.assertEqual(self.daemon.open_sockets(), before)
 
     def test_an_other_config_key_set_and_removed_at_once_is_seen(self):
         pool = self.client("pool.get_all")[0]
