@@ -108,9 +108,11 @@ static void given_rows(struct api *api, struct xn_row **rows)
 
 static unsigned count(const char *text, const char *part)
 {
+	const char *end = text + strlen(text);
 	unsigned n = 0;
 
-	while ((text = strstr(text, part))) {
+	/* Not strstr(): under a sanitizer it measures all of the rest each time. */
+	while ((text = memmem(text, (size_t)(end - text), part, strlen(part)))) {
 		text += strlen(part);
 		n++;
 	}
