@@ -75,6 +75,7 @@ static void come_to_rest(struct sim_world *w)
 	/* Also what nobody waits for any more: its client has hung up. */
 	for (int i = 0; i < 5000 && sim_is_busy(w); i++)
 		sim_world_run(w, i < 2000 ? SIM_SECOND / 27 : SIM_SECOND);
+	sim_world_run(w, SIM_SECOND / 27); /* the last one's end becomes durable */
 	for (unsigned i = 0; i < w->plan.clients; i++)
 		sim_client_settle(w->clients[i]);
 	sim_check_rest(w);
