@@ -7,9 +7,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "core/json.h"
+#include "core/past.h"
 #include "modules/history/answer.h"
 
 struct printing {
@@ -22,17 +22,6 @@ struct printing {
 };
 
 /* ---- lines ---- */
-
-static void print_value(const struct xn_value *v)
-{
-	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
-
-	if (v->kind == XN_NIL)
-		xn_buf_add_char(&text, '-');
-	else
-		xn_json_write(v, &text);
-	fputs(xn_buf_cstr(&text), stdout);
-}
 
 static const char *text_of(const struct xn_value *map, const char *key)
 {
@@ -53,12 +42,12 @@ static void print_change(const struct xn_value *change)
 	printf("%-6s  %-16s  %-46s  %-24s  ", op, text_of(change, "class"), text_of(change, "ref"),
 	       text_of(change, "field"));
 	if (strcmp(op, "create") != 0) {
-		print_value(xn_map_get(change, "old"));
+		xn_past_print_value(xn_map_get(change, "old"));
 		if (strcmp(op, "set") == 0)
 			fputs(" -> ", stdout);
 	}
 	if (strcmp(op, "delete") != 0)
-		print_value(xn_map_get(change, "new"));
+		xn_past_print_value(xn_map_get(change, "new"));
 	if (when)
 		printf("  by %s from %s, session %s, task %s", text_of(change, "user"),
 		       text_of(change, "origin"), text_of(change, "session"),
@@ -72,7 +61,7 @@ static void print_record(const char *title, const struct xn_value *record)
 		printf("%s\n", title);
 	for (size_t i = 0; i < xn_map_len(record); i++) {
 		printf("%s%-32s ", *title ? "    " : "", xn_map_key_at(record, i));
-		print_value(xn_map_at(record, i));
+		xn_past_print_value(xn_map_at(record, i));
 		putchar('\n');
 	}
 }
@@ -121,30 +110,14 @@ static void print_other(const struct printing *p, const struct xn_value *answer)
 		print_record("", answer);
 }
 
-/* What is not known is not passed over. */
-static void tell_limits(const struct xn_value *answer)
-{
-	const struct xn_value *oldest = xn_map_get(answer, "oldest");
-
-	fflush(stdout);
-	if (oldest && !xn_map_get_bool(answer, "complete", true))
-		fprintf(stderr,
-			"xenolithd: history is not complete: it begins at %s, generation %" PRId64
-			", with %zu gaps\n",
-			text_of(oldest, "time"), xn_map_get_int(oldest, "generation", 0),
-			xn_set_len(xn_map_get(answer, "gaps")));
-}
-
 static struct xn_value *ask(struct printing *p, char **why)
 {
 	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
 	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
 	struct xn_value *answer = NULL;
-	struct timespec now;
 
-	timespec_get(&now, TIME_UTC);
 	if (history_answer(p->dir, &p->options, &p->defaults, &p->query, XN_FORMAT_JSON,
-			   (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000, &text, &err) < 0)
+			   xn_past_now_us(), &text, &err) < 0)
 		*why = xn_error_sentence(&err);
 	else if (xn_json_parse(text.data, text.len, &answer, NULL) < 0)
 		*why = xn_strdup("the answer cannot be read");
@@ -175,7 +148,7 @@ static int print_page(struct printing *p, char **why)
 	if (p->has_limit && changes)
 		p->left -= (unsigned)xn_set_len(changes);
 	if (!next || !*next || (p->has_limit && !p->left)) {
-		tell_limits(answer);
+		xn_past_tell_limits(answer);
 		return 0;
 	}
 	return history_query_set(&p->query, "after", next, &err) < 0 ? -1 : 1;

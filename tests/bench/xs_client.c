@@ -7,22 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
-
-int64_t xs_now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * INT64_C(1000000) + ts.tv_nsec / 1000;
-}
-
-void xs_fail(const char *doing)
-{
-	perror(doing);
-	exit(1);
-}
 
 void xs_connect(struct xs_conn *conn, const char *socket_path)
 {
@@ -32,7 +17,7 @@ void xs_connect(struct xs_conn *conn, const char *socket_path)
 	conn->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", socket_path);
 	if (conn->fd < 0 || connect(conn->fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-		xs_fail(socket_path);
+		bench_fail(socket_path);
 }
 
 struct xs_conn *xs_connect_many(const char *socket_path, unsigned n)
@@ -57,7 +42,7 @@ void xs_send(struct xs_conn *conn, const void *bytes, size_t len)
 		ssize_t n = send(conn->fd, bytes, len, MSG_NOSIGNAL);
 
 		if (n < 0)
-			xs_fail("send");
+			bench_fail("send");
 		bytes = (const char *)bytes + n;
 		len -= (size_t)n;
 	}
@@ -72,7 +57,7 @@ void xs_receive(struct xs_conn *conn)
 	if (n == 0)
 		errno = ECONNRESET;
 	if (n <= 0)
-		xs_fail("recv");
+		bench_fail("recv");
 	xn_xs_reader_added(&conn->in, (size_t)n);
 }
 
@@ -111,6 +96,17 @@ void xs_add(struct xn_buf *out, uint32_t type, uint32_t transaction, const char 
 		abort(); /* ours are all short */
 }
 
+struct xn_xs_frame xs_answer(struct xs_conn *conn)
+{
+	struct xn_xs_frame reply;
+
+	do {
+		while (!xs_next(conn, &reply))
+			xs_receive(conn);
+	} while (reply.type == XN_XS_WIRE_WATCH_EVENT);
+	return reply;
+}
+
 struct xn_xs_frame xs_call(struct xs_conn *conn, uint32_t type, const char *path, const char *value,
 			   int *rc_out)
 {
@@ -120,10 +116,7 @@ struct xn_xs_frame xs_call(struct xs_conn *conn, uint32_t type, const char *path
 	xs_add(&request, type, 0, path, value, value ? strlen(value) : 0);
 	xs_send(conn, request.data, request.len);
 	xn_buf_clear(&request);
-	do {
-		while (!xs_next(conn, &reply))
-			xs_receive(conn);
-	} while (reply.type == XN_XS_WIRE_WATCH_EVENT);
+	reply = xs_answer(conn);
 	*rc_out = 0;
 	if (reply.type == XN_XS_WIRE_ERROR)
 		*rc_out = xn_xs_error_parse(reply.body, strnlen(reply.body, reply.len));
@@ -138,7 +131,7 @@ int xs_poll_all(struct xs_conn *conns, unsigned n)
 		struct epoll_event ev = {.events = EPOLLIN, .data.ptr = &conns[i]};
 
 		if (epoll_ctl(epoll, EPOLL_CTL_ADD, conns[i].fd, &ev) < 0)
-			xs_fail("epoll");
+			bench_fail("epoll");
 	}
 	return epoll;
 }

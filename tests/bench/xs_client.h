@@ -4,15 +4,13 @@
 #define XN_BENCH_XS_CLIENT_H
 
 #include "core/buf.h"
+#include "client.h" /* bench_now_us(), bench_fail() */
 #include "modules/xenstore/wire.h"
 
 struct xs_conn {
 	int fd;
 	struct xn_xs_reader in;
 };
-
-int64_t xs_now_us(void); /* monotonic */
-XN_NORETURN void xs_fail(const char *doing);
 
 /* All of these fail the program. */
 void xs_connect(struct xs_conn *conn, const char *socket_path);
@@ -29,6 +27,8 @@ void xs_expect(const struct xn_xs_frame *reply, const char *doing);
 /* Appends a request: @path, its NUL if @type has one, and @len bytes of @value behind it. */
 void xs_add(struct xn_buf *out, uint32_t type, uint32_t transaction, const char *path,
 	    const void *value, size_t len);
+/* The next reply, waited for; watch events before it are passed over. */
+struct xn_xs_frame xs_answer(struct xs_conn *conn);
 /* One request and its reply, waited for; *rc_out: 0 or the error. */
 struct xn_xs_frame xs_call(struct xs_conn *conn, uint32_t type, const char *path, const char *value,
 			   int *rc_out);

@@ -62,14 +62,14 @@ static unsigned go_through(const char *socket_path, bool writes, unsigned nodes)
 
 int xs_fill(int argc, char **argv)
 {
-	int64_t began_us = xs_now_us();
+	int64_t began_us = bench_now_us();
 
 	if (argc != 2) {
 		fputs("usage: fill SOCKET NODES\n", stderr);
 		return 2;
 	}
 	go_through(argv[0], true, (unsigned)atoi(argv[1]));
-	printf("{\"seconds\": %.3f}\n", (double)(xs_now_us() - began_us) / 1e6);
+	printf("{\"seconds\": %.3f}\n", (double)(bench_now_us() - began_us) / 1e6);
 	return 0;
 }
 
@@ -123,7 +123,7 @@ int xs_first(int argc, char **argv)
 	add_request(&request, false, 0);
 	while (!try_first(argv[0], &request, &reply))
 		usleep(100); /* nothing tells when somebody listens */
-	at_us = xs_now_us();
+	at_us = bench_now_us();
 	printf("{\"at_us\": %" PRId64 ", \"found\": %s}\n", at_us,
 	       xs_is_error(&reply, NULL) ? "false" : "true");
 	xn_buf_clear(&request);

@@ -49,7 +49,7 @@ static void run_one(struct rate *rate, int64_t until_us)
 	unsigned left = rate->in_flight;
 
 	send_again(rate, 0, rate->in_flight);
-	while (xs_now_us() < until_us)
+	while (bench_now_us() < until_us)
 		send_again(rate, 0, take_replies(rate, &rate->conns[0]));
 	while (left)
 		left -= take_replies(rate, &rate->conns[0]);
@@ -76,7 +76,7 @@ static void run_many(struct rate *rate, int64_t until_us)
 			else
 				send_again(rate, (unsigned)(conn - rate->conns), answered);
 		}
-		is_over = xs_now_us() >= until_us;
+		is_over = bench_now_us() >= until_us;
 	}
 	close(epoll);
 }
@@ -115,12 +115,12 @@ int xs_rate(int argc, char **argv)
 	rate.in_flight = (unsigned)atoi(argv[3]);
 	rate.conns = xs_connect_many(argv[0], rate.n_conns);
 	prepare(&rate, strcmp(argv[1], "write") == 0);
-	began_us = xs_now_us();
+	began_us = bench_now_us();
 	if (rate.n_conns == 1)
 		run_one(&rate, began_us + (int64_t)(atof(argv[4]) * 1e6));
 	else
 		run_many(&rate, began_us + (int64_t)(atof(argv[4]) * 1e6));
-	seconds = (double)(xs_now_us() - began_us) / 1e6;
+	seconds = (double)(bench_now_us() - began_us) / 1e6;
 	printf("{\"per_second\": %.1f, \"requests\": %" PRIu64 "}\n",
 	       (double)rate.n_replies / seconds, rate.n_replies);
 	for (unsigned i = 0; i < rate.n_conns; i++)

@@ -51,16 +51,11 @@ static void take_watches(struct xs_conn *conn, unsigned number)
 	for (unsigned i = 0; i < MOST && !rc; i++) {
 		int len = snprintf(token, sizeof(token), "%u-%u", number, i);
 		struct xn_buf request = {0};
-		struct xn_xs_frame reply;
 
 		xs_add(&request, XN_XS_WIRE_WATCH, 0, "siege", token, (size_t)len + 1);
 		xs_send(conn, request.data, request.len);
 		xn_buf_clear(&request);
-		do {
-			while (!xs_next(conn, &reply))
-				xs_receive(conn);
-		} while (reply.type == XN_XS_WIRE_WATCH_EVENT);
-		rc = reply.type == XN_XS_WIRE_ERROR;
+		rc = xs_answer(conn).type == XN_XS_WIRE_ERROR;
 	}
 }
 
@@ -85,11 +80,7 @@ static void take_transactions(struct xs_conn *conn)
 			snprintf(path, sizeof(path), "siege/node-%06u", k);
 			xs_add(&request, XN_XS_WIRE_WRITE, id, path, value, VALUE);
 			xs_send(conn, request.data, request.len);
-			do {
-				while (!xs_next(conn, &reply))
-					xs_receive(conn);
-			} while (reply.type == XN_XS_WIRE_WATCH_EVENT);
-			if (reply.type == XN_XS_WIRE_ERROR)
+			if (xs_answer(conn).type == XN_XS_WIRE_ERROR)
 				break;
 		}
 	}
@@ -148,7 +139,7 @@ static void flood(struct siege *siege, int64_t until_us)
 			ev.events |= EPOLLIN;
 		epoll_ctl(epoll, EPOLL_CTL_ADD, siege->conns[i].fd, &ev);
 	}
-	while (xs_now_us() < until_us) {
+	while (bench_now_us() < until_us) {
 		int n = epoll_wait(epoll, ready, XN_ARRAY_SIZE(ready), 100);
 
 		for (int i = 0; i < n; i++) {
@@ -184,9 +175,9 @@ int xs_siege(int argc, char **argv)
 	make_flood(&siege);
 	puts("full");
 	fflush(stdout);
-	began_us = xs_now_us();
+	began_us = bench_now_us();
 	flood(&siege, began_us + (int64_t)(atof(argv[2]) * 1e6));
-	seconds = (double)(xs_now_us() - began_us) / 1e6;
+	seconds = (double)(bench_now_us() - began_us) / 1e6;
 	printf("{\"per_second\": %.1f}\n", (double)siege.n_answers / seconds);
 	xs_close_many(siege.conns, siege.n);
 	xn_buf_clear(&siege.flood);
@@ -211,14 +202,14 @@ int xs_latency(int argc, char **argv)
 	samples = xn_malloc(MAX_SAMPLES * sizeof(*samples));
 	xs_connect(&conn, argv[0]);
 	xs_call(&conn, XN_XS_WIRE_WRITE, path, "01234567", &rc);
-	until_us = xs_now_us() + (int64_t)(atof(argv[1]) * 1e6);
+	until_us = bench_now_us() + (int64_t)(atof(argv[1]) * 1e6);
 	while (n < MAX_SAMPLES) {
-		int64_t began_us = xs_now_us();
+		int64_t began_us = bench_now_us();
 
 		if (began_us >= until_us)
 			break;
 		xs_call(&conn, XN_XS_WIRE_READ, path, NULL, &rc);
-		samples[n++] = xs_now_us() - began_us;
+		samples[n++] = bench_now_us() - began_us;
 	}
 	q = bench_quantiles(samples, n);
 	printf("{\"requests\": %zu, \"p50_us\": %" PRId64 ", \"p90_us\": %" PRId64 ", \"p99_us\": %" PRId64

@@ -72,7 +72,7 @@ static bool next_transaction(struct xs_play *play, unsigned conn, bool aborted)
 	struct load *load = xn_container_of(play, struct load, play);
 	struct xs_script *script = &play->scripts[conn];
 
-	if (xs_now_us() >= load->until_us)
+	if (bench_now_us() >= load->until_us)
 		return false;
 	xs_script_begin(script);
 	if (load->same)
@@ -129,10 +129,10 @@ int xs_transactions(int argc, char **argv)
 		key_path(path, key);
 		call(&load.play.conns[0], XN_XS_WIRE_WRITE, path, "00000000");
 	}
-	began_us = xs_now_us();
+	began_us = bench_now_us();
 	load.until_us = began_us + (int64_t)(atof(argv[3]) * 1e6);
 	xs_play(&load.play);
-	seconds = (double)(xs_now_us() - began_us) / 1e6;
+	seconds = (double)(bench_now_us() - began_us) / 1e6;
 	print(&load.play, seconds, !load.same || is_counted(&load));
 	xs_close_many(load.play.conns, load.play.n);
 	return 0;
@@ -250,11 +250,11 @@ int xs_storm(int argc, char **argv)
 	storm.attach = xn_calloc(storm.play.n, sizeof(*storm.attach));
 	storm.play.conns = xs_connect_many(argv[0], storm.play.n);
 	for (int round = 0; round < atoi(argv[4]); round++) {
-		int64_t began_us = xs_now_us();
+		int64_t began_us = bench_now_us();
 
 		storm.next = 0;
 		xs_play(&storm.play);
-		took_us += xs_now_us() - began_us;
+		took_us += bench_now_us() - began_us;
 		sum.committed += storm.play.committed;
 		sum.aborted += storm.play.aborted;
 		is_right &= is_attached(&storm);

@@ -51,7 +51,7 @@ static int64_t read_events(int epoll, unsigned n)
 				n -= reply.type == XN_XS_WIRE_WATCH_EVENT;
 		}
 	}
-	return xs_now_us();
+	return bench_now_us();
 }
 
 int xs_watchers(int argc, char **argv)
@@ -80,7 +80,7 @@ int xs_watchers(int argc, char **argv)
 		int64_t began_us;
 
 		usleep(5000); /* what the last round left to do is done */
-		began_us = xs_now_us();
+		began_us = bench_now_us();
 		xs_send(&writer, request.data, request.len);
 		took_us[i] = read_events(epoll, n) - began_us;
 		do {

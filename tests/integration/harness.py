@@ -69,6 +69,12 @@ class Daemon:
                 *(("--password-file", self.password_file) if self.has_password_file else ()),
                 *options]
 
+    def serve_xenstore(self):
+        """Before the start; the path of the socket."""
+        path = os.path.join(self.folder, "xenstored")
+        self.options = (*self.options, "--xenstore-socket", path)
+        return path
+
     def start(self):
         self.process = subprocess.Popen(
             self.command(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,

@@ -67,26 +67,34 @@ class NumbersAndAudit(unittest.TestCase):
         self.assertTrue(self.run_as_shown("--check-audit").endswith("clean\n"))
 
 
-class History(unittest.TestCase):
-    def test_its_commands_answer(self):
-        daemon = harness.Daemon()
-        with open(daemon.password_file, "w", encoding="utf-8") as out:
+class Commands(unittest.TestCase):
+    """What stands indented in a section works as it stands."""
+
+    def setUp(self):
+        self.daemon = harness.Daemon()
+        self.addCleanup(self.daemon.clear)
+        with open(self.daemon.password_file, "w", encoding="utf-8") as out:
             out.write("secret\n")
-        daemon.start()
-        self.addCleanup(daemon.clear)
+
+    def run_section(self, heading, programs):
+        """What each of its five commands prints, behind the login's output."""
         with open(README, encoding="utf-8") as file:
-            section = re.search(r"^## History: .*?$(.*?)^## ", file.read(), re.M | re.S).group(1)
-        lines = re.findall(r"^    ((?:build/xenolithd|curl) .*)$", section, re.M)
+            section = re.search(heading + r"(.*?)^## ", file.read(), re.M | re.S).group(1)
+        lines = re.findall(r"^    ((?:%s) .*)$" % programs, section, re.M)
         self.assertEqual(len(lines), 5)
         script = "\necho; echo ----\n".join([commands()[0]] + lines)
-        for shown, real in (("http://127.0.0.1:8080", daemon.url()),
+        for shown, real in (("http://127.0.0.1:8080", self.daemon.url()),
                             ("build/xenolithd", harness.XENOLITHD),
-                            ("--state-dir state", "--state-dir " + daemon.state)):
+                            ("--state-dir state", "--state-dir " + self.daemon.state)):
             script = script.replace(shown, real)
         out = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, timeout=60,
-                             check=False)
+                             check=False, cwd=self.daemon.folder)
         self.assertEqual(out.returncode, 0, out.stderr)
-        replies = out.stdout.split("----")
+        return out.stdout.split("----")
+
+    def test_those_of_the_history_answer(self):
+        self.daemon.start()
+        replies = self.run_section(r"^## History: .*?$", "build/xenolithd|curl")
         for reply in replies[1:4]:
             self.assertIn("result", json.loads(reply), reply)
         self.assertEqual(len(replies[4].strip().splitlines()), 10)
@@ -94,32 +102,13 @@ class History(unittest.TestCase):
         for line in replies[5].strip().splitlines():
             self.assertTrue(json.loads(line))
 
-
-class XenstoresPast(unittest.TestCase):
-    def test_its_commands_answer(self):
-        daemon = harness.Daemon()
-        daemon.options = ("--xenstore-socket", os.path.join(daemon.folder, "xenstored"))
-        with open(daemon.password_file, "w", encoding="utf-8") as out:
-            out.write("secret\n")
-        daemon.start()
-        self.addCleanup(daemon.clear)
+    def test_those_of_the_xenstores_past_answer(self):
+        path = self.daemon.serve_xenstore()
+        self.daemon.start()
         for i in range(12):
             subprocess.run(["xenstore-write", "/local/domain/0/name", f"Domain-{i}"], check=True,
-                           env={**os.environ, "XENSTORED_PATH": daemon.options[1]})
-        with open(README, encoding="utf-8") as file:
-            section = re.search(r"^## The xenstore's past$(.*?)^## ", file.read(),
-                                re.M | re.S).group(1)
-        lines = re.findall(r"^    ((?:build/xenolithd|curl|git) .*)$", section, re.M)
-        self.assertEqual(len(lines), 5)
-        script = "\necho; echo ----\n".join([commands()[0]] + lines)
-        for shown, real in (("http://127.0.0.1:8080", daemon.url()),
-                            ("build/xenolithd", harness.XENOLITHD),
-                            ("--state-dir state", "--state-dir " + daemon.state)):
-            script = script.replace(shown, real)
-        out = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, timeout=60,
-                             check=False, cwd=daemon.folder)
-        self.assertEqual(out.returncode, 0, out.stderr)
-        replies = out.stdout.split("----")
+                           env={**os.environ, "XENSTORED_PATH": path})
+        replies = self.run_section(r"^## The xenstore's past$", "build/xenolithd|curl|git")
         self.assertTrue(json.loads(replies[1])["result"]["changes"])
         self.assertTrue(json.loads(replies[2])["result"]["nodes"])
         self.assertEqual(len(replies[3].strip().splitlines()), 10)

@@ -24,8 +24,7 @@ class XenstoreCase(unittest.TestCase):
     def setUpClass(cls):
         cls.daemon = harness.Daemon()
         cls.addClassCleanup(cls.daemon.clear)
-        cls.path = os.path.join(cls.daemon.folder, "xenstore")
-        cls.daemon.options = ("--xenstore-socket", cls.path)
+        cls.path = cls.daemon.serve_xenstore()
         cls.daemon.start()
 
     def run_tool(self, name, *args, status=0, stdin=None):
@@ -313,8 +312,7 @@ class Restart(unittest.TestCase):
     def test_a_socket_of_a_dead_daemon_is_replaced_and_a_living_one_is_not(self):
         daemon = harness.Daemon()
         self.addCleanup(daemon.clear)
-        path = os.path.join(daemon.folder, "xenstore")
-        daemon.options = ("--xenstore-socket", path)
+        path = daemon.serve_xenstore()
         daemon.start()
         with xs_wire.Wire(path) as wire:
             wire.ask(xs_wire.WRITE, "/kept", "yes")

@@ -65,9 +65,8 @@ class Xenstore:
 class XenstoreCase(harness.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.daemon = harness.Daemon()
-        cls.address = os.path.join(cls.daemon.folder, "xenstored")
-        cls.daemon.options = ("--xenstore-socket", cls.address, *cls.daemon_options)
+        cls.daemon = harness.Daemon(*cls.daemon_options)
+        cls.address = cls.daemon.serve_xenstore()
         cls.addClassCleanup(cls.daemon.clear)
         cls.daemon.start()
 

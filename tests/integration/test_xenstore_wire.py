@@ -156,8 +156,7 @@ class SameAsXenstored(unittest.TestCase):
             self.skipTest("Debian's xen-utils-4.17 is not installed")
         folder_daemon = harness.Daemon()
         self.addCleanup(folder_daemon.clear)
-        path = os.path.join(folder_daemon.folder, "xenstore")
-        folder_daemon.options = ("--xenstore-socket", path)
+        path = folder_daemon.serve_xenstore()
         folder_daemon.start()
         peer.start()
         self.addCleanup(peer.stop)
@@ -181,8 +180,7 @@ class NewerProtocol(unittest.TestCase):
     def setUpClass(cls):
         cls.daemon = harness.Daemon()
         cls.addClassCleanup(cls.daemon.clear)
-        cls.path = os.path.join(cls.daemon.folder, "xenstore")
-        cls.daemon.options = ("--xenstore-socket", cls.path)
+        cls.path = cls.daemon.serve_xenstore()
         cls.daemon.start()
 
     def setUp(self):

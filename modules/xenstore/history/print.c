@@ -6,10 +6,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "core/json.h"
+#include "core/past.h"
 #include "modules/xenstore/history/answer.h"
 #include "modules/xenstore/history/history.h"
 #include "modules/xenstore/journal/media.h"
@@ -22,14 +22,6 @@ struct printing {
 	bool has_limit;
 	unsigned n; /* printed */
 };
-
-static int64_t now_us(void)
-{
-	struct timespec now;
-
-	timespec_get(&now, TIME_UTC);
-	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
 
 /* The folder must be there already: a question makes nothing. */
 static struct xn_xs_media *open_media(struct xn_config *config, char **why)
@@ -52,17 +44,6 @@ static struct xn_xs_media *open_media(struct xn_config *config, char **why)
 
 /* ---- lines ---- */
 
-static void print_value(const struct xn_value *v)
-{
-	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
-
-	if (!v || v->kind == XN_NIL)
-		xn_buf_add_char(&text, '-');
-	else
-		xn_json_write(v, &text);
-	fputs(xn_buf_cstr(&text), stdout);
-}
-
 /* 2026-11-21 10:00:00.123456  1234  set  /path  "a" -> "b"  by domain 5 (birth 17), transaction 3 */
 static void print_change(const struct xn_value *change)
 {
@@ -73,11 +54,11 @@ static void print_change(const struct xn_value *change)
 	printf("%.10s %.15s %8" PRId64 "  %-11s  %s  ", when, when + 11,
 	       xn_map_get_int(change, "generation", 0), op, xn_map_get_string(change, "path"));
 	if (strcmp(op, "create") != 0)
-		print_value(xn_map_get(change, "old"));
+		xn_past_print_value(xn_map_get(change, "old"));
 	if (strcmp(op, "create") != 0 && strcmp(op, "delete") != 0)
 		fputs(" -> ", stdout);
 	if (strcmp(op, "delete") != 0)
-		print_value(xn_map_get(change, "new"));
+		xn_past_print_value(xn_map_get(change, "new"));
 	printf("  by domain %" PRId64 " (birth %" PRId64 ")", xn_map_get_int(change, "domain", 0),
 	       xn_map_get_int(change, "birth", 0));
 	if (transaction)
@@ -88,7 +69,7 @@ static void print_change(const struct xn_value *change)
 static void print_node(const struct xn_value *node)
 {
 	printf("%s = ", xn_map_get_string(node, "path"));
-	print_value(xn_map_get(node, "value"));
+	xn_past_print_value(xn_map_get(node, "value"));
 	printf("   (%s)\n", xn_map_get_string(node, "permissions"));
 }
 
@@ -126,23 +107,9 @@ static void print_map(const struct xn_value *map)
 {
 	for (size_t i = 0; i < xn_map_len(map); i++) {
 		printf("%-32s ", xn_map_key_at(map, i));
-		print_value(xn_map_at(map, i));
+		xn_past_print_value(xn_map_at(map, i));
 		putchar('\n');
 	}
-}
-
-/* What is not known is not passed over. */
-static void tell_limits(const struct xn_value *answer)
-{
-	const struct xn_value *oldest = xn_map_get(answer, "oldest");
-
-	fflush(stdout);
-	if (oldest && !xn_map_get_bool(answer, "complete", true))
-		fprintf(stderr,
-			"xenolithd: history is not complete: it begins at %s, generation %" PRId64
-			", with %zu gaps\n",
-			xn_map_get_string(oldest, "time"), xn_map_get_int(oldest, "generation", 0),
-			xn_set_len(xn_map_get(answer, "gaps")));
 }
 
 /* ---- pages ---- */
@@ -179,7 +146,7 @@ static int print_page(struct printing *p, char **why)
 		(p->query.json ? print_json : print_map)(answer);
 	next = xn_map_get_string(answer, "next");
 	if (!next || !*next || (p->has_limit && !p->left)) {
-		tell_limits(answer);
+		xn_past_tell_limits(answer);
 		return 0;
 	}
 	return past_query_set(&p->query, "after", next, &err) < 0 ? -1 : 1;
@@ -214,7 +181,7 @@ int xn_xenstore_print_history(struct xn_config *config, const char *query, char 
 	p->asking = (struct past_asking){.media = media,
 					 .query = &p->query,
 					 .format = XN_FORMAT_JSON,
-					 .now_us = now_us(),
+					 .now_us = xn_past_now_us(),
 					 .size_limit = past_size_limit(config)};
 	rc = print_all(p, query, why);
 	free(p);
@@ -277,7 +244,7 @@ static int read_tree(struct xn_xs_media *media, const struct past_query *q, stru
 
 	if (rc < 0)
 		return past_failed(err, rc);
-	rc = past_find_generation(past, &q->at, "at", now_us(), &generation, err);
+	rc = past_find_generation(past, &q->at, "at", xn_past_now_us(), &generation, err);
 	if (rc == 0) {
 		rc = past_tree_at(past, generation, q->at.is_now, tree);
 		rc = rc < 0 ? past_failed(err, rc) : 0;

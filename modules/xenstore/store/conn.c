@@ -71,22 +71,20 @@ void xn_xs_conn_lost_transactions(struct xn_xs_conn *conn, uint32_t highest)
 
 /* ---- requests of a connection ---- */
 
-/* Resolves the path and finds the transaction; *tx_out NULL: none named. */
-static int open_request(struct xn_xs_conn *conn, uint32_t tx, const char *path,
-			struct xn_xs_path *path_out, struct xn_xs_tx **tx_out)
-{
-	*tx_out = NULL;
-	if (tx) {
-		*tx_out = xn_xs_tx_find(conn, tx);
-		if (!*tx_out)
-			return -ENOENT;
-	}
-	return xn_xs_path_for(path_out, conn->domain, path);
-}
+/* A request of a connection, opened: where it acts. */
+struct asked {
+	struct xn_xs_view view; /* without a transaction */
+	struct xn_xs_path path;
+	struct xn_xs_tx *tx; /* NULL: none named */
+};
 
-static struct xn_xs_view view_of(const struct xn_xs_conn *conn)
+static int open_request(struct asked *asked, struct xn_xs_conn *conn, uint32_t tx, const char *path)
 {
-	return (struct xn_xs_view){.store = conn->store, .who = conn->domain};
+	asked->view = (struct xn_xs_view){.store = conn->store, .who = conn->domain};
+	asked->tx = tx ? xn_xs_tx_find(conn, tx) : NULL;
+	if (tx && !asked->tx)
+		return -ENOENT;
+	return xn_xs_path_for(&asked->path, conn->domain, path);
 }
 
 /* A single request is a change set of its own. */
@@ -103,15 +101,14 @@ static int finish_single(struct xn_xs_conn *conn, int rc)
 int xn_xs_conn_read(struct xn_xs_conn *conn, uint32_t tx, const char *path, const char **value_out,
 		    size_t *len_out)
 {
-	struct xn_xs_view view = view_of(conn);
 	struct xn_xs_node *node;
-	struct xn_xs_path p;
-	struct xn_xs_tx *t;
-	int rc = open_request(conn, tx, path, &p, &t);
+	struct asked asked;
+	int rc = open_request(&asked, conn, tx, path);
 
 	if (rc < 0)
 		return rc;
-	rc = t ? xn_xs_tx_read(t, &p, &node) : xn_xs_do_read(&view, p.text, p.len, &node);
+	rc = asked.tx ? xn_xs_tx_read(asked.tx, &asked.path, &node)
+		      : xn_xs_do_read(&asked.view, asked.path.text, asked.path.len, &node);
 	if (rc < 0)
 		return rc;
 	*value_out = xn_xs_node_value(node);
@@ -122,18 +119,17 @@ int xn_xs_conn_read(struct xn_xs_conn *conn, uint32_t tx, const char *path, cons
 static int write_or_make(struct xn_xs_conn *conn, uint32_t tx, const char *path, const void *value,
 			 size_t len, bool only_make)
 {
-	struct xn_xs_view view = view_of(conn);
-	struct xn_xs_path p;
-	struct xn_xs_tx *t;
-	int rc = open_request(conn, tx, path, &p, &t);
+	struct asked asked;
+	int rc = open_request(&asked, conn, tx, path);
 
 	if (rc < 0)
 		return rc;
 	if (len > XN_XS_VALUE_MAX)
 		return -E2BIG;
-	if (t)
-		return xn_xs_tx_write(t, &p, value, len, only_make);
-	return finish_single(conn, xn_xs_do_write(&view, p.text, p.len, value, len, only_make));
+	if (asked.tx)
+		return xn_xs_tx_write(asked.tx, &asked.path, value, len, only_make);
+	return finish_single(conn, xn_xs_do_write(&asked.view, asked.path.text, asked.path.len,
+						  value, len, only_make));
 }
 
 int xn_xs_conn_write(struct xn_xs_conn *conn, uint32_t tx, const char *path, const void *value,
@@ -166,30 +162,27 @@ int xn_xs_conn_mkdir(struct xn_xs_conn *conn, uint32_t tx, const char *path)
 
 int xn_xs_conn_rm(struct xn_xs_conn *conn, uint32_t tx, const char *path)
 {
-	struct xn_xs_view view = view_of(conn);
-	struct xn_xs_path p;
-	struct xn_xs_tx *t;
-	int rc = open_request(conn, tx, path, &p, &t);
+	struct asked asked;
+	int rc = open_request(&asked, conn, tx, path);
 
 	if (rc < 0)
 		return rc;
-	if (t)
-		return xn_xs_tx_rm(t, &p);
-	return finish_single(conn, xn_xs_do_rm(&view, p.text, p.len));
+	if (asked.tx)
+		return xn_xs_tx_rm(asked.tx, &asked.path);
+	return finish_single(conn,
+			     xn_xs_do_rm(&asked.view, asked.path.text, asked.path.len));
 }
 
 int xn_xs_conn_directory(struct xn_xs_conn *conn, uint32_t tx, const char *path,
 			 struct xn_buf *names)
 {
-	struct xn_xs_view view = view_of(conn);
-	struct xn_xs_path p;
-	struct xn_xs_tx *t;
-	int rc = open_request(conn, tx, path, &p, &t);
+	struct asked asked;
+	int rc = open_request(&asked, conn, tx, path);
 
 	if (rc < 0)
 		return rc;
-	return t ? xn_xs_tx_directory(t, &p, names)
-		 : xn_xs_do_directory(&view, p.text, p.len, names);
+	return asked.tx ? xn_xs_tx_directory(asked.tx, &asked.path, names)
+			: xn_xs_do_directory(&asked.view, asked.path.text, asked.path.len, names);
 }
 
 void xn_xs_special_set(struct xn_xs_store *store, int special, struct xn_xs_perms *perms)
@@ -223,20 +216,19 @@ static int special_perms(struct xn_xs_conn *conn, const char *path, struct xn_xs
 int xn_xs_conn_get_perms(struct xn_xs_conn *conn, uint32_t tx, const char *path,
 			 struct xn_buf *text)
 {
-	struct xn_xs_view view = view_of(conn);
 	struct xn_xs_perms *perms;
-	struct xn_xs_path p;
-	struct xn_xs_tx *t;
+	struct asked asked;
 	int rc;
 
 	if (xn_xs_path_is_special(path)) {
 		rc = special_perms(conn, path, &perms);
 	} else {
-		rc = open_request(conn, tx, path, &p, &t);
+		rc = open_request(&asked, conn, tx, path);
 		if (rc < 0)
 			return rc;
-		rc = t ? xn_xs_tx_perms(t, &p, &perms)
-		       : xn_xs_do_perms(&view, p.text, p.len, &perms);
+		rc = asked.tx ? xn_xs_tx_perms(asked.tx, &asked.path, &perms)
+			      : xn_xs_do_perms(&asked.view, asked.path.text, asked.path.len,
+					       &perms);
 	}
 	if (rc < 0)
 		return rc;
@@ -259,16 +251,15 @@ static int set_special_perms(struct xn_xs_conn *conn, const char *path, struct x
 static int set_node_perms(struct xn_xs_conn *conn, uint32_t tx, const char *path,
 			  struct xn_xs_perms *perms)
 {
-	struct xn_xs_view view = view_of(conn);
-	struct xn_xs_path p;
-	struct xn_xs_tx *t;
-	int rc = open_request(conn, tx, path, &p, &t);
+	struct asked asked;
+	int rc = open_request(&asked, conn, tx, path);
 
 	if (rc < 0)
 		return rc;
-	if (t)
-		return xn_xs_tx_set_perms(t, &p, perms);
-	return finish_single(conn, xn_xs_do_set_perms(&view, p.text, p.len, perms));
+	if (asked.tx)
+		return xn_xs_tx_set_perms(asked.tx, &asked.path, perms);
+	return finish_single(conn, xn_xs_do_set_perms(&asked.view, asked.path.text, asked.path.len,
+						      perms));
 }
 
 int xn_xs_conn_set_perms(struct xn_xs_conn *conn, uint32_t tx, const char *path, const char *text,
@@ -290,7 +281,7 @@ int xn_xs_conn_walk(struct xn_xs_conn *conn, const char *path, unsigned depth,
 				 const char *value, size_t value_len, void *arg),
 		    void *arg)
 {
-	struct xn_xs_view view = view_of(conn);
+	const struct xn_xs_view view = {.store = conn->store, .who = conn->domain};
 	struct xn_xs_node *top, *node;
 	struct xn_xs_path p;
 	unsigned level = 0;
