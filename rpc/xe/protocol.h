@@ -1,10 +1,13 @@
 /*
  * The thin CLI protocol's messages: bytes to a struct and back, for both ends, the daemon and our own
  * xe. Numbers as the field's client and server have them on the wire; all integers are 32 bits,
- * little-endian, signed. Total over bytes, with a fuzz target for each end. Only core/buf beneath it.
+ * little-endian, signed. Total over bytes, with a fuzz target for each end. Only core/buf and core/bytes
+ * beneath it.
  */
 #ifndef XE_PROTOCOL_H
 #define XE_PROTOCOL_H
+
+#include <sys/types.h>
 
 #include "core/base.h"
 #include "core/buf.h"
