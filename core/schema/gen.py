@@ -52,10 +52,11 @@ it. `#` opens a comment line. `| WORD WORD=VALUE ...` at the end of an item are 
 
   enum vm_power_state: Halted Paused Running Suspended
   error VM_BAD_POWER_STATE: vm, expected, actual
+	One sentence for people.
   common name_label
 	One line, for every field of this name that says nothing itself.
 
-Every class, field and message must say in a line what it is. A message called set_FIELD, get_FIELD,
+Every class, field, message and error must say in a line what it is. A message called set_FIELD, get_FIELD,
 add_to_FIELD and so on may leave that to its field.
 
 since=RELEASE, deprecated=RELEASE, removed=RELEASE, prototype go with classes, fields, messages;
@@ -398,6 +399,8 @@ def read_model(source, class_names):
     reader = Reader(model)
     reader.read(os.path.join(source, 'enums.txt'))
     reader.read(os.path.join(source, 'errors.txt'))
+    for error in model.errors.values():
+        need_doc(error)
     reader.read(os.path.join(source, 'common.txt'))
     for name in class_names:
         reader.read(os.path.join(source, 'classes', name + '.txt'))
@@ -849,7 +852,8 @@ class Tables:
         body.append(f'}};\nconst unsigned xn_n_methods = {len(model.messages)};\n')
         body.append('const struct xn_error_info xn_errors[] = {')
         for error in sorted(model.errors.values(), key=lambda e: e.code):
-            body.append(f'\t{{XN_ERR_{error.code}, {c_string(",".join(error.params))}}},')
+            params = ','.join(error.params)
+            body.append(f'\t{{XN_ERR_{error.code}, {c_string(params)}, {c_string(error.doc)}}},')
         body.append(f'}};\nconst unsigned xn_n_errors = {len(model.errors)};\n')
         body.append('const char *const xn_role_names[XN_ROLE_COUNT] = {')
         body += [f'\t[{c_role(role)}] = "{role}",' for role in ROLES]

@@ -74,10 +74,14 @@ static int compare_code(const void *code, const void *row)
 	return strcmp(code, ((const struct xn_error_info *)row)->code);
 }
 
+const struct xn_error_info *xn_error_find(const char *code)
+{
+	return bsearch(code, xn_errors, xn_n_errors, sizeof(*xn_errors), compare_code);
+}
+
 const char *xn_error_code_find(const char *code)
 {
-	const struct xn_error_info *info =
-		bsearch(code, xn_errors, xn_n_errors, sizeof(*xn_errors), compare_code);
+	const struct xn_error_info *info = xn_error_find(code);
 
 	return info ? info->code : NULL;
 }

@@ -165,7 +165,8 @@ extern const struct xn_enum *const xn_enums[];
 extern const unsigned xn_n_enums;
 struct xn_error_info {
 	const char *code;
-	const char *params; /* comma separated names, for documents */
+	const char *params; /* comma separated names */
+	const char *doc;    /* one sentence for people */
 };
 extern const struct xn_error_info xn_errors[];
 extern const unsigned xn_n_errors;
@@ -178,6 +179,7 @@ int xn_field_find(const struct xn_class *cls, const char *name); /* wire or data
 int xn_enum_find(const struct xn_enum *e, const char *value);	  /* without regard to case */
 /* The code as a static string, or NULL when no such code exists. Compare codes with strcmp. */
 const char *xn_error_code_find(const char *code);
+const struct xn_error_info *xn_error_find(const char *code); /* the same, with all that is known */
 
 /*
  * xn_type_check - the one place where client data is held against a type

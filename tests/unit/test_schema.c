@@ -229,6 +229,20 @@ static void everything_published_says_what_it_is(void **state)
 		assert_true(*xn_methods[i].doc);
 }
 
+static void every_error_is_a_sentence_for_people(void **state)
+{
+	for (unsigned i = 0; i < xn_n_errors; i++) {
+		const char *doc = xn_errors[i].doc;
+
+		assert_in_range(doc[0], 'A', 'Z');
+		assert_int_equal(doc[strlen(doc) - 1], '.');
+		assert_null(strchr(doc, '\n'));
+	}
+	/* Scripts match it. */
+	assert_string_equal(xn_error_find("UUID_INVALID")->doc, "The uuid you supplied was invalid.");
+	assert_null(xn_error_find("NO_SUCH_CODE"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -249,6 +263,7 @@ int main(void)
 		cmocka_unit_test(enum_values_are_found_in_any_case),
 		cmocka_unit_test(every_error_code_is_found),
 		cmocka_unit_test(everything_published_says_what_it_is),
+		cmocka_unit_test(every_error_is_a_sentence_for_people),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
