@@ -150,17 +150,17 @@ static void undo_save(struct xn_op *op)
 }
 
 /* All disks of a running guest are to show the same moment. Two operations may want it at the same
- * time: it goes on when the last of them lets it. */
+ * time: it goes on when the last of them lets it. Whose memory was saved is suspended by that. */
 static void quiet_guest(struct xn_op *op)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
 	const struct xn_domain_info *domain = xn_vm_op_domain(vmo);
-	bool still = xn_vm_stand_still(vmo);
+	bool stopped = xn_vm_stand_still(vmo) || xn_image_ref(op);
 
 	if (xn_image_ref(op))
 		xn_op_set_arg(op, "saved", xn_bool(true));
 	if (!domain || xn_vm_count_disks(op) == 0 ||
-	    (!still && (domain->paused || domain->shut_down))) {
+	    (!stopped && (domain->paused || domain->shut_down))) {
 		xn_op_done(op, 0);
 		return;
 	}
