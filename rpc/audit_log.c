@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "rpc/outflow.h"
 #include "rpc/rpc_internal.h"
 
 enum { PIECE = 65536, MAX_DOWNLOADS = 8 };
@@ -12,87 +13,33 @@ enum { PIECE = 65536, MAX_DOWNLOADS = 8 };
 struct download {
 	struct xn_list link;
 	struct xn_rpc *rpc;
-	struct xn_http_conn *conn; /* NULL: gone */
+	struct xn_outflow flow;
 	struct xn_rpc_visit *visit;
 	char since[20];
-	struct xn_work work;
-	bool reading; /* the worker has what follows */
 	char *state_dir;
 	struct xn_audit_reader *reader;
-	struct xn_buf piece;
-	bool is_end;
 };
 
-static void download_free(struct download *d)
+static int read_piece(struct xn_outflow *flow, struct xn_buf *piece)
 {
-	xn_audit_read_end(d->reader);
-	xn_buf_clear(&d->piece);
-	free(d->state_dir);
-	free(d);
-}
-
-/* Nothing is left that the module or a connection knows of. */
-static void leave(struct download *d)
-{
-	d->conn = NULL;
-	xn_list_remove(&d->link);
-	d->rpc->n_downloads--;
-	xn_rpc_leave(d->visit, NULL);
-	if (!d->reading)
-		download_free(d);
-}
-
-static void on_closed(void *arg)
-{
-	leave(arg);
-}
-
-/* ---- pieces ---- */
-
-static int read_piece(struct xn_work *work)
-{
-	struct download *d = xn_container_of(work, struct download, work);
+	struct download *d = xn_container_of(flow, struct download, flow);
 	int rc = 0;
 
 	if (!d->reader)
 		d->reader = xn_audit_read(d->state_dir, d->since, &rc);
-	if (d->reader)
-		rc = xn_audit_read_next(d->reader, PIECE, &d->piece);
-	d->is_end = rc == 0;
-	return rc < 0 ? rc : 0;
+	return d->reader ? xn_audit_read_next(d->reader, PIECE, piece) : rc;
 }
 
-static void on_want(struct xn_http_conn *conn, void *arg);
-
-static void on_piece(struct xn_work *work, int rc)
+static void on_over(struct xn_outflow *flow, int rc)
 {
-	struct download *d = xn_container_of(work, struct download, work);
+	struct download *d = xn_container_of(flow, struct download, flow);
 
-	d->reading = false;
-	if (!d->conn) {
-		download_free(d);
-		return;
-	}
-	if (rc == 0 && d->piece.len)
-		xn_http_stream_write(d->conn, d->piece.data, d->piece.len);
-	d->piece.len = 0;
-	if (!d->conn || (rc == 0 && !d->is_end))
-		return; /* on_want() comes, unless the connection is gone */
-	xn_http_on_close(d->conn, NULL, NULL);
-	xn_http_stream_end(d->conn, rc == 0);
-	leave(d);
-}
-
-static void on_want(struct xn_http_conn *conn, void *arg)
-{
-	struct download *d = arg;
-
-	if (d->reading)
-		return;
-	d->reading = true;
-	d->work.run = read_piece;
-	d->work.done = on_piece;
-	xn_pool_submit(d->rpc->core->workers, &d->work);
+	xn_list_remove(&d->link);
+	d->rpc->n_downloads--;
+	xn_rpc_leave(d->visit, NULL);
+	xn_audit_read_end(d->reader);
+	free(d->state_dir);
+	free(d);
 }
 
 /* ---- the request ---- */
@@ -137,15 +84,17 @@ static void on_admitted(const struct xn_http_request *req, struct xn_rpc_visit *
 	}
 	d = xn_calloc(1, sizeof(*d));
 	d->rpc = rpc;
-	d->conn = req->conn;
+	d->flow = (struct xn_outflow){.core = rpc->core,
+				      .conn = req->conn,
+				      .pool = rpc->core->workers,
+				      .make = read_piece,
+				      .over = on_over};
 	d->visit = visit;
 	memcpy(d->since, since, sizeof(since));
 	d->state_dir = xn_strdup(xn_config_string(rpc->core->config, "state-dir"));
 	rpc->n_downloads++;
 	xn_list_push(&rpc->downloads, &d->link);
-	xn_http_on_close(req->conn, on_closed, d);
-	xn_http_stream_begin(req->conn, 200, "Content-Type: application/x-ndjson\r\n", -1, on_want,
-			     d);
+	xn_outflow_begin(&d->flow, "Content-Type: application/x-ndjson\r\n", -1);
 }
 
 static const struct xn_rpc_door door = {
@@ -173,6 +122,6 @@ void xn_rpc_drop_downloads(struct xn_rpc *rpc)
 	xn_list_each_safe(node, &rpc->downloads) {
 		struct download *d = xn_list_entry(node, struct download, link);
 
-		xn_http_cut(d->conn); /* leaves */
+		xn_outflow_cut(&d->flow);
 	}
 }

@@ -1,8 +1,6 @@
 /*
  * GET /backup: first all that was changed so far is made durable, then pieces are made by the worker
- * each time that the client has taken the one before.
- *
- *	syncing --durable--> streaming: (want --> making --> write) ... --> end
+ * each time that the client has taken the one before (rpc/outflow.h).
  */
 #include "modules/backup/backup.h"
 
@@ -10,6 +8,7 @@
 #include <stdlib.h>
 
 #include "modules/db/backup.h"
+#include "rpc/outflow.h"
 #include "rpc/rpc.h"
 
 enum {
@@ -29,24 +28,11 @@ struct state {
 struct stream {
 	struct xn_list link;
 	struct state *s;
-	struct xn_http_conn *conn; /* NULL: the client is gone */
+	struct xn_outflow flow;
 	struct xn_rpc_visit *visit;
 	struct xn_db_wait wait;
 	struct xn_backup *backup;
-	struct xn_work work;
-	struct xn_buf piece;
-	bool making;
 };
-
-static void stream_free(struct stream *stream)
-{
-	xn_list_remove(&stream->link);
-	stream->s->n_streams--;
-	xn_db_wait_cancel(&stream->wait);
-	xn_backup_end(stream->backup);
-	xn_buf_clear(&stream->piece);
-	free(stream);
-}
 
 static void leave(struct stream *stream, int rc)
 {
@@ -54,80 +40,55 @@ static void leave(struct stream *stream, int rc)
 
 	if (rc < 0)
 		xn_error_from_errno(&err, rc, "the backup was not made");
-	if (stream->visit)
-		xn_rpc_leave(stream->visit, rc < 0 ? &err : NULL);
-	stream->visit = NULL;
+	xn_rpc_leave(stream->visit, rc < 0 ? &err : NULL);
+	xn_list_remove(&stream->link);
+	stream->s->n_streams--;
+	xn_db_wait_cancel(&stream->wait);
+	xn_backup_end(stream->backup);
+	free(stream);
 }
 
+/* Before it began. */
 static void on_closed(void *arg)
 {
-	struct stream *stream = arg;
-
-	stream->conn = NULL;
-	leave(stream, -EPIPE);
-	if (!stream->making)
-		stream_free(stream);
-}
-
-static void end(struct stream *stream, int rc)
-{
-	xn_http_on_close(stream->conn, NULL, NULL);
-	xn_http_stream_end(stream->conn, rc == 0);
-	leave(stream, rc);
-	stream_free(stream);
+	leave(arg, -EPIPE);
 }
 
 /* ---- pieces ---- */
 
-static int make_piece(struct xn_work *work)
+static int make_piece(struct xn_outflow *flow, struct xn_buf *piece)
 {
-	struct stream *stream = xn_container_of(work, struct stream, work);
-
-	return xn_backup_write(stream->backup, &stream->piece, PIECE);
+	return xn_backup_write(xn_container_of(flow, struct stream, flow)->backup, piece, PIECE);
 }
 
-static void on_made(struct xn_work *work, int rc)
+static void on_made(struct xn_outflow *flow, size_t bytes)
 {
-	struct stream *stream = xn_container_of(work, struct stream, work);
+	struct stream *stream = xn_container_of(flow, struct stream, flow);
 
-	stream->making = false;
-	if (!stream->conn) {
-		stream_free(stream);
+	if (xn_db_backlog(stream->s->db) <= BACKLOG_MAX)
 		return;
-	}
-	if (rc >= 0 && xn_db_backlog(stream->s->db) > BACKLOG_MAX)
-		rc = -ETIMEDOUT;
-	if (rc < 0) {
+	xn_log_error(stream->s->core->log, "backup", "the client of a backup reads too slowly");
+	xn_outflow_cut(flow);
+}
+
+static void on_over(struct xn_outflow *flow, int rc)
+{
+	struct stream *stream = xn_container_of(flow, struct stream, flow);
+
+	if (rc < 0 && rc != -EPIPE)
 		xn_log_error(stream->s->core->log, "backup", "a backup was not made: %s",
 			     strerror(-rc));
-		end(stream, rc);
-		return;
-	}
-	xn_http_stream_write(stream->conn, stream->piece.data, stream->piece.len);
-	stream->piece.len = 0;
-	if (rc == 0)
-		end(stream, 0);
-}
-
-static void on_want(struct xn_http_conn *conn, void *arg)
-{
-	struct stream *stream = arg;
-
-	if (stream->making)
-		return;
-	stream->making = true;
-	stream->work = (struct xn_work){.run = make_piece, .done = on_made};
-	xn_pool_submit(stream->s->pool, &stream->work);
+	leave(stream, rc);
 }
 
 /* ---- requests ---- */
 
 static void refuse(struct stream *stream, const char *text)
 {
-	xn_http_on_close(stream->conn, NULL, NULL);
-	xn_http_reply(stream->conn, 503, "text/plain", "Retry-After: 1\r\n", text, strlen(text));
+	xn_http_on_close(stream->flow.conn, NULL, NULL);
+	xn_http_reply(stream->flow.conn, 503, "text/plain", "Retry-After: 1\r\n", text,
+		      strlen(text));
 	leave(stream, -EAGAIN);
-	stream_free(stream);
 }
 
 static void on_durable(struct xn_db_wait *wait, int rc)
@@ -140,10 +101,10 @@ static void on_durable(struct xn_db_wait *wait, int rc)
 		refuse(stream, "the database takes no changes now: no backup can be made\n");
 		return;
 	}
-	xn_http_stream_begin(stream->conn, 200,
-			     "Content-Type: application/octet-stream\r\n"
-			     "Content-Disposition: attachment; filename=\"xenolith.backup\"\r\n",
-			     -1, on_want, stream);
+	xn_outflow_begin(&stream->flow,
+			 "Content-Type: application/octet-stream\r\n"
+			 "Content-Disposition: attachment; filename=\"xenolith.backup\"\r\n",
+			 -1);
 }
 
 static void on_admitted(const struct xn_http_request *req, struct xn_rpc_visit *visit, void *arg)
@@ -152,7 +113,12 @@ static void on_admitted(const struct xn_http_request *req, struct xn_rpc_visit *
 	struct stream *stream = xn_calloc(1, sizeof(*stream));
 
 	stream->s = s;
-	stream->conn = req->conn;
+	stream->flow = (struct xn_outflow){.core = s->core,
+					   .conn = req->conn,
+					   .pool = s->pool,
+					   .make = make_piece,
+					   .made = on_made,
+					   .over = on_over};
 	stream->visit = visit;
 	xn_list_push(&s->streams, &stream->link);
 	s->n_streams++;
@@ -208,8 +174,7 @@ static void backup_stop(void *state)
 	xn_list_each_safe(link, &s->streams) {
 		struct stream *stream = xn_list_entry(link, struct stream, link);
 
-		if (stream->conn)
-			xn_http_cut(stream->conn); /* drops it */
+		xn_outflow_cut(&stream->flow);
 	}
 	xn_pool_free(s->pool);
 	free(s);

@@ -117,7 +117,7 @@ static void journal_progress(struct xn_core *core, const struct xn_op *op, doubl
 		return;
 	snprintf(step, sizeof(step), "%s%s", op->undoing ? "undo: " : "", xn_op_step_name(op));
 	xn_task_progress(tasks, op->task, fraction);
-	task_step(tasks, op->task, step);
+	xn_task_step(tasks, op->task, step);
 	xn_task_waiting(tasks, op->task, op->waiting_for, "");
 }
 
@@ -206,7 +206,10 @@ void task_journal_read(struct xn_tasks *tasks)
 	}
 	for (struct xn_row *row = xn_db_first(tasks->db, XN_CLASS_task); row;
 	     row = xn_db_next(tasks->db, row)) {
-		if (task_row_is_pending(row) && !xn_row_bool(row, XN_task_xn_made_by_client) &&
+		bool is_idle = xn_row_bool(row, XN_task_xn_made_by_client) &&
+			       !xn_row_map_string(row, XN_task_other_config, TASK_STEP_KEY);
+
+		if (task_row_is_pending(row) && !is_idle &&
 		    !xn_set_has_string(working, xn_row_ref(row)))
 			xn_set_append_string(&orphans, xn_row_ref(row));
 	}

@@ -219,7 +219,7 @@ void xn_task_waiting(struct xn_tasks *tasks, const char *ref, const char *what, 
 	flush_soon(live);
 }
 
-void task_step(struct xn_tasks *tasks, const char *ref, const char *step)
+void xn_task_step(struct xn_tasks *tasks, const char *ref, const char *step)
 {
 	struct live *live = need_live(tasks, ref);
 

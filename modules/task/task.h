@@ -29,6 +29,9 @@ void xn_task_succeed(struct xn_tasks *tasks, const char *ref, const struct xn_ty
 void xn_task_fail(struct xn_tasks *tasks, const char *ref, const struct xn_error *err,
 		  void (*done)(void *arg), void *arg); /* code TASK_CANCELLED ends as cancelled */
 void xn_task_progress(struct xn_tasks *tasks, const char *ref, double fraction); /* rate-limited */
+/* What is being done for it: other_config xn:step. A client's task with one fails at a restart, as the
+ * transfer that worked under it is gone. */
+void xn_task_step(struct xn_tasks *tasks, const char *ref, const char *step);
 /*
  * What the task waits for, in other_config: xn:waiting_for @what, xn:waiting_since, and
  * xn:waiting_for_task @holders, the task or {tasks} that hold it (may be ""). @what "": nothing any

@@ -79,7 +79,6 @@ struct xn_row *task_pending(struct xn_tasks *tasks, const char *ref);
 void task_end(struct xn_tasks *tasks, const char *ref, struct xn_value *fields_taken,
 	      void (*done)(void *arg), void *arg);
 void task_cancel(struct xn_tasks *tasks, struct xn_row *row, const char *canceller);
-void task_step(struct xn_tasks *tasks, const char *ref, const char *step);
 bool task_row_is_pending(const struct xn_row *row);
 struct xn_row *task_row_create(struct xn_tasks *tasks, const char *label, const char *description,
 			       const struct xn_caller *owner, bool made_by_client);
