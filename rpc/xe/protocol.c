@@ -115,7 +115,7 @@ ssize_t xe_message_read(const void *data, size_t len, size_t max, struct xe_mess
 	layout = find_layout(kind, tag);
 	if (!layout)
 		return -EPROTO;
-	message_out->kind = (enum xe_kind)kind;
+	message_out->kind = (enum xe_message_kind)kind;
 	message_out->tag = (enum xe_tag)tag;
 	message_out->number = 0;
 	message_out->text = message_out->url = (struct xe_bytes){"", 0};

@@ -20,7 +20,7 @@ enum {
 	XE_MINOR = 2, /* from here on clients send XE_WAIT */
 };
 
-enum xe_kind { XE_COMMAND = 9, XE_RESPONSE = 10, XE_BLOB = 11 };
+enum xe_message_kind { XE_COMMAND = 9, XE_RESPONSE = 10, XE_BLOB = 11 };
 
 enum xe_tag {
 	/* commands: the daemon's */
@@ -55,7 +55,7 @@ struct xe_bytes {
 };
 
 struct xe_message {
-	enum xe_kind kind;
+	enum xe_message_kind kind;
 	enum xe_tag tag;
 	int32_t number;
 	struct xe_bytes text, url; /* of the tags above; borrowed from the bytes that were read */
