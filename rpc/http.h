@@ -36,6 +36,9 @@ const char *xn_http_header(const struct xn_http_request *req, const char *name);
 const char *xn_http_query(const struct xn_http_request *req, const char *name);
 const char *xn_http_cookie(const struct xn_http_request *req, const char *name);
 
+/* Where the peer reached us: "10.0.0.1:80", "" by the Unix socket. */
+void xn_http_local_address(const struct xn_http_conn *conn, char *out, size_t size);
+
 /* A copy that outlives the handler's return, for an answer that comes later. */
 struct xn_http_request *xn_http_keep_request(const struct xn_http_request *req);
 void xn_http_drop_request(struct xn_http_request *kept); /* NULL is fine */

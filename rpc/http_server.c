@@ -252,6 +252,16 @@ static void format_peer(const struct sockaddr_storage *addr, char *out, size_t s
 	}
 }
 
+void xn_http_local_address(const struct xn_http_conn *conn, char *out, size_t size)
+{
+	struct sockaddr_storage addr = {0};
+	socklen_t len = sizeof(addr);
+
+	*out = '\0';
+	if (getsockname(conn->fd, (struct sockaddr *)&addr, &len) == 0 && addr.ss_family != AF_UNIX)
+		format_peer(&addr, out, size);
+}
+
 static bool peer_is_trusted(int fd)
 {
 	struct ucred peer;

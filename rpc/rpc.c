@@ -30,8 +30,7 @@ static void on_closed(void *arg)
 	xn_rpc_client_gone(arg);
 }
 
-/* W3C trace context: VERSION-TRACEID-PARENT-FLAGS, of which the log shows the id. */
-static void read_trace(const struct xn_http_request *req, char trace[33])
+void xn_rpc_read_trace(const struct xn_http_request *req, char trace[33])
 {
 	const char *parent = xn_http_header(req, "traceparent");
 
@@ -50,7 +49,7 @@ static void serve(struct xn_rpc *rpc, const struct xn_http_request *req, bool is
 	snprintf(rc->call.caller.origin, sizeof(rc->call.caller.origin), "%s", req->peer);
 	if (agent)
 		snprintf(rc->call.user_agent, sizeof(rc->call.user_agent), "%s", agent);
-	read_trace(req, rc->call.trace);
+	xn_rpc_read_trace(req, rc->call.trace);
 	xn_http_on_close(req->conn, on_closed, rc);
 	xn_rpc_read_body(rc, req->body, req->body_len, is_json);
 }

@@ -139,6 +139,9 @@ void xn_rpc_abandon(struct xn_rpc_call *rc);
 /* body.c: from a body to a dispatched call. @rc is taken; @is_json: no XML is looked for. */
 void xn_rpc_read_body(struct xn_rpc_call *rc, const char *body, size_t len, bool is_json);
 
+/* rpc.c: W3C's trace context, VERSION-TRACEID-PARENT-FLAGS, of which the log shows the id. */
+void xn_rpc_read_trace(const struct xn_http_request *req, char trace[33]);
+
 /* dispatch.c: whether a call of @method may, to go by the model's names. */
 bool xn_rpc_changes_something(const struct xn_method *method);
 

@@ -9,7 +9,9 @@
 enum {
 	PIECE = 16384,
 	ROUNDS = 4,		  /* pieces each way in one go */
-	FAREWELL_US = 60 * 1000000, /* for the peer, after the local side has finished */
+	/* For the peer, after the local side has finished: without progress, in looks. */
+	LOOK_US = 1000000,
+	FAREWELL_LOOKS = 60,
 };
 
 struct side {
@@ -28,6 +30,7 @@ struct xn_tls_relay {
 	struct side peer, local;
 	struct xn_job job; /* input that the socket does not announce */
 	struct xn_timer farewell;
+	unsigned looks; /* since something moved */
 	unsigned *count;
 };
 
@@ -93,6 +96,7 @@ static int move(struct xn_tls_relay *relay, struct side *from)
 	n = write_side(relay, !from_peer, from->rest.data, from->rest.len);
 	if (n < 0)
 		return is_later() ? 0 : -1;
+	relay->looks = 0;
 	xn_buf_drop(&from->rest, (size_t)n);
 	if (from->rest.len)
 		return 0;
@@ -100,9 +104,20 @@ static int move(struct xn_tls_relay *relay, struct side *from)
 	return 1;
 }
 
+/* Closed, not only shut down for writing: nobody is there for what the peer may still say. */
+static bool is_gone(int fd)
+{
+	return send(fd, "", 0, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno == EPIPE;
+}
+
 static void on_farewell(struct xn_timer *timer)
 {
-	relay_free(xn_container_of(timer, struct xn_tls_relay, farewell));
+	struct xn_tls_relay *relay = xn_container_of(timer, struct xn_tls_relay, farewell);
+
+	if (++relay->looks >= FAREWELL_LOOKS || (relay->local.told && is_gone(relay->local.fd)))
+		relay_free(relay);
+	else
+		xn_timer_arm(relay->loop, timer, LOOK_US, on_farewell);
 }
 
 static void tell_ends(struct xn_tls_relay *relay)
@@ -111,7 +126,10 @@ static void tell_ends(struct xn_tls_relay *relay)
 		relay->local.told = true;
 		xn_tls_end(relay->tls);
 		shutdown(relay->peer.fd, SHUT_WR);
-		xn_timer_arm(relay->loop, &relay->farewell, FAREWELL_US, on_farewell);
+	}
+	if (relay->local.ended && !xn_timer_is_armed(&relay->farewell)) {
+		relay->looks = 0;
+		xn_timer_arm(relay->loop, &relay->farewell, LOOK_US, on_farewell);
 	}
 	if (relay->peer.ended && !relay->peer.rest.len && !relay->peer.told) {
 		relay->peer.told = true;

@@ -7,10 +7,11 @@
 #define XE_TALK_H
 
 #include "core/call.h"
-#include "rpc/rpc.h"
+#include "rpc/http.h"
 #include "rpc/xe/protocol.h"
 
-struct xe_talk;
+struct xe_talk;	 /* one conversation */
+struct xe_talks; /* all of them */
 
 /* What came with the request. Good until the talk ends. */
 struct xe_request {
@@ -30,12 +31,15 @@ struct xe_request {
 /* What the client answered. */
 enum xe_answer {
 	XE_ANSWER_OK,	  /* HttpGet, HttpPut, HttpConnect, or Load with the file's bytes */
-	XE_ANSWER_FAILED, /* the same */
+	/* The same. @data: a sentence when the daemon is the one that refuses (too large), else "" */
+	XE_ANSWER_FAILED,
 	XE_ANSWER_LINE,	  /* Prompt: the line */
 };
 
 struct xe_talk_ops {
-	/* The handshake is over: the command may run. Its pointer, given to all below. */
+	/* The handshake is over: the command may run. Its pointer, given to all below, which come from
+	 * the loop and never from inside a function of this file. NULL: all was said, with
+	 * xe_talk_exit() as the last word, and nobody needs to hear of the end. */
 	void *(*begin)(struct xe_talk *talk, const struct xe_request *request, void *arg);
 	/* There is room for output again, after xe_talk_is_full() said true. */
 	void (*room)(void *command);
@@ -48,17 +52,22 @@ struct xe_talk_ops {
 	void (*end)(void *command);
 };
 
-/* Opens /cli. In the rpc module's start; @arg goes to begin(). */
-void xe_talk_open(struct xn_core *core, const struct xe_talk_ops *ops, void *arg);
-/* Ends every conversation and closes /cli; in its stop. */
-void xe_talk_close(struct xn_core *core);
+/* Opens /cli. In the rpc module's start; @arg goes to begin(). @http must outlive it. */
+struct xe_talks *xe_talk_open(struct xn_core *core, struct xn_http *http,
+			      const struct xe_talk_ops *ops, void *arg);
+/* Ends every conversation (the clients find their connections closed) and closes /cli; in its stop,
+ * before the server's end. NULL is fine. */
+void xe_talk_close(struct xe_talks *talks);
 
-/* ---- the daemon's commands; queued, and sent as the client reads ---- */
+/* Somebody has logged in: the conversation leaves the caps and time limits for strangers. */
+void xe_talk_set_authenticated(struct xe_talk *talk);
+
+/* ---- the daemon's commands; queued, and sent as the client reads. After xe_talk_exit(): nothing ---- */
 void xe_talk_print(struct xe_talk *talk, const char *text, size_t len); /* the client adds a newline */
 void xe_talk_print_stderr(struct xe_talk *talk, const char *text, size_t len);
 void xe_talk_debug(struct xe_talk *talk, const char *text);
 void xe_talk_error(struct xe_talk *talk, const char *code, const char *const *params, unsigned n);
-/* These wait for ops.answer(); one at a time. */
+/* These wait for ops.answer(); one at a time. A file is at most xe-load bytes of the configuration. */
 void xe_talk_load(struct xe_talk *talk, const char *filename);
 void xe_talk_prompt(struct xe_talk *talk);
 void xe_talk_get(struct xe_talk *talk, const char *filename, const char *url);
@@ -70,6 +79,6 @@ void xe_talk_interruptible(struct xe_talk *talk, const char *question);
 /* The last word: sent, then the peer's close is awaited. ops.end() follows. */
 void xe_talk_exit(struct xe_talk *talk, int code);
 /* So much waits to be read that a source of long output should wait for ops.room(). */
-bool xe_talk_is_full(const struct xe_talk *talk);
+bool xe_talk_is_full(struct xe_talk *talk);
 
 #endif
