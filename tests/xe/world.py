@@ -1,0 +1,189 @@
+"""The generated world that the transcripts play in: a daemon on the simulated hypervisor, with names
+that are always the same. Made once, through the API; each transcript gets a copy of its state folder
+and a daemon of its own, so that none sees what another did.
+
+    VMs         web (running: disk, CD drive with tool.iso, two interfaces), db (halted, disk), mail
+                (suspended), lab (paused), twin and twin (halted: a name that two have)
+    snapshot    web before upgrade, of web
+    templates   the daemon's own, and golden
+    SRs         Local storage, Local ISO library (tool.iso, debian.iso), fast (a folder, empty but for
+                the disk spare)
+    networks    the host's internal one, lan (of the first network card, where there is one), backend
+    and         a task, messages, a subject, a secret, an appliance
+"""
+import os
+import shutil
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "integration"))
+
+import harness  # noqa: E402
+
+MIB = 1 << 20
+GIB = 1 << 30
+PLAIN = {"qos_algorithm_type": "", "qos_algorithm_params": {}}
+
+
+class World:
+    """How to make it. After make(), .state is a folder to copy."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.state = os.path.join(folder, "world")
+        self.client = None
+
+    def make(self):
+        daemon = Daemon(self.state)
+        try:
+            daemon.start()
+            self.client = daemon.client()
+            self.make_host(daemon)
+            self.make_storage()
+            self.make_networks()
+            self.make_vms()
+            self.make_other()
+            self.client.logout()
+            daemon.close_clients()
+        except BaseException:
+            daemon.kill()
+            raise
+        daemon.stop()
+        shutil.rmtree(daemon.folder, ignore_errors=True)
+        return self
+
+    # Each of these calls is one that a client could make.
+
+    def make_host(self, daemon):
+        call = self.client
+        self.host, = call("host.get_all")
+        self.pool, = call("pool.get_all")
+        call("host.set_name_label", self.host, "xenolith")
+        call("pool.set_name_label", self.pool, "the pool")
+        dom0, = [ref for ref, vm in call("VM.get_all_records").items() if vm["is_control_domain"]]
+        call("VM.set_name_label", dom0, "control domain")
+        pbd, = call("SR.get_PBDs", self.sr("Local ISO library"))
+        folder = os.path.join(daemon.state, call("PBD.get_device_config", pbd)["location"])
+        for name, size in (("tool.iso", 4096), ("debian.iso", 3 * MIB)):
+            with open(os.path.join(folder, name), "wb") as file:
+                file.truncate(size)
+        call("SR.scan", self.sr("Local ISO library"))
+
+    def sr(self, name):
+        return self.client("SR.get_by_name_label", name)[0]
+
+    def make_storage(self):
+        call = self.client
+        os.mkdir(os.path.join(self.state, "fast"))
+        call("SR.create", self.host, {"location": "fast"}, 0, "fast",
+             "Disks of their own", "file", "user", False, {})
+        self.disk("spare", 64 * MIB, "fast")
+
+    def disk(self, name, size, sr="Local storage"):
+        return self.client("VDI.create", {
+            "name_label": name, "name_description": "", "SR": self.sr(sr), "virtual_size": size,
+            "type": "user", "sharable": False, "read_only": False, "other_config": {},
+            "xenstore_data": {}, "sm_config": {}, "tags": []})
+
+    def make_networks(self):
+        call = self.client
+        self.backend = call("network.create", {
+            "name_label": "backend", "name_description": "Between the VMs", "MTU": 1500,
+            "other_config": {}, "bridge": "xbrshop", "managed": True, "tags": []})
+        self.pifs = sorted(call("PIF.get_all_records").items(), key=lambda item: item[1]["device"])
+        for ref, pif in self.pifs[:1]:
+            call("network.set_name_label", pif["network"], "lan")
+            call("network.set_name_description", pif["network"], "To the world")
+        self.lan = self.pifs[0][1]["network"] if self.pifs else self.backend
+
+    def vm(self, name, **fields):
+        template, = self.client("VM.get_by_name_label", "Other install media")
+        vm = self.client("VM.clone", template, name)
+        self.client("VM.provision", vm)
+        for field, value in fields.items():
+            self.client("VM.set_" + field, vm, value)
+        return vm
+
+    def vbd(self, vm, position, vdi, **more):
+        fields = {"VM": vm, "VDI": vdi, "userdevice": position, "bootable": True, "mode": "RW",
+                  "type": "Disk", "unpluggable": True, "empty": False, "other_config": {}, **PLAIN}
+        return self.client("VBD.create", {**fields, **more})
+
+    def vif(self, vm, position, network, mac):
+        return self.client("VIF.create", {"device": position, "VM": vm, "network": network, "MAC": mac,
+                                          "MTU": 1500, "other_config": {}, **PLAIN})
+
+    def make_vms(self):
+        call = self.client
+        web = self.vm("web", name_description="The shop's front", tags=["front", "shop"],
+                      other_config={"owner": "alice"})
+        db = self.vm("db", name_description="Where the orders are", tags=["shop"])
+        mail, lab = self.vm("mail"), self.vm("lab")
+        self.vm("twin", name_description="The first")
+        self.vm("twin", name_description="The second")
+        self.vbd(web, "0", self.disk("web disk", 128 * MIB))
+        tool, = call("VDI.get_by_name_label", "tool.iso")
+        self.vbd(web, "3", tool, type="CD", mode="RO", bootable=False)
+        self.vif(web, "0", self.lan, "02:00:00:00:01:00")
+        self.vif(web, "1", self.backend, "02:00:00:00:01:01")
+        self.vbd(db, "0", self.disk("db disk", 256 * MIB))
+        self.vif(db, "0", self.backend, "02:00:00:00:02:00")
+        self.vbd(db, "3", "OpaqueRef:NULL", type="CD", mode="RO", empty=True, bootable=False)
+        call("VM.start", web, False, False)
+        call("VM.snapshot", web, "web before upgrade", [])
+        call("VM.start", mail, False, False)
+        call("VM.suspend", mail)
+        call("VM.start", lab, True, False)
+        golden = self.vm("golden", name_description="What all of ours begin with")
+        call("VM.set_is_a_template", golden, True)
+        self.web, self.db = web, db
+
+    def make_other(self):
+        call = self.client
+        task = call("task.create", "Count the orders", "Since the beginning")
+        call("task.set_progress", task, 0.25)
+        call("message.create", "ORDERS_COUNTED", 3, "VM", call("VM.get_uuid", self.db), "42 orders")
+        call("message.create", "SHOP_OPEN", 5, "VM", call("VM.get_uuid", self.web), "Come in")
+        subject = call("subject.create", {"subject_identifier": "alice", "other_config":
+                                          {"subject-name": "Alice"}})
+        role, = call("role.get_by_name_label", "vm-operator")
+        call("subject.add_to_roles", subject, role)
+        call("secret.create", {"value": "hush", "other_config": {}})
+        call("VM_appliance.create", {"name_label": "shop", "name_description": "Front and orders"})
+
+
+class Daemon(harness.Daemon):
+    """On a state folder that is given, and kept."""
+
+    def __init__(self, state, *options):
+        super().__init__("--sim-memory", "16G", *options)
+        self.state = state
+
+
+def copy(world, folder):
+    """A copy of the made world's state."""
+    state = os.path.join(folder, "state")
+    shutil.copytree(world.state, state, copy_function=copy_sparse)
+    return state
+
+
+def copy_sparse(source, target):
+    """Disks are holes for the most part."""
+    with open(source, "rb") as read, open(target, "wb") as write:
+        end, at = os.fstat(read.fileno()).st_size, 0
+        while at < end:
+            try:
+                at = os.lseek(read.fileno(), at, os.SEEK_DATA)
+            except OSError:  # no more data
+                break
+            hole = os.lseek(read.fileno(), at, os.SEEK_HOLE)
+            while at < hole:
+                at += os.sendfile(write.fileno(), read.fileno(), at, hole - at) if os.lseek(
+                    write.fileno(), at, os.SEEK_SET) == at else 0
+        write.truncate(end)
+    shutil.copystat(source, target)
+
+
+if __name__ == "__main__":
+    print(World(tempfile.mkdtemp(prefix="xe-world-")).make().state)
