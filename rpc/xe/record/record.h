@@ -68,7 +68,7 @@ xe_handler *xe_verb_handler(enum xe_verb verb);
 /* ---- values ---- */
 
 /* What a call told about a field with XE_F_CALL. */
-struct xe_answer {
+struct xe_told {
 	unsigned field;
 	const struct xn_value *value; /* NULL: the call failed with: */
 	const struct xn_error *error;
@@ -78,8 +78,8 @@ struct xe_item {
 	struct xn_record *record;      /* NULL: */
 	const struct xn_value *fields; /* a map */
 	const char *ref;
-	const struct xe_answer *answers; /* without one such a field is "<unknown>" */
-	unsigned n_answers;
+	const struct xe_told *told; /* without one such a field is "<unknown>" */
+	unsigned n_told;
 };
 struct xe_item xe_item_of(struct xn_record *record); /* borrows it */
 

@@ -23,13 +23,13 @@ const struct xn_value *xe_item_get(const struct xe_item *item, int class_id, int
 	return xn_map_get(item->fields, xn_classes[class_id].fields[field].name);
 }
 
-static const struct xe_answer *answer_of(const struct xe_look *look)
+static const struct xe_told *told_of(const struct xe_look *look)
 {
 	unsigned field = (unsigned)(look->field - xe_field_row(look->kind, 0));
 
-	for (unsigned i = 0; i < look->item->n_answers; i++)
-		if (look->item->answers[i].field == field)
-			return &look->item->answers[i];
+	for (unsigned i = 0; i < look->item->n_told; i++)
+		if (look->item->told[i].field == field)
+			return &look->item->told[i];
 	return NULL;
 }
 
@@ -103,7 +103,7 @@ bool xe_look_leaves(const struct xe_look *look, xe_leaf *leaf, void *arg)
 	const struct xe_field *f = look->field;
 
 	if (f->flags & XE_F_CALL) {
-		const struct xe_answer *answer = answer_of(look);
+		const struct xe_told *answer = told_of(look);
 		const struct xn_method *method = xn_method_find(xe_string(xe_call_of(f)->method));
 
 		if (!answer || !answer->value || answer->value->kind == XN_NIL)
@@ -328,7 +328,7 @@ static bool is_ref(void *arg, const char *key, const struct xn_type *type, const
 
 static void print_answer(const struct xe_look *look, struct xn_buf *out)
 {
-	const struct xe_answer *answer = answer_of(look);
+	const struct xe_told *answer = told_of(look);
 
 	if (!answer)
 		xn_buf_add_string(out, unknown);
