@@ -4,9 +4,9 @@
     gen.py --source DIR --out DIR CLASS...
 
 DIR/classes/CLASS.txt is one class each; DIR/enums.txt and DIR/errors.txt are what they say;
-DIR/common.txt says what fields of common names hold. From them come schema_tables.c (struct
-xn_class, xn_method ... of schema.h), ids.h, errors.h and schema.json (the same for tests and
-documents, which read no C).
+DIR/common.txt says what fields of common names hold. From them come schema_tables.c (the packed
+tables that expand.c makes those of schema.h from), ids.h, errors.h and schema.json (the same for
+tests and documents, which read no C).
 
 How the files are written. An item starts in the first column; lines that are indented belong to
 it. `#` opens a comment line. `| WORD WORD=VALUE ...` at the end of an item are its attributes.
@@ -669,27 +669,8 @@ def c_role(role):
     return 'XN_ROLE_' + role.upper().replace('-', '_')
 
 
-def c_json(value):
-    return c_string(json.dumps(value, separators=(',', ':'), ensure_ascii=False))
-
-
-def fnv1a(text, seed=2166136261):
-    """The same as hash() in schema.c."""
-    value = seed
-    for byte in text.encode():
-        value = ((value ^ byte) * 16777619) & 0xffffffff
-    return value ^ value >> 15
-
-
-def open_addressing(entries, size):
-    """entries: (hash, number). Slots hold number + 1; 0 is free."""
-    slots = [0] * size
-    for value, number in entries:
-        at = value % size
-        while slots[at]:
-            at = (at + 1) % size
-        slots[at] = number + 1
-    return slots
+def json_text(value):
+    return json.dumps(value, separators=(',', ':'), ensure_ascii=False)
 
 
 def table(numbers):
@@ -699,57 +680,153 @@ def table(numbers):
     return '\n'.join(lines)
 
 
+NONE = 'XN_PACKED_NONE'
+
+
+class Texts:
+    """Many texts in one, each once; a text that another ends with lies in that one."""
+
+    def __init__(self, name):
+        self.name, self.texts, self.places = name, set(), {}
+
+    def add(self, text):
+        self.texts.add(text)
+
+    def lay_out(self):
+        at, whole, longer = 0, [], None
+        for text in sorted(self.texts, key=lambda t: t.encode()[::-1], reverse=True):
+            if longer is not None and longer.endswith(text):
+                end = self.places[longer] + len(longer.encode())
+                self.places[text] = end - len(text.encode())
+                continue
+            self.places[text], longer = at, text
+            whole.append(text)
+            at += len(text.encode()) + 1
+        if at >= 0xffff:
+            raise ModelError(f'{self.name}: {at} bytes do not fit a place of 16 bits')
+        lines = '\n'.join(f'\t{c_string(text)[:-1]}\\0"' for text in whole)
+        return f'const char {self.name}[] =\n{lines};\n'
+
+    def place(self, text):
+        return NONE if text is None else str(self.places[text])
+
+
 class Tables:
-    """Collects the constants that several rows share, then prints everything in order."""
+    """Collects the constants that several rows share, then prints everything in order. Rows are
+    made twice: first to see which texts there are, then with the texts' places."""
 
     def __init__(self, model):
         self.model = model
         self.class_ids = {name: i for i, name in enumerate(model.classes)}
         self.enum_ids = {name: i for i, name in enumerate(model.enums)}
         self.types, self.type_list = {}, []
-        self.key_roles, self.error_lists, self.param_lists = {}, {}, {}
+        self.key_roles, self.error_lists, self.param_lists = {(): 0}, {}, {}
         self.params = []
+        self.names, self.docs = Texts('xn_packed_names'), Texts('xn_packed_docs')
+        self.is_laid_out = False
+
+    def place(self, texts, text):
+        if not self.is_laid_out and text is not None:
+            texts.add(text)
+        return texts.place(text) if self.is_laid_out else NONE
+
+    def name(self, text):
+        return self.place(self.names, text)
+
+    def doc(self, text):
+        return self.place(self.docs, text)
 
     def type(self, type_):
         if type_ is None:
-            return 'NULL'
+            return NONE
         if type_.text not in self.types:
             for part in (type_.key, type_.value):
                 self.type(part)
             self.types[type_.text] = len(self.type_list)
             self.type_list.append(type_)
-        return f'&types[{self.types[type_.text]}]'
+        return str(self.types[type_.text])
 
     def key_role_list(self, pairs):
-        if not pairs:
-            return 'NULL'
-        return 'key_roles_%d' % self.key_roles.setdefault(tuple(pairs), len(self.key_roles))
+        return self.key_roles.setdefault(tuple(pairs or ()), len(self.key_roles))
 
     def error_list(self, codes):
-        return 'errors_%d' % self.error_lists.setdefault(tuple(codes), len(self.error_lists))
+        return self.error_lists.setdefault(tuple(codes), len(self.error_lists))
 
     def param_list(self, params):
-        if not params:
-            return 'NULL'
         key = tuple((p.name, p.type.text, json.dumps(p.default)) for p in params)
-        if key not in self.param_lists:
+        if params and key not in self.param_lists:
             self.param_lists[key] = len(self.params)
             for param in params:
                 self.type(param.type)
             self.params += params
-        return f'&xn_all_params[{self.param_lists[key]}]'
+        return self.param_lists.get(key, 0)
 
-    def print_types(self, out):
-        out.append('static const struct xn_type types[] = {')
+    def type_rows(self):
+        rows = []
         for type_ in self.type_list:
-            enumeration = f'&enums[{self.enum_ids[type_.name]}]' if type_.kind == 'enum' else 'NULL'
+            enumeration = self.enum_ids[type_.name] if type_.kind == 'enum' else 0
             class_id = self.class_ids.get(type_.name, -1) if type_.kind in ('ref', 'record') else -1
-            out.append(f'\t{{XN_T_{type_.kind.upper()}, {enumeration}, {class_id}, '
-                       f'{self.type(type_.key)}, {self.type(type_.value)}, '
-                       f'{c_string(type_.text)}}},')
-        out.append('};\n')
+            rows.append(f'\t{{XN_T_{type_.kind.upper()}, {enumeration}, {class_id}, '
+                        f'{self.type(type_.key)}, {self.type(type_.value)}, '
+                        f'{self.name(type_.text)}}},')
+        return rows
+
+    def field_row(self, field):
+        default = default_of(self.model, field)
+        other = ('-1', '-1')
+        if field.other:
+            cls = field.other.cls.name
+            other = (f'XN_CLASS_{cls}', f'XN_{cls}_{field.other.name}')
+        access = {'rw': 'XN_FIELD_RW', 'once': 'XN_FIELD_RO_CONSTRUCTOR',
+                  'ro': 'XN_FIELD_RO_RUNTIME'}
+        return (f'\t{{{self.name(field.name)}, {self.name(field.db_name)}, '
+                f'{self.type(field.type)}, {self.name(json_text(default))}, '
+                f'{other[0]}, {other[1]},\n\t {access[field.access]}, '
+                f'XN_{field.lifecycle.upper()}, {c_bool(field.has("internal"))}, '
+                f'{c_bool(not field.has("volatile"))}, {c_bool(field.required)},\n\t '
+                f'XN_REL_{field.relation}, {c_role(field.get("read"))}, '
+                f'{c_role(field.get("role"))}, {self.key_role_list(field.key_roles)}, '
+                f'{self.doc(field.doc)}}},')
+
+    def param_row(self, param):
+        default = None if param.default is None else json_text(param.default)
+        return f'\t{{{self.name(param.name)}, {self.type(param.type)}, {self.name(default)}}},'
+
+    def method_row(self, message):
+        field = f'XN_{message.cls.name}_{message.field.name}' if message.field else '-1'
+        name, doc = message.name, message.doc
+        if message.kind in FIELD_KINDS:
+            name = name[:-len(message.field.name)]
+        if message.kind != 'EXPLICIT' and doc == automatic_doc(message.cls, message.kind,
+                                                               message.field):
+            doc = None
+        return (f'\t{{XN_CLASS_{message.cls.name}, XN_M_{message.kind}, {field}, '
+                f'{self.name(name)}, {self.param_list(message.params)}, '
+                f'{self.type(message.result)}, {method_flags(message)},\n\t '
+                f'{len(message.params)}, {message.n_required}, {c_role(message.role)}, '
+                f'{self.key_role_list(message.key_roles)}, {message.forward_param}, '
+                f'{message.lock_param}, {self.name(message.operation)}, '
+                f'{self.error_list(message.errors)}, {self.doc(doc)}}},')
+
+    def packed_rows(self):
+        fields = [f for cls in self.model.classes.values() for f in cls.fields]
+        packed = {'field': [self.field_row(field) for field in fields],
+                  'method': [self.method_row(message) for message in self.model.messages]}
+        packed['param'] = [self.param_row(param) for param in self.params]
+        packed['type'] = self.type_rows()
+        return packed
+
+    def print_packed(self, out):
+        self.packed_rows()
+        out += [self.names.lay_out(), self.docs.lay_out()]
+        self.is_laid_out = True
+        for kind, rows in self.packed_rows().items():
+            out.append(f'const struct xn_packed_{kind} xn_packed_{kind}s[] = {{')
+            out += rows + ['};\n']
 
     def print_enums(self, out):
+        if len(self.model.enums) > 256:
+            raise ModelError('more enums than struct xn_packed_type counts')
         for enum in self.model.enums.values():
             values = ', '.join(c_string(v) for v in enum.values)
             out.append(f'static const char *const values_{enum.name}[] = {{{values}}};')
@@ -760,31 +837,18 @@ class Tables:
         out += [f'\t&enums[{i}],' for i in range(len(self.model.enums))]
         out.append(f'}};\nconst unsigned xn_n_enums = {len(self.model.enums)};\n')
 
-    def field_row(self, field):
-        default = default_of(self.model, field)
-        other = ('-1', '-1')
-        if field.other:
-            cls = field.other.cls.name
-            other = (f'XN_CLASS_{cls}', f'XN_{cls}_{field.other.name}')
-        access = {'rw': 'XN_FIELD_RW', 'once': 'XN_FIELD_RO_CONSTRUCTOR',
-                  'ro': 'XN_FIELD_RO_RUNTIME'}
-        return (f'\t{{{c_string(field.name)}, {c_string(field.db_name)}, {self.type(field.type)}, '
-                f'{access[field.access]}, XN_{field.lifecycle.upper()},\n\t '
-                f'.internal = {c_bool(field.has("internal"))}, '
-                f'.persistent = {c_bool(not field.has("volatile"))}, '
-                f'.required = {c_bool(field.required)}, .default_json = {c_json(default)},\n\t '
-                f'.relation = XN_REL_{field.relation}, .other_class = {other[0]}, '
-                f'.other_field = {other[1]},\n\t .role_read = {c_role(field.get("read"))}, '
-                f'.role_write = {c_role(field.get("role"))}, '
-                f'.key_roles = {self.key_role_list(field.key_roles)},\n\t '
-                f'.doc = {c_string(field.doc)}}},')
+    def print_classes(self, out, offsets):
+        out.append('const struct xn_class xn_classes[XN_CLASS_COUNT] = {')
+        for cls, offset in zip(self.model.classes.values(), offsets):
+            out.append(self.class_row(cls, offset))
+        out.append('};\n')
 
-    def class_row(self, cls):
+    def class_row(self, cls, offset):
         public = sum(not f.has('internal') for f in cls.fields)
 
         def index(name):
             return next((i for i, f in enumerate(cls.fields) if f.name == name), -1)
-        fields = f'fields_{cls.name}' if cls.fields else 'NULL'
+        fields = f'&xn_expanded.fields[{offset}]' if cls.fields else 'NULL'
         return (f'\t[XN_CLASS_{cls.name}] = {{XN_CLASS_{cls.name}, "{cls.name}", '
                 f'"{cls.name.lower()}", {fields}, {len(cls.fields)}, {public}, '
                 f'{index("uuid")}, {index("name_label")},\n\t '
@@ -797,82 +861,71 @@ class Tables:
                 f'.internal = {c_bool(cls.has("internal"))}, '
                 f'.lifecycle = XN_{cls.lifecycle.upper()},\n\t .doc = {c_string(cls.doc)}}},')
 
-    def method_row(self, message):
-        field = f'XN_{message.cls.name}_{message.field.name}' if message.field else '-1'
-        operation = c_string(message.operation) if message.operation else 'NULL'
-        return (f'\t{{"{message.full_name}", &"{message.full_name}"[{len(message.cls.name) + 1}], '
-                f'XN_CLASS_{message.cls.name}, XN_M_{message.kind}, {field},\n\t '
-                f'{self.param_list(message.params)}, {len(message.params)}, {message.n_required}, '
-                f'{self.type(message.result)}, {c_role(message.role)}, '
-                f'{self.key_role_list(message.key_roles)},\n\t {method_flags(message)}, '
-                f'{message.forward_param}, {message.lock_param}, {operation}, '
-                f'{self.error_list(message.errors)},\n\t {c_string(message.doc)}}},')
-
     def print_shared(self, out):
         for pairs, number in self.key_roles.items():
             rows = ', '.join(f'{{{c_string(k)}, {c_role(r)}}}' for k, r in pairs)
-            out.append(f'static const struct xn_key_role key_roles_{number}[] = {{{rows}, '
-                       '{NULL, XN_ROLE_COUNT}};')
+            if pairs:
+                out.append(f'static const struct xn_key_role key_roles_{number}[] = {{{rows}, '
+                           '{NULL, XN_ROLE_COUNT}};')
         for codes, number in self.error_lists.items():
             rows = ''.join(f'XN_ERR_{code}, ' for code in codes)
             out.append(f'static const char *const errors_{number}[] = {{{rows}NULL}};')
-        out.append('\nconst struct xn_param xn_all_params[] = {')
-        for param in self.params:
-            default = 'NULL' if param.default is None else c_json(param.default)
-            out.append(f'\t{{"{param.name}", {self.type(param.type)}, {default}}},')
-        out.append(f'}};\nconst unsigned xn_n_all_params = {len(self.params)};\n')
+        lists = ''.join(f', key_roles_{number}' for number in range(1, len(self.key_roles)))
+        out.append(f'const struct xn_key_role *const xn_packed_key_roles[] = {{NULL{lists}}};')
+        lists = ', '.join(f'errors_{number}' for number in self.error_lists.values())
+        out.append(f'const char *const *const xn_packed_errors[] = {{{lists}}};')
 
-    def print_lookups(self, out):
-        messages = self.model.messages
-        slots = open_addressing([(fnv1a(m.full_name), i) for i, m in enumerate(messages)], 8192)
-        out.append(f'const uint16_t xn_method_slots[{len(slots)}] = {{\n{table(slots)}\n}};\n')
-        names, entries = [], []
-        for cls in self.model.classes.values():
-            for i, field in enumerate(cls.fields):
-                for name in sorted({field.name, field.db_name}):
-                    entries.append((fnv1a(name, self.class_ids[cls.name]), len(names)))
-                    names.append((cls, i, name))
-        out.append('const struct xn_field_name xn_field_names[] = {')
-        out += [f'\t{{{c_string(name)}, XN_CLASS_{cls.name}, {i}}},' for cls, i, name in names]
-        slots = open_addressing(entries, 4096)
-        out.append(f'}};\nconst uint16_t xn_field_slots[{len(slots)}] = {{\n{table(slots)}\n}};\n')
+    def print_kind_docs(self, out):
+        marks = {'cls': '\1', 'field': '\2', 'doc': '\3'}
+        out.append('const char *const xn_packed_kind_docs[] = {')
+        for kind, doc in AUTOMATIC_DOCS.items():
+            out.append(f'\t[XN_M_{kind}] = {c_string(doc.format(**marks))},')
+        out.append('};\n')
+
+    def print_errors(self, out):
+        out.append('const struct xn_error_info xn_errors[] = {')
+        for error in sorted(self.model.errors.values(), key=lambda e: e.code):
+            params = ','.join(error.params)
+            out.append(f'\t{{XN_ERR_{error.code}, {c_string(params)}, {c_string(error.doc)}}},')
+        out.append(f'}};\nconst unsigned xn_n_errors = {len(self.model.errors)};\n')
 
     def print_all(self):
-        model, body = self.model, []
-        for cls in model.classes.values():
-            if cls.fields:
-                body.append(f'static const struct xn_field fields_{cls.name}[] = {{')
-                body += [self.field_row(field) for field in cls.fields]
-                body.append('};\n')
-        body.append('const struct xn_class xn_classes[XN_CLASS_COUNT] = {')
-        body += [self.class_row(cls) for cls in model.classes.values()]
-        body.append('};\n')
-        body.append('const struct xn_method xn_methods[] = {')
-        body += [self.method_row(message) for message in model.messages]
-        body.append(f'}};\nconst unsigned xn_n_methods = {len(model.messages)};\n')
-        body.append('const struct xn_error_info xn_errors[] = {')
-        for error in sorted(model.errors.values(), key=lambda e: e.code):
-            params = ','.join(error.params)
-            body.append(f'\t{{XN_ERR_{error.code}, {c_string(params)}, {c_string(error.doc)}}},')
-        body.append(f'}};\nconst unsigned xn_n_errors = {len(model.errors)};\n')
+        offsets, body = [0], []
+        for cls in self.model.classes.values():
+            offsets.append(offsets[-1] + len(cls.fields))
+        self.print_packed(body)
+        self.print_classes(body, offsets)
+        self.print_errors(body)
         body.append('const char *const xn_role_names[XN_ROLE_COUNT] = {')
         body += [f'\t[{c_role(role)}] = "{role}",' for role in ROLES]
         body.append('};\n')
         body.append('const unsigned xn_field_offsets[XN_CLASS_COUNT + 1] = {')
-        total, offsets = 0, []
-        for cls in model.classes.values():
-            offsets.append(total)
-            total += len(cls.fields)
-        body.append(table(offsets + [total]) + '\n};\n')
-        self.print_lookups(body)
+        body.append(table(offsets) + '\n};\n')
+        self.print_kind_docs(body)
 
         head = [GENERATED, '#include "core/schema/schema_internal.h"\n']
         self.print_enums(head)
-        self.print_types(head)
         self.print_shared(head)
         return '\n'.join(head + body)
 
+    def text_bytes(self):
+        """What expand.c writes: each name, and the docs that no text file tells."""
+        size = 0
+        for message in self.model.messages:
+            size += len(message.full_name) + 1
+            automatic = message.kind != 'EXPLICIT' and automatic_doc(message.cls, message.kind,
+                                                                     message.field)
+            if message.doc == automatic:
+                size += len(automatic.encode()) + 1
+        return size
 
+    def counts(self):
+        return {'TYPES': len(self.type_list), 'PARAMS': len(self.params),
+                'FIELDS': sum(len(cls.fields) for cls in self.model.classes.values()),
+                'METHODS': len(self.model.messages), 'TEXT_BYTES': self.text_bytes()}
+
+
+FIELD_KINDS = ('GET', 'SET', 'ADD', 'REMOVE')
 GENERATED = '/* Made by core/schema/gen.py from the text files beside it: change those. */'
 
 
@@ -894,7 +947,7 @@ def method_flags(message):
     return ' | '.join(flags) or '0'
 
 
-def print_ids(model):
+def print_ids(model, counts):
     out = [GENERATED, '#ifndef XN_SCHEMA_IDS_H', '#define XN_SCHEMA_IDS_H', '',
            'enum xn_class_id {']
     out += [f'\tXN_CLASS_{name},' for name in model.classes]
@@ -914,6 +967,7 @@ def print_ids(model):
     most = max(len(message.params) for message in model.messages)
     out += ['/* The longest parameter list, without the session. */',
             f'#define XN_SCHEMA_MAX_PARAMS {most}', '']
+    out += [f'#define XN_SCHEMA_{name} {count}' for name, count in counts.items()] + ['']
     return '\n'.join(out + ['#endif', ''])
 
 
@@ -987,7 +1041,8 @@ def main():
     args = parser.parse_args()
     try:
         model = read_model(args.source, args.classes)
-        outputs = {'schema_tables.c': Tables(model).print_all(), 'ids.h': print_ids(model),
+        tables = Tables(model)
+        outputs = {'schema_tables.c': tables.print_all(), 'ids.h': print_ids(model, tables.counts()),
                    'errors.h': print_errors(model), 'schema.json': print_json(model)}
     except ModelError as problem:
         sys.exit(f'{problem}')

@@ -1,5 +1,5 @@
 /*
- * Lookups in the generated tables, and default values. The tables are constant; the two caches of
+ * Lookups in the schema's tables, and default values. The tables are constant; the two caches of
  * parsed defaults are filled on first use and never change an entry once it is there.
  */
 #include "core/schema/schema_internal.h"
@@ -9,22 +9,13 @@
 
 #include "core/json.h"
 
-/* The same as fnv1a() in gen.py. */
-static uint32_t hash(uint32_t seed, const char *name)
-{
-	uint32_t h = seed;
-
-	for (const unsigned char *p = (const unsigned char *)name; *p; p++)
-		h = (h ^ *p) * 16777619u;
-	return h ^ h >> 15;
-}
-
 const struct xn_method *xn_method_find(const char *name)
 {
-	uint32_t at = hash(2166136261u, name) & (XN_METHOD_SLOTS - 1);
+	const uint16_t *slots = xn_expanded.method_slots;
+	uint32_t at = xn_schema_hash(XN_METHOD_SEED, name) & (XN_METHOD_SLOTS - 1);
 
-	for (; xn_method_slots[at]; at = (at + 1) & (XN_METHOD_SLOTS - 1)) {
-		const struct xn_method *method = &xn_methods[xn_method_slots[at] - 1];
+	for (; slots[at]; at = (at + 1) & (XN_METHOD_SLOTS - 1)) {
+		const struct xn_method *method = &xn_methods[slots[at] - 1];
 
 		if (!strcmp(method->name, name))
 			return method;
@@ -50,13 +41,16 @@ const struct xn_class *xn_class_find_event(const char *name)
 
 int xn_field_find(const struct xn_class *cls, const char *name)
 {
-	uint32_t at = hash((uint32_t)cls->id, name) & (XN_FIELD_SLOTS - 1);
+	const uint16_t *slots = xn_expanded.field_slots;
+	uint32_t at = xn_schema_hash((uint32_t)cls->id, name) & (XN_FIELD_SLOTS - 1);
 
-	for (; xn_field_slots[at]; at = (at + 1) & (XN_FIELD_SLOTS - 1)) {
-		const struct xn_field_name *entry = &xn_field_names[xn_field_slots[at] - 1];
+	for (; slots[at]; at = (at + 1) & (XN_FIELD_SLOTS - 1)) {
+		unsigned row = slots[at] - 1u;
+		const struct xn_field *f = &xn_expanded.fields[row];
 
-		if (entry->class_id == cls->id && !strcmp(entry->name, name))
-			return entry->field;
+		if (xn_expanded.field_classes[row] == cls->id &&
+		    (!strcmp(f->name, name) || !strcmp(f->db_name, name)))
+			return (int)(row - xn_field_offsets[cls->id]);
 	}
 	return -1;
 }
@@ -126,8 +120,8 @@ struct xn_value *xn_param_default(const struct xn_param *param)
 	if (!param->default_json)
 		return NULL;
 	if (!cache)
-		cache = xn_calloc(xn_n_all_params, sizeof(*cache));
-	slot = &cache[param - xn_all_params];
+		cache = xn_calloc(XN_SCHEMA_PARAMS, sizeof(*cache));
+	slot = &cache[param - xn_expanded.params];
 	if (!*slot)
 		*slot = parse_default(param->type, param->default_json);
 	return xn_value_ref(*slot);

@@ -1,8 +1,9 @@
 /*
  * The published data model as constant tables: classes, fields, methods, enums, types, roles.
  * Told once in the text files beside this header; gen.py turns them into schema_tables.c and the
- * generated headers (ids.h: class and field numbers; errors.h: error codes). Everything that
- * depends on a name or a type (dispatch, records, codecs, rows, xe, documents) reads these tables.
+ * generated headers (ids.h: class and field numbers; errors.h: error codes), expand.c the packed
+ * tables of the first into these. Everything that depends on a name or a type (dispatch, records,
+ * codecs, rows, xe, documents) reads these tables.
  */
 #ifndef XN_SCHEMA_H
 #define XN_SCHEMA_H
@@ -159,7 +160,7 @@ struct xn_method {
 };
 
 extern const struct xn_class xn_classes[XN_CLASS_COUNT]; /* index: enum xn_class_id */
-extern const struct xn_method xn_methods[];		 /* sorted by name, byte order */
+extern const struct xn_method *const xn_methods;	 /* sorted by name, byte order */
 extern const unsigned xn_n_methods;
 extern const struct xn_enum *const xn_enums[];
 extern const unsigned xn_n_enums;

@@ -229,6 +229,17 @@ static void everything_published_says_what_it_is(void **state)
 		assert_true(*xn_methods[i].doc);
 }
 
+static void automatic_methods_say_what_their_class_and_field_say(void **state)
+{
+	assert_string_equal(xn_method_find("VM.get_name_label")->doc,
+			    "Read name_label: its name, for people.");
+	assert_string_equal(xn_method_find("VM.get_name_label")->message, "get_name_label");
+	assert_string_equal(xn_method_find("host.get_all_records")->doc,
+			    "References and records of every host.");
+	assert_string_equal(xn_method_find("VM.remove_from_other_config")->message,
+			    "remove_from_other_config");
+}
+
 static void every_error_is_a_sentence_for_people(void **state)
 {
 	for (unsigned i = 0; i < xn_n_errors; i++) {
@@ -263,6 +274,7 @@ int main(void)
 		cmocka_unit_test(enum_values_are_found_in_any_case),
 		cmocka_unit_test(every_error_code_is_found),
 		cmocka_unit_test(everything_published_says_what_it_is),
+		cmocka_unit_test(automatic_methods_say_what_their_class_and_field_say),
 		cmocka_unit_test(every_error_is_a_sentence_for_people),
 	};
 
