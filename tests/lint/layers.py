@@ -23,7 +23,7 @@ LIBRARIES = [
     (re.compile(r"^libxl|^xenguest|^xentoollog"), re.compile(r"^modules/domain/libxl/"), "libxl"),
     (re.compile(r"^xenctrl"), re.compile(r"^modules/(domain/libxl|xenstore/xen)/"), "libxenctrl"),
     (re.compile(r"^xenevtchn|^xenforeignmemory|^xengnttab|^xen/"), re.compile(r"^modules/xenstore/xen/"), "Xen"),
-    (re.compile(r"^mbedtls/(ssl|x509|pk|rsa|net_)"), re.compile(r"^rpc/tls[^/]*$"), "mbedtls' TLS"),
+    (re.compile(r"^mbedtls/(ssl|x509|pk|rsa|net_)"), re.compile(r"^rpc/(xe/client/)?tls[^/]*$"), "mbedtls' TLS"),
     (re.compile(r"^pthread\.h$|^threads\.h$"), re.compile(r"^core/worker\.c$"), "threads"),
 ]
 
@@ -42,8 +42,12 @@ CALLS = re.compile(
 )
 
 
-# Processes of their own, outside the simulation: the children that run libxl and PAM.
+# Processes of their own, outside the simulation: the children that run libxl and PAM, and the client xe.
 OTHER_PROCESSES = {"modules/auth/pam_child.c", "modules/domain/libxl/worker.c", "modules/domain/libxl/disk_server.c"}
+
+
+def is_other_process(path):
+    return path in OTHER_PROCESSES or path.startswith("rpc/xe/client/")
 
 
 def without_comments_and_strings(text):
@@ -157,7 +161,7 @@ def check(root):
                 what = check_library_include(path, m.group(2))
             if what:
                 tell(path, text, m.start(2), what)
-        if owner(path) != "core" and path not in OTHER_PROCESSES:
+        if owner(path) != "core" and not is_other_process(path):
             for m in CALLS.finditer(without_comments_and_strings(text)):
                 tell(path, text, m.start(), "calls %s(): go through core/loop.h, worker.h, child.h" % m.group(1))
     folders = {owner(path) for path, _ in files}
@@ -194,6 +198,7 @@ TREES = [
     ({"modules/a/a.c": "#include <event2/event.h>\n"}, "libevent is not for this file"),
     ({"core/loop_event.c": "#include <event2/event.h>\n"}, ""),
     ({"rpc/tls.c": "#include <mbedtls/ssl.h>\n"}, ""),
+    ({"rpc/xe/client/tls.c": "#include <mbedtls/ssl.h>\nclock_gettime(a, b);\n"}, ""),
     ({"rpc/http.c": "#include <mbedtls/ssl.h>\n"}, "mbedtls' TLS is not for this file"),
     ({"core/bus.c": "#include <event2/event.h>\n"}, "libevent is not for this file"),
     ({"modules/a/a.c": "#include <lmdb.h>\n"}, "LMDB is not for this file"),

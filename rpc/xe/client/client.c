@@ -270,7 +270,7 @@ ssize_t xe_client_read(struct xe_client *client, struct xe_stream *stream, void 
 
 /* ---- messages ---- */
 
-int xe_client_answer(struct xe_client *client, enum xe_kind kind, enum xe_tag tag, int32_t number)
+int xe_client_answer(struct xe_client *client, enum xe_message_kind kind, enum xe_tag tag, int32_t number)
 {
 	struct xe_message message = {.kind = kind, .tag = tag, .number = number};
 	struct xn_buf bytes = {0};

@@ -74,7 +74,7 @@ unsigned xe_client_wait(struct xe_client *client, struct xe_stream *stream, int 
 int xe_client_write(struct xe_client *client, struct xe_stream *stream, const void *data, size_t len);
 /* As xe_stream_read(), and waits. */
 ssize_t xe_client_read(struct xe_client *client, struct xe_stream *stream, void *to, size_t len);
-int xe_client_answer(struct xe_client *client, enum xe_kind kind, enum xe_tag tag, int32_t number);
+int xe_client_answer(struct xe_client *client, enum xe_message_kind kind, enum xe_tag tag, int32_t number);
 /* To stdout, or what stands for it. */
 int xe_client_write_out(struct xe_client *client, int fd, const void *data, size_t len);
 void xe_client_flush(struct xe_client *client);
