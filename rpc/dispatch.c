@@ -22,6 +22,8 @@ void xn_rpc_call_drop(struct xn_rpc_call *rc)
 	xn_request_clear(&rc->request);
 	xn_buf_clear(&rc->body);
 	xn_value_unref(rc->rest);
+	xn_value_unref(rc->result);
+	xn_error_clear(&rc->failure);
 	free(rc);
 }
 
@@ -133,6 +135,7 @@ void xn_rpc_abandon(struct xn_rpc_call *rc)
 	rc->rpc = NULL;
 	rc->conn = NULL;
 	rc->reply = NULL;
+	rc->told = NULL;
 	if (rc->answered && (waits || rc->rest)) {
 		xn_rpc_call_drop(rc);
 	} else if (begins) { /* neither handler nor reply will be */

@@ -47,6 +47,9 @@ static void send_body(struct xn_rpc_call *rc)
 			      CORS_HEADERS, rc->body.data, rc->body.len);
 	} else if (rc->reply) {
 		rc->reply(rc->body.data, rc->body.len, rc->reply_arg);
+	} else if (rc->told) {
+		rc->told(rc->failure.code ? NULL : rc->result,
+			 rc->failure.code ? &rc->failure : NULL, rc->reply_arg);
 	}
 	xn_rpc_call_drop(rc);
 }
@@ -55,6 +58,11 @@ static void print_error(struct xn_rpc_call *rc, const struct xn_error *err)
 {
 	xn_value_unref(rc->rest);
 	rc->rest = NULL;
+	if (rc->invoked) {
+		xn_error_clear(&rc->failure);
+		xn_error_copy(&rc->failure, err);
+		return;
+	}
 	rc->body.len = 0;
 	xn_request_print_error(&rc->request, err, &rc->body);
 }
@@ -159,7 +167,10 @@ static bool keep_rest(struct xn_rpc_call *rc, const struct xn_value *result)
 void xn_rpc_answer(struct xn_rpc_call *rc, const struct xn_value *result, bool bare,
 		   enum xn_durability durability)
 {
-	if (!xn_value_has_parts(result)) {
+	if (rc->invoked) {
+		xn_value_unref(rc->result);
+		rc->result = xn_value_ref(result);
+	} else if (!xn_value_has_parts(result)) {
 		xn_request_print_result(&rc->request, result, bare, &rc->body);
 	} else {
 		rc->bare = bare;

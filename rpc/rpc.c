@@ -11,10 +11,11 @@
 #include "core/worker.h"
 #include "rpc/rpc_internal.h"
 #include "rpc/tls_certificate.h"
+#include "rpc/xe/engine.h"
 
 enum { READERS = 2 };
 
-static struct xn_rpc_call *call_new(struct xn_rpc *rpc)
+struct xn_rpc_call *xn_rpc_call_new(struct xn_rpc *rpc)
 {
 	struct xn_rpc_call *rc = xn_calloc(1, sizeof(*rc));
 
@@ -41,7 +42,7 @@ void xn_rpc_read_trace(const struct xn_http_request *req, char trace[33])
 
 static void serve(struct xn_rpc *rpc, const struct xn_http_request *req, bool is_json)
 {
-	struct xn_rpc_call *rc = call_new(rpc);
+	struct xn_rpc_call *rc = xn_rpc_call_new(rpc);
 	const char *agent = xn_http_header(req, "user-agent");
 
 	rc->conn = req->conn;
@@ -67,7 +68,7 @@ static void on_any_rpc(const struct xn_http_request *req, void *arg)
 void xn_rpc_call(struct xn_rpc *rpc, const char *body, size_t len, const struct xn_caller *from,
 		 void (*reply)(const char *body, size_t len, void *arg), void *arg)
 {
-	struct xn_rpc_call *rc = call_new(rpc);
+	struct xn_rpc_call *rc = xn_rpc_call_new(rpc);
 
 	rc->reply = reply;
 	rc->reply_arg = arg;
@@ -154,6 +155,7 @@ static int rpc_start(void *state, struct xn_error *err)
 		xn_http_add_route(rpc->http, &rpc->routes[i], rpc);
 	}
 	xn_http_add_route(rpc->http, &xn_rpc_audit_log_route, rpc);
+	rpc->xe = xe_engine_new(rpc);
 	rpc->certificate = xn_certificate_new(rpc);
 	return listen_as_configured(rpc, err);
 }
@@ -186,6 +188,7 @@ static void rpc_stop(void *state)
 	xn_rpc_drop_downloads(rpc);
 	xn_rpc_drop_visits(rpc);
 	if (rpc->http) {
+		xe_engine_free(rpc->xe);
 		xn_certificate_free(rpc->certificate);
 		cut_waiting_clients(rpc);
 		xn_http_drain(rpc->http);

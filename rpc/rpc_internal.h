@@ -18,6 +18,8 @@
 enum { XN_RPC_ROUTES = 3 };
 
 struct xn_certificate; /* tls_certificate.h */
+struct xe_engine;	/* rpc/xe/engine.h */
+typedef void xn_rpc_told(const struct xn_value *result, const struct xn_error *err, void *arg);
 struct xn_rpc_account;	/* quota.c: what one caller uses */
 
 struct xn_rpc_quotas { /* as configured */
@@ -81,6 +83,7 @@ struct xn_rpc {
 	struct xn_pool *readers; /* body.c: threads that parse long bodies */
 	struct xn_request_bounds bounds; /* of a call */
 	size_t bytes_read;       /* that the readers have, queued ones too */
+	struct xe_engine *xe;    /* the command line; NULL in a simulation */
 };
 
 /*
@@ -102,10 +105,15 @@ struct xn_rpc_call {
 	int64_t began_us;
 	char task[48]; /* Async: the task that the handler's end goes to */
 
-	/* Where the reply goes: a connection, or a function (xn_rpc_call). Both NULL: nobody waits. */
+	/* Where the reply goes: a connection, a function that takes its body (xn_rpc_call), or one that
+	 * takes the value (invoke.c). All NULL: nobody waits. */
 	struct xn_http_conn *conn;
 	void (*reply)(const char *body, size_t len, void *arg);
+	xn_rpc_told *told;
 	void *reply_arg;
+	bool invoked;		 /* by invoke.c: nothing is encoded */
+	struct xn_value *result; /* of an invoked call, while it waits to be durable */
+	struct xn_error failure; /* or this */
 
 	struct xn_buf body;	/* the encoded reply, while it waits to be durable; or its beginning */
 	struct xn_value *rest;	/* what follows on that, in parts from rest_at on; NULL: nothing */
@@ -123,6 +131,19 @@ struct xn_rpc_call {
 	struct xn_audit_wait audit_wait;
 	struct xn_timer patience; /* a silent synchronous call: white space before clients hang up */
 };
+
+/*
+ * invoke.c: calls by the daemon's own code in rpc/, as a client makes them: all checks, roles, audit,
+ * quotas, and an answer that comes when it is durable.
+ * @params: a set, the session's secret first; taken. @from: only origin and is_trusted_socket matter.
+ * @told: once, from the loop; @result and @err are borrowed.
+ * Return: the call, until told() or xn_rpc_invoke_forget().
+ */
+struct xn_rpc_call *xn_rpc_invoke(struct xn_rpc *rpc, const char *method, struct xn_value *params,
+				  const struct xn_caller *from, const char *user_agent,
+				  xn_rpc_told *told, void *arg);
+/* Nobody waits for it any more: told() does not come. What has a task goes on. */
+void xn_rpc_invoke_forget(struct xn_rpc_call *rc);
 
 /* dispatch.c. Takes @rc: every path ends in exactly one reply. */
 void xn_rpc_dispatch(struct xn_rpc_call *rc);
@@ -161,6 +182,9 @@ void xn_rpc_drop_downloads(struct xn_rpc *rpc);
 
 /* visit.c */
 void xn_rpc_drop_visits(struct xn_rpc *rpc);
+
+/* rpc.c: a call that is not parsed yet. */
+struct xn_rpc_call *xn_rpc_call_new(struct xn_rpc *rpc);
 
 /* reply.c. Each takes the reply's hold on @rc. */
 void xn_rpc_answer(struct xn_rpc_call *rc, const struct xn_value *result, bool bare,

@@ -92,6 +92,12 @@ bool xe_call(struct xe *x, const struct xn_value **result, const char *method, c
 bool xe_try(struct xe *x, const struct xn_value **result, const struct xn_error **err,
 	    const char *method, const char *types, ...) XN_MUST_CHECK;
 
+/* xe_call() with the arguments behind the session as a set; taken. */
+bool xe_call_with(struct xe *x, const struct xn_value **result, const char *method,
+		  struct xn_value *params) XN_MUST_CHECK;
+/* A call's result, as values: of references the uuids, a line a member of a set or a map. */
+void xe_print_result(struct xe *x, const struct xn_type *type, const struct xn_value *result);
+
 /* A line of text; nothing with --minimal. */
 void xe_print(struct xe *x, const char *fmt, ...) XN_PRINTF(2, 3);
 /* A value that the command is for (a uuid after a create): a line each, joined with --minimal, a member
@@ -120,15 +126,21 @@ bool xe_put(struct xe *x, const char *filename, const char *path, const char *la
 /* The client's terminal and a byte stream; until one of the two ends it. */
 bool xe_connect(struct xe *x, const char *url) XN_MUST_CHECK;
 
-/* Waits until the database has changed since this effect was met last; for event-wait, watch. The
- * handler then looks again: what it decides by must not be remembered. */
-bool xe_wait_change(struct xe *x) XN_MUST_CHECK;
-/* Lets others have the loop, then goes on; for what takes long. Always returns false, the handler is
- * run again; its place is in xe_state(). */
-bool xe_yield(struct xe *x) XN_MUST_CHECK;
-/* The handler's own memory, zero at first, kept between its runs; @clear (may be NULL) is called
- * before it is freed. */
+/*
+ * For handlers that go on for long: lists, watching. xe_state() is the handler's own memory, zero at
+ * first, kept between its runs (@clear, may be NULL, is called before it is freed). What is done after
+ * it is of a round: the three functions below end the round, all that was done in it is forgotten, and
+ * the handler starts a new one from its place in that memory. A run that comes back for another reason
+ * (a call's answer) is still in its round.
+ */
 void *xe_state(struct xe *x, size_t size, void (*clear)(void *state));
+/* Lets others have the loop. Always false: run again soon. */
+bool xe_yield(struct xe *x) XN_MUST_CHECK;
+/* Whether output may be added now: it is this run's turn to speak and the client reads. False: run
+ * again when that is so. */
+bool xe_room(struct xe *x) XN_MUST_CHECK;
+/* Always false: run again when the database has changed. */
+bool xe_wait_change(struct xe *x) XN_MUST_CHECK;
 
 /* ---- ends ---- */
 

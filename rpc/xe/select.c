@@ -1,0 +1,108 @@
+/*
+ * Which objects a command with selectors is for: all parameters that are not the command's own are
+ * conditions on the record, as a list's; vm=, host=, sr= name an object by uuid or name.
+ */
+#include <stdlib.h>
+
+#include "rpc/xe/engine_internal.h"
+#include "rpc/xe/record/record.h"
+
+static const struct selector {
+	unsigned flag;
+	const char *prefix, *named, *plural;
+} selectors[] = {
+	{XE_VM_SELECTORS, "vm", "vm", "VMs"},
+	{XE_HOST_SELECTORS, "host", "host", "hosts"},
+	{XE_SR_SELECTORS, "sr", "sr", "SRs"},
+};
+
+static const struct selector *selector_of(const struct xe_line *line)
+{
+	for (size_t i = 0; i < XN_ARRAY_SIZE(selectors); i++)
+		if (line->row->flags & selectors[i].flag)
+			return &selectors[i];
+	return NULL;
+}
+
+static bool is_own(void *arg, const char *name)
+{
+	const struct xe_line *line = arg;
+
+	return strcmp(name, selector_of(line)->named) == 0 ||
+	       xe_command_list_has(xe_command_text(line->row->required), name) ||
+	       xe_command_list_has(xe_command_text(line->row->optional), name);
+}
+
+/* Of a VM, what a command is not for unless it says so. */
+static bool may_be(const struct xe_line *line, const struct xn_record *record)
+{
+	unsigned flags = line->row->flags;
+	bool template, snapshot;
+
+	if (!(flags & XE_VM_SELECTORS))
+		return true;
+	template = xn_value_bool(xn_record_get(record, XN_VM_is_a_template));
+	snapshot = xn_value_bool(xn_record_get(record, XN_VM_is_a_snapshot));
+	if (snapshot && (flags & XE_SNAPSHOTS))
+		return true;
+	return (!template || (flags & XE_TEMPLATES)) &&
+	       (!xn_value_bool(xn_record_get(record, XN_VM_is_control_domain)) ||
+		(flags & XE_DOM0));
+}
+
+static void add(struct xe_line *line, const char *ref)
+{
+	if ((line->n_runs & (line->n_runs - 1)) == 0)
+		line->runs = xn_realloc(line->runs, sizeof(*line->runs) *
+							    (line->n_runs ? line->n_runs * 2 : 1));
+	line->runs[line->n_runs++] = xe_run_new(line, ref);
+}
+
+static void find_all(struct xe_line *line, int class_id, const struct xe_filter *filter)
+{
+	struct xn_db *db = line->engine->rpc->db;
+
+	for (struct xn_row *row = xn_db_first(db, class_id); row; row = xn_db_next(db, row)) {
+		struct xn_record *record = xn_row_take(row);
+
+		struct xe_item item = xe_item_of(record);
+
+		if (may_be(line, record) && xe_filter_passes(filter, db, &item))
+			add(line, xn_row_ref(row));
+		xn_record_unref(record);
+	}
+}
+
+bool xe_line_select(struct xe_line *line)
+{
+	const struct selector *s = selector_of(line);
+	const struct xe_kind *kind = xe_kind_find(s->prefix, strlen(s->prefix));
+	const char *named = xe_arguments_get(&line->arguments, s->named);
+	const char *multiple = xe_arguments_get(&line->arguments, "multiple");
+	struct xe_filter *filter XN_CLEANUP(xe_filter_free_p) =
+		xe_filter_new(kind, &line->arguments, is_own, line);
+
+	if (named)
+		xe_filter_add_named(filter, named);
+	if (xe_filter_unknown(filter)) {
+		xe_guess_field(line, kind, xe_filter_unknown(filter));
+		xe_complain_sentence(line, "Error: Unknown field '%s'", xe_filter_unknown(filter));
+		return false;
+	}
+	find_all(line, xe_kind_class(kind), filter);
+	if (!line->n_runs) {
+		if (named)
+			xe_guess_object(line, xe_kind_class(kind), named);
+		xe_complain_sentence(line, "Error: No matching %s found", s->plural);
+		return false;
+	}
+	if (line->n_runs > 1 && (!multiple || strcmp(multiple, "true") != 0)) {
+		if (line->is_ours)
+			line->hint = xn_asprintf("%u %s match: add uuid=..., or --multiple for all",
+						 line->n_runs, s->plural);
+		xe_complain_sentence(line, "Error: Multiple matches %s found. --multiple required "
+					   "to complete the operation", s->plural);
+		return false;
+	}
+	return true;
+}
