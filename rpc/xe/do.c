@@ -220,7 +220,12 @@ void xe_print_result(struct xe *x, const struct xn_type *type, const struct xn_v
 {
 	if (type->kind == XN_T_VOID || v->kind == XN_NIL)
 		return;
-	if (v->kind == XN_SET) {
+	if (v->kind == XN_MAP && xe_is_json(x)) {
+		struct xn_buf json XN_CLEANUP(xn_buf_clear_p) = {0};
+
+		xn_json_write(v, &json);
+		xe_raw(x, json.data, json.len);
+	} else if (v->kind == XN_SET) {
 		for (size_t i = 0; i < xn_set_len(v); i++)
 			print_one(x, type->value, xn_set_at(v, i));
 	} else if (v->kind == XN_MAP && type->kind == XN_T_MAP) {

@@ -358,7 +358,8 @@ bool xe_load(struct xe *x, const char *filename, struct xn_buf const **bytes_out
 	}
 	*bytes_out = &effect->bytes;
 	if (effect->is_done && effect->answer != XE_ANSWER_OK) {
-		xe_fail(x, "The file %s could not be read", filename);
+		xe_fail(x, "The file %s could not be read%s%s", filename,
+			effect->bytes.len ? ": " : "", xn_buf_cstr(&effect->bytes));
 		return false;
 	}
 	return effect->is_done;
