@@ -280,7 +280,8 @@ static void check_and_begin(struct xe_line *line)
 		   !read_switch(line, "json", &line->json) ||
 		   !read_switch(line, "trace", &line->trace)) {
 		/* it is said */
-	} else if (line->row && !xe_command_is_there(line->engine->core->methods, line->row)) {
+	} else if (!line->run ||
+		   (line->row && !xe_command_is_there(line->engine->core->methods, line->row))) {
 		not_there(line);
 	} else if (find_missing(line, required, missing)) {
 		if (line->is_ours)
