@@ -306,11 +306,14 @@ struct xn_row *xe_row(struct xe *x, int class_id, const char *ref)
 
 /* ---- asking the client ---- */
 
-static bool may_ask(struct xe *x)
+bool xe_may_ask(struct xe *x)
 {
-	if (!xe_is_alone(x))
+	if (xe_is_alone(x))
+		xe_done(x);
+	else if (x->line->speaker != x->index)
+		x->wants_room = true; /* run again when it is its turn */
+	else
 		return true;
-	xe_done(x);
 	return false;
 }
 
@@ -320,7 +323,7 @@ bool xe_confirm(struct xe *x)
 	struct xe_effect *effect;
 	const char *said;
 
-	if (!may_ask(x))
+	if (!xe_may_ask(x))
 		return false;
 	effect = xe_effect_next(x, XE_DID_CONFIRM, &is_new);
 	if (is_new) {
@@ -348,7 +351,7 @@ bool xe_load(struct xe *x, const char *filename, struct xn_buf const **bytes_out
 	bool is_new;
 	struct xe_effect *effect;
 
-	if (!may_ask(x))
+	if (!xe_may_ask(x))
 		return false;
 	effect = xe_effect_next(x, XE_DID_LOAD, &is_new);
 	if (is_new) {

@@ -148,7 +148,12 @@ static void on_login(const struct xn_value *result, const struct xn_error *err, 
 	struct xe_line *line = arg;
 
 	line->login = NULL;
-	if (!err) {
+	if (!err && !line->talk) { /* its client did not wait for it */
+		snprintf(line->session, sizeof(line->session), "%s", xn_value_string(result));
+		line->own_session = true;
+		log_out(line);
+		line_free(line);
+	} else if (!err) {
 		snprintf(line->session, sizeof(line->session), "%s", xn_value_string(result));
 		line->own_session = true;
 		logged_in(line);
@@ -359,6 +364,8 @@ static void on_end(void *command)
 	struct xe_line *line = command;
 
 	line->talk = NULL;
+	if (line->login)
+		return; /* a session may come of it, which has to go again */
 	if (line->is_over || !line->n_runs) {
 		log_out(line);
 		line_free(line);

@@ -64,6 +64,7 @@ struct xe {
 
 	struct xe_effect **effects;
 	unsigned n_effects, at; /* which one the handler meets next */
+	struct xe_effect astray; /* it did not meet what it met before */
 	unsigned mark;		/* what lies behind is of a round: see xe_state() */
 	struct xe_effect *awaited;
 	bool asks;		  /* awaited is the client's answer */
@@ -148,6 +149,7 @@ bool xe_is_alone(const struct xe *x);
 struct xn_value *xe_keep_value(struct xe *x, struct xn_value *value);
 
 /* effect.c */
+bool xe_may_ask(struct xe *x); /* the client is there, and it is this run's turn; false: return */
 void xe_run_interrupt(struct xe *x); /* Ctrl-C */
 
 /* transfer.c: the client's OK or Failed, its end, Ctrl-C. */

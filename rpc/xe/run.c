@@ -2,7 +2,6 @@
  * One run of a command's handler: it is called again from its beginning each time that what it waited
  * for has come, and meets again what it did before. What it does is in effect.c, output.c, transfer.c.
  */
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -36,16 +35,23 @@ static void forget_texts(struct xe *x)
 		xn_value_unref(x->values[--x->n_values]);
 }
 
+/* The handler went another way than before: it decided by what changes between its runs. */
+static struct xe_effect *astray(struct xe *x)
+{
+	xn_error_setf(&x->astray.error, XN_ERR_INTERNAL_ERROR, "%s lost its way", x->line->name);
+	xn_error_copy(&x->error, &x->astray.error);
+	x->astray.is_done = x->failed = true;
+	return &x->astray;
+}
+
 struct xe_effect *xe_effect_next(struct xe *x, enum xe_effect_kind kind, bool *is_new)
 {
 	static struct xe_effect output = {.kind = XE_DID_OUTPUT, .is_done = true};
 	struct xe_effect *effect;
 
 	*is_new = x->at == x->n_effects;
-	if (!*is_new) {
-		assert(x->effects[x->at]->kind == kind); /* else the handler went another way */
-		return x->effects[x->at++];
-	}
+	if (!*is_new)
+		return x->effects[x->at]->kind == kind ? x->effects[x->at++] : astray(x);
 	if (kind == XE_DID_OUTPUT) {
 		effect = &output;
 	} else {
@@ -225,6 +231,7 @@ void xe_run_free(struct xe *x)
 		free(output);
 	}
 	xn_error_clear(&x->error);
+	xn_error_clear(&x->astray.error);
 	free(x->sentence);
 	free(x);
 }
