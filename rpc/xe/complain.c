@@ -79,7 +79,8 @@ static void say_hint(struct xe_line *line)
 
 	if (!line->hint || !line->is_ours)
 		return;
-	xn_buf_printf(&text, "%s.\n", line->hint);
+	xn_buf_printf(&text, "%s%s\n", line->hint,
+		      line->hint[strlen(line->hint) - 1] == '?' ? "" : ".");
 	say_stderr(line, &text);
 }
 

@@ -11,7 +11,7 @@ static void hint(struct xe_line *line, const char *best, const char *otherwise)
 	if (!line->is_ours || (!best && !otherwise))
 		return;
 	free(line->hint);
-	line->hint = best ? xn_asprintf("Did you mean '%s'", best) : xn_strdup(otherwise);
+	line->hint = best ? xn_asprintf("Did you mean '%s'?", best) : xn_strdup(otherwise);
 }
 
 static void offer_generated(struct xe_nearest *nearest)
