@@ -1,0 +1,411 @@
+/*
+ * `xe help`: what commands there are, and what one of them takes. In the field's layout, line by line;
+ * to our own client by headings, with what each does, as wide as its terminal.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/module.h"
+#include "rpc/xe/catalogue.h"
+#include "rpc/xe/nearest.h"
+
+/* ---- the field's layout ---- */
+
+enum { LINE_MAX_FIELD = 75 };
+
+static void print_usage(struct xe *x)
+{
+	static const char *const lines[] = {
+		"Usage: xe <command> [-s server] [-pw password] [-p port] [-u user] [-pwf file]",
+		"       [parameters of the command]",
+		"",
+		"What a command takes: xe help <command>",
+		"All commands: xe help --all",
+		"",
+	};
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(lines); i++)
+		xe_print(x, "%s", lines[i]);
+}
+
+static bool always(const struct xe_offer *offer)
+{
+	return true;
+}
+
+static bool is_of_hosts(const struct xe_offer *offer)
+{
+	return strncmp(offer->name, "host-", 5) == 0;
+}
+
+static bool is_of_vms(const struct xe_offer *offer)
+{
+	return strncmp(offer->name, "vm-", 3) == 0;
+}
+
+static bool is_of_neither(const struct xe_offer *offer)
+{
+	return !is_of_hosts(offer) && !is_of_vms(offer);
+}
+
+static bool is_shown(const struct xe_offer *offer, bool all)
+{
+	return !xe_offer_is_hidden(offer) && (all || xe_offer_is_standard(offer));
+}
+
+/* Names with commas between them, in lines. */
+static void print_names(struct xe *x, const struct xe_catalogue *catalogue, bool all,
+			bool (*belongs)(const struct xe_offer *offer))
+{
+	struct xn_buf line XN_CLEANUP(xn_buf_clear_p) = {0};
+
+	for (unsigned i = 0; i < catalogue->n; i++) {
+		const struct xe_offer *offer = &catalogue->items[i];
+
+		if (!is_shown(offer, all) || !belongs(offer))
+			continue;
+		if (line.len && line.len + 2 + strlen(offer->name) > LINE_MAX_FIELD) {
+			xe_print(x, "%s", xn_buf_cstr(&line));
+			line.len = 0;
+		}
+		xn_buf_printf(&line, "%s%s", line.len ? ", " : "    ", offer->name);
+	}
+	if (line.len)
+		xe_print(x, "%s", xn_buf_cstr(&line));
+}
+
+static void print_all(struct xe *x, const struct xe_catalogue *catalogue, bool all)
+{
+	print_usage(x);
+	if (!all) {
+		xe_print(x, "Common command list");
+		xe_print(x, "-------------------");
+		print_names(x, catalogue, false, always);
+		return;
+	}
+	xe_print(x, "Full command list");
+	xe_print(x, "-----------------");
+	print_names(x, catalogue, true, is_of_hosts);
+	xe_print(x, "%s", "");
+	print_names(x, catalogue, true, is_of_vms);
+	xe_print(x, "%s", "");
+	print_names(x, catalogue, true, is_of_neither);
+}
+
+/* A record of four lines; scripts look for the words before the colons. */
+static void print_one(struct xe *x, const struct xe_offer *offer)
+{
+	struct xn_buf required XN_CLEANUP(xn_buf_clear_p) = {0};
+	struct xn_buf optional XN_CLEANUP(xn_buf_clear_p) = {0};
+	char doc[160];
+
+	xe_offer_required(offer, ", ", &required);
+	xe_offer_optional(offer, ", ", &optional);
+	xe_print(x, "%-24s: %s\n%24s: %s\n%24s: %s\n%24s: %s\n\n", "command name        ",
+		 offer->name, "reqd params     ", xn_buf_cstr(&required), "optional params ",
+		 xn_buf_cstr(&optional), "description     ", xe_offer_doc(offer, doc, sizeof(doc)));
+}
+
+/* ---- our own layout ---- */
+
+static const struct heading {
+	const char *prefix, *title;
+} headings[] = {
+	{"vm", "Virtual machines"},
+	{"snapshot", "Snapshots"},
+	{"template", "Templates"},
+	{"console", "Consoles"},
+	{"vdi", "Disks"},
+	{"vbd", "Disks and drives in VMs"},
+	{"cd", "CD images"},
+	{"sr", "Storage repositories"},
+	{"pbd", "Hosts' connections to storage"},
+	{"vif", "Network interfaces of VMs"},
+	{"network", "Networks"},
+	{"pif", "Network cards of hosts"},
+	{"bond", "Bonds of network cards"},
+	{"vlan", "VLANs"},
+	{"tunnel", "Tunnels"},
+	{"host", "Hosts"},
+	{"pool", "The pool"},
+	{"task", "Tasks"},
+	{"event", "Events"},
+	{"message", "Messages"},
+	{"appliance", "VMs that start together"},
+	{"subject", "Who may log in"},
+	{"role", "What roles may do"},
+	{"secret", "Secrets"},
+	{"diagnostic", "What the daemon is doing"},
+};
+
+static const char *group_of(const struct xe_offer *offer, size_t *len_out)
+{
+	const char *group = offer->row ? xe_command_text(offer->row->group) : "";
+
+	if (!*group)
+		group = offer->row ? offer->name : xe_kind_prefix(offer->kind);
+	*len_out = strcspn(group, "-");
+	return group;
+}
+
+static bool is_in_group(const struct xe_offer *offer, const char *name)
+{
+	size_t len;
+	const char *group = group_of(offer, &len);
+
+	return strlen(name) == len && strncmp(group, name, len) == 0;
+}
+
+static unsigned width_of(struct xe *x)
+{
+	unsigned columns = xe_screen(x).columns;
+
+	return columns < 40 ? 80 : columns;
+}
+
+/* @text in lines no longer than @width; those behind the first begin at @indent. */
+static void add_wrapped(struct xn_buf *out, const char *text, size_t at, size_t indent, size_t width)
+{
+	while (*text) {
+		size_t len = strcspn(text, " ");
+
+		if (at > indent && at + len > width) {
+			while (out->len && out->data[out->len - 1] == ' ')
+				out->len--;
+			xn_buf_printf(out, "\n%*s", (int)indent, "");
+			at = indent;
+		}
+		xn_buf_add(out, text, len);
+		at += len;
+		text += len;
+		if (*text) {
+			xn_buf_add_char(out, ' ');
+			at++;
+			text++;
+		}
+	}
+	xn_buf_add_char(out, '\n');
+}
+
+static void add_line(struct xn_buf *out, const char *name, const char *doc, unsigned width)
+{
+	enum { INDENT = 28 };
+	size_t before = out->len;
+
+	xn_buf_printf(out, "  %-*s ", INDENT - 3, name);
+	if (out->len - before > INDENT) {
+		xn_buf_printf(out, "\n%*s", INDENT, "");
+	}
+	add_wrapped(out, doc, INDENT, INDENT, width);
+}
+
+/* The record tables' commands of a kind take one line together, but its list. */
+static bool add_fields(struct xn_buf *out, const struct xe_offer *offer, unsigned width)
+{
+	char name[72];
+
+	if (offer->row || offer->verb == XE_LIST)
+		return false;
+	if (offer->verb != XE_PARAM_LIST)
+		return true;
+	snprintf(name, sizeof(name), "%s-param-...", xe_kind_prefix(offer->kind));
+	add_line(out, name, "list, get, set, add, remove, clear: a record's fields.", width);
+	return true;
+}
+
+static void add_group(struct xe *x, struct xn_buf *out, const struct xe_catalogue *catalogue,
+		      const char *group, const char *title, bool all)
+{
+	unsigned width = width_of(x);
+	bool is_first = true;
+	char doc[160];
+
+	for (unsigned i = 0; i < catalogue->n; i++) {
+		const struct xe_offer *offer = &catalogue->items[i];
+
+		if (!is_shown(offer, all) || !is_in_group(offer, group))
+			continue;
+		if (is_first)
+			xn_buf_printf(out, "%s%s\n", out->len ? "\n" : "", title);
+		is_first = false;
+		if (!add_fields(out, offer, width))
+			add_line(out, offer->name, xe_offer_doc(offer, doc, sizeof(doc)), width);
+	}
+}
+
+static bool has_heading(const struct xe_offer *offer)
+{
+	for (size_t i = 0; i < XN_ARRAY_SIZE(headings); i++)
+		if (is_in_group(offer, headings[i].prefix))
+			return true;
+	return false;
+}
+
+static bool is_first_of_group(const struct xe_catalogue *catalogue, unsigned i, const char *group)
+{
+	for (unsigned k = 0; k < i; k++)
+		if (is_in_group(&catalogue->items[k], group))
+			return false;
+	return true;
+}
+
+/* Groups without a heading, under their own names. */
+static void add_others(struct xe *x, struct xn_buf *out, const struct xe_catalogue *catalogue, bool all)
+{
+	for (unsigned i = 0; i < catalogue->n; i++) {
+		char group[64];
+		size_t len;
+		const char *text = group_of(&catalogue->items[i], &len);
+
+		snprintf(group, sizeof(group), "%.*s", (int)len, text);
+		if (!has_heading(&catalogue->items[i]) && is_first_of_group(catalogue, i, group))
+			add_group(x, out, catalogue, group, group, all);
+	}
+}
+
+static void show_all(struct xe *x, const struct xe_catalogue *catalogue, bool all)
+{
+	struct xn_buf out XN_CLEANUP(xn_buf_clear_p) = {0};
+
+	xn_buf_add_string(&out, "xe COMMAND [NAME=VALUE ...] [--minimal | --json]\n");
+	for (size_t i = 0; i < XN_ARRAY_SIZE(headings); i++)
+		add_group(x, &out, catalogue, headings[i].prefix, headings[i].title, all);
+	add_others(x, &out, catalogue, all);
+	add_wrapped(&out,
+		    all ? "\nMore: 'xe help COMMAND' tells what a command takes, with examples."
+			: "\nMore: 'xe help COMMAND' tells what a command takes, with examples; 'xe help "
+			  "vm' lists what there is for VMs, and so for sr, network ...; 'xe help --all' "
+			  "lists everything.",
+		    0, 0, width_of(x));
+	xe_raw(x, out.data, out.len - 1); /* the client adds the last newline */
+}
+
+static void add_parameters(struct xn_buf *out, const char *title, const char *list, unsigned width)
+{
+	if (!*list)
+		return;
+	xn_buf_printf(out, "\n%s\n  ", title);
+	add_wrapped(out, list, 2, 2, width);
+}
+
+static void add_examples(struct xn_buf *out, const struct xe_offer *offer)
+{
+	const char *at = offer->row ? xe_command_text(offer->row->example) : "";
+
+	if (*at) {
+		xn_buf_add_string(out, "\nExamples\n");
+	} else if (!offer->row && offer->verb == XE_LIST) {
+		xn_buf_printf(out, "\nExamples\n  xe %s\n  xe %s params=all\n  xe %s params=uuid --minimal\n",
+			      offer->name, offer->name, offer->name);
+	}
+	while (*at) {
+		size_t len = strcspn(at, "\n");
+
+		xn_buf_printf(out, "  %.*s\n", (int)len, at);
+		at += len + (at[len] == '\n');
+	}
+}
+
+static void show_one(struct xe *x, const struct xe_offer *offer)
+{
+	struct xn_buf out XN_CLEANUP(xn_buf_clear_p) = {0};
+	struct xn_buf required XN_CLEANUP(xn_buf_clear_p) = {0};
+	struct xn_buf optional XN_CLEANUP(xn_buf_clear_p) = {0};
+	unsigned width = width_of(x), flags = offer->row ? offer->row->flags : 0;
+	char doc[160];
+
+	xe_offer_required(offer, "= ", &required);
+	xe_offer_optional(offer, ", ", &optional);
+	if (required.len)
+		xn_buf_add_char(&required, '=');
+	xn_buf_printf(&out, "xe %s ", offer->name);
+	add_wrapped(&out, xn_buf_cstr(&required), out.len, 4, width);
+	xn_buf_add_char(&out, '\n');
+	add_wrapped(&out, xe_offer_doc(offer, doc, sizeof(doc)), 0, 0, width);
+	if (flags & XE_DEPRECATED)
+		xn_buf_printf(&out, "Deprecated. %s.\n",
+			      xe_command_text(offer->row->deprecated));
+	add_parameters(&out, "It also takes", xn_buf_cstr(&optional), width);
+	if (flags & (XE_VM_SELECTORS | XE_HOST_SELECTORS | XE_SR_SELECTORS))
+		add_parameters(&out, "Which ones",
+			       "Any field as NAME=VALUE picks by its value; vm=, host=, sr= by uuid or name. "
+			       "Several only with --multiple.",
+			       width);
+	add_examples(&out, offer);
+	xe_raw(x, out.data, out.len - 1);
+}
+
+/* ---- the command ---- */
+
+static bool show_group(struct xe *x, const struct xe_catalogue *catalogue, const char *name)
+{
+	struct xn_buf out XN_CLEANUP(xn_buf_clear_p) = {0};
+	const char *title = name;
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(headings); i++)
+		if (strcmp(headings[i].prefix, name) == 0)
+			title = headings[i].title;
+	add_group(x, &out, catalogue, name, title, true);
+	if (out.len)
+		xe_raw(x, out.data, out.len - 1);
+	return out.len > 0;
+}
+
+static void say_unknown(struct xe *x, const struct xe_catalogue *catalogue, const char *name)
+{
+	struct xe_nearest nearest;
+
+	xe_print(x, "Unknown command '%s'", name);
+	if (!xe_screen(x).is_ours)
+		return;
+	xe_nearest_begin(&nearest, name);
+	for (unsigned i = 0; i < catalogue->n; i++)
+		if (!xe_offer_is_hidden(&catalogue->items[i]))
+			xe_nearest_offer(&nearest, catalogue->items[i].name);
+	if (xe_nearest_best(&nearest))
+		xe_print(x, "Did you mean '%s'?", xe_nearest_best(&nearest));
+}
+
+static void tell_one(struct xe *x, const struct xe_catalogue *catalogue, const char *name)
+{
+	struct xe_offer offer;
+	bool is_values = xe_is_minimal(x) || xe_is_json(x);
+
+	if (!xe_offer_find(xe_core(x)->methods, name, &offer)) {
+		if (is_values || !xe_screen(x).is_ours || !show_group(x, catalogue, name))
+			say_unknown(x, catalogue, name);
+	} else if (is_values) {
+		xe_value(x, offer.name);
+	} else if (xe_screen(x).is_ours) {
+		show_one(x, &offer);
+	} else {
+		print_one(x, &offer);
+	}
+}
+
+void xe_cmd_help(struct xe *x)
+{
+	const struct xe_arguments *arguments = xe_arguments(x);
+	const char *all_text = xe_param(x, "all");
+	bool all = all_text && strcmp(all_text, "true") == 0, is_about_one = false;
+	struct xe_catalogue catalogue XN_CLEANUP(xe_catalogue_clear) = {0};
+
+	xe_catalogue_fill(&catalogue, xe_core(x)->methods);
+	for (unsigned i = 0; i < arguments->n; i++)
+		if (!xe_argument_is_general(arguments->items[i].name) &&
+		    strcmp(arguments->items[i].name, "json") != 0) {
+			tell_one(x, &catalogue, arguments->items[i].name);
+			is_about_one = true;
+		}
+	if (is_about_one)
+		return;
+	if (xe_is_minimal(x) || xe_is_json(x)) {
+		for (unsigned i = 0; i < catalogue.n; i++)
+			if (is_shown(&catalogue.items[i], all))
+				xe_value(x, catalogue.items[i].name);
+	} else if (xe_screen(x).is_ours) {
+		show_all(x, &catalogue, all);
+	} else {
+		print_all(x, &catalogue, all);
+	}
+}
