@@ -331,7 +331,8 @@ static void offer_field_values(struct completion *c, const struct xe_kind *kind,
 	} else if (!c->offer.row && c->offer.verb == XE_PARAM_SET) {
 		for (unsigned i = 0; type && type->kind == XN_T_ENUM && i < type->enumeration->n_values; i++)
 			offer(c, before, type->enumeration->values[i], "");
-		offer_values(c, kind, field, before, value_of(c, "uuid"));
+		if (!type || type->kind != XN_T_ENUM)
+			offer_values(c, kind, field, before, value_of(c, "uuid"));
 	} else {
 		offer_values(c, kind, field, before, NULL);
 	}
@@ -412,6 +413,8 @@ static bool read_words(struct completion *c)
 			c->words[i] = (struct xe_argument){"", ""};
 	return c->point < MAX_WORDS;
 }
+
+xe_handler xe_cmd_complete; /* named by commands.txt */
 
 void xe_cmd_complete(struct xe *x)
 {

@@ -192,10 +192,11 @@ static void add_line(struct xn_buf *out, const char *name, const char *doc, unsi
 	enum { INDENT = 28 };
 	size_t before = out->len;
 
-	xn_buf_printf(out, "  %-*s ", INDENT - 3, name);
-	if (out->len - before > INDENT) {
+	xn_buf_printf(out, "  %s", name);
+	if (out->len - before >= INDENT)
 		xn_buf_printf(out, "\n%*s", INDENT, "");
-	}
+	else
+		xn_buf_printf(out, "%*s", (int)(INDENT - (out->len - before)), "");
 	add_wrapped(out, doc, INDENT, INDENT, width);
 }
 
@@ -312,13 +313,19 @@ static void show_one(struct xe *x, const struct xe_offer *offer)
 	struct xn_buf required XN_CLEANUP(xn_buf_clear_p) = {0};
 	struct xn_buf optional XN_CLEANUP(xn_buf_clear_p) = {0};
 	unsigned width = width_of(x), flags = offer->row ? offer->row->flags : 0;
+	const char *selectors;
 	char doc[160];
 
 	xe_offer_required(offer, "= ", &required);
 	xe_offer_optional(offer, ", ", &optional);
+	selectors = optional.len ? memchr(optional.data, '<', optional.len) : NULL;
+	if (selectors) /* these are told below */
+		optional.len = (size_t)(selectors - optional.data);
+	while (optional.len && strchr(", ", optional.data[optional.len - 1]))
+		optional.len--;
+	xn_buf_printf(&out, "xe %s%s", offer->name, required.len ? " " : "");
 	if (required.len)
 		xn_buf_add_char(&required, '=');
-	xn_buf_printf(&out, "xe %s ", offer->name);
 	add_wrapped(&out, xn_buf_cstr(&required), out.len, 4, width);
 	xn_buf_add_char(&out, '\n');
 	add_wrapped(&out, xe_offer_doc(offer, doc, sizeof(doc)), 0, 0, width);
@@ -382,6 +389,8 @@ static void tell_one(struct xe *x, const struct xe_catalogue *catalogue, const c
 		print_one(x, &offer);
 	}
 }
+
+xe_handler xe_cmd_help; /* named by commands.txt */
 
 void xe_cmd_help(struct xe *x)
 {

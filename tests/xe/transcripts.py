@@ -344,6 +344,8 @@ class Player:
         out = result.stdout.decode("utf-8", "backslashreplace")
         err = result.stderr.decode("utf-8", "backslashreplace")
         out, err = self.masked(out, typed), self.masked(err, typed)
+        if len(words) > 1 and words[1] == "complete":
+            out = "".join(sorted(out.splitlines(True)))
         if len(words) > 1 and words[1].endswith("-list") and words[1] not in ORDERED:
             out = in_order(out, "--minimal" in words)
         lines = []
