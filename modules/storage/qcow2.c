@@ -22,6 +22,7 @@ enum {
 	HEADER_V2 = 72,
 	MIN_CLUSTER_BITS = 9,
 	MAX_CLUSTER_BITS = 21,
+	MIN_EXTENDED_BITS = 14,
 	MAX_TABLE = 4 << 20, /* entries: what QEMU takes */
 	REFCOUNTS_OF_16_BITS = 4,
 };
@@ -130,6 +131,29 @@ int xn_qcow2_size(int fd, int64_t *size_out)
 	if (rc == 0)
 		*size_out = (int64_t)be64toh(header.size);
 	return rc;
+}
+
+int xn_qcow2_layout(int fd, struct xn_qcow2_layout *out)
+{
+	struct header header = {0};
+	int rc = read_header(fd, &header);
+	uint64_t incompatible = be64toh(header.incompatible);
+	uint8_t compression = XN_QCOW2_DEFLATE;
+
+	if (rc < 0)
+		return rc;
+	if (incompatible & compression_type &&
+	    pread(fd, &compression, 1, offsetof(struct header, no_extensions)) != 1)
+		return -EINVAL;
+	*out = (struct xn_qcow2_layout){
+		.size = (int64_t)be64toh(header.size),
+		.cluster_bits = be32toh(header.cluster_bits),
+		.compression = compression,
+		.is_extended = incompatible & extended_entries,
+		.table_entries = be32toh(header.table_entries),
+		.table_at = be64toh(header.table_at),
+	};
+	return out->is_extended && out->cluster_bits < MIN_EXTENDED_BITS ? -EINVAL : 0;
 }
 
 int xn_qcow2_grow(int fd, int64_t size)

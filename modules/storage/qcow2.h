@@ -13,6 +13,16 @@
 int xn_qcow2_make(int fd, int64_t size);
 /* -EINVAL: no such image, or one that is damaged or stands not for itself. */
 int xn_qcow2_size(int fd, int64_t *size_out);
+/* The same with where its content is found (qcow2_read.h). */
+enum { XN_QCOW2_DEFLATE, XN_QCOW2_ZSTD }; /* compression */
+struct xn_qcow2_layout {
+	int64_t size;
+	unsigned cluster_bits, compression;
+	bool is_extended; /* entries of the second level have two words */
+	uint32_t table_entries;
+	uint64_t table_at; /* the first-level table, in the file */
+};
+int xn_qcow2_layout(int fd, struct xn_qcow2_layout *out);
 /* Not below its size (-EINVAL). -EFBIG: beyond what its tables have room for. */
 int xn_qcow2_grow(int fd, int64_t size);
 

@@ -8,6 +8,7 @@
 enum {
 	WORKERS = 4,
 	MAX_TRANSFERS = 32, /* a few MiB each */
+	PATIENCE_US = 500 * 1000,
 };
 
 /* ---- one transfer ---- */
@@ -156,6 +157,7 @@ struct xn_row *xn_transfer_row(struct xn_transfers *t, int class_id, const char 
 /* ---- the module ---- */
 
 static const struct xn_http_route *const routes[] = {
+	&xn_transfer_export_route,
 	&xn_transfer_xml_dump_route,
 };
 
@@ -183,6 +185,18 @@ static int transfer_start(void *state, struct xn_error *err)
 	return 0;
 }
 
+/* What waits for an answer from storage is over when that has come. */
+static void wait_for_all(struct xn_transfers *t)
+{
+	struct xn_loop *loop = t->core->loop;
+	int64_t now = xn_now_us(loop), until = now + PATIENCE_US;
+
+	while (t->n && now < until) {
+		xn_loop_turn(loop, until - now);
+		now = xn_now_us(loop);
+	}
+}
+
 static void transfer_stop(void *state)
 {
 	struct xn_transfers *t = state;
@@ -197,6 +211,7 @@ static void transfer_stop(void *state)
 
 			transfer->stop(transfer, &err);
 		}
+		wait_for_all(t);
 		xn_pool_free(t->pool);
 	}
 	free(t);

@@ -57,6 +57,10 @@ int xn_transfer_flag(const struct xn_http_request *req, const char *name, bool o
 struct xn_row *xn_transfer_row(struct xn_transfers *t, int class_id, const char *name,
 			       struct xn_error *err);
 
-extern const struct xn_http_route xn_transfer_xml_dump_route;
+/* The VM that the request names by ref= or uuid=; NULL with @err. */
+struct xn_row *xn_transfer_vm(struct xn_transfers *t, const struct xn_http_request *req,
+			      struct xn_error *err);
+
+extern const struct xn_http_route xn_transfer_export_route, xn_transfer_xml_dump_route;
 
 #endif

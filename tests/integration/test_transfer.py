@@ -1,17 +1,26 @@
 """Files over HTTP, plain and TLS: virtual machines as archives, disks, the database as XML."""
 import base64
 import contextlib
+import ctypes
+import functools
+import gzip
 import http.client
+import io
+import os
+import random
 import re
 import socket
 import ssl
+import struct
+import tarfile
 import threading
 import unittest
+import xmlrpc.client
 import xml.etree.ElementTree
 from urllib.parse import urlencode
 
 import harness
-from harness import DEADLINE, PASSWORD, wait_for_task
+from harness import DEADLINE, PASSWORD, Events, wait_for_task
 
 MIB = 1 << 20
 
@@ -71,6 +80,319 @@ class Transfers(harness.TestCase):
 
     def ended(self, task):
         return wait_for_task(self.client, task)
+
+
+def rotate(x, bits):
+    return (x << bits | x >> (64 - bits)) & (1 << 64) - 1
+
+
+@functools.lru_cache(maxsize=64)
+def xxh64(data):
+    """From the specification of XXH64, for the checksums of archives."""
+    mask = (1 << 64) - 1
+    p1, p2, p3, p4, p5 = (0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9,
+                          0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5)
+
+    def turn(lane, word):
+        return rotate((lane + word * p2) & mask, 31) * p1 & mask
+    at = 0
+    if len(data) >= 32:
+        a, b, c, d = (p1 + p2) & mask, p2, 0, -p1 & mask
+        for w, x, y, z in struct.iter_unpack("<4Q", data[:len(data) // 32 * 32]):
+            a, b, c, d = turn(a, w), turn(b, x), turn(c, y), turn(d, z)
+        value = (rotate(a, 1) + rotate(b, 7) + rotate(c, 12) + rotate(d, 18)) & mask
+        for lane in (a, b, c, d):
+            value = ((value ^ turn(0, lane)) * p1 + p4) & mask
+        at = len(data) // 32 * 32
+    else:
+        value = p5
+    value = (value + len(data)) & mask
+    while len(data) - at >= 8:
+        word, = struct.unpack_from("<Q", data, at)
+        value = (rotate(value ^ turn(0, word), 27) * p1 + p4) & mask
+        at += 8
+    if len(data) - at >= 4:
+        word, = struct.unpack_from("<I", data, at)
+        value = (rotate(value ^ word * p1 & mask, 23) * p2 + p3) & mask
+        at += 4
+    for byte in data[at:]:
+        value = rotate(value ^ byte * p5 & mask, 11) * p1 & mask
+    value = (value ^ value >> 33) * p2 & mask
+    value = (value ^ value >> 29) * p3 & mask
+    return f"{value ^ value >> 32:016X}"
+
+
+class Archive:
+    """What an export is, read with Python's own tarfile; every checksum is proven."""
+
+    def __init__(self, data):
+        self.disks = {}  # by directory: {number of a MiB: bytes}
+        self.names = []
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+            for member in tar:
+                self.names.append(member.name)
+                content = tar.extractfile(member).read()
+                if member.name == "ova.xml":
+                    self.ova = self.parse(content)
+                elif member.name.endswith(".xxhash"):
+                    if content.decode() != xxh64(chunk):
+                        raise AssertionError("the checksum of " + member.name)
+                else:
+                    folder, number = member.name.split("/")
+                    assert len(number) == 8
+                    chunk = self.disks.setdefault(folder, {})[int(number)] = content
+        if data[-1024:] != bytes(1024):
+            raise AssertionError("no end of the archive")
+        self.objects = {(o["class"], o["id"]): o["snapshot"] for o in self.ova["objects"]}
+
+    @staticmethod
+    def parse(text):
+        """The value of an XML-RPC reply."""
+        document = b"<methodResponse><params><param>" + text + b"</param></params></methodResponse>"
+        (value,), _ = xmlrpc.client.loads(document)
+        return value
+
+    def of_class(self, name):
+        return {key[1]: record for key, record in self.objects.items() if key[0] == name}
+
+    def content(self, folder, size):
+        """The disk's bytes, holes filled."""
+        out = bytearray(size)
+        for number, data in self.disks[folder].items():
+            out[number * MIB:number * MIB + len(data)] = data
+        return bytes(out)
+
+
+class Machines(Transfers):
+    """Virtual machines with disks, whose images are files that the tests fill."""
+
+    def new_vm(self, name="exported"):
+        template = self.client("VM.get_by_name_label", "Other install media")[0]
+        vm = self.client("VM.clone", template, name)
+        self.client("VM.provision", vm)
+        return vm
+
+    def default_sr(self):
+        return self.client("pool.get_default_SR", self.client("pool.get_all")[0])
+
+    def image(self, vdi):
+        sr = self.client("VDI.get_SR", vdi)
+        pbd = self.client("SR.get_PBDs", sr)[0]
+        folder = self.client("PBD.get_device_config", pbd)["location"]
+        name = self.client("VDI.get_uuid", vdi) + ".raw"
+        return os.path.join(self.daemon.state, folder, name)
+
+    def new_vdi(self, size, content=()):
+        """@content: pairs of offset and bytes."""
+        vdi = self.client("VDI.create", {"SR": self.default_sr(), "virtual_size": str(size),
+                                         "name_label": "disk", "name_description": "",
+                                         "type": "user", "sharable": False, "read_only": False,
+                                         "other_config": {}, "sm_config": {}})
+        with open(self.image(vdi), "r+b") as file:
+            for offset, data in content:
+                file.seek(offset)
+                file.write(data)
+        return vdi
+
+    def new_disk(self, vm, size, content=(), device="0"):
+        vdi = self.new_vdi(size, content)
+        self.client("VBD.create", {"VM": vm, "VDI": vdi, "userdevice": device, "bootable": True,
+                                   "mode": "RW", "type": "Disk", "empty": False,
+                                   "other_config": {}, "qos_algorithm_type": "",
+                                   "qos_algorithm_params": {}})
+        return vdi
+
+    def new_vif(self, vm):
+        network = self.client("network.get_all")[0]
+        return self.client("VIF.create", {"VM": vm, "network": network, "device": "0", "MAC": "",
+                                          "MTU": "1500", "other_config": {},
+                                          "qos_algorithm_type": "", "qos_algorithm_params": {}})
+
+
+def noise(size, seed):
+    return random.Random(seed).randbytes(size)
+
+
+class Export(Machines):
+    SIZE = 7 * MIB + 4096
+    CONTENT = ((100, b"first"), (3 * MIB + 5, noise(2 * MIB, 1)), (SIZE - 10, b"the end"))
+
+    def setUp(self):
+        super().setUp()
+        self.vm = self.new_vm()
+        self.disk = self.new_disk(self.vm, self.SIZE, self.CONTENT)
+        self.vif = self.new_vif(self.vm)
+        with open(self.image(self.disk), "rb") as file:
+            self.bytes = file.read()
+
+    def check(self, body):
+        archive = Archive(body)
+        (vm_id, vm), = archive.of_class("VM").items()
+        (vbd_id, vbd), = archive.of_class("VBD").items()
+        (vif_id, vif), = archive.of_class("VIF").items()
+        (vdi_id, vdi), = archive.of_class("VDI").items()
+        (sr_id, sr), = archive.of_class("SR").items()
+        self.assertEqual(archive.names[0], "ova.xml")
+        self.assertEqual(archive.ova["version"]["export_vsn"], "2")
+        self.assertEqual(vm["uuid"], self.client("VM.get_uuid", self.vm))
+        self.assertEqual((vm["VBDs"], vm["VIFs"], vm["power_state"]), ([vbd_id], [vif_id], "Halted"))
+        self.assertEqual((vbd["VM"], vbd["VDI"], vdi["VBDs"], vdi["SR"]),
+                         (vm_id, vdi_id, [vbd_id], sr_id))
+        self.assertEqual((vif["VM"], vif["MAC"]), (vm_id, self.client("VIF.get_MAC", self.vif)))
+        self.assertEqual(archive.of_class("network")[vif["network"]]["VIFs"], [vif_id])
+        self.assertEqual((vm["metrics"], vm["current_operations"], sr["PBDs"]),
+                         ("OpaqueRef:NULL", {}, []))
+        self.assertEqual(vdi["virtual_size"], str(self.SIZE))
+        self.assertEqual(sorted(archive.disks[vdi_id]), [0, 3, 4, 5, 7])
+        self.assertEqual(len(archive.disks[vdi_id][7]), 4096)
+        self.assertEqual(archive.content(vdi_id, self.SIZE), self.bytes)
+
+    def test_it_comes_whole_over_tcp_and_tls(self):
+        for tls in (False, True):
+            for get in (self.get, self.get_as_xe_does):
+                status, _, body = get("/export", tls, ref=self.vm)
+                self.assertEqual(status, 200)
+                self.check(body)
+        self.check(self.get("/export/", uuid=self.client("VM.get_uuid", self.vm))[2])
+
+    def test_it_can_be_compressed(self):
+        for kind in ("gzip", "true"):
+            body = self.get("/export", ref=self.vm, use_compression=kind)[2]
+            self.check(gzip.decompress(body))
+        body = self.get("/export", ref=self.vm, use_compression="zstd")[2]
+        zstd = ctypes.CDLL("libzstd.so.1")
+        zstd.ZSTD_decompress.restype = ctypes.c_size_t
+        room = ctypes.create_string_buffer(32 * MIB)
+        size = zstd.ZSTD_decompress(room, ctypes.c_size_t(len(room)), body,
+                                    ctypes.c_size_t(len(body)))
+        self.assertLess(size, len(room))
+        self.check(room.raw[:size])
+        self.check(self.get("/export", ref=self.vm, use_compression="false")[2])
+
+    def test_a_clients_task_goes_on_with_it_and_succeeds(self):
+        task = self.new_task()
+        status, headers, _ = self.get("/export", ref=self.vm, task_id=task)
+        self.assertEqual((status, headers["task-id"]), (200, task))
+        record = self.ended(task)
+        self.assertEqual((record["status"], record["progress"], record["other_config"]),
+                         ("success", 1.0, {}))
+        self.assertEqual(self.client("VM.get_current_operations", self.vm), {})
+
+    def refused(self, status, *error, **query):
+        task = self.new_task()
+        found, _, body = self.get("/export", task_id=task, **query)
+        self.assertEqual((found, body.decode().split(":")[0].strip()), (status, error[0]))
+        record = self.ended(task)
+        self.assertEqual((record["status"], record["error_info"][:len(error)]),
+                         ("failure", list(error)))
+
+    def test_what_cannot_be_exported_is_refused_before_the_body(self):
+        self.refused(404, "HANDLE_INVALID", "VM", "OpaqueRef:nothing", ref="OpaqueRef:nothing")
+        self.refused(404, "UUID_INVALID", "VM", "nothing", uuid="nothing")
+        self.refused(400, "INVALID_VALUE", "ref")
+        self.refused(400, "INVALID_VALUE", "use_compression", "bzip2", ref=self.vm,
+                     use_compression="bzip2")
+        self.refused(400, "INVALID_VALUE", "preserve_power_state", ref=self.vm,
+                     preserve_power_state="perhaps")
+        self.client("VM.start", self.vm, False, True)
+        self.refused(409, "VM_BAD_POWER_STATE", self.vm, "halted, suspended", "running", ref=self.vm)
+        self.client("VM.hard_shutdown", self.vm)
+        os.rename(self.image(self.disk), self.image(self.disk) + ".away")
+        self.refused(409, "VDI_MISSING", ref=self.vm)
+        self.assertEqual(self.client("VM.get_current_operations", self.vm), {})
+        self.assertEqual(self.client("VDI.get_current_operations", self.disk), {})
+
+    def test_a_suspended_machine_keeps_its_state_if_wanted(self):
+        self.client("VM.start", self.vm, False, True)
+        self.client("VM.suspend", self.vm)
+        archive = Archive(self.get("/export", ref=self.vm)[2])
+        (vm,) = archive.of_class("VM").values()
+        self.assertEqual((vm["power_state"], vm["suspend_VDI"]), ("Halted", "OpaqueRef:NULL"))
+        archive = Archive(self.get("/export", ref=self.vm, preserve_power_state="true")[2])
+        (vm,) = archive.of_class("VM").values()
+        self.assertEqual(vm["power_state"], "Suspended")
+        self.assertEqual(archive.objects["VDI", vm["suspend_VDI"]]["type"], "suspend")
+        (vbd,) = archive.of_class("VBD").values()
+        self.assertEqual(vbd["currently_attached"],
+                         self.client("VBD.get_record", self.client("VM.get_VBDs", self.vm)[-1])
+                         ["currently_attached"])
+        self.assertEqual(len(archive.disks), 2)
+
+
+class SlowReaders(Machines):
+    """One that reads nothing costs a few MiB, and holds the machine; one that goes gives it back."""
+
+    SIZE = 96 * MIB
+
+    def setUp(self):
+        super().setUp()
+        self.vm = self.new_vm()
+        self.disk = self.new_disk(self.vm, self.SIZE, ((0, noise(MIB, 2) * (self.SIZE // MIB)),))
+        self.task = self.new_task()
+
+    def memory(self):
+        with open(f"/proc/{self.daemon.process.pid}/status", encoding="ascii") as status:
+            return int(re.search(r"VmRSS:\s+(\d+) kB", status.read())[1]) * 1024
+
+    def begin(self, **query):
+        query.update(session_id=self.client.session, task_id=self.task, ref=self.vm)
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        sock.connect(self.daemon.address)
+        self.addCleanup(sock.close)
+        sock.sendall(f"GET /export?{urlencode(query)} HTTP/1.0\r\n\r\n".encode())
+        self.assertTrue(sock.recv(5000).startswith(b"HTTP/1.1 200 "))
+        return sock
+
+    def test_memory_does_not_grow_and_the_machine_is_held(self):
+        before = self.memory()
+        sock = self.begin()
+        got = 0
+        while got < 32 * MIB:
+            got += len(sock.recv(1 << 20))
+        self.assertLess(self.memory() - before, 12 * MIB)
+        self.assertEqual(self.client("VM.get_current_operations", self.vm), {self.task: "export"})
+        self.assertEqual(self.client("VDI.get_current_operations", self.disk), {self.task: "copy"})
+        Events(self.client, ["task/" + self.task], token="").wait(
+            lambda event: 0.2 < event["snapshot"]["progress"] < 0.6)
+        started = self.client("Async.VM.start", self.vm, False, True)
+        self.assertEqual(self.client("task.get_status", started), "pending")
+        while sock.recv(1 << 20):
+            pass
+        self.assertEqual(self.ended(self.task)["status"], "success")
+        self.assertEqual(self.ended(started)["status"], "success")
+        self.client("VM.hard_shutdown", self.vm)
+
+    def test_who_hangs_up_fails_the_task_and_lets_go(self):
+        sock = self.begin()
+        sock.close()
+        self.assertEqual(self.ended(self.task)["error_info"][0], "CLIENT_ERROR")
+        self.assertEqual(self.client("VM.get_current_operations", self.vm), {})
+        self.assertEqual(self.client("VDI.get_current_operations", self.disk), {})
+        self.client("VM.start", self.vm, False, True)
+        self.client("VM.hard_shutdown", self.vm)
+
+    def test_a_cancelled_task_cuts_the_connection(self):
+        sock = self.begin(use_compression="gzip")
+        self.client("task.cancel", self.task)
+        self.assertEqual(self.ended(self.task)["status"], "cancelled")
+        with contextlib.suppress(ConnectionResetError):
+            while sock.recv(1 << 20):
+                pass
+        self.assertEqual(self.client("VM.get_current_operations", self.vm), {})
+
+    def test_a_kill_in_the_middle_leaves_nothing(self):
+        self.begin()
+        for end in (self.daemon.crash_and_restart, self.daemon.restart):
+            end()
+            self.client.close()
+            self.assertEqual(self.ended(self.task)["error_info"][0], "INTERNAL_ERROR")
+            self.assertEqual(self.client("VM.get_current_operations", self.vm), {})
+            self.assertEqual(self.client("VDI.get_current_operations", self.disk), {})
+            self.client("VM.start", self.vm, False, True)
+            self.client("VM.hard_shutdown", self.vm)
+            self.task = self.new_task()
+            self.begin()
 
 
 class Dump(Transfers):
@@ -165,4 +487,4 @@ class Dump(Transfers):
 
 
 if __name__ == "__main__":
-    harness.main()
+    unittest.main(verbosity=2)
