@@ -88,6 +88,15 @@ static void refuse(struct visit *visit, const struct xn_http_request *req,
 
 /* ---- the task ---- */
 
+/* Clients set a task's progress to -1 to see whether their request has come through. */
+static void show_reached(struct xn_db *db, const char *task)
+{
+	struct xn_row *row = xn_db_get(db, XN_CLASS_task, task);
+
+	if (xn_value_float(xn_row_get(row, XN_task_progress)) < 0)
+		xn_db_set(db, row, XN_task_progress, xn_float(0.0));
+}
+
 static int take_clients_task(struct visit *visit, const char *task, struct xn_error *err)
 {
 	struct xn_tasks *tasks = visit->rpc->tasks;
@@ -98,6 +107,7 @@ static int take_clients_task(struct visit *visit, const char *task, struct xn_er
 		return xn_error_set(err, XN_ERR_OPERATION_NOT_ALLOWED,
 				    "this task is not for a request to work under");
 	snprintf(visit->visible.task, sizeof(visit->visible.task), "%s", task);
+	show_reached(visit->rpc->db, task);
 	return 0;
 }
 
