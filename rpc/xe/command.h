@@ -117,12 +117,17 @@ bool xe_confirm(struct xe *x) XN_MUST_CHECK;
 bool xe_load(struct xe *x, const char *filename, struct xn_buf const **bytes_out) XN_MUST_CHECK;
 /*
  * A file over HTTP under a task of its own (transfer.c). @path: "/export?ref=..."; session_id and
- * task_id are added. @result: the task's, as text; may be NULL. @label: the task's name.
+ * task_id are added. @result: the task's, as text; may be NULL. @label: the task's name. Of several runs
+ * at a time each waits for its turn to ask the client.
  */
 bool xe_get(struct xe *x, const char *filename, const char *path, const char *label,
 	    const char **result) XN_MUST_CHECK;
 bool xe_put(struct xe *x, const char *filename, const char *path, const char *label,
 	    const char **result) XN_MUST_CHECK;
+/* For such paths: a value with its odd characters as %XX; and the address, without a port, by which the
+ * client has reached us, for a whole url. Both live as long as this run of the handler. */
+const char *xe_escaped(struct xe *x, const char *text);
+const char *xe_own_address(struct xe *x);
 /* The client's terminal and a byte stream; until one of the two ends it. */
 bool xe_connect(struct xe *x, const char *url) XN_MUST_CHECK;
 

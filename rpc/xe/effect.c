@@ -14,13 +14,13 @@ enum { PROGRESS_AFTER_US = 400000, PROGRESS_EVERY_US = 200000 };
 
 /* ---- progress and Ctrl-C, for our own client ---- */
 
-static struct xn_row *task_of(const struct xe *x)
+static struct xn_row *task_of(struct xe *x)
 {
-	const struct xn_rpc_call *rc = x->call;
+	const char *ref = x->call ? x->call->call.task : "";
 
-	return rc && rc->call.task[0]
-		       ? xn_db_get(x->line->engine->rpc->db, XN_CLASS_task, rc->call.task)
-		       : NULL;
+	if (x->awaited && x->awaited->kind == XE_DID_TRANSFER)
+		ref = xn_buf_cstr(&x->awaited->bytes);
+	return *ref ? xn_db_get(x->line->engine->rpc->db, XN_CLASS_task, ref) : NULL;
 }
 
 static bool shows_progress(const struct xe *x)
@@ -53,12 +53,18 @@ static void on_progress(struct xn_timer *timer)
 	const struct xn_row *task = task_of(x);
 	int now = task ? (int)(xn_value_float(xn_row_get(task, XN_task_progress)) * 1000) : -1;
 
-	if (task && shows_progress(x) && now != x->told_progress)
+	if (now >= 0 && shows_progress(x) && now != x->told_progress)
 		tell_progress(x, now);
 	xn_timer_arm(x->line->engine->core->loop, timer, PROGRESS_EVERY_US, on_progress);
 }
 
-static void end_progress(struct xe *x)
+void xe_progress_begin(struct xe *x)
+{
+	x->told_progress = -1;
+	xn_timer_arm(x->line->engine->core->loop, &x->progress, PROGRESS_AFTER_US, on_progress);
+}
+
+void xe_progress_end(struct xe *x)
 {
 	xn_timer_cancel(&x->progress);
 	if (x->told_progress >= 0 && x->line->talk)
@@ -111,7 +117,7 @@ static void on_told(const struct xn_value *result, const struct xn_error *err, v
 	struct xe_effect *effect = x->awaited;
 
 	x->call = NULL;
-	end_progress(x);
+	xe_progress_end(x);
 	if (err)
 		xn_error_copy(&effect->error, err);
 	else
@@ -153,8 +159,7 @@ static void begin_call(struct xe *x, struct xe_effect *effect, const char *metho
 		return; /* refused at once */
 	x->call = rc;
 	if (row && row->operation) {
-		xn_timer_arm(line->engine->core->loop, &x->progress, PROGRESS_AFTER_US,
-			     on_progress);
+		xe_progress_begin(x);
 		if (line->is_ours && line->talk && line->speaker == x->index) {
 			char *question = xn_asprintf("Cancel %s and undo what it did", line->name);
 

@@ -36,9 +36,8 @@ struct xe_effect {
 	bool is_done;
 	struct xn_value *result; /* of a call, a find, a transfer; or NULL */
 	struct xn_error error;	 /* why it failed; code NULL: it did not */
-	struct xn_buf bytes;	 /* a file's */
+	struct xn_buf bytes;	 /* a file's; of a transfer its task */
 	enum xe_answer answer;	 /* the client's */
-	void *own;		 /* of a transfer, while it goes on */
 };
 
 struct xe_line;
@@ -148,9 +147,15 @@ bool xe_is_alone(const struct xe *x);
 /* Kept until the handler returns. */
 struct xn_value *xe_keep_value(struct xe *x, struct xn_value *value);
 
+/* Its handler runs again when the database has changed. */
+void xe_wake_on_change(struct xe *x);
+
 /* effect.c */
 bool xe_may_ask(struct xe *x); /* the client is there, and it is this run's turn; false: return */
 void xe_run_interrupt(struct xe *x); /* Ctrl-C */
+/* Shows how far the task is that the run waits for. */
+void xe_progress_begin(struct xe *x);
+void xe_progress_end(struct xe *x);
 
 /* transfer.c: the client's OK or Failed, its end, Ctrl-C. */
 void xe_transfer_answered(struct xe *x, struct xe_effect *effect);

@@ -133,18 +133,21 @@ bool xe_room(struct xe *x)
 	return false;
 }
 
+void xe_wake_on_change(struct xe *x)
+{
+	xn_list_remove(&x->wait);
+	xn_list_push(&x->line->engine->waiters, &x->wait);
+}
+
 bool xe_wait_change(struct xe *x)
 {
-	struct xe_engine *engine = x->line->engine;
-
 	if (!x->line->talk) {
 		xe_done(x);
 		return false;
 	}
 	forget_from(x, x->mark);
 	x->wants_room = true;
-	xn_list_remove(&x->wait);
-	xn_list_push(&engine->waiters, &x->wait);
+	xe_wake_on_change(x);
 	return false;
 }
 

@@ -257,3 +257,27 @@ bool xe_connect(struct xe *x, const char *url)
 	}
 	return effect->is_done;
 }
+
+/* ---- where files are ---- */
+
+const char *xe_escaped(struct xe *x, const char *text)
+{
+	struct xn_buf out XN_CLEANUP(xn_buf_clear_p) = {0};
+
+	for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+		bool is_plain = (*c >= '0' && *c <= '9') || (*c >= 'A' && *c <= 'Z') ||
+				(*c >= 'a' && *c <= 'z') || strchr("-_.~:", *c);
+
+		xn_buf_printf(&out, is_plain ? "%c" : "%%%02X", *c);
+	}
+	return xe_text(x, "%s", xn_buf_cstr(&out));
+}
+
+/* The address the client already has reached is the one it can reach again; it knows the port. Whoever
+ * came by the Unix socket is on this machine. */
+const char *xe_own_address(struct xe *x)
+{
+	const char *local = x->line->local_host, *port = strrchr(local, ':');
+
+	return port ? xe_text(x, "%.*s", (int)(port - local), local) : "127.0.0.1";
+}
