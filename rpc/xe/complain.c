@@ -27,7 +27,8 @@ static void print_value(struct xe_line *line, const char *value, struct xn_buf *
 	}
 	xn_buf_add_string(out, xn_row_uuid(row));
 	name = xn_classes[xn_row_class(row)].name_label_field;
-	xn_buf_printf(out, " (%s)", name >= 0 ? xn_row_string(row, name) : "");
+	if (name >= 0)
+		xn_buf_printf(out, " (%s)", xn_row_string(row, name));
 }
 
 static void print_params(struct xe_line *line, const char *names, const struct xn_error *err,
@@ -61,10 +62,6 @@ void xe_complaint_print(struct xe_line *line, const struct xn_error *err, struct
 	if (!info) {
 		xn_buf_printf(out, "%s\n", err->code);
 		print_params(line, "", err, out);
-	} else if (strcmp(err->code, XN_ERR_UUID_INVALID) == 0) {
-		/* The one whose names of parameters are not the model's, and are matched by scripts. */
-		xn_buf_printf(out, "%s\n", info->doc);
-		print_params(line, "type, uuid", err, out);
 	} else {
 		xn_buf_printf(out, "%s\n", info->doc);
 		print_params(line, info->params, err, out);

@@ -74,7 +74,8 @@ static void complain_of_one(struct xe_line *line, struct xe *x)
 		xn_buf_printf(&text, "%s", x->sentence ? x->sentence : "");
 	while (text.len && text.data[text.len - 1] == '\n')
 		text.len--;
-	xe_say_print(line, text.data, text.len);
+	if (!line->minimal) /* it is a message like others */
+		xe_say_print(line, text.data, text.len);
 	line->code = 1;
 }
 

@@ -29,11 +29,13 @@ these;  ours: our own client, its output into a file;  ours80: at a terminal of 
 What differs from run to run has a name that does not: <VM web> is its uuid, <VM web ref> its reference, in
 both directions. Names come from the rows: CLASS and a name that people would know the row by
 (<VBD web:0>, <VIF web/1>, <PBD fast>, <task LABEL>; <VM twin 2> the second of that name). What has no row
-any more is <uuid 1>, <ref 1>. Times are <time>, what the machine says about itself is <machine>.
+any more is <uuid 1>, <ref 1>. Times are <time>, what the machine says about itself is <machine>. How many
+cards, PCI devices, processors it has is its own affair: <PIF card>, <PCI device>, <network of card>,
+<host_cpu 0> are the first of them; lists of these (and of networks) want a filter here.
 Records of a list are put in the order of their text: theirs means nothing.
 
 Lines that begin with @ do something beside:
-    @ api METHOD ARG ...        a call to the API (words, or JSON)
+    @ api METHOD ARG ...        a call to the API (words, or JSON: "300" is a string)
     @ wait CLASS NAME FIELD VALUE    until the row's field, as the API has it, is so; as text, or JSON
     @ file NAME TEXT            a file in the client's folder
     @ needs PIF                 not replayed on machines without a network card
@@ -85,7 +87,11 @@ def label_of(cls, record, name):
     if cls == "console":
         return f"{name('VM', record['VM'])} {record['protocol']}"
     if cls == "PIF":
-        return record["device"] + (f".{record['VLAN']}" if record["VLAN"] != -1 else "")
+        return "card" + (f".{record['VLAN']}" if record["VLAN"] != -1 else "")
+    if cls == "PCI":
+        return "device"
+    if cls == "network" and record["PIFs"] and record["bridge"].startswith("xenbr"):
+        return "of card"
     if cls == "VLAN":
         return str(record["tag"])
     if cls == "host_cpu":
@@ -107,16 +113,18 @@ class Names:
                "subject", "role", "secret", "VM_appliance", "VM_group", "SM", "host_cpu", "PCI",
                "Bond", "VLAN", "blob", "VM_metrics", "VM_guest_metrics", "host_metrics", "PIF_metrics",
                "Certificate", "VTPM", "tunnel", "crashdump", "host_crashdump", "pool_update",
-               "Observer", "PGPU", "GPU_group", "VGPU", "VGPU_type", "PUSB", "USB_group", "VUSB", "VMSS", "message")
+               "Observer", "PGPU", "GPU_group", "VGPU", "VGPU_type", "PUSB", "USB_group", "VUSB", "VMSS", "Caller",
+               "Rate_limit", "message")
 
     def __init__(self, client):
         self.client = client
-        self.of, self.back, self.labels = {}, {}, {}  # uuid or ref to name; name to it; ref to label
+        self.of, self.back, self.labels, self.cards = {}, {}, {}, []  # uuid or ref to name; name to it; ref to label
         self.unknown = {}
         self.refresh()
 
     def refresh(self):
         rows = {cls: self.client(cls + ".get_all_records") for cls in self.classes}
+        self.cards = sorted({pif["device"] for pif in rows["PIF"].values()} | {"eth0"})
         holders = {}  # rows without a name of their own are called as what has them
         for holder, field in (("VM", "metrics"), ("VM", "guest_metrics"), ("host", "metrics"),
                               ("PIF", "metrics")):
@@ -149,7 +157,9 @@ class Names:
             if match[1] not in self.back:
                 self.refresh()
             if match[1] not in self.back:
-                raise LookupError(f"there is no <{match[1]}>; there are: " + ", ".join(sorted(self.back)))
+                cls = match[1].split()[0]
+                raise LookupError(f"there is no <{match[1]}>; of its class there are: " + ", ".join(
+                    f"<{name}>" for name in sorted(self.back) if name.split()[0] == cls))
             return self.back[match[1]]
         return PLACEHOLDER.sub(value, text)
 
@@ -273,7 +283,7 @@ class Player:
         return block
 
     def do_api(self, text):
-        method, *words = shlex.split(text.replace("<", "'<").replace(">", ">'"))
+        method, *words = re.findall(r'"[^"]*"|<[^<>]*>|[{[].*[]}]|\S+', text)
         self.client(method, *(as_json(self.names.resolve(word)) for word in words))
 
     def do_wait(self, text):
@@ -363,6 +373,8 @@ class Player:
         for pattern, name in self.masks:
             text = pattern.sub(lambda match, name=name: match[0].replace(match[1], name)
                                if pattern.groups and match[1] else name, text)
+        text = re.sub(r"\b(?:%s)\b" % "|".join(map(re.escape, self.names.cards)), "<card>", text)
+        text = re.sub(r"\bxenbr\d+\b", "<bridge>", text)
         text = re.sub(r"(?<=Control domain on host: )[\w.-]+", "<machine>", text)
         text = TIME.sub(lambda match: match[0] if match[0] in typed else "<time>", text)
         text = text.replace(self.daemon.state, "<state>").replace("\r", "<CR>")

@@ -8,8 +8,9 @@ and a daemon of its own, so that none sees what another did.
     templates   the daemon's own, and golden
     SRs         Local storage, Local ISO library (tool.iso, debian.iso), fast (a folder, empty but for
                 the disk spare)
-    networks    the host's internal one, lan (of the first network card, where there is one), backend
-    and         a task, messages, a subject, a secret, an appliance
+    networks    lan, backend; the host's internal one, and one for each network card that the machine has
+    and         a task, messages, a subject, a secret, an appliance, a schedule for snapshots, a group of
+                VMs, an observer, a caller, a rate limit
 """
 import os
 import shutil
@@ -88,14 +89,11 @@ class World:
 
     def make_networks(self):
         call = self.client
-        self.backend = call("network.create", {
-            "name_label": "backend", "name_description": "Between the VMs", "MTU": 1500,
-            "other_config": {}, "bridge": "xbrshop", "managed": True, "tags": []})
-        self.pifs = sorted(call("PIF.get_all_records").items(), key=lambda item: item[1]["device"])
-        for ref, pif in self.pifs[:1]:
-            call("network.set_name_label", pif["network"], "lan")
-            call("network.set_name_description", pif["network"], "To the world")
-        self.lan = self.pifs[0][1]["network"] if self.pifs else self.backend
+        self.lan, self.backend = (call("network.create", {
+            "name_label": name, "name_description": words, "MTU": 1500, "other_config": {},
+            "bridge": bridge, "managed": True, "tags": []})
+            for name, words, bridge in (("lan", "To the world", "xbrlan"),
+                                        ("backend", "Between the VMs", "xbrshop")))
 
     def vm(self, name, **fields):
         template, = self.client("VM.get_by_name_label", "Other install media")
@@ -151,6 +149,17 @@ class World:
         call("subject.add_to_roles", subject, role)
         call("secret.create", {"value": "hush", "other_config": {}})
         call("VM_appliance.create", {"name_label": "shop", "name_description": "Front and orders"})
+        call("VMSS.create", {"name_label": "nightly", "name_description": "", "enabled": True,
+                             "type": "snapshot", "retained_snapshots": 7, "frequency": "daily",
+                             "schedule": {"hour": "2", "min": "0"}})
+        call("VM_group.create", {"name_label": "apart", "name_description": "", "placement":
+                                 "anti_affinity"})
+        call("Observer.create", {"name_label": "traces", "name_description": "", "hosts": [],
+                                 "attributes": {}, "endpoints": [], "components": [], "enabled": False})
+        call("Caller.create", {"name_label": "script", "name_description": "", "user_agent": "curl",
+                               "client_ip": "192.0.2.7"})
+        call("Rate_limit.create", {"name_label": "slow", "name_description": "", "burst_size": 10.0,
+                                   "fill_rate": 2.5})
 
 
 class Daemon(harness.Daemon):
