@@ -72,6 +72,10 @@ class Terminal:
     def type(self, text):
         os.write(self.master, text)
 
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
     def end(self):
         """(all that is left to see, exit code)"""
         while self.read_some():
@@ -120,7 +124,7 @@ class Test(unittest.TestCase):
 
     def on_terminal(self, server, *words, env=None, columns=100, stdout=None):
         terminal = Terminal([XE, *self.where(server), *words], {**self.env, **(env or {})}, columns, stdout)
-        self.addCleanup(terminal.process.kill)
+        self.addCleanup(terminal.kill)
         return terminal
 
     def refused(self, result, *parts):
@@ -1021,6 +1025,80 @@ class Terminals(Test):
         result = self.run_xe(server, "console")
         self.assertEqual(self.answers, [thin.FAILED])
         self.assertIn(b"needs a terminal", result.stderr)
+
+
+# ---- shells ----
+
+FOLDER = os.path.join(os.path.dirname(__file__), "..", "..", "rpc", "xe", "client")
+
+
+class Completion(Test):
+    """The shells' own completion, on a terminal; the daemon's answers are made up."""
+
+    OFFERS = {"vm-st": ["vm-start\tStart VMs.", "vm-startle\tOf all"], "vm-start": ["vm-start\tStart VMs."],
+              "vm": ["vm=\tname"], "vm=": ["vm=web one\t", "vm=x:1\t"], "vm=web": ["vm=web one\tits name"],
+              "vm=x": ["vm=x:1\t"], "vm=x:": ["vm=x:1\t"], "filename=": ["\tfile"], "filename=mov": ["\tfile"]}
+
+    def setUp(self):
+        super().setUp()
+        os.mkdir(self.path("bin"))
+        os.symlink(os.path.abspath(XE), self.path("bin/xe"))
+        self.path("movie.xva", "")
+        self.env.update(PATH=self.path("bin") + ":" + self.env["PATH"], PS1="> ", PROMPT="> ", TERM="dumb")
+        self.socket = self.path("sock")
+        self.server_ = self.server(self.answer, address=self.socket)
+
+    def answer(self, peer):
+        words = self.server_.requests[-1][2]
+        point = int(words[1].split("=", 1)[1])
+        typed = words[2 + point].split("=", 1)[1]
+        exits(0, *(fake.print_(line) for line in self.OFFERS.get(typed, [])))(peer)
+
+    def ask(self, *words):
+        result = self.run_words("--complete", *words)
+        self.assertEqual((result.returncode, result.stderr), (0, b""))
+        return result.stdout.decode().splitlines()
+
+    def test_the_client_asks_for_what_is_not_its_own(self):
+        self.assertEqual(self.ask("3", "--", "-s", self.socket, "vm-start", "vm=web", "behind"), ["vm=web one\tits name"])
+        self.assertEqual(self.server_.requests[0][2],
+                         ["complete", "point=1", "line:0=vm-start", "line:1=vm=web", "line:2=behind",
+                          "username=root", "password=null"])
+        self.assertEqual(self.ask("4", "--", "-s", self.socket, "password=x", "-u", "vm-st", "-pw", "y"), [])
+        self.assertEqual(self.ask("1", "--", "-s", self.socket), [])  # of names of users and servers nobody knows more
+        self.assertEqual(len(self.server_.requests), 1)
+        self.assertIn("--nossl\twithout TLS", self.ask("2", "--", "-s", self.socket, "--no"))
+
+    def shell(self, *command):
+        terminal = Terminal([*command], self.env, columns=200)
+        self.addCleanup(terminal.kill)
+        return terminal
+
+    def complete(self, terminal, typed, completed):
+        """Types, presses TAB, and waits for what should stand there then."""
+        terminal.type(b"\x15xe -s " + self.socket.encode() + b" " + typed.encode() + b"\t")
+        terminal.wait_for(b" " + completed.encode())
+
+    @unittest.skipUnless(shutil.which("bash"), "no bash")
+    def test_bash(self):
+        terminal = self.shell("bash", "--norc", "--noprofile", "-i")
+        terminal.type(b". " + os.path.join(os.path.abspath(FOLDER), "completion.bash").encode() +
+                      b"; cd " + self.folder.encode() + b"; bind 'set bell-style none'; echo rea''dy\n")
+        terminal.wait_for(b"ready")
+        for typed, completed in (("vm-st", "vm-start"), ("vm-start vm=web", "vm-start vm=web\\ one "),
+                                 ("vm-start vm=x", "vm-start vm=x:1 "), ("vm-start vm=x:", "vm-start vm=x:1 "),
+                                 ("vm-import filename=mov", "vm-import filename=movie.xva ")):
+            self.complete(terminal, typed, completed)
+
+    @unittest.skipUnless(shutil.which("zsh"), "no zsh")
+    def test_zsh(self):
+        terminal = self.shell("zsh", "-f", "-i")
+        terminal.type(b"PROMPT='> '; unsetopt zle_bracketed_paste; fpath=(" + os.path.abspath(FOLDER).encode() +
+                      b" $fpath); autoload -U compinit; compinit -u -D; cd " + self.folder.encode() + b"; echo rea''dy\n")
+        terminal.wait_for(b"ready")
+        for typed, completed in (("vm-st", "vm-start"), ("vm-start vm=web", "vm-start vm=web\\ one"),
+                                 ("vm-start vm=x", "vm-start vm=x:1"), ("vm-import filename=mov", "vm-import filename=movie.xva")):
+            self.complete(terminal, typed, completed)
 
 
 if __name__ == "__main__":

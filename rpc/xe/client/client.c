@@ -591,9 +591,12 @@ static void fail_stranger(struct xe_client *client)
 	if (in->len >= 4 && strncasecmp(in->data, "HTTP", 4) == 0) {
 		n = xe_http_read_head(in->data, in->len, &reply);
 		free(n > 0 ? reply.location : NULL);
+		/* A port for TLS often answers plain text so. */
 		xe_client_fail(client,
-			       "Server internal error. %s answered \"%s\" instead of xe's protocol: check that -s and -p name a XenAPI server.",
-			       client->server, n > 0 ? reply.line : "HTTP");
+			       "Server internal error. %s answered \"%s\" instead of xe's protocol: check that -s and -p name a XenAPI server%s.",
+			       client->server, n > 0 ? reply.line : "HTTP",
+			       n > 0 && reply.status == 400 ?
+				       ", and whether that port wants TLS (then no --nossl; this machine as -s localhost)" : "");
 	} else {
 		xe_client_fail(client,
 			       "Failed to contact a running management agent. %s speaks another protocol: check -s and -p.",

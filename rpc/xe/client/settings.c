@@ -542,7 +542,7 @@ int xe_settings_read(struct xe_settings *settings, int argc, char **argv,
 	rc = read_own_file(&r, &from_file);
 	rc = rc ? rc : read_environment(&r, &from_environment);
 	rc = rc ? rc : read_command_line(&r, argc, argv, &settings->words);
-	if (rc == 0 && settings->what == XE_RUN && !settings->words.n)
+	if (rc == 0 && settings->what == XE_RUN && !settings->words.n && !settings->is_completion)
 		settings->what = XE_USAGE;
 	if (rc == 0 && r.help_is_wanted && settings->words.n && !settings->is_completion) {
 		for (size_t i = 1; i < settings->words.n; i++)
