@@ -149,3 +149,16 @@ bool xe_filter_passes(const struct xe_filter *filter, struct xn_db *db, const st
 			return false;
 	return true;
 }
+
+bool xe_filter_looks_at(const struct xe_filter *filter, unsigned field)
+{
+	for (unsigned i = 0; i < filter->n; i++)
+		if (filter->conditions[i].how != NAMED && filter->conditions[i].field == field)
+			return true;
+	return false;
+}
+
+unsigned xe_filter_steps(const struct xe_filter *filter)
+{
+	return filter->n;
+}

@@ -269,7 +269,7 @@ def write(kinds, enums, schema, out):
     p('static const struct xe_kind xe_kinds[] = {')
     for kind in ordered:
         names = [f.name for f in kind.fields]
-        if len(names) > 128 or kind.columns - set(names):
+        if len(names) > 128 or kind.columns - set(names) or sum(bool(f.call) for f in kind.fields) > 8:
             raise Wrong(f'{kind.prefix}: {len(names)} fields, {kind.columns - set(names)}')
         bits = sum(1 << names.index(c) for c in kind.columns)
         only = [f'{{{names.index(f)}, {strings.at[v]}}}' for f, v in kind.only]

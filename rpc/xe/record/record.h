@@ -119,6 +119,9 @@ void xe_filter_add_implied(struct xe_filter *filter);
 /* The first argument that names no field; NULL: none. Lists complain only if there is a record. */
 const char *xe_filter_unknown(const struct xe_filter *filter);
 bool xe_filter_is_empty(const struct xe_filter *filter);
+/* Whether a condition is on this field; how many there are. */
+bool xe_filter_looks_at(const struct xe_filter *filter, unsigned field);
+unsigned xe_filter_steps(const struct xe_filter *filter);
 bool xe_filter_passes(const struct xe_filter *filter, struct xn_db *db, const struct xe_item *item);
 
 /* ---- output ---- */

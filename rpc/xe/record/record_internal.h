@@ -55,6 +55,20 @@ const struct xn_value *xe_item_get(const struct xe_item *item, int class_id, int
 /* False: @leaf had enough. */
 bool xe_look_leaves(const struct xe_look *look, xe_leaf *leaf, void *arg);
 void xe_look_print(const struct xe_look *look, struct xn_buf *out);
+/* The records of a class can be read by the caller, and are found in the database: else a call has to be
+ * asked, which says no or has them. */
+bool xe_kind_is_open(struct xe *x, const struct xe_kind *kind);
+/* The record that a uuid means; an effect. */
+bool xe_item_by_uuid(struct xe *x, const struct xe_kind *kind, const char *uuid, struct xe_item *out);
+void xe_item_clear(struct xe_item *item);
+static inline void xe_item_clear_p(struct xe_item *item)
+{
+	xe_item_clear(item);
+}
+enum { XE_TOLD_MAX = 8 }; /* fields of a kind that only a call tells */
+/* What calls tell about the fields of @columns; effects. @told: room for XE_TOLD_MAX. */
+bool xe_item_tell(struct xe *x, const struct xe_kind *kind, const struct xe_columns *columns,
+		  struct xe_item *item, struct xe_told *told);
 /* A leaf as it is printed. */
 void xe_leaf_print(const struct xe_look *look, const struct xn_type *type, const struct xn_value *value,
 		   struct xn_buf *out);

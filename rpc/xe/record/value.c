@@ -141,7 +141,11 @@ void xe_leaf_print(const struct xe_look *look, const struct xn_type *type, const
 	const char *text = NULL;
 	char date[19];
 
-	switch (value ? type->kind : XN_T_VOID) {
+	enum xn_type_kind kind = value ? type->kind : XN_T_VOID;
+
+	if (kind == XN_T_DATETIME && value->kind == XN_STRING)
+		kind = XN_T_STRING; /* of a result that came as text */
+	switch (kind) {
 	case XN_T_STRING:
 		if (look->field->printer == XE_PRINT_REFERENCE_TEXTS)
 			print_ref(look, -1, xn_value_string(value), out);
