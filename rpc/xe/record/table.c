@@ -1,14 +1,14 @@
 /*
  * A table that fits a terminal: a line a record. Columns are as wide as their widest value while there
  * is room; then the longest are cut with an ellipsis, and where that leaves too little the last columns
- * go. Uuids are for copying: whole, or not there.
+ * go. Uuids are for copying, numbers for reading: whole, or not there.
  */
 #include "rpc/xe/record/form.h"
 
 #include "rpc/xe/record/colour.h"
 #include "rpc/xe/record/width.h"
 
-enum { GAP = 2, UUID_WIDTH = 36, LEAST = 8, MOST = 2000 };
+enum { GAP = 2, UUID_WIDTH = 36, LEAST = 10, MOST = 2000 };
 
 enum xe_colour xe_colour_of(const char *text)
 {
@@ -37,9 +37,13 @@ static void set_bit(struct xe_columns *columns, unsigned field, bool on)
 		on ? columns->bits[field / 64] | bit : columns->bits[field / 64] & ~bit;
 }
 
-static bool is_uuid(const char *text)
+/* Uuids and numbers: half of one is worse than none. */
+static bool is_whole(const char *text)
 {
-	return strlen(text) == UUID_WIDTH && strspn(text, "0123456789abcdefABCDEF-") == UUID_WIDTH;
+	size_t len = strlen(text), digits = strspn(text, "0123456789.-");
+
+	return len == UUID_WIDTH ? strspn(text, "0123456789abcdefABCDEF-") == len :
+				   digits && digits == len && len < UUID_WIDTH;
 }
 
 void xe_table_begin(struct xe_table *table, const struct xe_sight *sight)
@@ -63,7 +67,7 @@ void xe_table_measure(struct xe_table *table, const struct xe_sight *sight, cons
 		width = xe_width(xn_buf_cstr(&text));
 		if (width > table->natural[i])
 			table->natural[i] = (uint16_t)(width < MOST ? width : MOST);
-		if (is_uuid(text.data))
+		if (is_whole(text.data))
 			set_bit(&table->fixed, i, true);
 	}
 }
@@ -128,6 +132,7 @@ void xe_table_settle(struct xe_table *table, const struct xe_sight *sight, struc
 		field = least_needed(table, kind);
 		if (field == XE_NO_FIELD) {
 			table->is_narrow = true;
+			table->n_dropped = 0;
 			table->columns = sight->columns;
 			return;
 		}
