@@ -108,6 +108,7 @@ static void say_error(struct xe_line *line, const struct xn_error *err)
 	}
 	xe_complaint_print(line, err, &text);
 	say_stderr(line, &text);
+	xe_hint_error(line, err);
 }
 
 void xe_complain(struct xe_line *line, const struct xe *x)
@@ -138,7 +139,7 @@ static void complain(struct xe_line *line, bool usage, const char *fmt, va_list 
 	xn_buf_printf(&text, "%s\n", sentence);
 	free(sentence);
 	say_stderr(line, &text);
-	if (usage) {
+	if (usage && !(line->is_ours && line->hint)) {
 		static const char where[] = "For usage run: 'xe help'\n";
 
 		xe_say_stderr(line, where, sizeof(where) - 1);

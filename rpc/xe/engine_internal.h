@@ -122,6 +122,8 @@ void xe_line_exit(struct xe_line *line, int code);
 
 /* select.c: a run for each object that the line is for. False: it has failed. */
 bool xe_line_select(struct xe_line *line);
+/* hints.c: what to do next about an API error, as the line's hint where it has none. */
+void xe_hint_error(struct xe_line *line, const struct xn_error *err);
 /* guess.c: what people meant, as the line's hint: our own client is told. */
 void xe_guess_command(struct xe_line *line);
 void xe_guess_object(struct xe_line *line, int class_id, const char *name);

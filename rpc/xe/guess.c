@@ -40,7 +40,7 @@ void xe_guess_command(struct xe_line *line)
 		    xe_command_is_there(line->engine->core->methods, &xe_command_rows[i]))
 			xe_nearest_offer(&nearest, xe_command_text(xe_command_rows[i].name));
 	offer_generated(&nearest);
-	hint(line, xe_nearest_best(&nearest), NULL);
+	hint(line, xe_nearest_best(&nearest), "'xe help' tells what commands there are");
 }
 
 void xe_guess_object(struct xe_line *line, int class_id, const char *name)

@@ -93,6 +93,8 @@ bool xe_line_select(struct xe_line *line)
 	if (!line->n_runs) {
 		if (named)
 			xe_guess_object(line, xe_kind_class(kind), named);
+		else if (line->is_ours)
+			line->hint = xn_asprintf("'xe %s-list' tells which there are", s->prefix);
 		xe_complain_sentence(line, "Error: No matching %s found", s->plural);
 		return false;
 	}
