@@ -29,6 +29,7 @@ struct xn_http_request {
 	bool keep_alive;
 	const char *peer;	 /* "10.0.0.5:41234" or "unix" */
 	bool peer_is_trusted;	 /* Unix socket, root or the daemon's own user */
+	bool is_over_tls;
 	struct xn_http_conn *conn;
 };
 /* Header, query or cookie value, decoded; borrowed until the handler returns. NULL: absent. */

@@ -670,6 +670,7 @@ static void run_request(struct xn_http_conn *conn, const struct xn_http_head *he
 			.keep_alive = head->keep_alive,
 			.peer = conn->peer,
 			.peer_is_trusted = conn->is_trusted,
+			.is_over_tls = conn->tls != NULL,
 			.conn = conn,
 		},
 		.head = head,

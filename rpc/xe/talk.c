@@ -601,12 +601,23 @@ static void read_terminal(const char *text, struct xe_request *request)
 	}
 }
 
+/* Clients never speak TLS to the address 127.0.0.1, whatever they are told, but they do to its name. */
+static char *local_host_of(const struct xn_http_request *req)
+{
+	static const char loopback[] = "127.0.0.1:";
+	char local[64];
+
+	xn_http_local_address(req->conn, local, sizeof(local));
+	if (req->is_over_tls && strncmp(local, loopback, sizeof(loopback) - 1) == 0)
+		return xn_asprintf("localhost:%s", local + sizeof(loopback) - 1);
+	return xn_strdup(local);
+}
+
 static void read_request(struct xe_talk *talk, const struct xn_http_request *req)
 {
 	static const char ours[] = "xe-cli/Xenolith/";
 	struct xe_request *request = &talk->request;
 	const char *agent = xn_http_header(req, "user-agent");
-	char local[64];
 
 	talk->body = xn_malloc(req->body_len + 1);
 	memcpy(talk->body, req->body, req->body_len);
@@ -617,8 +628,7 @@ static void read_request(struct xe_talk *talk, const struct xn_http_request *req
 	snprintf(request->caller.origin, sizeof(request->caller.origin), "%s", req->peer);
 	snprintf(request->user_agent, sizeof(request->user_agent), "%s", agent ? agent : "");
 	xn_rpc_read_trace(req, request->trace);
-	xn_http_local_address(req->conn, local, sizeof(local));
-	talk->local_host = xn_strdup(local);
+	talk->local_host = local_host_of(req);
 	request->local_host = talk->local_host;
 	request->is_ours = strncmp(request->user_agent, ours, sizeof(ours) - 1) == 0;
 	if (request->is_ours)

@@ -20,7 +20,8 @@ struct xe_request {
 	struct xn_caller caller; /* only origin and is_trusted_socket are filled */
 	char user_agent[64];
 	char trace[33];
-	const char *local_host; /* "127.0.0.1:8080": where the client reached us; "" by the Unix socket */
+	/* "127.0.0.1:8080": where the client reached us and can do it again; "" by the Unix socket */
+	const char *local_host;
 	/* Of our own xe, from its header "xe-terminal: columns=120 colour stdin stderr json"; else 0 */
 	bool is_ours;
 	unsigned columns;	  /* stdout is a terminal so wide; 0: it is none */

@@ -4,11 +4,14 @@
 
 xe_handler xe_cmd_pool_dump_database, xe_cmd_audit_log_get;
 
-/* The only one whose address is told whole: any host of a pool may be asked, the coordinator answers. */
+/* The field's tell this one's address whole: any host of a pool may be asked, the coordinator answers. Our
+ * own client rather goes where it is, to the name whose certificate it knows. */
 void xe_cmd_pool_dump_database(struct xe *x)
 {
-	const char *url = xe_text(x, "https://%s/pool/xmldbdump", xe_own_address(x));
+	const char *url = "/pool/xmldbdump";
 
+	if (!xe_screen(x).is_ours)
+		url = xe_text(x, "https://%s%s", xe_own_address(x), url);
 	if (!xe_get(x, xe_param(x, "file-name"), url, "Dump the database", NULL))
 		return;
 }
