@@ -1,0 +1,172 @@
+/* What several groups of commands share; see make.h. */
+#include "rpc/xe/commands/make.h"
+
+#include <string.h>
+
+#include "core/json.h"
+#include "rpc/xe/engine_internal.h"
+
+/* ---- new objects ---- */
+
+struct xn_value *xe_fields(const char *name, ...)
+{
+	struct xn_value *fields = xn_map_new(), *value;
+	va_list ap;
+
+	va_start(ap, name);
+	for (; name; name = va_arg(ap, const char *)) {
+		switch (va_arg(ap, int)) {
+		case 's':
+			value = xn_string(va_arg(ap, const char *));
+			break;
+		case 'i':
+			value = xn_int(va_arg(ap, int64_t));
+			break;
+		case 'b':
+			value = xn_bool(va_arg(ap, int));
+			break;
+		case 'd':
+			value = xn_float(va_arg(ap, double));
+			break;
+		case 'v':
+			value = va_arg(ap, struct xn_value *);
+			break;
+		default: /* 'm' */
+			value = xn_value_ref(va_arg(ap, const struct xn_value *));
+		}
+		xn_map_put(&fields, name, value);
+	}
+	va_end(ap);
+	return fields;
+}
+
+void xe_make(struct xe *x, int class_id, struct xn_value *fields)
+{
+	const struct xn_value *made;
+
+	if (xe_call(x, &made, xe_text(x, "%s.create", xn_classes[class_id].name), "v", fields))
+		xe_value_uuid(x, class_id, xn_value_string(made));
+}
+
+/* ---- parameters that several have ---- */
+
+bool xe_pool_named(struct xe *x, const char **ref_out)
+{
+	const char *uuid = xe_param(x, "uuid");
+
+	*ref_out = xe_pool(x);
+	return !uuid || xe_by_uuid(x, XN_CLASS_pool, uuid, ref_out);
+}
+
+bool xe_host_named(struct xe *x, const char *param, const char **ref_out)
+{
+	const char *uuid = xe_param(x, param);
+
+	*ref_out = xe_host(x);
+	return !uuid || xe_by_uuid(x, XN_CLASS_host, uuid, ref_out);
+}
+
+bool xe_is_forced(struct xe *x)
+{
+	bool force;
+
+	if (!xe_param_bool(x, "force", false, &force))
+		return false;
+	if (!force)
+		xe_fail(x, "This operation is dangerous and may cause data loss. This operation must be "
+			   "forced (use --force).");
+	return force;
+}
+
+bool xe_load_text(struct xe *x, const char *filename, const char *what, const char **out)
+{
+	const struct xn_buf *bytes;
+
+	if (!xe_load(x, filename, &bytes))
+		return false;
+	*out = xe_text(x, "%.*s", (int)bytes->len, bytes->len ? bytes->data : "");
+	if (strlen(*out) == bytes->len && xn_text_is_valid(*out, bytes->len))
+		return true;
+	xe_fail(x, "The %s is no text", what);
+	return false;
+}
+
+bool xe_file_args(struct xe *x, const char *name, const struct xn_value **out)
+{
+	const struct xn_value *given = xe_param_map(x, name);
+	struct xn_value *args = xn_map_new();
+
+	for (size_t i = 0; i < xn_map_len(given); i++) {
+		const char *key = xn_map_key_at(given, i);
+		const char *value = xn_value_string(xn_map_at(given, i));
+		size_t len = strlen(key);
+		bool is_file = len > 5 && strcmp(key + len - 5, ":file") == 0;
+
+		if (is_file && !xe_load_text(x, value, "file", &value)) {
+			xn_value_unref(args);
+			return false;
+		}
+		xn_map_put_string(&args, xe_text(x, "%.*s", (int)(is_file ? len - 5 : len), key),
+				  value);
+	}
+	*out = xe_keep_value(x, args);
+	return true;
+}
+
+/* ---- tables ---- */
+
+/* The keys of a row in the order they are shown; how many. */
+static unsigned keys_of(const struct xn_value *row, const char *const *order, const char *keys[],
+			unsigned cap)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; !order && i < xn_map_len(row) && n < cap; i++)
+		keys[n++] = xn_map_key_at(row, i);
+	for (; order && *order && n < cap; order++)
+		if (xn_map_get(row, *order))
+			keys[n++] = *order;
+	return n;
+}
+
+static void print_row(const struct xn_value *row, const char *const keys[], unsigned n,
+		      struct xn_buf *out)
+{
+	int width = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		if ((int)strlen(keys[i]) + 4 > width)
+			width = (int)strlen(keys[i]) + 4;
+	for (unsigned i = 0; i < n; i++)
+		xn_buf_printf(out, "%s%*s: %s", i ? "\n" : "", i ? width : -width, keys[i],
+			      xn_map_get_string(row, keys[i]));
+	xn_buf_add_string(out, "\n\n");
+}
+
+void xe_table(struct xe *x, struct xn_value *rows, const char *const *order)
+{
+	enum { MOST = 64 };
+	const char *keys[MOST];
+
+	xe_keep_value(x, rows);
+	if (xe_is_json(x)) {
+		struct xn_buf json XN_CLEANUP(xn_buf_clear_p) = {0};
+
+		xn_json_write(rows, &json);
+		xe_raw(x, json.data, json.len);
+		return;
+	}
+	for (size_t i = 0; i < xn_set_len(rows); i++) {
+		const struct xn_value *row = xn_set_at(rows, i);
+		struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
+		unsigned n = keys_of(row, order, keys, MOST);
+
+		if (!n)
+			continue;
+		print_row(row, keys, n, &text);
+		if (xe_is_minimal(x))
+			xe_value(x, xn_map_get_string(row, keys[0]));
+		else
+			xe_print(x, "%s", xn_buf_cstr(&text));
+	}
+}
