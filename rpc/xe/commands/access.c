@@ -1,6 +1,9 @@
-/* Commands about who may do what: passwords, subjects and their roles, sessions, secrets, the audit log. */
+/* Commands about who may do what: passwords, subjects and their roles, sessions, secrets. */
 #include "rpc/xe/commands/make.h"
-#include "rpc/xe/engine_internal.h"
+
+xe_handler xe_cmd_user_password_change, xe_cmd_subject_add, xe_cmd_subject_role_add,
+	xe_cmd_subject_role_remove, xe_cmd_session_subject_identifier_list,
+	xe_cmd_session_subject_identifier_logout_all, xe_cmd_secret_create;
 
 void xe_cmd_user_password_change(struct xe *x)
 {
@@ -105,24 +108,4 @@ void xe_cmd_secret_create(struct xe *x)
 	xe_make(x, XN_CLASS_secret,
 		xe_fields("value", 's', xe_param(x, "value"), "other_config", 'm',
 			  xe_param_map(x, "other-config"), NULL));
-}
-
-/* ---- the audit log ---- */
-
-void xe_cmd_audit_log_get(struct xe *x)
-{
-	const char *file = xe_param(x, "filename");
-	const char *since = xe_text(x, "%.255s", xe_param_or(x, "since", ""));
-	struct xn_buf path XN_CLEANUP(xn_buf_clear_p) = {0};
-	const char *label;
-
-	label = *since ? xe_text(x, "audit-log-get (since \"%s\") into file %.255s", since, file)
-		       : xe_text(x, "audit-log-get into file %.255s", file);
-	xn_buf_add_string(&path, "/audit_log");
-	if (*since) {
-		xn_buf_add_string(&path, "?since=");
-		xn_http_query_escape(since, &path);
-	}
-	if (xe_get(x, file, xn_buf_cstr(&path), label, NULL) && *file)
-		xe_print(x, "%s succeeded", label);
 }

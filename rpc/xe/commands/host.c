@@ -4,6 +4,14 @@
 #include "rpc/xe/commands/make.h"
 #include "rpc/xe/engine_internal.h"
 
+xe_handler xe_cmd_host_forget, xe_cmd_host_declare_dead, xe_cmd_host_enable,
+	xe_cmd_host_evacuate, xe_cmd_host_get_vms_which_prevent_evacuation, xe_cmd_host_call_plugin,
+	xe_cmd_host_cpu_info, xe_cmd_host_get_cpu_features, xe_cmd_pool_get_cpu_features,
+	xe_cmd_host_license_view, xe_cmd_host_apply_edition, xe_cmd_pool_apply_edition,
+	xe_cmd_host_all_editions, xe_cmd_host_server_certificate_install,
+	xe_cmd_host_enable_external_auth, xe_cmd_host_disable_external_auth,
+	xe_cmd_host_ha_xapi_healthcheck;
+
 /* ---- hosts that are gone ---- */
 
 /* What cannot be undone is asked about, unless --force is there. */
@@ -113,29 +121,12 @@ void xe_cmd_host_call_plugin(struct xe *x)
 
 /* ---- what a host is ---- */
 
-/* Some keys of a map that a call returns; without @keys all but @hidden. */
-static void show_map(struct xe *x, const char *method, const char *ref, const char *const *keys,
-		     const char *hidden)
-{
-	const struct xn_value *map;
-	struct xn_value *rows, *row;
-
-	if (!xe_call(x, &map, method, "s", ref))
-		return;
-	rows = xn_set_new();
-	row = xn_value_ref(map);
-	if (hidden)
-		xn_map_remove(&row, hidden);
-	xn_set_append(&rows, row);
-	xe_table(x, rows, keys);
-}
-
 void xe_cmd_host_cpu_info(struct xe *x)
 {
 	const char *host;
 
 	if (xe_host_named(x, "uuid", &host))
-		show_map(x, "host.get_cpu_info", host, NULL, NULL);
+		xe_table_of(x, "host.get_cpu_info", host, NULL, NULL);
 }
 
 void xe_cmd_host_get_cpu_features(struct xe *x)
@@ -145,7 +136,7 @@ void xe_cmd_host_get_cpu_features(struct xe *x)
 	const char *host;
 
 	if (xe_host_named(x, "uuid", &host))
-		show_map(x, "host.get_cpu_info", host, keys, NULL);
+		xe_table_of(x, "host.get_cpu_info", host, keys, NULL);
 }
 
 void xe_cmd_pool_get_cpu_features(struct xe *x)
@@ -154,7 +145,7 @@ void xe_cmd_pool_get_cpu_features(struct xe *x)
 	const char *pool;
 
 	if (xe_pool_named(x, &pool))
-		show_map(x, "pool.get_cpu_info", pool, keys, NULL);
+		xe_table_of(x, "pool.get_cpu_info", pool, keys, NULL);
 }
 
 void xe_cmd_host_license_view(struct xe *x)
@@ -162,7 +153,7 @@ void xe_cmd_host_license_view(struct xe *x)
 	const char *host;
 
 	if (xe_host_named(x, "host-uuid", &host))
-		show_map(x, "host.get_license_params", host, NULL, "sku_type");
+		xe_table_of(x, "host.get_license_params", host, NULL, "sku_type");
 }
 
 /* ---- editions ---- */

@@ -170,3 +170,48 @@ void xe_table(struct xe *x, struct xn_value *rows, const char *const *order)
 			xe_print(x, "%s", xn_buf_cstr(&text));
 	}
 }
+
+void xe_table_of(struct xe *x, const char *method, const char *ref, const char *const *order,
+		 const char *hidden_key)
+{
+	const struct xn_value *map;
+	struct xn_value *rows, *row;
+
+	if (!xe_call(x, &map, method, ref ? "s" : "", ref))
+		return;
+	rows = xn_set_new();
+	row = xn_value_ref(map);
+	if (hidden_key)
+		xn_map_remove(&row, hidden_key);
+	xn_set_append(&rows, row);
+	xe_table(x, rows, order);
+}
+
+struct xn_value *xe_as_texts(const struct xn_value *record)
+{
+	struct xn_value *texts = xn_map_new();
+
+	for (size_t i = 0; i < xn_map_len(record); i++) {
+		const struct xn_value *v = xn_map_at(record, i);
+		struct xn_value *text;
+
+		switch (v->kind) {
+		case XN_INT:
+			text = xn_stringf("%lld", (long long)xn_value_int(v));
+			break;
+		case XN_FLOAT:
+			text = xn_stringf("%.3f", xn_value_float(v));
+			break;
+		case XN_BOOL:
+			text = xn_string(xn_value_bool(v) ? "true" : "false");
+			break;
+		case XN_STRING:
+			text = xn_value_ref(v);
+			break;
+		default:
+			continue;
+		}
+		xn_map_put(&texts, xn_map_key_at(record, i), text);
+	}
+	return texts;
+}

@@ -31,5 +31,10 @@ bool xe_file_args(struct xe *x, const char *name, const struct xn_value **out) X
  * that of @order (NULL ends; keys that are not in it are left out), or of their bytes (NULL). With
  * --minimal the first value of each. */
 void xe_table(struct xe *x, struct xn_value *rows, const char *const *order);
+/* The map that a call about @ref (NULL: about nothing) returns, as a table of one row. */
+void xe_table_of(struct xe *x, const char *method, const char *ref, const char *const *order,
+		 const char *hidden_key);
+/* Numbers and truths of a record as texts, for a table; the caller's. */
+struct xn_value *xe_as_texts(const struct xn_value *record);
 
 #endif

@@ -4,6 +4,8 @@
 
 #include "rpc/xe/commands/make.h"
 
+xe_handler xe_cmd_message_create, xe_cmd_message_destroy, xe_cmd_message_destroy_all;
+
 void xe_cmd_message_create(struct xe *x)
 {
 	static const char *const about[][2] = {

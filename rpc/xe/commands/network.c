@@ -3,6 +3,9 @@
 
 #include "rpc/xe/commands/make.h"
 
+xe_handler xe_cmd_network_create, xe_cmd_vif_create, xe_cmd_vif_unplug,
+	xe_cmd_vif_configure_ipv4, xe_cmd_vif_configure_ipv6;
+
 void xe_cmd_network_create(struct xe *x)
 {
 	int64_t mtu;

@@ -3,6 +3,8 @@
 
 #include "rpc/xe/commands/make.h"
 
+xe_handler xe_cmd_observer_create, xe_cmd_caller_create, xe_cmd_rate_limit_create;
+
 /* "a:b,c:d" as a map. */
 static struct xn_value *pairs_of(struct xe *x, const char *param)
 {

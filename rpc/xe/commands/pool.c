@@ -1,12 +1,7 @@
 /* Commands about the pool, that are more than one call. */
-#include "rpc/xe/commands/make.h"
-#include "rpc/xe/engine_internal.h"
+#include "rpc/xe/command.h"
 
-void xe_cmd_pool_dump_database(struct xe *x)
-{
-	if (!xe_get(x, xe_param(x, "file-name"), "/pool/xmldbdump", "dump database", NULL))
-		return;
-}
+xe_handler xe_cmd_pool_ha_compute_hypothetical_max_host_failures_to_tolerate;
 
 /* Pairs of vm-uuid= and restart-priority=, in the order that they were given. */
 static struct xn_value *priorities(struct xe *x)

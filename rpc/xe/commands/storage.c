@@ -2,6 +2,9 @@
 #include "rpc/xe/commands/make.h"
 #include "rpc/xe/engine_internal.h"
 
+xe_handler xe_cmd_sr_create, xe_cmd_sr_probe, xe_cmd_sr_probe_ext, xe_cmd_pbd_create,
+	xe_cmd_sr_data_source_list, xe_cmd_host_data_source_list;
+
 /* device-config:KEY-filename=NAME is the content of the client's file NAME. */
 static bool device_config(struct xe *x, const struct xn_value **out)
 {
@@ -69,36 +72,6 @@ static void show_map(struct xe *x, const struct xn_value *map)
 	xe_table(x, rows, NULL);
 }
 
-/* A record's numbers and truths as texts, for a table. */
-static struct xn_value *as_texts(const struct xn_value *record)
-{
-	struct xn_value *texts = xn_map_new();
-
-	for (size_t i = 0; i < xn_map_len(record); i++) {
-		const struct xn_value *v = xn_map_at(record, i);
-		struct xn_value *text;
-
-		switch (v->kind) {
-		case XN_INT:
-			text = xn_stringf("%lld", (long long)xn_value_int(v));
-			break;
-		case XN_FLOAT:
-			text = xn_stringf("%.3f", xn_value_float(v));
-			break;
-		case XN_BOOL:
-			text = xn_string(xn_value_bool(v) ? "true" : "false");
-			break;
-		case XN_STRING:
-			text = xn_value_ref(v);
-			break;
-		default:
-			continue;
-		}
-		xn_map_put(&texts, xn_map_key_at(record, i), text);
-	}
-	return texts;
-}
-
 static void show_sr(struct xe *x, const struct xn_value *sr)
 {
 	static const char *const names[][2] = {
@@ -109,7 +82,7 @@ static void show_sr(struct xe *x, const struct xn_value *sr)
 	};
 	static const char *const order[] = {"uuid", "name-label", "name-description", "total-space",
 					    "free-space", "clustered", "health", NULL};
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *texts = as_texts(sr);
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *texts = xe_as_texts(sr);
 	struct xn_value *row = xn_map_new(), *rows = xn_set_new();
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(names); i++)
@@ -197,7 +170,7 @@ static void list_sources(struct xe *x, const char *method)
 		return;
 	rows = xn_set_new();
 	for (size_t i = 0; i < xn_set_len(all); i++)
-		xn_set_append(&rows, as_texts(xn_set_at(all, i)));
+		xn_set_append(&rows, xe_as_texts(xn_set_at(all, i)));
 	xe_table(x, rows, order);
 }
 

@@ -97,6 +97,14 @@ unsigned xe_field_flags(const struct xe_kind *kind, unsigned field)
 	return xe_field_row(kind, field)->flags;
 }
 
+bool xe_field_is_own(const struct xe_kind *kind, unsigned field)
+{
+	const struct xe_field *f = xe_field_row(kind, field);
+
+	return f->path[0] < XE_PATH_HOSTS && f->path[1] == XE_PATH_END &&
+	       (f->printer == XE_PRINT_PLAIN || f->printer >= XE_PRINT_ENUM);
+}
+
 /* ---- columns ---- */
 
 bool xe_columns_has(const struct xe_columns *columns, unsigned field)

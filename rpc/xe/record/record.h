@@ -40,6 +40,8 @@ unsigned xe_field_count(const struct xe_kind *kind);
 int xe_field_find(const struct xe_kind *kind, const char *name, size_t len); /* or XE_NO_FIELD */
 const char *xe_field_name(const struct xe_kind *kind, unsigned field);
 unsigned xe_field_flags(const struct xe_kind *kind, unsigned field);
+/* What it prints changes only when its own row does: it looks at no other. */
+bool xe_field_is_own(const struct xe_kind *kind, unsigned field);
 
 /* ---- generated commands: PREFIX-list, PREFIX-param-get ... ---- */
 
