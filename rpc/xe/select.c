@@ -9,11 +9,11 @@
 
 static const struct selector {
 	unsigned flag;
-	const char *prefix, *named, *plural;
+	const char *prefix, *named, *plural, *several;
 } selectors[] = {
-	{XE_VM_SELECTORS, "vm", "vm", "VMs"},
-	{XE_HOST_SELECTORS, "host", "host", "hosts"},
-	{XE_SR_SELECTORS, "sr", "sr", "SRs"},
+	{XE_VM_SELECTORS, "vm", "vm", "VMs", "matches"}, /* words that scripts match */
+	{XE_HOST_SELECTORS, "host", "host", "hosts", "matching"},
+	{XE_SR_SELECTORS, "sr", "sr", "SRs", "matching"},
 };
 
 static const struct selector *selector_of(const struct xe_line *line)
@@ -102,8 +102,8 @@ bool xe_line_select(struct xe_line *line)
 		if (line->is_ours)
 			line->hint = xn_asprintf("%u %s match: add uuid=..., or --multiple for all",
 						 line->n_runs, s->plural);
-		xe_complain_sentence(line, "Error: Multiple matches %s found. --multiple required "
-					   "to complete the operation", s->plural);
+		xe_complain_sentence(line, "Error: Multiple %s %s found. --multiple required to "
+					   "complete the operation", s->several, s->plural);
 		return false;
 	}
 	return true;
