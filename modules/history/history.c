@@ -33,8 +33,10 @@ struct history {
 	struct xn_metrics_source metrics;
 	uint64_t n_questions, n_failed, n_tidied, n_anew;
 	struct xn_histogram answer_time;
-	uint64_t bytes; /* when last tidied */
-	int64_t oldest_us;
+	struct tidied {
+		uint64_t bytes;
+		int64_t oldest_us;
+	} found, last; /* the worker's, while it tidies; when last tidied */
 };
 
 /* ---- one question ---- */
@@ -237,7 +239,7 @@ static int run_tidy(struct xn_work *work)
 	struct history *history = xn_container_of(work, struct history, tidy);
 
 	return xn_history_tidy(history->dir, &history->options, history->tidy_now_us,
-			       &history->bytes, &history->oldest_us);
+			       &history->found.bytes, &history->found.oldest_us);
 }
 
 static void begin_tidy(struct history *history);
@@ -250,6 +252,7 @@ static void on_tidied(struct xn_work *work, int rc)
 	history->n_tidied++;
 	if (rc == -ECANCELED)
 		return;
+	history->last = history->found;
 	if (rc == -EBADMSG) {
 		history->n_anew++;
 		xn_log_warn(history->core->log, "history",
@@ -302,12 +305,12 @@ static size_t write_metrics(struct xn_metrics_source *source, struct xn_metrics_
 	xn_metrics_counter(page, "xenolith_history_begun_anew", "",
 			   "Times that history could not go on from its files.", h->n_anew);
 	xn_metrics_gauge(page, "xenolith_history_bytes", "bytes",
-			 "Size of history's files when last compacted.", (int64_t)h->bytes);
+			 "Size of history's files when last compacted.", (int64_t)h->last.bytes);
 	xn_metrics_gauge(page, "xenolith_limit_history_bytes", "bytes",
 			 "Most that history's files may take.", (int64_t)h->options.size);
 	xn_metrics_family(page, XN_METRIC_GAUGE, "xenolith_history_oldest_timestamp_seconds",
 			  "seconds", "Time of the oldest change in history.");
-	xn_metrics_us(page, h->oldest_us);
+	xn_metrics_us(page, h->last.oldest_us);
 	xn_metrics_family(page, XN_METRIC_GAUGE, "xenolith_limit_history_age_seconds", "seconds",
 			  "How long history is kept.");
 	xn_metrics_us(page, h->options.age_us);
