@@ -12,6 +12,7 @@ static const struct {
 	{"disk", bench_disk},
 	{"fanout", bench_fanout},
 	{"idle", bench_idle},
+	{"xe", bench_xe},
 };
 
 int main(int argc, char **argv)
@@ -20,6 +21,6 @@ int main(int argc, char **argv)
 		if (argc > 1 && strcmp(argv[1], loads[i].name) == 0)
 			return loads[i].run(argc - 2, argv + 2);
 	}
-	fputs("usage: bench_load rate|events|disk|fanout|idle ...\n", stderr);
+	fputs("usage: bench_load rate|events|disk|fanout|idle|xe ...\n", stderr);
 	return 2;
 }

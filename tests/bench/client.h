@@ -42,5 +42,6 @@ int bench_events(int argc, char **argv);
 int bench_disk(int argc, char **argv);
 int bench_fanout(int argc, char **argv);
 int bench_idle(int argc, char **argv);
+int bench_xe(int argc, char **argv);
 
 #endif
