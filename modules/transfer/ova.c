@@ -17,36 +17,39 @@ enum {
 struct object {
 	struct xn_hnode node; /* by reference */
 	struct xn_record *record;
-	unsigned rank; /* of its class */
 	char id[16];
 };
+
+/* In the order of the file. */
+static const int classes[] = {
+	XN_CLASS_host,	     XN_CLASS_VM,      XN_CLASS_VM_guest_metrics, XN_CLASS_VBD,
+	XN_CLASS_VIF,	     XN_CLASS_network, XN_CLASS_VDI,		  XN_CLASS_SR,
+	XN_CLASS_VGPU_type,  XN_CLASS_VGPU,    XN_CLASS_GPU_group,	  XN_CLASS_PVS_proxy,
+	XN_CLASS_PVS_site,
+};
+enum { N_CLASSES = XN_ARRAY_SIZE(classes) };
 
 struct xn_ova {
 	struct xn_db *db;
 	struct xn_ova_options options;
 	char *without;
 	struct xn_hmap by_ref;
-	struct object **objects; /* as added; sorted as written, from the first measuring on */
-	size_t n, cap;
+	struct {
+		struct object **objects; /* as added */
+		size_t n, cap;
+	} of_class[N_CLASSES];
+	size_t n; /* in all */
 	struct xn_buf begin; /* of the text, with the version */
-	bool sorted;
-	size_t at; /* object that is measured, then written, next */
+	size_t class_at, at; /* object that is measured, then written, next */
+	bool begun;
 	uint64_t length;
-};
-
-/* In the order of the file. */
-static const int classes[] = {
-	XN_CLASS_host,	     XN_CLASS_VM,   XN_CLASS_VM_guest_metrics, XN_CLASS_VBD,
-	XN_CLASS_VIF,	     XN_CLASS_network,	XN_CLASS_VDI,	      XN_CLASS_SR,
-	XN_CLASS_VGPU_type,  XN_CLASS_VGPU, XN_CLASS_GPU_group,       XN_CLASS_PVS_proxy,
-	XN_CLASS_PVS_site,
 };
 
 static unsigned rank_of(int class_id)
 {
 	unsigned i = 0;
 
-	while (i < XN_ARRAY_SIZE(classes) && classes[i] != class_id)
+	while (classes[i] != class_id)
 		i++;
 	return i;
 }
@@ -77,20 +80,22 @@ const char *xn_ova_id(const struct xn_ova *ova, const char *ref)
 static struct xn_row *add(struct xn_ova *ova, int class_id, const char *ref)
 {
 	struct xn_row *row = xn_db_get(ova->db, class_id, ref);
+	unsigned rank = rank_of(class_id);
+	size_t n = ova->of_class[rank].n, *cap = &ova->of_class[rank].cap;
 	struct object *object;
 
 	if (!row || find(ova, ref))
 		return NULL;
 	object = xn_calloc(1, sizeof(*object));
 	object->record = xn_row_take(row);
-	object->rank = rank_of(class_id);
-	snprintf(object->id, sizeof(object->id), "Ref:%zu", ova->n);
+	snprintf(object->id, sizeof(object->id), "Ref:%zu", ova->n++);
 	xn_hmap_insert(&ova->by_ref, &object->node, xn_hash_string(ref));
-	if (ova->n == ova->cap) {
-		ova->cap = ova->cap ? 2 * ova->cap : 16;
-		ova->objects = xn_realloc(ova->objects, ova->cap * sizeof(*ova->objects));
+	if (n == *cap) {
+		*cap = n ? 2 * n : 4;
+		ova->of_class[rank].objects =
+			xn_realloc(ova->of_class[rank].objects, *cap * sizeof(object));
 	}
-	ova->objects[ova->n++] = object;
+	ova->of_class[rank].objects[ova->of_class[rank].n++] = object;
 	return row;
 }
 
@@ -308,21 +313,21 @@ static bool is_blank(const struct xn_ova *ova, int class_id, int field)
 	return false;
 }
 
-static void write_ref(const struct xn_ova *ova, const char *ref, struct xn_buf *out)
+static void write_id(const char *id, struct xn_buf *out)
 {
-	const char *id = xn_ova_id(ova, ref);
-
-	xn_buf_printf(out, "<value>%s</value>", id ? id : XN_NULL_REF);
+	xn_buf_add_string(out, "<value>");
+	xn_buf_add_string(out, id);
+	xn_buf_add_string(out, "</value>");
 }
 
 static void write_refs(const struct xn_ova *ova, const struct xn_value *refs, struct xn_buf *out)
 {
 	xn_buf_add_string(out, "<value><array><data>");
 	for (size_t i = 0; i < xn_set_len(refs); i++) {
-		const char *ref = xn_value_string(xn_set_at(refs, i));
+		const char *id = xn_ova_id(ova, xn_value_string(xn_set_at(refs, i)));
 
-		if (find(ova, ref))
-			write_ref(ova, ref, out);
+		if (id)
+			write_id(id, out);
 	}
 	xn_buf_add_string(out, "</data></array></value>");
 }
@@ -345,10 +350,13 @@ static void write_field(const struct xn_ova *ova, const struct object *object, u
 		return;
 	}
 	xn_buf_printf(out, "<member><name>%s</name>", cls->fields[f].name);
-	if (type->kind == XN_T_REF)
-		write_ref(ova, xn_value_string(value), out);
-	else
+	if (type->kind == XN_T_REF) {
+		const char *id = xn_ova_id(ova, xn_value_string(value));
+
+		write_id(id ? id : XN_NULL_REF, out);
+	} else {
 		write_refs(ova, value, out);
+	}
 	xn_buf_add_string(out, "</member>");
 }
 
@@ -368,31 +376,32 @@ static void write_object(const struct xn_ova *ova, const struct object *object, 
 
 /* ---- slices ---- */
 
-static int by_rank(const void *a, const void *b)
+/* Some objects on; true: that was the last. */
+static bool write_some(struct xn_ova *ova, struct xn_buf *out)
 {
-	const struct object *x = *(struct object *const *)a, *y = *(struct object *const *)b;
-	unsigned long m = strtoul(x->id + 4, NULL, 10), n = strtoul(y->id + 4, NULL, 10);
+	size_t start = out->len;
 
-	return x->rank != y->rank ? (x->rank > y->rank) - (x->rank < y->rank) : (m > n) - (m < n);
+	for (; ova->class_at < N_CLASSES; ova->class_at++, ova->at = 0) {
+		size_t n = ova->of_class[ova->class_at].n;
+
+		while (ova->at < n && out->len - start < PIECE)
+			write_object(ova, ova->of_class[ova->class_at].objects[ova->at++], out);
+		if (ova->at < n)
+			return false;
+	}
+	ova->class_at = 0;
+	return true;
 }
 
 bool xn_ova_measure(struct xn_ova *ova)
 {
 	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
+	bool is_over = write_some(ova, &text);
 
-	if (!ova->sorted) {
-		if (ova->n)
-			qsort(ova->objects, ova->n, sizeof(ova->objects[0]), by_rank);
-		ova->sorted = true;
-		ova->length = ova->begin.len + strlen(text_end);
-	}
-	while (ova->at < ova->n && text.len < PIECE)
-		write_object(ova, ova->objects[ova->at++], &text);
 	ova->length += text.len;
-	if (ova->at < ova->n)
-		return false;
-	ova->at = 0;
-	return true;
+	if (is_over)
+		ova->length += ova->begin.len + strlen(text_end);
+	return is_over;
 }
 
 uint64_t xn_ova_length(const struct xn_ova *ova)
@@ -402,13 +411,10 @@ uint64_t xn_ova_length(const struct xn_ova *ova)
 
 bool xn_ova_write(struct xn_ova *ova, struct xn_buf *out)
 {
-	size_t start = out->len;
-
-	if (!ova->at)
+	if (!ova->begun)
 		xn_buf_add(out, ova->begin.data, ova->begin.len);
-	while (ova->at < ova->n && out->len - start < PIECE)
-		write_object(ova, ova->objects[ova->at++], out);
-	if (ova->at < ova->n)
+	ova->begun = true;
+	if (!write_some(ova, out))
 		return false;
 	xn_buf_add_string(out, text_end);
 	return true;
@@ -432,11 +438,13 @@ void xn_ova_free(struct xn_ova *ova)
 {
 	if (!ova)
 		return;
-	for (size_t i = 0; i < ova->n; i++) {
-		xn_record_unref(ova->objects[i]->record);
-		free(ova->objects[i]);
+	for (size_t c = 0; c < N_CLASSES; c++) {
+		for (size_t i = 0; i < ova->of_class[c].n; i++) {
+			xn_record_unref(ova->of_class[c].objects[i]->record);
+			free(ova->of_class[c].objects[i]);
+		}
+		free(ova->of_class[c].objects);
 	}
-	free(ova->objects);
 	free(ova->without);
 	xn_hmap_clear(&ova->by_ref);
 	xn_buf_clear(&ova->begin);

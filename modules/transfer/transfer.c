@@ -154,10 +154,22 @@ struct xn_row *xn_transfer_row(struct xn_transfers *t, int class_id, const char 
 	return row;
 }
 
+bool xn_transfer_is_probe(const struct xn_http_request *req, struct xn_rpc_visit *visit)
+{
+	if (req->body_length != 0 || xn_transfer_param(req, "task_id"))
+		return false;
+	xn_http_reply(req->conn, 200, NULL, NULL, "", 0);
+	xn_rpc_leave(visit, NULL);
+	return true;
+}
+
 /* ---- the module ---- */
 
 static const struct xn_http_route *const routes[] = {
 	&xn_transfer_export_route,
+	&xn_transfer_export_raw_route,
+	&xn_transfer_import_raw_route,
+	&xn_transfer_metadata_route,
 	&xn_transfer_xml_dump_route,
 };
 
@@ -182,6 +194,8 @@ static int transfer_start(void *state, struct xn_error *err)
 	t->pool = xn_pool_new(t->core->loop, "transfer", WORKERS);
 	for (size_t i = 0; i < XN_ARRAY_SIZE(routes); i++)
 		xn_rpc_add_route(t->core, routes[i], t);
+	for (const struct xn_http_route *route = xn_transfer_not_there; route->method; route++)
+		xn_rpc_add_route(t->core, route, t);
 	return 0;
 }
 

@@ -61,6 +61,12 @@ struct xn_row *xn_transfer_row(struct xn_transfers *t, int class_id, const char 
 struct xn_row *xn_transfer_vm(struct xn_transfers *t, const struct xn_http_request *req,
 			      struct xn_error *err);
 
-extern const struct xn_http_route xn_transfer_export_route, xn_transfer_xml_dump_route;
+/* Some clients send an upload without its body first, to see whether it is sent on elsewhere: 200, and
+ * the visit is over. */
+bool xn_transfer_is_probe(const struct xn_http_request *req, struct xn_rpc_visit *visit);
+
+extern const struct xn_http_route xn_transfer_not_there[]; /* ends with .method == NULL */
+extern const struct xn_http_route xn_transfer_export_route, xn_transfer_export_raw_route,
+	xn_transfer_import_raw_route, xn_transfer_metadata_route, xn_transfer_xml_dump_route;
 
 #endif

@@ -278,6 +278,29 @@ class Export(Machines):
                          ("success", 1.0, {}))
         self.assertEqual(self.client("VM.get_current_operations", self.vm), {})
 
+    def test_metadata_come_without_disks_of_one_or_all(self):
+        snapshot = self.client("VM.snapshot", self.vm, "snapshot")
+        status, headers, body = self.get("/export_metadata", ref=self.vm)
+        self.assertEqual((status, int(headers["Content-Length"])), (200, len(body)))
+        archive = Archive(body)
+        vms = {vm["uuid"]: vm for vm in archive.of_class("VM").values()}
+        self.assertEqual((archive.names, archive.disks), (["ova.xml"], {}))
+        self.assertEqual(vms.keys(), {self.client("VM.get_uuid", vm) for vm in (self.vm, snapshot)})
+        taken = vms[self.client("VM.get_uuid", snapshot)]
+        self.assertTrue(taken["is_a_snapshot"])
+        self.assertEqual(archive.objects["VM", taken["snapshot_of"]]["uuid"],
+                         self.client("VM.get_uuid", self.vm))
+        archive = Archive(self.get("/export_metadata", uuid=self.client("VM.get_uuid", self.vm),
+                                   export_snapshots="false", excluded_device_types="vif")[2])
+        self.assertEqual([len(archive.of_class(name)) for name in ("VM", "VIF", "VBD", "VDI")],
+                         [1, 0, 1, 1])
+        archive = Archive(self.get("/export_metadata", all="true")[2])
+        records = self.client("VM.get_all_records").values()
+        self.assertEqual({vm["uuid"] for vm in archive.of_class("VM").values()},
+                         {vm["uuid"] for vm in records if not vm["is_default_template"]})
+        status, _, body = self.get("/export_metadata", ref=snapshot)
+        self.assertEqual((status, body.split(b":")[0]), (409, b"OPERATION_NOT_ALLOWED"))
+
     def refused(self, status, *error, **query):
         task = self.new_task()
         found, _, body = self.get("/export", task_id=task, **query)
@@ -317,6 +340,110 @@ class Export(Machines):
                          self.client("VBD.get_record", self.client("VM.get_VBDs", self.vm)[-1])
                          ["currently_attached"])
         self.assertEqual(len(archive.disks), 2)
+
+
+class RawDisks(Machines):
+    SIZE = 3 * MIB + 8192
+
+    def setUp(self):
+        super().setUp()
+        self.content = noise(MIB, 4) + bytes(MIB) + noise(MIB + 8192, 5)
+        self.vdi = self.new_vdi(self.SIZE)
+
+    def put(self, body, tls=False, length=True, **query):
+        """As xe does: HTTP/1.0, the body after the answer's head, the connection left open with TLS."""
+        query.setdefault("session_id", self.client.session)
+        query.setdefault("vdi", self.vdi)
+        task = query.setdefault("task_id", self.new_task())
+        connection = self.connection(tls)
+        connection.connect()
+        sock = connection.sock
+        self.addCleanup(sock.close)
+        declared = "" if length is False else f"Content-length: {len(body) if length is True else length}\r\n"
+        sock.sendall(f"PUT /import_raw_vdi?{urlencode(query)} HTTP/1.0\r\n{declared}\r\n".encode())
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += sock.recv(1)
+        if b" 200 " not in head.split(b"\r\n")[0]:
+            return int(head.split()[1]), self.ended(task)
+        sock.sendall(body)
+        if not tls:
+            sock.shutdown(socket.SHUT_WR)
+        return 200, self.ended(task)
+
+    def check(self, answer):
+        self.assertEqual((answer[0], answer[1]["status"], answer[1]["error_info"]), (200, "success", []))
+        for tls in (False, True):
+            status, headers, body = self.get("/export_raw_vdi", tls, vdi=self.vdi)
+            self.assertEqual((status, int(headers["Content-Length"])), (200, self.SIZE))
+            self.assertEqual(body, self.content)
+        self.assertEqual(self.get_as_xe_does("/export_raw_vdi/", vdi=self.vdi, format="raw")[2],
+                         self.content)
+
+    def test_what_was_put_comes_back(self):
+        self.check(self.put(self.content))
+        stat = os.stat(self.image(self.vdi))
+        self.assertEqual(stat.st_blocks * 512, self.SIZE - MIB)
+        self.assertEqual(self.client("VDI.get_current_operations", self.vdi), {})
+
+    def test_over_tls_it_ends_though_the_client_does_not_hang_up(self):
+        self.check(self.put(self.content, tls=True))
+
+    def test_where_the_length_is_not_known_the_disk_tells_it(self):
+        self.check(self.put(self.content, tls=True, length=False))
+        self.content = self.content[::-1]
+        self.check(self.put(self.content, length=1 << 50))
+
+    def test_a_shorter_one_leaves_the_rest(self):
+        self.check(self.put(self.content))
+        self.content = bytes(2 * MIB) + self.content[2 * MIB:]
+        self.check(self.put(bytes(2 * MIB)))
+
+    def test_what_is_cut_off_fails(self):
+        _, record = self.put(self.content[:MIB], length=self.SIZE)
+        self.assertEqual(record["error_info"], ["IMPORT_ERROR_PREMATURE_EOF"])
+        self.assertEqual(self.client("VDI.get_current_operations", self.vdi), {})
+
+    def test_what_cannot_be_is_refused_before_the_body(self):
+        def refused(status, *error, **query):
+            found, record = self.put(self.content, **query)
+            self.assertEqual((found, record["error_info"][:len(error)]), (status, list(error)))
+        refused(404, "HANDLE_INVALID", "VDI", "OpaqueRef:no", vdi="OpaqueRef:no")
+        refused(501, "NOT_IMPLEMENTED", format="vhd")
+        refused(400, "INVALID_VALUE", "format", format="floppy")
+        refused(409, "VDI_TOO_SMALL", self.vdi, str(2 * self.SIZE), length=2 * self.SIZE)
+        vm = self.new_vm()
+        self.client("VBD.create", {"VM": vm, "VDI": self.vdi, "userdevice": "0", "bootable": True,
+                                   "mode": "RW", "type": "Disk", "empty": False,
+                                   "other_config": {}, "qos_algorithm_type": "",
+                                   "qos_algorithm_params": {}})
+        self.client("VM.start", vm, False, True)
+        refused(409, "VDI_IN_USE")
+        status, _, body = self.get("/export_raw_vdi", vdi=self.vdi)
+        self.assertEqual((status, body.split(b":")[0]), (409, b"VDI_IN_USE"))
+        self.client("VM.hard_shutdown", vm)
+
+    def test_a_request_without_a_body_only_asks(self):
+        with contextlib.closing(self.connection()) as connection:
+            query = urlencode({"session_id": self.client.session, "vdi": self.vdi})
+            connection.request("PUT", "/import_raw_vdi/?" + query, b"")
+            response = connection.getresponse()
+            self.assertEqual((response.status, response.read()), (200, b""))
+
+
+class NotThere(Transfers):
+    def test_what_is_not_there_says_so_to_who_may_ask(self):
+        for method, path in (("PUT", "/import"), ("PUT", "/pool/xmldbdump"), ("GET", "/host_backup"),
+                             ("GET", "/system-status"), ("GET", "/host_logs_download")):
+            task = self.new_task()
+            query = urlencode({"session_id": self.client.session, "task_id": task})
+            with contextlib.closing(self.connection()) as connection:
+                connection.request(method, path + "?" + query)
+                self.assertEqual(connection.getresponse().status, 501)
+            self.assertEqual(self.ended(task)["error_info"], ["NOT_IMPLEMENTED", f"{method} {path}"])
+            with contextlib.closing(self.connection()) as connection:
+                connection.request(method, path)
+                self.assertEqual(connection.getresponse().status, 401)
 
 
 class SlowReaders(Machines):

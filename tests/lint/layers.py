@@ -28,7 +28,7 @@ LIBRARIES = [
 ]
 
 # What a module's public header shows of its folder, so that its users include it, too.
-ALSO_PUBLIC = {"rpc/http.h": "rpc/rpc.h", "rpc/outflow.h": "rpc/rpc.h",
+ALSO_PUBLIC = {"rpc/http.h": "rpc/rpc.h", "rpc/outflow.h": "rpc/rpc.h", "rpc/inflow.h": "rpc/rpc.h",
                "modules/storage/disk_file.h": "modules/storage/storage.h",
                "modules/db/backup.h": "modules/db/db.h"}
 
