@@ -35,6 +35,10 @@ struct xe; /* one run */
 struct xe_kind; /* rpc/xe/record/record.h: "vm", "vif": records as the command line shows them */
 
 typedef void xe_handler(struct xe *x);
+/* A handler that commands.txt names: of the command NAME with _ for -. */
+#define XE_COMMAND(name)                                                                            \
+	xe_handler xe_cmd_##name;                                                                   \
+	void xe_cmd_##name(struct xe *x)
 
 /* ---- the command line ---- */
 
@@ -62,6 +66,11 @@ const char *xe_command_name(const struct xe *x);
 
 /* The reference of the object this run is for; of commands with selectors. */
 const char *xe_object(const struct xe *x);
+/* Which one it is of the line's objects, from 0. */
+unsigned xe_object_index(const struct xe *x);
+/* The same of a command whose one run is for all of them (`together`). */
+unsigned xe_n_objects(const struct xe *x);
+const char *xe_object_at(const struct xe *x, unsigned index);
 /* The reference that goes with a uuid, remembered. Nobody has it: UUID_INVALID. */
 bool xe_by_uuid(struct xe *x, int class_id, const char *uuid, const char **ref_out) XN_MUST_CHECK;
 /* By uuid or name-label; fails with a sentence where there are none or several. */
@@ -157,6 +166,8 @@ void xe_fail_api(struct xe *x, struct xn_error *err);
 void xe_fail_code(struct xe *x, const char *code, const char *param);
 /* What is left to do next, for people: a line behind an error, for our own client only. */
 void xe_hint(struct xe *x, const char *fmt, ...) XN_PRINTF(2, 3);
+/* The same: an object of the class whose name is near the one that was meant. */
+void xe_hint_nearest(struct xe *x, int class_id, const char *name);
 /* Ends well here. */
 void xe_done(struct xe *x);
 /* Another exit code than 0 or 1. */

@@ -22,6 +22,10 @@ enum {
 	XE_LOCAL = 1 << 9,
 	XE_OPERATION = 1 << 10,
 	XE_NO_LOGIN = 1 << 11,
+	XE_TOGETHER = 1 << 12, /* one run for all objects */
+	XE_SINGLE = 1 << 13,   /* no --multiple */
+	XE_ITSELF = 1 << 14,   /* its code finds the object, selectors are for help only */
+	XE_EVERY = 1 << 15,    /* --multiple or not */
 };
 
 struct xe_command_row {

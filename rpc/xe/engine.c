@@ -19,6 +19,7 @@ static void line_free(struct xe_line *line)
 	for (unsigned i = 0; i < line->n_runs; i++)
 		xe_run_free(line->runs[i]);
 	free(line->runs);
+	free(line->objects);
 	if (line->login)
 		xn_rpc_invoke_forget(line->login);
 	xn_value_unref(line->values);
@@ -115,7 +116,7 @@ static void begin_runs(struct xe_line *line)
 {
 	unsigned selectors = XE_VM_SELECTORS | XE_HOST_SELECTORS | XE_SR_SELECTORS;
 
-	if (line->row && (line->row->flags & selectors)) {
+	if (line->row && (line->row->flags & selectors) && !(line->row->flags & XE_ITSELF)) {
 		if (!xe_line_select(line))
 			return;
 	} else {

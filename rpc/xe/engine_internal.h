@@ -70,6 +70,7 @@ struct xe {
 	struct xn_rpc_call *call; /* awaited is this call's reply */
 	struct xn_timer progress; /* tells our own client about it */
 	int told_progress;
+	uint64_t began;		  /* the database's next stamp when it did */
 	void *place;		  /* xe_state() */
 	void (*clear_place)(void *place);
 	char **texts; /* of this time that the handler runs */
@@ -109,6 +110,8 @@ struct xe_line {
 
 	struct xe **runs; /* one an object */
 	unsigned n_runs, n_started, n_ended, speaker;
+	char (*objects)[48]; /* of a command with one run for all of them */
+	unsigned n_objects;
 	struct xn_value *values; /* --minimal, --json: what was collected */
 	bool has_raw;
 	bool is_over;	  /* Exit was said */
@@ -128,6 +131,9 @@ void xe_hint_error(struct xe_line *line, const struct xn_error *err);
 void xe_guess_command(struct xe_line *line);
 void xe_guess_object(struct xe_line *line, int class_id, const char *name);
 void xe_guess_field(struct xe_line *line, const struct xe_kind *kind, const char *name);
+
+/* messages.c: what the daemon told about the run's VM while it went on, on stderr. */
+void xe_tell_messages(struct xe *x);
 
 /* run.c */
 struct xe *xe_run_new(struct xe_line *line, const char *object);

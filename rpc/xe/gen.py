@@ -11,7 +11,8 @@ import re
 import sys
 
 FLAGS = ['standard', 'hidden', 'deprecated', 'vm-selectors', 'host-selectors', 'sr-selectors',
-         'templates', 'snapshots', 'dom0', 'local', 'operation', 'no-login']
+         'templates', 'snapshots', 'dom0', 'local', 'operation', 'no-login', 'together', 'single',
+         'itself', 'every']
 LINES = ['required', 'optional', 'do', 'calls', 'needs', 'example', 'group']
 TEXTS = ['name', 'doc', 'required', 'optional', 'do', 'calls', 'example', 'deprecated', 'group']
 

@@ -56,6 +56,11 @@ void xe_guess_object(struct xe_line *line, int class_id, const char *name)
 	hint(line, xe_nearest_best(&nearest), "'xe vm-list', 'xe sr-list' and so on tell what there is");
 }
 
+void xe_hint_nearest(struct xe *x, int class_id, const char *name)
+{
+	xe_guess_object(x->line, class_id, name);
+}
+
 void xe_guess_field(struct xe_line *line, const struct xe_kind *kind, const char *name)
 {
 	struct xe_nearest nearest;

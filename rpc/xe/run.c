@@ -182,6 +182,8 @@ static void on_run(struct xn_job *job)
 	xn_loop_name_callback(loop, "xe");
 	xn_list_remove(&x->wait);
 	x->wants_room = false;
+	if (!x->began)
+		x->began = xn_db_generation(xe_db(x));
 	x->state = XE_WAITS;
 	x->at = 0;
 	if (x->place)
@@ -189,8 +191,11 @@ static void on_run(struct xn_job *job)
 	forget_texts(x);
 	line->run(x);
 	forget_texts(x);
-	if (x->failed || x->stopped || (!x->awaited && !x->wants_room))
-		end(x);
+	if (!x->failed && !x->stopped && (x->awaited || x->wants_room))
+		return;
+	if (!x->failed)
+		xe_tell_messages(x);
+	end(x);
 }
 
 void xe_run_later(struct xe *x)

@@ -29,6 +29,7 @@ static bool is_own(void *arg, const char *name)
 	const struct xe_line *line = arg;
 
 	return strcmp(name, selector_of(line)->named) == 0 ||
+	       ((line->row->flags & XE_EVERY) && strcmp(name, "params") == 0) ||
 	       xe_command_list_has(xe_command_text(line->row->required), name) ||
 	       xe_command_list_has(xe_command_text(line->row->optional), name);
 }
@@ -73,12 +74,72 @@ static void find_all(struct xe_line *line, int class_id, const struct xe_filter 
 	}
 }
 
+static int by_age(const void *a, const void *b)
+{
+	const struct xe *one = *(struct xe *const *)a, *two = *(struct xe *const *)b;
+	struct xn_db *db = one->line->engine->rpc->db;
+	uint64_t first = xn_row_created(xn_db_get_any(db, one->object));
+	uint64_t second = xn_row_created(xn_db_get_any(db, two->object));
+
+	return first < second ? -1 : first > second;
+}
+
+/* One run for all. */
+static void put_together(struct xe_line *line)
+{
+	line->objects = xn_calloc(line->n_runs, sizeof(*line->objects));
+	line->n_objects = line->n_runs;
+	for (unsigned i = 0; i < line->n_objects; i++)
+		memcpy(line->objects[i], line->runs[i]->object, sizeof(*line->objects));
+	while (line->n_runs > 1)
+		xe_run_free(line->runs[--line->n_runs]);
+}
+
+unsigned xe_object_index(const struct xe *x)
+{
+	return x->index;
+}
+
+unsigned xe_n_objects(const struct xe *x)
+{
+	return x->line->n_objects;
+}
+
+const char *xe_object_at(const struct xe *x, unsigned index)
+{
+	return x->line->objects[index];
+}
+
+static bool may_be_many(const struct xe_line *line)
+{
+	const char *multiple = xe_arguments_get(&line->arguments, "multiple");
+	unsigned flags = line->row->flags;
+
+	return (flags & XE_EVERY) ||
+	       (!(flags & XE_SINGLE) && multiple && strcmp(multiple, "true") == 0);
+}
+
+static void complain_of_many(struct xe_line *line, const struct selector *s)
+{
+	bool is_single = line->row->flags & XE_SINGLE;
+
+	if (line->is_ours)
+		line->hint = xn_asprintf("%u %s match: add uuid=...%s", line->n_runs, s->plural,
+					 is_single ? "" : ", or --multiple for all");
+	if (is_single)
+		xe_complain_sentence(line, "Error: Multiple %s %s found. Operation can only be "
+					   "performed on one %.*s at a time",
+				     s->several, s->plural, (int)strlen(s->plural) - 1, s->plural);
+	else
+		xe_complain_sentence(line, "Error: Multiple %s %s found. --multiple required to "
+					   "complete the operation", s->several, s->plural);
+}
+
 bool xe_line_select(struct xe_line *line)
 {
 	const struct selector *s = selector_of(line);
 	const struct xe_kind *kind = xe_kind_find(s->prefix, strlen(s->prefix));
 	const char *named = xe_arguments_get(&line->arguments, s->named);
-	const char *multiple = xe_arguments_get(&line->arguments, "multiple");
 	struct xe_filter *filter XN_CLEANUP(xe_filter_free_p) =
 		xe_filter_new(kind, &line->arguments, is_own, line);
 
@@ -90,6 +151,7 @@ bool xe_line_select(struct xe_line *line)
 		return false;
 	}
 	find_all(line, xe_kind_class(kind), filter);
+	qsort(line->runs, line->n_runs, sizeof(struct xe *), by_age); /* the same order each time */
 	if (!line->n_runs) {
 		if (named)
 			xe_guess_object(line, xe_kind_class(kind), named);
@@ -98,13 +160,11 @@ bool xe_line_select(struct xe_line *line)
 		xe_complain_sentence(line, "Error: No matching %s found", s->plural);
 		return false;
 	}
-	if (line->n_runs > 1 && (!multiple || strcmp(multiple, "true") != 0)) {
-		if (line->is_ours)
-			line->hint = xn_asprintf("%u %s match: add uuid=..., or --multiple for all",
-						 line->n_runs, s->plural);
-		xe_complain_sentence(line, "Error: Multiple %s %s found. --multiple required to "
-					   "complete the operation", s->several, s->plural);
+	if (line->n_runs > 1 && !may_be_many(line)) {
+		complain_of_many(line, s);
 		return false;
 	}
+	if (line->row->flags & XE_TOGETHER)
+		put_together(line);
 	return true;
 }

@@ -75,6 +75,7 @@ struct xe_told {
 	const struct xn_value *value; /* NULL: the call failed with: */
 	const struct xn_error *error;
 };
+enum { XE_TOLD_MAX = 8 }; /* fields of a kind that only a call tells */
 /* A record to look at: a row's as of some moment, or fields that a call gave (messages are no rows). */
 struct xe_item {
 	struct xn_record *record;      /* NULL: */
@@ -142,6 +143,10 @@ struct xe_shown {
 	const struct xe_kind *kind;
 	struct xe_columns columns;
 	const char *ref;
+	/* Or of a record that was taken, with what xe_ask() was told about it. */
+	struct xn_record *record;
+	const struct xe_told *told;
+	unsigned n_told;
 };
 /*
  * xe_show - prints records as the run's form wants them: plain, --minimal, --json or a table
@@ -149,5 +154,8 @@ struct xe_shown {
  * left out.
  */
 void xe_show(struct xe *x, const struct xe_shown *shown, size_t n);
+/* The values that only calls tell, of a record that was taken: xe_show() then prints them. False: not
+ * yet. @told: the caller's, as long as @shown. */
+bool xe_ask(struct xe *x, struct xe_shown *shown, struct xe_told told[XE_TOLD_MAX]) XN_MUST_CHECK;
 
 #endif

@@ -65,7 +65,6 @@ static inline void xe_item_clear_p(struct xe_item *item)
 {
 	xe_item_clear(item);
 }
-enum { XE_TOLD_MAX = 8 }; /* fields of a kind that only a call tells */
 /* What calls tell about the fields of @columns; effects. @told: room for XE_TOLD_MAX. */
 bool xe_item_tell(struct xe *x, const struct xe_kind *kind, const struct xe_columns *columns,
 		  struct xe_item *item, struct xe_told *told);

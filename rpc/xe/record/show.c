@@ -56,13 +56,15 @@ void xe_show(struct xe *x, const struct xe_shown *shown, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		/* With --minimal what comes later is told first. */
 		const struct xe_shown *s = &shown[xe_is_minimal(x) ? n - 1 - i : i];
-		struct xe_sight sight = {xe_db(x), s->kind, s->columns, true};
-		struct xn_row *row = xe_row(x, s->kind->class_id, s->ref);
+		struct xe_sight sight = {xe_db(x), s->kind, s->columns, !s->told};
+		struct xn_row *row = s->record ? NULL : xe_row(x, s->kind->class_id, s->ref);
 		XN_CLEANUP(xe_item_clear_p) struct xe_item item = {0};
 
-		if (!row)
+		if (!row && !s->record)
 			continue;
-		item = xe_item_of(xn_row_take(row));
+		item = xe_item_of(row ? xn_row_take(row) : xn_record_share(s->record));
+		item.told = s->told;
+		item.n_told = s->n_told;
 		if (xe_is_json(x))
 			show_json(s, &sight, &item, n_there++, &json);
 		else
@@ -71,4 +73,15 @@ void xe_show(struct xe *x, const struct xe_shown *shown, size_t n)
 	xn_buf_add_char(&json, ']');
 	if (xe_is_json(x))
 		xe_show_text(x, &json);
+}
+
+bool xe_ask(struct xe *x, struct xe_shown *shown, struct xe_told told[XE_TOLD_MAX])
+{
+	struct xe_item item = xe_item_of(shown->record);
+
+	if (!xe_item_tell(x, shown->kind, &shown->columns, &item, told))
+		return false;
+	shown->told = told;
+	shown->n_told = item.n_told;
+	return true;
 }
