@@ -64,6 +64,8 @@ UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 TIME = re.compile(r"\b(?!1970|2099)[12]\d{3}-?\d\d-?\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 PROMPT = re.compile(r"(ours\d*|tls|unix|)\$ (.*)")
 PLACEHOLDER = re.compile(r"<(\w+ [^<>]+)>")
+# A set of references, as text, JSON, or lines of a table: in no order.
+SETS = re.compile(r"""("?)<[^<>"]+>\1(?:(; |,|\n +)\1<[^<>"]+>\1)(?:\2\1<[^<>"]+>\1)*""")
 # Lists whose order says something.
 ORDERED = {"vm-disk-list", "vm-cd-list", "snapshot-disk-list"}
 RECORD = re.compile(r"\S+ \([ SM]R[OW]\)")
@@ -138,9 +140,9 @@ class Names:
             return self.labels.get(ref, "nothing")
 
         for cls, records in rows.items():
-            plain = {ref: re.sub(f"OpaqueRef:{UUID}|{UUID}", "", json.dumps(record, sort_keys=True))
+            plain = {ref: json.dumps([record.get("name_label"), record.get("name_description")])
                      for ref, record in records.items() if ref not in self.of}
-            for ref in sorted(plain, key=plain.get):
+            for ref in sorted(plain, key=lambda ref: (plain[ref], records[ref].get("is_a_snapshot"))):
                 label = name(*holders[ref]) if ref in holders else name(cls, ref)
                 self.add(f"{cls} {label}".rstrip(), ref, records[ref]["uuid"])
 
@@ -354,10 +356,13 @@ class Player:
         out = result.stdout.decode("utf-8", "backslashreplace")
         err = result.stderr.decode("utf-8", "backslashreplace")
         out, err = self.masked(out, typed), self.masked(err, typed)
-        if len(words) > 1 and words[1] == "complete":
+        command = words[1] if len(words) > 1 else ""
+        if command == "complete":
             out = "".join(sorted(out.splitlines(True)))
-        if len(words) > 1 and words[1].endswith("-list") and words[1] not in ORDERED:
+        elif command.endswith("-list") and not command.endswith("-param-list") and command not in ORDERED:
             out = in_order(out, "--minimal" in words)
+        elif "--multiple" in words:
+            out = "operation failed on".join(sorted(out.split("operation failed on")))
         lines = []
         for text, mark in ((out, ""), (err, "! ")):
             if text:
@@ -370,6 +375,7 @@ class Player:
 
     def masked(self, text, typed):
         text = self.names.hide(text, typed)
+        text = SETS.sub(sorted_set, text)
         for pattern, name in self.masks:
             text = pattern.sub(lambda match, name=name: match[0].replace(match[1], name)
                                if pattern.groups and match[1] else name, text)
@@ -378,10 +384,15 @@ class Player:
         text = re.sub(r"(?<=Control domain on host: )[\w.-]+", "<machine>", text)
         text = TIME.sub(lambda match: match[0] if match[0] in typed else "<time>", text)
         text = text.replace(self.daemon.state, "<state>").replace("\r", "<CR>")
+        text = re.sub(r"(?<!\d)-?\d{12,20}:-?\d{12,20}\b", "<generation>", text)
         text = re.sub(r"\b(ago|in) \d+ s\b", r"\1 <n> s", text)
         text = re.sub(r"(?m)^( *(?:%s) \([ SM]R[OW]\)(?: \[DEPRECATED\])? *: ).+$" % MACHINE,
                       r"\1<machine>", text)
         return re.sub(r"\b1[6-9]\d{8}(\.\d*)?\b", "<seconds>", text)
+
+
+def sorted_set(match):
+    return match[2].join(sorted(match[0].split(match[2])))
 
 
 def as_json(word):
@@ -396,6 +407,9 @@ def in_order(text, minimal):
     if minimal:
         first, newline, rest = text.partition("\n")
         return ",".join(sorted(re.split(r"(?<!\\),", first))) + newline + rest
+    if re.match(r"[a-z-]+  +[a-z]", text):  # a table
+        head, newline, rows = text.partition("\n")
+        return head + newline + "".join(sorted(rows.splitlines(True)))
     records = text.split("\n\n\n")
     if len(records) > 2 and records[-1] == "" and all(map(RECORD.match, records[:-1])):
         return "\n\n\n".join(sorted(records[:-1])) + "\n\n\n"

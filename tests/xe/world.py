@@ -103,6 +103,16 @@ class World:
             self.client("VM.set_" + field, vm, value)
         return vm
 
+    def start(self, vm):
+        """Until its guest's agent has told all that it tells; drivers are seen at devices."""
+        self.client("VM.start", vm, False, False)
+        has_devices = bool(self.client("VM.get_VBDs", vm))
+        metrics = harness.Events(self.client, ["vm/" + vm], token="").wait(
+            lambda event: event["snapshot"]["guest_metrics"] != "OpaqueRef:NULL")["snapshot"]["guest_metrics"]
+        harness.Events(self.client, ["vm_guest_metrics/" + metrics], token="").wait(
+            lambda event: event["snapshot"]["os_version"]
+            and event["snapshot"]["PV_drivers_detected"] == has_devices)
+
     def vbd(self, vm, position, vdi, **more):
         fields = {"VM": vm, "VDI": vdi, "userdevice": position, "bootable": True, "mode": "RW",
                   "type": "Disk", "unpluggable": True, "empty": False, "other_config": {}, **PLAIN}
@@ -128,9 +138,9 @@ class World:
         self.vbd(db, "0", self.disk("db disk", 256 * MIB))
         self.vif(db, "0", self.backend, "02:00:00:00:02:00")
         self.vbd(db, "3", "OpaqueRef:NULL", type="CD", mode="RO", empty=True, bootable=False)
-        call("VM.start", web, False, False)
+        self.start(web)
         call("VM.snapshot", web, "web before upgrade", [])
-        call("VM.start", mail, False, False)
+        self.start(mail)
         call("VM.suspend", mail)
         call("VM.start", lab, True, False)
         golden = self.vm("golden", name_description="What all of ours begin with")
