@@ -107,12 +107,7 @@ static void run_get_all(struct xn_call *call)
 
 static void run_get_all_records(struct xn_call *call)
 {
-	const struct records *records = call->state;
-
-	if (call->method->class_id == XN_CLASS_role) /* what they consist of is in no row */
-		xn_call_reply(call, xn_auth_role_records(records->auth, "subroles<>[]"));
-	else
-		reply_all(call, XN_LIST_RECORDS);
+	reply_all(call, XN_LIST_RECORDS);
 }
 
 /* ---- change ---- */

@@ -43,46 +43,15 @@ void records_run_get_all_where(struct xn_call *call)
 	select_rows(call, XN_LIST_REFS);
 }
 
-static const struct xn_value *read_row(const void *row, int field)
-{
-	return xn_row_get(row, field);
-}
-
-/* What roles consist of is in no row: the few there are get it from auth. */
-static void select_roles(struct xn_call *call)
-{
-	struct records *records = call->state;
-	const struct xn_value *expr = call->args[0];
-	XN_CLEANUP(xn_query_free_p) struct xn_query *query = NULL;
-	struct xn_value *found;
-	struct xn_error err = {0};
-
-	query = xn_query_parse(&xn_classes[XN_CLASS_role], xn_value_string(expr),
-			       xn_value_string_len(expr), &err);
-	if (!query) {
-		xn_call_fail(call, &err);
-		return;
-	}
-	found = xn_auth_role_records(records->auth, "subroles<>[]");
-	for (struct xn_row *row = xn_db_first(records->db, XN_CLASS_role); row;
-	     row = xn_db_next(records->db, row))
-		if (!xn_query_matches(query, read_row, row))
-			xn_map_remove(&found, xn_row_ref(row));
-	xn_call_reply(call, found);
-}
-
 void records_run_get_all_records_where(struct xn_call *call)
 {
 	struct records *records = call->state;
-	struct xn_value *found;
+	struct xn_value *found = NULL;
 
-	if (call->method->class_id != XN_CLASS_role) {
-		select_rows(call, XN_LIST_RECORDS);
-		return;
-	}
-	found = xn_auth_role_records(records->auth, xn_call_string(call, 0));
+	if (call->method->class_id == XN_CLASS_role)
+		found = xn_auth_role_records(records->auth, xn_call_string(call, 0));
 	if (found)
 		xn_call_reply(call, found);
 	else
-		select_roles(call);
+		select_rows(call, XN_LIST_RECORDS);
 }
