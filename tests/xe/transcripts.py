@@ -377,18 +377,25 @@ class Player:
         text = self.names.hide(text, typed)
         text = SETS.sub(sorted_set, text)
         for pattern, name in self.masks:
-            text = pattern.sub(lambda match, name=name: match[0].replace(match[1], name)
-                               if pattern.groups and match[1] else name, text)
+            text = pattern.sub(lambda match, name=name: name if not pattern.groups else text_with(
+                match, name), text)
         text = re.sub(r"\b(?:%s)\b" % "|".join(map(re.escape, self.names.cards)), "<card>", text)
+        text = re.sub(r"\b[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.\d\b", "<PCI address>", text)
         text = re.sub(r"\bxenbr\d+\b", "<bridge>", text)
         text = re.sub(r"(?<=Control domain on host: )[\w.-]+", "<machine>", text)
         text = TIME.sub(lambda match: match[0] if match[0] in typed else "<time>", text)
         text = text.replace(self.daemon.state, "<state>").replace("\r", "<CR>")
         text = re.sub(r"(?<!\d)-?\d{12,20}:-?\d{12,20}\b", "<generation>", text)
         text = re.sub(r"\b(ago|in) \d+ s\b", r"\1 <n> s", text)
-        text = re.sub(r"(?m)^( *(?:%s) \([ SM]R[OW]\)(?: \[DEPRECATED\])? *: ).+$" % MACHINE,
+        text = re.sub(r"(?m)^( *(?:%s) \([ SM]R[OW]\)(?: \[DEPRECATED\])? *: ).*$" % MACHINE,
                       r"\1<machine>", text)
         return re.sub(r"\b1[6-9]\d{8}(\.\d*)?\b", "<seconds>", text)
+
+
+def text_with(match, name):
+    """What was matched, with a name in the place of its group."""
+    begin, end = match.start(1) - match.start(), match.end(1) - match.start()
+    return match[0][:begin] + name + match[0][end:]
 
 
 def sorted_set(match):
