@@ -137,9 +137,12 @@ static void parse_header(const char *line, size_t len, struct xe_http_reply *rep
 
 ssize_t xe_http_read_head(const char *data, size_t len, struct xe_http_reply *reply_out)
 {
-	const char *line = data, *end = data + len, *newline;
+	const char *line = data, *end, *newline;
 	struct xe_http_reply reply = {.length = -1};
 
+	if (!len)
+		return 0;
+	end = data + len;
 	for (;; line = newline + 1) {
 		size_t n;
 
@@ -160,7 +163,7 @@ ssize_t xe_http_read_head(const char *data, size_t len, struct xe_http_reply *re
 	}
 	free(reply.location);
 	/* What is no HTTP need not be waited for. */
-	if (len && strncasecmp(data, "HTTP/", len < 5 ? len : 5) != 0)
+	if (strncasecmp(data, "HTTP/", len < 5 ? len : 5) != 0)
 		return -EPROTO;
 	return len > XE_HTTP_HEAD_MAX ? -EPROTO : 0;
 }
