@@ -168,6 +168,7 @@ static void on_interrupt(struct xe_client *client)
 	if (client->question.len && xe_terminal_can_ask()) {
 		xe_progress_format(&question, client->question.data, client->question.len, -1, "",
 				   INT16_MAX);
+		xn_buf_add_string(&question, xn_buf_cstr(&question)[question.len - 1] == '?' ? "" : "?");
 		xn_buf_add_string(&question, " [yes/no] ");
 		if (!xe_terminal_confirm(xn_buf_cstr(&question), true)) {
 			xe_interrupt_forget();
