@@ -38,6 +38,8 @@ bool xe_template(struct xe *x, const char **ref_out) XN_MUST_CHECK;
 
 /* A VM's VBDs in the order of their numbers, as they are now; the array is the caller's to free. */
 struct xn_row **xe_vbds(struct xe *x, const char *vm, size_t *n_out);
+/* The rows behind a set of references, the oldest first. */
+struct xn_row **xe_rows(struct xe *x, int class_id, const struct xn_value *refs, size_t *n_out);
 /* The disks (or CD drives) of a VM, each with what is in it. At a handler's end. */
 void xe_show_disks(struct xe *x, const char *vm, bool cds);
 

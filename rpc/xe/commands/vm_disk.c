@@ -123,18 +123,42 @@ XE_COMMAND(snapshot_disk_list)
 		xe_show_disks(x, ref, false);
 }
 
+static int by_age(const void *a, const void *b)
+{
+	uint64_t one = xn_row_created(*(struct xn_row *const *)a);
+	uint64_t two = xn_row_created(*(struct xn_row *const *)b);
+
+	return one < two ? -1 : one > two;
+}
+
+struct xn_row **xe_rows(struct xe *x, int class_id, const struct xn_value *refs, size_t *n_out)
+{
+	struct xn_row **rows = xn_calloc(xn_set_len(refs) + 1, sizeof(struct xn_row *));
+	size_t n = 0;
+
+	for (size_t i = 0; i < xn_set_len(refs); i++)
+		if ((rows[n] = xe_row(x, class_id, xn_value_string(xn_set_at(refs, i)))))
+			n++;
+	qsort(rows, n, sizeof(*rows), by_age);
+	*n_out = n;
+	return rows;
+}
+
 /* Rows of a set of references, with the columns that params= names. */
 static void show_set(struct xe *x, const char *prefix, const struct xn_value *refs,
 		     const char *columns)
 {
-	size_t n = xn_set_len(refs);
+	const struct xe_kind *kind = xe_kind_find(prefix, strlen(prefix));
+	size_t n;
+	struct xn_row **rows = xe_rows(x, xe_kind_class(kind), refs, &n);
 	struct xe_shown *shown = xn_calloc(n + 1, sizeof(*shown));
 
 	for (size_t i = 0; i < n; i++)
-		show(x, NULL, prefix, xe_param_or(x, "params", columns),
-		     xn_value_string(xn_set_at(refs, i)), &shown[i]);
+		show(x, NULL, prefix, xe_param_or(x, "params", columns), xn_row_ref(rows[i]),
+		     &shown[i]);
 	xe_show(x, shown, n);
 	free(shown);
+	free(rows);
 }
 
 XE_COMMAND(vm_vif_list)
@@ -146,12 +170,33 @@ XE_COMMAND(vm_vif_list)
 			 "uuid,device,MAC,network-uuid,network-name-label,vm-name-label");
 }
 
+static const char *uuid_behind(struct xe *x, const struct xn_row *row, int field)
+{
+	const struct xn_row *to = xn_row_follow(xe_db(x), row, field);
+
+	return to ? xn_row_uuid(to) : "<not in database>";
+}
+
+/* Crash dumps have no record of their own on the command line. */
 XE_COMMAND(vm_crashdump_list)
 {
 	const struct xn_row *vm = xe_row(x, XN_CLASS_VM, xe_object(x));
+	struct xn_row **dumps;
+	size_t n;
 
-	if (vm)
-		show_set(x, "crashdump", xn_row_get(vm, XN_VM_crash_dumps), "all");
+	if (!vm)
+		return;
+	dumps = xe_rows(x, XN_CLASS_crashdump, xn_row_get(vm, XN_VM_crash_dumps), &n);
+	for (size_t i = 0; i < n; i++) {
+		const struct xe_pair pairs[] = {
+			{"uuid ( RO)", xn_row_uuid(dumps[i])},
+			{"vm-uuid ( RO)", uuid_behind(x, dumps[i], XN_crashdump_VM)},
+			{"vdi-uuid ( RO)", uuid_behind(x, dumps[i], XN_crashdump_VDI)},
+		};
+
+		xe_show_pairs(x, pairs, XN_ARRAY_SIZE(pairs));
+	}
+	free(dumps);
 }
 
 XE_COMMAND(cd_list)

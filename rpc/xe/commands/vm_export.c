@@ -37,15 +37,18 @@ static void export(struct xe *x, const char *ref)
 	    !xe_param_bool(x, "include-snapshots", false, &snapshots) ||
 	    !xe_param_bool(x, "metadata", false, &metadata))
 		return;
-	if (metadata) {
-		xe_fail(x, "This server does not export metadata without the disks");
+	if (snapshots && !metadata) {
+		xe_fail(x, "Snapshots are not exported with their disks yet: export each by "
+			   "snapshot-export-to-template");
 		return;
 	}
 	if (xe_get(x, filename,
-		   xe_text(x, "/export?ref=%s&use_compression=%s&preserve_power_state=%s"
-			      "&export_snapshots=%s",
-			   ref, compression, keeps_state ? "true" : "false",
-			   snapshots ? "true" : "false"),
+		   xe_text(x, "/%s?ref=%s&use_compression=%s&preserve_power_state=%s"
+			      "&export_snapshots=%s%s%s",
+			   metadata ? "export_metadata" : "export", ref, compression,
+			   keeps_state ? "true" : "false", snapshots ? "true" : "false",
+			   metadata ? "&excluded_device_types=" : "",
+			   metadata ? xe_escaped(x, xe_param_or(x, "excluded-device-types", "")) : ""),
 		   "Export of VM", NULL) &&
 	    *filename)
 		xe_say_line(x, "Export succeeded");

@@ -65,24 +65,11 @@ static void add_vm(struct xe *x, struct plan *plan, const struct xn_row *vm)
 	add(plan, xn_row_follow(xe_db(x), vm, XN_VM_suspend_VDI), true);
 }
 
-static int by_age(const void *a, const void *b)
-{
-	uint64_t one = xn_row_created(*(struct xn_row *const *)a);
-	uint64_t two = xn_row_created(*(struct xn_row *const *)b);
-
-	return one < two ? -1 : one > two;
-}
-
 static void add_snapshots(struct xe *x, struct plan *plan, const struct xn_row *vm)
 {
-	const struct xn_value *refs = xn_row_get(vm, XN_VM_snapshots);
-	struct xn_row **rows = xn_calloc(xn_set_len(refs) + 1, sizeof(struct xn_row *));
-	size_t n = 0;
+	size_t n;
+	struct xn_row **rows = xe_rows(x, XN_CLASS_VM, xn_row_get(vm, XN_VM_snapshots), &n);
 
-	for (size_t i = 0; i < xn_set_len(refs); i++)
-		if ((rows[n] = xe_row(x, XN_CLASS_VM, xn_value_string(xn_set_at(refs, i)))))
-			n++;
-	qsort(rows, n, sizeof(*rows), by_age);
 	for (size_t i = 0; i < n; i++)
 		add_vm(x, plan, rows[i]);
 	free(rows);
