@@ -39,6 +39,34 @@ class FirstCalls(unittest.TestCase):
             self.assertIn("result", reply, reply)
 
 
+class CommandLine(unittest.TestCase):
+    """The five commands from nothing to a running VM."""
+
+    def setUp(self):
+        self.daemon = harness.Daemon("--https", "127.0.0.1:0")
+        with open(self.daemon.password_file, "w", encoding="utf-8") as out:
+            out.write("secret\n")
+        self.daemon.start()
+        self.addCleanup(self.daemon.clear)
+
+    def test_a_vm_runs_after_them(self):
+        with open(README, encoding="utf-8") as file:
+            section = re.search(r"^## xe$(.*?)^## ", file.read(), re.M | re.S).group(1)
+        lines = re.findall(r"^    (\S.*)$", section, re.M)
+        self.assertEqual(len(lines), 5)
+        xe = os.path.join(os.path.dirname(harness.XENOLITHD), "xe")
+        script = "\necho ----\n".join(lines).replace("port=8080", f"port={self.daemon.address[1]}")
+        out = subprocess.run(["bash", "-euc", script.replace("build/xe", xe)], capture_output=True, text=True, timeout=60,
+                             check=False, env={**os.environ, "HOME": self.daemon.folder})
+        self.assertEqual((out.returncode, out.stderr), (0, ""))
+        shown = out.stdout.split("----\n")
+        self.assertIn("Generic Linux BIOS", shown[1])
+        self.assertRegex(shown[2], r"^[0-9a-f-]{36}\n$")
+        self.assertEqual(shown[3], "")
+        self.assertIn(shown[2], shown[4])
+        self.assertRegex(shown[4], r"name-label \( RW\): web\n +power-state \( RO\): running")
+
+
 class NumbersAndAudit(unittest.TestCase):
     def setUp(self):
         self.daemon = harness.Daemon()

@@ -43,9 +43,9 @@ class Test(unittest.TestCase):
             if time.monotonic() > end:
                 raise AssertionError("no HTTPS")
 
-    def run_xe(self, *words, way="socket", stdin=b"", code=0):
+    def run_xe(self, *words, way="socket", stdin=b"", code=0, env=None):
         result = subprocess.run([XE, *self.ways[way], *words], capture_output=True, input=stdin, timeout=DEADLINE,
-                                check=False, env=self.environment, cwd=self.home)
+                                check=False, env={**self.environment, **(env or {})}, cwd=self.home)
         self.assertEqual(result.returncode, code, result)
         return result.stdout.decode(), result.stderr.decode()
 
@@ -67,6 +67,11 @@ class Test(unittest.TestCase):
         with open(self.path(".xe-known-hosts"), encoding="ascii") as file:
             self.assertRegex(file.read(), r"^localhost:\d+ sha256:[0-9a-f]{64}\n$")
         self.assertEqual(self.run_xe("vm-list", "--minimal", "--verify=strict", way="tls")[1], "")
+
+    def test_the_daemons_own_certificate_is_an_authority_of_its_own(self):
+        own = os.path.join(self.daemon.state, "tls-own.pem")
+        _, err = self.run_xe("vm-list", "--verify=strict", "--ca-file=" + own, way="tls", env={"XE_KNOWN_HOSTS": "/dev/null"})
+        self.assertEqual(err, "")
 
     def test_files_by_every_transport(self):
         self.install("exported")

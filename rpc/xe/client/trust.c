@@ -92,7 +92,8 @@ int xe_trust_init(struct xe_trust *trust, const struct xe_settings *settings, co
 	file = fopen(trust->path, "re");
 	if (!file)
 		return 0;
-	if (fstat(fileno(file), &st) == 0 &&
+	/* /dev/null remembers nothing, which may be wanted. */
+	if (fstat(fileno(file), &st) == 0 && S_ISREG(st.st_mode) &&
 	    ((st.st_uid != geteuid() && st.st_uid != 0) || (st.st_mode & 022))) {
 		xn_buf_printf(complaint,
 			      "Others can write %s, so it proves nothing: chmod 600 it, if its lines are yours.",
