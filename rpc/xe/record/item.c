@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "rpc/xe/nearest.h"
+
 static const struct xn_method *method_of(int class_id, const char *message)
 {
 	char *name = xn_asprintf("%s.%s", xn_classes[class_id].name, message);
@@ -80,4 +82,17 @@ bool xe_item_tell(struct xe *x, const struct xe_kind *kind, const struct xe_colu
 		item->n_told++;
 	}
 	return true;
+}
+
+void xe_hint_field(struct xe *x, const struct xe_kind *kind, const char *name)
+{
+	struct xe_nearest nearest;
+
+	xe_nearest_begin(&nearest, name);
+	for (unsigned i = 0; i < kind->n; i++)
+		xe_nearest_offer(&nearest, xe_field_name(kind, i));
+	if (xe_nearest_best(&nearest))
+		xe_hint(x, "Did you mean '%s'?", xe_nearest_best(&nearest));
+	else
+		xe_hint(x, "'xe %s-list params=all' shows all fields there are", xe_kind_prefix(kind));
 }

@@ -316,6 +316,7 @@ void xe_list(struct xe *x)
 			break;
 		case FILTER:
 			if (l->n && xe_filter_unknown(l->filter)) {
+				xe_hint_field(x, l->sight.kind, xe_filter_unknown(l->filter));
 				xe_fail(x, "Unknown field '%s'", xe_filter_unknown(l->filter));
 				return;
 			}

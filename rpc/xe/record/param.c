@@ -63,6 +63,7 @@ static bool find_field(struct xe *x, const char *name, unsigned *field_out)
 	int field = xe_field_find(kind, name, strlen(name));
 
 	if (field == XE_NO_FIELD) {
+		xe_hint_field(x, kind, name);
 		xe_fail_code(x, "Missing parameter", name);
 		return false;
 	}

@@ -65,6 +65,8 @@ static inline void xe_item_clear_p(struct xe_item *item)
 {
 	xe_item_clear(item);
 }
+/* Which field was probably meant, for people. */
+void xe_hint_field(struct xe *x, const struct xe_kind *kind, const char *name);
 /* What calls tell about the fields of @columns; effects. @told: room for XE_TOLD_MAX. */
 bool xe_item_tell(struct xe *x, const struct xe_kind *kind, const struct xe_columns *columns,
 		  struct xe_item *item, struct xe_told *told);
