@@ -196,6 +196,7 @@ static void begin(struct xe *x, struct xe_effect *effect, ask_client *ask, const
 	effect->answer = XE_ANSWER_FAILED;
 	xe_effect_await(x, effect);
 	x->asks = true;
+	xe_talk_interruptible(x->line->talk, ""); /* what there is of the file can be had again */
 	ask(x->line->talk, filename, url);
 	xe_progress_begin(x);
 }

@@ -488,6 +488,146 @@ class Transfers(Case):
         self.assert_all_is_gone()
 
 
+class Uploads(Case):
+    """vdi-import: bytes go the other way, and the client's word comes before the daemon has them all."""
+
+    SIZE = 4 << 20
+
+    def setUp(self):
+        super().setUp()
+        sr = self.client("pool.get_default_SR", self.client("pool.get_all")[0])
+        pbd = self.client("SR.get_PBDs", sr)[0]
+        harness.Events(self.client, ["pbd/" + pbd], token="").wait_for(pbd, currently_attached=True)
+        self.vdi = self.client("VDI.create", {
+            "name_label": "disk", "name_description": "", "SR": sr, "virtual_size": str(self.SIZE),
+            "type": "user", "sharable": False, "read_only": False, "other_config": {},
+            "xenstore_data": {}, "sm_config": {}, "tags": []})
+        self.addCleanup(self.client, "VDI.destroy", self.vdi)
+        self.uuid = self.client("VDI.get_uuid", self.vdi)
+        self.disk = os.urandom(self.SIZE)
+        self.path = os.path.join(self.daemon.folder, "disk.raw")
+        with open(self.path, "wb") as file:
+            file.write(self.disk)
+
+    def begin_upload(self, door, length, ours=False):
+        """Up to the answer's headers: the conversation, the upload's socket, the task."""
+        task = self.client("task.create", "mine", "")
+        kind = thin.OurConversation if ours else thin.Conversation
+        c = kind(*self.where(door))
+        self.addCleanup(c.close)
+        c.begin(["vdi-import", "uuid=" + self.uuid, "filename=f",
+                 "task-uuid=" + self.client("task.get_uuid", task), *LOGIN],
+                ["xe-terminal: columns=80 stderr"] if ours else ())
+        if ours:
+            self.assertEqual(c.message(), thin.Message(thin.INTERRUPTIBLE, [b""]))
+        message = c.message()
+        self.assertEqual((message.tag, message.fields[0]), (thin.HTTP_PUT, b"f"))
+        sock = thin.connect(*self.where(TCP if door == UNIX else door))
+        self.addCleanup(sock.close)
+        sock.sendall(b"PUT %s HTTP/1.0\r\nContent-length: %d\r\n\r\n" % (message.fields[1], length))
+        head, rest = thin.Run.read_head(sock)
+        self.assertEqual((head[:13], rest), (b"HTTP/1.1 200 ", b""))  # before any byte of the body
+        return c, sock, task
+
+    def on_disk(self):
+        result = thin.Client(self.daemon.address, password=harness.PASSWORD).run(
+            "vdi-export", "uuid=" + self.uuid, "filename=")
+        self.assertEqual((result.code, result.stderr), (0, b""))
+        return result.stdout
+
+    def ended(self, task):
+        record = harness.wait_for_task(self.client, task)
+        self.client("task.destroy", task)
+        return record
+
+    def test_a_file_becomes_a_disk(self):
+        for door in (TCP, TLS, UNIX):
+            with self.subTest(door):
+                address, tls = self.where(door)
+                client = thin.Client(address, tls=tls, password=harness.PASSWORD,
+                                     transfers=self.daemon.address if door == UNIX else None,
+                                     folder=self.daemon.folder)
+                result = client.run("vdi-import", "uuid=" + self.uuid, "filename=disk.raw")
+                self.assertEqual(result, thin.Result(b"", b"", 0))
+                self.assertTrue(self.on_disk() == self.disk)
+        self.assert_all_is_gone()
+
+    def test_ok_comes_before_the_body_has_been_read(self):
+        for door in (TCP, TLS):
+            with self.subTest(door):
+                c, sock, task = self.begin_upload(door, self.SIZE)
+                c.ok()
+                sock.sendall(self.disk)  # and over TLS it stays open
+                self.assertEqual(self.to_exit(c)[-1].fields, [0])
+                self.assertEqual(self.ended(task)["status"], "success")
+                sock.close()
+        self.assertTrue(self.on_disk() == self.disk)
+        self.assert_all_is_gone()
+
+    def test_an_upload_breaks_off(self):
+        for says in (thin.response(thin.OK), thin.response(thin.FAILED), None):
+            with self.subTest(says=says):
+                c, sock, task = self.begin_upload(TCP, self.SIZE)
+                sock.sendall(self.disk[:100000])
+                if says:
+                    c.send(says)
+                else:
+                    c.close()
+                sock.close()
+                if says:
+                    messages = self.to_exit(c)
+                    self.assertEqual((messages[0].tag, messages[-1].fields), (thin.PRINT_STDERR, [1]))
+                self.assertEqual(self.ended(task)["status"], "failure")
+        self.assert_all_is_gone()
+
+    def test_the_client_leaves_and_its_file_still_comes(self):
+        c, sock, task = self.begin_upload(TCP, self.SIZE)
+        c.close()
+        sock.sendall(self.disk)
+        self.assertEqual(self.ended(task)["status"], "success")
+        sock.close()
+        self.assertTrue(self.on_disk() == self.disk)
+        self.assert_all_is_gone()
+
+    def test_our_own_client_sees_how_far_it_is(self):
+        c, sock, task = self.begin_upload(TLS, self.SIZE, ours=True)
+        sock.sendall(self.disk[:self.SIZE // 2])
+        seen = c.message()
+        while seen.tag != thin.PROGRESS or not 0 < seen.fields[0] < 1000:
+            self.assertEqual(seen.tag, thin.PROGRESS)
+            seen = c.message()
+        self.assertEqual(seen.fields[1], b"vdi-import")
+        sock.sendall(self.disk[self.SIZE // 2:])
+        c.ok()
+        messages = self.to_exit(c)
+        self.assertEqual((messages[-2].tag, messages[-2].fields[0]), (thin.PROGRESS, -1))
+        self.assertEqual(messages[-1].fields, [0])
+        self.assertEqual(self.ended(task)["status"], "success")
+        sock.close()
+        self.assert_all_is_gone()
+
+    def test_our_own_client_breaks_it_off(self):
+        c, sock, task = self.begin_upload(TCP, self.SIZE, ours=True)
+        sock.sendall(self.disk[:100000])
+        c.send(thin.response(thin.INTERRUPT))
+        thin.receive_all(sock)  # the daemon hangs up there
+        c.failed()
+        messages = self.to_exit(c)
+        self.assertEqual(messages[-1].fields, [1])
+        self.assertIn(thin.PRINT_STDERR, [m.tag for m in messages])
+        self.assertEqual(self.ended(task)["status"], "cancelled")
+        sock.close()
+        self.assert_all_is_gone()
+
+    def test_a_refusal_is_told(self):
+        """409: the client says Failed, and nothing more; the reason is the task's."""
+        client = thin.Client(self.daemon.address, password=harness.PASSWORD, folder=self.daemon.folder)
+        result = client.run("vdi-import", "uuid=" + self.uuid, "filename=disk.raw", "format=tar")
+        self.assertEqual((result.code, result.stdout), (1, b""))
+        self.assertNotIn(b"not transferred", result.stderr)
+        self.assert_all_is_gone()
+
+
 class Limits(Case):
     daemon_options = ("--https", "127.0.0.1:0", "--xe-conversations", "8", "--xe-write-idle", "2",
                       "--xe-output", "1M", "--http-linger", "1")
@@ -540,15 +680,20 @@ class Stop(Case):
         greeting = [self.send_request(door, "network-list") for door in (TCP, TLS, UNIX)]
         for c in greeting:
             c.read(35)
-        self.until("all are there", lambda: self.metric("xenolith_xe_conversations") == 12)
+        task = self.client("task.create", "mine", "")
+        uuid = self.client("task.get_uuid", task)
+        fetching = self.begin(TCP, "pool-dump-database", "file-name=dump", "task-uuid=" + uuid)
+        self.assertEqual(fetching.message().tag, thin.HTTP_GET)
+        self.until("all are there", lambda: self.metric("xenolith_xe_conversations") == 13)
         self.daemon.close_clients()
         began = time.monotonic()
         self.assertEqual(self.daemon.stop(), 0)
         took = time.monotonic() - began
-        for c in open_ones + greeting:
+        for c in open_ones + greeting + [fetching]:
             self.assertEqual(thin.receive_all(c.sock), b"")
         self.assertLess(took, 1.5 if "asan" not in harness.XENOLITHD else 10)
         self.daemon.start()
+        self.assertEqual(self.daemon.client()("task.get_status", task), "failure")
 
 
 if __name__ == "__main__":
