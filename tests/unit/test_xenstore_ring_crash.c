@@ -221,8 +221,9 @@ static void write_script(struct xn_buf *script)
 	ask(script, XN_XS_WIRE_READ, "big", 4);
 	ask(script, XN_XS_WIRE_RESET_WATCHES, "", 1);
 	ask(script, XN_XS_WIRE_WATCH, "big\0t", 6);
-	ask(script, XN_XS_WIRE_UNWATCH, "big\0t", 6);
+	ask(script, XN_XS_WIRE_UNWATCH, "/local/domain/5/big\0t", 22); /* the same one */
 	ask(script, XN_XS_WIRE_DIRECTORY, ".", 2);
+	ask(script, XN_XS_WIRE_WATCH, "big\0t", 6); /* and not there any more */
 	ask(script, XN_XS_WIRE_READ, "k", 2);
 }
 

@@ -406,6 +406,13 @@ static void each_watch(struct model *m, const struct m_change *change,
 				visit(m, c, &m->conns[c].watches[i], change);
 }
 
+static void disturb_transactions(struct model *m)
+{
+	for (unsigned c = 0; c < M_CONNS; c++)
+		for (unsigned i = 0; i < M_TRANSACTIONS; i++)
+			m->conns[c].transactions[i].is_quiet = false;
+}
+
 static void finish_set(struct model *m)
 {
 	for (unsigned i = 0; i < m->set.n; i++) {
@@ -415,9 +422,7 @@ static void finish_set(struct model *m)
 		each_watch(m, &m->set.changes[i], fire_below);
 	}
 	if (m->set.n)
-		for (unsigned c = 0; c < M_CONNS; c++)
-			for (unsigned i = 0; i < M_TRANSACTIONS; i++)
-				m->conns[c].transactions[i].is_quiet = false;
+		disturb_transactions(m);
 	m->set.n = m->set.n_graves = 0;
 }
 
@@ -751,6 +756,8 @@ void m_domain_set_target(struct model *m, uint32_t domid, uint32_t target)
 {
 	m->domains[domid].has_target = true;
 	m->domains[domid].target = m_who_has(m, target);
+	/* What it was refused in one it may now: the commit will tell. */
+	disturb_transactions(m);
 }
 
 unsigned m_nodes_of(const struct model *m, struct m_who who)

@@ -241,8 +241,9 @@ static int do_unwatch(struct xn_xs_call *call)
 	watcher = xn_xs_conn_find_watch(call->connection->conn, strings[0], strings[1]);
 	if (!watcher)
 		return -ENOENT;
+	/* By the path that it was noted with. */
+	xn_xs_kept_unwatch(call->connection, xn_xs_watcher_given(watcher), strings[1]);
 	xn_xs_conn_unwatch(watcher);
-	xn_xs_kept_unwatch(call->connection, strings[0], strings[1]);
 	return xn_xs_reply_ok(call);
 }
 

@@ -232,6 +232,8 @@ int xn_xs_conn_watch(struct xn_xs_conn *conn, const char *path, const char *toke
 void xn_xs_conn_unwatch(struct xn_xs_watcher *watcher); /* inside @fired too */
 struct xn_xs_watcher *xn_xs_conn_find_watch(struct xn_xs_conn *conn, const char *path,
 					    const char *token);
+/* The path as it was given: the same watch may be found by another that means the same node. */
+const char *xn_xs_watcher_given(const struct xn_xs_watcher *watcher);
 void xn_xs_conn_reset(struct xn_xs_conn *conn); /* drops all watches and transactions */
 
 /* Whether tree and accounts agree with each other: how many things are wrong, told in @report. */

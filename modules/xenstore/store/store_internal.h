@@ -347,7 +347,6 @@ void xn_xs_store_wake(struct xn_xs_store *store); /* there is something to deliv
 
 /* ---- watch.c ---- */
 /* The watched path, written at the end of @room. */
-const char *xn_xs_watcher_given(const struct xn_xs_watcher *watcher); /* the path as given */
 const char *xn_xs_watcher_path(const struct xn_xs_watcher *watcher, char room[XN_XS_PATH_MAX + 1]);
 /* Queues the events of a committed change. @node: as it is now, or detached when @removed. */
 void xn_xs_watch_fire(struct xn_xs_store *store, const struct xn_xs_change *change);
