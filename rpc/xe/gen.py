@@ -72,7 +72,7 @@ def check(command, messages):
     """What a command says is there is there, and what it does can be called so."""
     calls = (command.get('calls', '') + ' ' + command.get('needs', '')).split()
     for call in calls:
-        if call != '-' and call not in messages:
+        if call != '-' and call not in messages and not call.startswith('/'):
             raise Wrong(f'no such message: {call}')
     if 'calls' in command:
         command['calls'] = command['calls'].replace('-', '').strip()

@@ -3,6 +3,7 @@
  * last changed in, a slice at a time; where a condition looks at other rows, too, all are looked at
  * again when anything has changed.
  */
+#include "rpc/xe/commands/make.h"
 #include "rpc/xe/engine_internal.h"
 #include "rpc/xe/record/record.h"
 
@@ -137,6 +138,8 @@ void xe_cmd_event_wait(struct xe *x)
 			return;
 		w->may = true;
 	}
+	if (!xe_is_logged_in(x))
+		return;
 	for (row = first_new(xe_db(x), xe_kind_class(kind), w->seen); row && n < SLICE;
 	     row = xn_db_next(xe_db(x), row), n++) {
 		if (matches(x, kind, row))

@@ -89,21 +89,26 @@ void xe_cmd_host_get_vms_which_prevent_evacuation(struct xe *x)
 	static const char *const marked[] = {"uuid ( RO)", "name-label ( RW)", "reason ( RO)", NULL};
 	const char *const *keys = xe_is_json(x) ? plain : marked;
 	const struct xn_value *vms;
-	struct xn_value *rows;
+	struct xn_value *by_name, *rows;
 	const char *host;
 
 	if (!xe_by_uuid(x, XN_CLASS_host, xe_param(x, "uuid"), &host) ||
 	    !xe_call(x, &vms, "host.get_vms_which_prevent_evacuation", "s", host))
 		return;
-	rows = xn_set_new();
+	by_name = xn_map_new(); /* references' order says nothing */
 	for (size_t i = 0; i < xn_map_len(vms); i++) {
 		const struct xn_row *vm = xe_row(x, XN_CLASS_VM, xn_map_key_at(vms, i));
+		const char *name = vm ? xn_row_string(vm, XN_VM_name_label) : "";
 
 		if (vm)
-			xn_set_append(&rows, xe_fields(keys[0], 's', xn_row_uuid(vm), keys[1], 's',
-						       xn_row_string(vm, XN_VM_name_label), keys[2],
-						       's', joined(x, xn_map_at(vms, i)), NULL));
+			xn_map_put(&by_name, xe_text(x, "%s %s", name, xn_row_uuid(vm)),
+				   xe_fields(keys[0], 's', xn_row_uuid(vm), keys[1], 's', name, keys[2],
+					     's', joined(x, xn_map_at(vms, i)), NULL));
 	}
+	rows = xn_set_new();
+	for (size_t i = 0; i < xn_map_len(by_name); i++)
+		xn_set_append(&rows, xn_value_ref(xn_map_at(by_name, i)));
+	xn_value_unref(by_name);
 	xe_table(x, rows, keys);
 }
 

@@ -66,6 +66,17 @@ bool xe_host_named(struct xe *x, const char *param, const char **ref_out)
 	return !uuid || xe_by_uuid(x, XN_CLASS_host, uuid, ref_out);
 }
 
+bool xe_is_logged_in(struct xe *x)
+{
+	struct xn_error err = {0};
+
+	if (xe_row(x, XN_CLASS_session, xe_caller(x)->session))
+		return true;
+	xn_error_set(&err, XN_ERR_SESSION_INVALID, xe_caller(x)->session);
+	xe_fail_api(x, &err);
+	return false;
+}
+
 bool xe_is_forced(struct xe *x)
 {
 	bool force;

@@ -19,6 +19,8 @@ void xe_make(struct xe *x, int class_id, struct xn_value *fields);
 bool xe_pool_named(struct xe *x, const char **ref_out) XN_MUST_CHECK;
 /* The only host, or the one that the parameter names. */
 bool xe_host_named(struct xe *x, const char *param, const char **ref_out) XN_MUST_CHECK;
+/* For what goes on for long: the session was not ended in between. Else the command fails. */
+bool xe_is_logged_in(struct xe *x) XN_MUST_CHECK;
 /* --force was given; else the command fails with a sentence. */
 bool xe_is_forced(struct xe *x) XN_MUST_CHECK;
 /* A file of the client's as text; *out is the run's. What cannot be read: "Failed to read WHAT". */

@@ -1,7 +1,8 @@
 /* Commands about the pool, that are more than one call. */
-#include "rpc/xe/command.h"
+#include "rpc/xe/commands/make.h"
 
-xe_handler xe_cmd_pool_ha_compute_hypothetical_max_host_failures_to_tolerate;
+xe_handler xe_cmd_pool_ha_compute_hypothetical_max_host_failures_to_tolerate,
+	xe_cmd_pool_retrieve_wlb_configuration, xe_cmd_pool_retrieve_wlb_recommendations;
 
 /* Pairs of vm-uuid= and restart-priority=, in the order that they were given. */
 static struct xn_value *priorities(struct xe *x)
@@ -43,4 +44,37 @@ void xe_cmd_pool_ha_compute_hypothetical_max_host_failures_to_tolerate(struct xe
 	if (map && xe_call(x, &n, "pool.ha_compute_hypothetical_max_host_failures_to_tolerate", "v",
 			   map))
 		xe_value(x, xe_text(x, "%lld", (long long)xn_value_int(n)));
+}
+
+/* ---- workload balancing: a service beside, which is told or asked ---- */
+
+void xe_cmd_pool_retrieve_wlb_configuration(struct xe *x)
+{
+	xe_table_of(x, "pool.retrieve_wlb_configuration", NULL, NULL, NULL);
+}
+
+void xe_cmd_pool_retrieve_wlb_recommendations(struct xe *x)
+{
+	const struct xn_value *all;
+	struct xn_value *row, *rows;
+
+	if (!xe_call(x, &all, "pool.retrieve_wlb_recommendations", ""))
+		return;
+	row = xe_fields("VM", 's', "Host, OptID, RecID, Reason", NULL);
+	for (size_t i = 0; i < xn_map_len(all); i++) {
+		const struct xn_row *vm = xe_row(x, XN_CLASS_VM, xn_map_key_at(all, i));
+		struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
+
+		for (size_t j = 0; vm && j < xn_set_len(xn_map_at(all, i)); j++)
+			xn_buf_printf(&text, "%s%s", j ? " " : "",
+				      xn_value_string(xn_set_at(xn_map_at(all, i), j)));
+		if (vm)
+			xn_map_put_string(&row,
+					  xe_text(x, "%s (%s)", xn_row_uuid(vm),
+						  xn_row_string(vm, XN_VM_name_label)),
+					  xn_buf_cstr(&text));
+	}
+	rows = xn_set_new();
+	xn_set_append(&rows, row);
+	xe_table(x, rows, NULL);
 }

@@ -3,7 +3,7 @@
 #include "rpc/xe/engine_internal.h"
 
 xe_handler xe_cmd_sr_create, xe_cmd_sr_probe, xe_cmd_sr_probe_ext, xe_cmd_pbd_create,
-	xe_cmd_sr_data_source_list, xe_cmd_host_data_source_list;
+	xe_cmd_sr_data_source_list, xe_cmd_host_data_source_list, xe_cmd_pvs_cache_storage_create;
 
 /* device-config:KEY-filename=NAME is the content of the client's file NAME. */
 static bool device_config(struct xe *x, const struct xn_value **out)
@@ -182,4 +182,17 @@ void xe_cmd_sr_data_source_list(struct xe *x)
 void xe_cmd_host_data_source_list(struct xe *x)
 {
 	list_sources(x, "host.get_data_sources");
+}
+
+void xe_cmd_pvs_cache_storage_create(struct xe *x)
+{
+	const char *sr, *site;
+	int64_t size;
+
+	if (xe_by_uuid(x, XN_CLASS_SR, xe_param(x, "sr-uuid"), &sr) &&
+	    xe_by_uuid(x, XN_CLASS_PVS_site, xe_param(x, "pvs-site-uuid"), &site) &&
+	    xe_param_size(x, "size", 0, &size))
+		xe_make(x, XN_CLASS_PVS_cache_storage,
+			xe_fields("host", 's', xe_object(x), "SR", 's', sr, "site", 's', site, "size",
+				  'i', size, NULL));
 }
