@@ -193,19 +193,20 @@ class Server:
 EC = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]  # made in no time
 
 
-def certificate(folder, name="server", names="DNS:localhost,IP:127.0.0.2", ca=None, days="30"):
+def certificate(folder, name="server", names="DNS:localhost,IP:127.0.0.2", ca=None, days="30", key=None):
     """Files of a new one and its key; signed by itself, or by @ca, such a pair."""
+    make = key or EC
     key, path = os.path.join(folder, name + ".key"), os.path.join(folder, name + ".pem")
     quiet = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subject = ["-subj", "/CN=" + name, "-days", days]
     if not ca:
-        subprocess.run(["openssl", "req", "-x509", *EC, "-keyout", key, "-out", path,
+        subprocess.run(["openssl", "req", "-x509", *make, "-keyout", key, "-out", path,
                         *subject, "-addext", "subjectAltName=" + names], **quiet)
         return path, key
     request, extensions = path + ".csr", path + ".ext"
     with open(extensions, "w", encoding="utf-8") as out:
         out.write("subjectAltName=" + names + "\n")
-    subprocess.run(["openssl", "req", *EC, "-keyout", key, "-out", request, *subject[:2]],
+    subprocess.run(["openssl", "req", *make, "-keyout", key, "-out", request, *subject[:2]],
                    **quiet)
     subprocess.run(["openssl", "x509", "-req", "-in", request, "-CA", ca[0], "-CAkey", ca[1], "-CAcreateserial",
                     "-extfile", extensions, "-out", path, "-days", days], **quiet)

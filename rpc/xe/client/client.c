@@ -171,14 +171,16 @@ static void on_interrupt(struct xe_client *client)
 		xn_buf_add_string(&question, xn_buf_cstr(&question)[question.len - 1] == '?' ? "" : "?");
 		xn_buf_add_string(&question, " [yes/no] ");
 		if (!xe_terminal_confirm(xn_buf_cstr(&question), true)) {
-			xe_interrupt_forget();
 			xn_buf_clear(&question);
+			xe_interrupt_forget();
+			xe_client_complain(client, "Not cancelled; it goes on.");
 			return;
 		}
 		xn_buf_clear(&question);
 	} else if (isatty(client->outside->err)) {
 		xe_client_complain(client, "Cancelling; Ctrl-C again leaves at once.");
 	}
+	client->is_cancelled = true;
 	xe_client_answer(client, XE_RESPONSE, XE_INTERRUPT, 0);
 }
 
@@ -414,12 +416,14 @@ static void on_prompt(struct xe_client *client, const struct xe_message *message
 {
 	struct xn_buf line = {0};
 
+	xe_interrupt_offer(false); /* nothing is under way: Ctrl-C is an answer, too */
 	xe_client_flush(client);
 	if (xe_read_line(client->outside->in, &line))
 		answer_blob(client, line.data, line.len);
 	else
 		xe_client_fail(client,
 			       "The question was not answered: standard input has ended.");
+	xe_interrupt_offer(client->is_cancellable);
 	xn_buf_clear(&line);
 }
 
@@ -429,7 +433,11 @@ static void on_exit_code(struct xe_client *client, const struct xe_message *mess
 	if (!client->is_over)
 		client->exit_code = message->number;
 	client->is_over = true;
-	if (client->exit_code && client->last_download.len)
+	if (!client->exit_code || !client->last_download.len)
+		return;
+	if (client->is_cancelled && unlink(xn_buf_cstr(&client->last_download)) == 0)
+		xe_client_complain(client, "%s was removed.", xn_buf_cstr(&client->last_download));
+	else
 		xe_client_complain(client, "%s may be incomplete.", xn_buf_cstr(&client->last_download));
 }
 

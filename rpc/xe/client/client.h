@@ -35,7 +35,7 @@ struct xe_client {
 	struct xn_buf log; /* for --debug-on-fail */
 	struct xe_progress progress;
 	struct xn_buf question; /* before Ctrl-C cancels */
-	bool is_cancellable;
+	bool is_cancellable, is_cancelled;
 	bool is_quiet;	 /* a connection that cannot be made is no news */
 	bool is_writing; /* a message to the daemon is half written */
 	int64_t next_wait_ms; /* the next heartbeat; 0: none is due */

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,6 +62,17 @@ static int connect_socket(const char *path, int timeout_ms)
 	return rc < 0 ? rc : fd;
 }
 
+/* Who waits for an event for hours should learn that the other side is gone. */
+static void notice_dead_hosts(int fd)
+{
+	int on = 1, idle_s = 60, every_s = 15, tries = 4;
+
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof(every_s));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &tries, sizeof(tries));
+}
+
 /* A descriptor; -errno; or -1000 less what getaddrinfo() said. */
 static int connect_host(const char *host, int port, int timeout_ms)
 {
@@ -78,8 +91,10 @@ static int connect_host(const char *host, int port, int timeout_ms)
 			continue;
 		}
 		rc = connect_within(fd, one->ai_addr, one->ai_addrlen, timeout_ms);
-		if (rc == 0)
+		if (rc == 0) {
+			notice_dead_hosts(fd);
 			break;
+		}
 		close(fd);
 		fd = rc;
 	}

@@ -288,7 +288,13 @@ static int take_settings(struct reader *r, const struct xe_words *words, struct 
 			add_word(rest, word);
 		} else if (asks_for_help(word)) {
 			r->help_is_wanted = true;
-		} else if (option && (!option->takes_value || i + 1 < words->n)) {
+		} else if (option && option->takes_value && i + 1 == words->n) {
+			if (strcmp(word, "-h") != 0) {
+				xn_buf_printf(r->complaint, "%s needs a value behind it.", word);
+				return -EINVAL;
+			}
+			r->help_is_wanted = true; /* what else could it be */
+		} else if (option) {
 			if (option->takes_value && typed == (long)++i) {
 				*point = -1;
 				return 0;
