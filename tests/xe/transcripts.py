@@ -37,6 +37,7 @@ Records of a list are put in the order of their text: theirs means nothing.
 Lines that begin with @ do something beside:
     @ api METHOD ARG ...        a call to the API (words, or JSON: "300" is a string)
     @ wait CLASS NAME FIELD VALUE    until the row's field, as the API has it, is so; as text, or JSON
+    @ booted NAME               until the VM's guest has told what it can do
     @ file NAME TEXT            a file in the client's folder
     @ needs PIF                 not replayed on machines without a network card
     @ daemon OPTION ...         more options for this file's daemon
@@ -65,12 +66,14 @@ TIME = re.compile(r"\b(?!1970|2099)[12]\d{3}-?\d\d-?\d\dT\d\d:\d\d:\d\d(?:\.\d+)
 PROMPT = re.compile(r"(ours\d*|tls|unix|)\$ (.*)")
 PLACEHOLDER = re.compile(r"<(\w+ [^<>]+)>")
 # A set of references, as text, JSON, or lines of a table: in no order.
-SETS = re.compile(r"""("?)<[^<>"]+>\1(?:(; |,|\n +)\1<[^<>"]+>\1)(?:\2\1<[^<>"]+>\1)*""")
+SETS = re.compile(r"""<[^<>]+>(?:(; |\n +)<[^<>]+>)(?:\1<[^<>]+>)*|"<[^<>"]+>"(?:(,)"<[^<>"]+>")+""")
+# Lines about one of several objects.
+ITEMS = re.compile(r"(?m)(?:^VM : <.*\n)+|(?:^VDI: <.*\n)+")
 # Lists whose order says something.
 ORDERED = {"vm-disk-list", "vm-cd-list", "snapshot-disk-list"}
 RECORD = re.compile(r"\S+ \([ SM]R[OW]\)")
 # Fields that the machine decides, as the command line calls them.
-MACHINE = ("address|bios-strings|boot_time|build_number|capabilities|chipset-info|cpu_info|cpu-info|device-name|features"
+MACHINE = ("address|boot_time|build_number|capabilities|chipset-info|cpu_info|cpu-info|device-name|features"
            "|flags|gateway|hostname|ip|IP|IPv6|iscsi_iqn|linux|MAC-address|memory-free|memory-free-computed"
            "|memory-total|model|modelname|netmask|physical-size|physical-utilisation|software-version"
            "|speed|stepping|uptime|vendor|DNS|IP-configuration-mode|IPv6-configuration-mode|family")
@@ -102,6 +105,11 @@ def label_of(cls, record, name):
         return "dom0"
     if cls == "message":
         return record["name"] + " of " + name(record["cls"], record["obj_uuid"])
+    if cls == "VDI" and len(record["VBDs"]) == 1:
+        vbd = name.rows["VBD"].get(record["VBDs"][0])
+        vm = name("VM", vbd["VM"]) if vbd else ""
+        if vm not in record["name_label"]:
+            return f"{record['name_label']} of {vm}"
     for field in ("name_label", "name", "subject_identifier", "value", "pci_id", "type"):
         if record.get(field):
             return str(record[field])
@@ -139,6 +147,7 @@ class Names:
                 self.labels[ref] = self.labels[record["uuid"]] = label
             return self.labels.get(ref, "nothing")
 
+        name.rows = rows
         for cls, records in rows.items():
             plain = {ref: json.dumps([record.get("name_label"), record.get("name_description")])
                      for ref, record in records.items() if ref not in self.of}
@@ -296,6 +305,10 @@ class Player:
         harness.Events(self.client, [f"{cls.lower()}/{ref}"], token="").wait_for(
             ref, **{field: as_json(value)})
 
+    def do_booted(self, text):
+        self.names.resolve(f"<VM {text}>")
+        worlds.wait_for_guest(self.client, self.names.back[f"VM {text} ref"])
+
     def do_file(self, text):
         name, _, content = text.partition(" ")
         with open(os.path.join(self.folder, "files", name), "w", encoding="utf-8") as file:
@@ -376,6 +389,8 @@ class Player:
     def masked(self, text, typed):
         text = self.names.hide(text, typed)
         text = SETS.sub(sorted_set, text)
+        text = ITEMS.sub(lambda match: "".join(sorted(match[0].splitlines(True))), text)
+        text = re.sub(r"(?m)^domid: \d+$", "domid: <domid>", text)
         for pattern, name in self.masks:
             text = pattern.sub(lambda match, name=name: name if not pattern.groups else text_with(
                 match, name), text)
@@ -399,7 +414,8 @@ def text_with(match, name):
 
 
 def sorted_set(match):
-    return match[2].join(sorted(match[0].split(match[2])))
+    separator = match[1] or match[2]
+    return separator.join(sorted(match[0].split(separator)))
 
 
 def as_json(word):
@@ -433,7 +449,7 @@ def play(path, world, accept):
     except Skip as reason:
         return player.group, True, f"skipped: {reason}"
     except Exception as error:  # of one file: the others are replayed all the same
-        return player.group, False, f"{type(error).__name__}: {error}\n" + player.daemon.log_text()
+        return player.group, False, f"{type(error).__name__}: {error}"
     before = write_transcript(player.blocks)
     summary = f"{player.commands} commands, {time.monotonic() - begin:.2f} s"
     if after == before:

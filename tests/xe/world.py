@@ -104,14 +104,8 @@ class World:
         return vm
 
     def start(self, vm):
-        """Until its guest's agent has told all that it tells; drivers are seen at devices."""
         self.client("VM.start", vm, False, False)
-        has_devices = bool(self.client("VM.get_VBDs", vm))
-        metrics = harness.Events(self.client, ["vm/" + vm], token="").wait(
-            lambda event: event["snapshot"]["guest_metrics"] != "OpaqueRef:NULL")["snapshot"]["guest_metrics"]
-        harness.Events(self.client, ["vm_guest_metrics/" + metrics], token="").wait(
-            lambda event: event["snapshot"]["os_version"]
-            and event["snapshot"]["PV_drivers_detected"] == has_devices)
+        wait_for_guest(self.client, vm)
 
     def vbd(self, vm, position, vdi, **more):
         fields = {"VM": vm, "VDI": vdi, "userdevice": position, "bootable": True, "mode": "RW",
@@ -170,6 +164,16 @@ class World:
                                "client_ip": "192.0.2.7"})
         call("Rate_limit.create", {"name_label": "slow", "name_description": "", "burst_size": 10.0,
                                    "fill_rate": 2.5})
+
+
+def wait_for_guest(client, vm):
+    """Until its agent has told all that it tells; drivers are seen at devices."""
+    has_devices = bool(client("VM.get_VBDs", vm))
+    metrics = harness.Events(client, ["vm/" + vm], token="").wait(
+        lambda event: event["snapshot"]["guest_metrics"] != "OpaqueRef:NULL")["snapshot"]["guest_metrics"]
+    harness.Events(client, ["vm_guest_metrics/" + metrics], token="").wait(
+        lambda event: event["snapshot"]["os_version"] and "feature-reboot" in event["snapshot"]["other"]
+        and event["snapshot"]["PV_drivers_detected"] == has_devices)
 
 
 class Daemon(harness.Daemon):
