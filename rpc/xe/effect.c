@@ -326,7 +326,8 @@ bool xe_confirm(struct xe *x)
 {
 	bool is_new;
 	struct xe_effect *effect;
-	const char *said;
+	const char *said, *rest;
+	size_t len;
 
 	if (!xe_may_ask(x))
 		return false;
@@ -342,9 +343,12 @@ bool xe_confirm(struct xe *x)
 	if (!effect->is_done)
 		return false;
 	said = xn_buf_cstr(&effect->bytes);
-	while (strchr(" \t\r", *said) && *said)
-		said++;
-	if (strncasecmp(said, "yes", 3) == 0 && !said[3 + strspn(said + 3, " \t\r\n")])
+	said += strspn(said, " \t\r");
+	len = strcspn(said, " \t\r\n");
+	rest = said + len;
+	while (*rest && strchr(" \t\r\n", *rest))
+		rest++;
+	if (len == 3 && strncasecmp(said, "yes", len) == 0 && !*rest)
 		return true;
 	xe_print(x, "Aborted (you typed: '%s')", xn_text_is_valid(said, strlen(said)) ? said : "?");
 	xe_done(x);
