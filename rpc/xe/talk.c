@@ -382,7 +382,7 @@ static void on_blob(struct xe_talk *talk)
 	if (is_line) {
 		answer(talk, XE_ANSWER_LINE, xn_buf_cstr(&blob), blob.len);
 	} else if (talk->input.is_cut) {
-		too_large = xn_asprintf("The file is too large: more than %zu bytes.",
+		too_large = xn_asprintf("it is too large, with more than %zu bytes",
 					talk->input.max_blob);
 		answer(talk, XE_ANSWER_FAILED, too_large, strlen(too_large));
 	} else {

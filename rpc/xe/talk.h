@@ -32,7 +32,7 @@ struct xe_request {
 /* What the client answered. */
 enum xe_answer {
 	XE_ANSWER_OK,	  /* HttpGet, HttpPut, HttpConnect, or Load with the file's bytes */
-	/* The same. @data: a sentence when the daemon is the one that refuses (too large), else "" */
+	/* The same. @data: why, when the daemon is the one that refuses (too large), else "" */
 	XE_ANSWER_FAILED,
 	XE_ANSWER_LINE,	  /* Prompt: the line */
 };

@@ -326,7 +326,9 @@ class Broken(Case):
             for _ in range(33):
                 c.send(chunk(len(piece), piece))
             c.send(END)
-            self.assertEqual(self.to_exit(c)[-1].fields, [1])
+            messages = self.to_exit(c)
+            self.assertIn(b"too large", messages[0].fields[0])
+            self.assertEqual(messages[-1].fields, [1])
 
     def prompt(self, door):
         return self.asked(door, "host-forget", "uuid=" + self.host)
