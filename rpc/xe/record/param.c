@@ -64,7 +64,10 @@ static bool find_field(struct xe *x, const char *name, unsigned *field_out)
 
 	if (field == XE_NO_FIELD) {
 		xe_hint_field(x, kind, name);
-		xe_fail_code(x, "Missing parameter", name);
+		if (xe_screen(x).is_ours)
+			xe_fail(x, "Unknown field '%s'", name);
+		else
+			xe_fail_code(x, "Missing parameter", name);
 		return false;
 	}
 	*field_out = (unsigned)field;
