@@ -98,6 +98,42 @@ class EventWait(Going):
         self.assertEqual(words, [thin.PRINT_STDERR, thin.EXIT])
 
 
+class Unplug(Going):
+    """A guest that does not let go of its disk at once."""
+
+    def setUp(self):
+        super().setUp()
+        sr, = self.client("SR.get_by_name_label", "Local storage")
+        disk = self.client("VDI.create", {
+            "name_label": "shelf", "SR": sr, "virtual_size": 1 << 20, "type": "user",
+            "sharable": False, "read_only": False, "other_config": {}})
+        self.addCleanup(self.client, "VDI.destroy", disk)
+        self.vbd = self.client("VBD.create", {
+            "VM": self.vm, "VDI": disk, "userdevice": "1", "bootable": False, "mode": "RW",
+            "type": "Disk", "empty": False, "unpluggable": True, "other_config": {},
+            "qos_algorithm_type": "", "qos_algorithm_params": {}})
+        self.addCleanup(self.client, "VBD.destroy", self.vbd)
+        self.client("VM.add_to_other_config", self.vm, "sim-unplug", "refuse")
+        self.client("VM.start", self.vm, False, False)
+        self.addCleanup(self.client, "VM.hard_shutdown", self.vm)
+        self.vbd_uuid = self.client("VBD.get_uuid", self.vbd)
+        self.xe("event-wait", "class=vm", "uuid=" + self.uuid, "PV-drivers-detected=true")
+
+    def test_a_refusal_is_an_error_at_once_or_when_the_time_is_over(self):
+        for more in ((), ("timeout=0.2",)):
+            result = self.xe("vbd-unplug", "uuid=" + self.vbd_uuid, *more)
+            self.assertEqual((result.code, result.stdout), (1, b""), more)
+            self.assertIn(b"refuses to give the device back", result.stderr)
+
+    def test_within_the_time_it_waits_for_the_guest(self):
+        talk = self.begin("vbd-unplug", "uuid=" + self.vbd_uuid, "timeout=60")
+        for _ in range(3):
+            self.xe("vbd-list")
+        self.assertEqual(select.select([talk.sock], [], [], 0)[0], [])
+        self.client("VBD.unplug_force", self.vbd)
+        self.assertEqual(talk.message(), (thin.EXIT, [0]))
+
+
 class Watch(Going):
     def test_prints_a_line_a_change(self):
         talk = self.begin("watch", "class=vm,network")
