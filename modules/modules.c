@@ -18,6 +18,7 @@
 #include "modules/records/records.h"
 #include "modules/storage/storage.h"
 #include "modules/task/task.h"
+#include "modules/terminal/terminal.h"
 #include "modules/transfer/transfer.h"
 #include "modules/updates/updates.h"
 #include "modules/xenstore/xenstore.h"
@@ -41,6 +42,7 @@ const struct xn_module *const xn_module_list[] = {
 	&xn_records_module,
 	&xn_storage_module,
 	&xn_task_module,
+	&xn_terminal_module,
 	&xn_transfer_module,
 	&xn_updates_module,
 	&xn_xenstore_module,

@@ -24,17 +24,16 @@ static const struct xn_row *text_console(struct xe *x)
 
 XE_COMMAND(console)
 {
-	struct { bool is_looked_for; char url[256]; } *found = xe_state(x, sizeof(*found), NULL);
+	struct { bool is_looked_for; char uuid[48]; } *found = xe_state(x, sizeof(*found), NULL);
 	const struct xn_row *console, *vm;
 
 	if (!found->is_looked_for) {
 		found->is_looked_for = true;
 		console = text_console(x);
 		if (console)
-			snprintf(found->url, sizeof(found->url), "%s",
-				 xn_row_string(console, XN_console_location));
+			snprintf(found->uuid, sizeof(found->uuid), "%s", xn_row_uuid(console));
 	}
-	if (!*found->url) {
+	if (!*found->uuid) {
 		xe_fail(x, "No text console available");
 		xe_hint(x, "Only a running VM has a console; one with a screen needs a VNC viewer");
 		return;
@@ -42,7 +41,8 @@ XE_COMMAND(console)
 	vm = xe_row(x, XN_CLASS_VM, xe_object(x));
 	xe_say_line(x, xe_text(x, "Connecting to console on VM %s. Press Ctrl + ']' to quit.",
 			       vm ? xn_row_string(vm, XN_VM_name_label) : ""));
-	if (!xe_connect(x, found->url))
+	/* Not the address in the console's row: this one the client has reached. */
+	if (!xe_connect(x, xe_text(x, "https://%s/console?uuid=%s", xe_own_address(x), found->uuid)))
 		return;
 }
 

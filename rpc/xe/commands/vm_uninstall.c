@@ -92,13 +92,22 @@ static void tell(struct xe *x, const struct plan *plan)
 	}
 }
 
+/* Who may not destroy a VM is told before one is shut down for it. */
+static bool is_allowed(struct xe *x, const struct plan *plan)
+{
+	const struct xn_caller *caller = xe_caller(x);
+
+	return caller->is_superuser || caller->role <= xn_method_find("VM.destroy")->min_role ||
+	       xe_call(x, NULL, "VM.destroy", "s", plan->items[0].ref);
+}
+
 static bool agree(struct xe *x, struct plan *plan)
 {
 	bool force;
 
 	if (plan->is_agreed)
 		return true;
-	if (!xe_param_bool(x, "force", false, &force))
+	if (!xe_param_bool(x, "force", false, &force) || !plan->n || !is_allowed(x, plan))
 		return false;
 	if (!plan->is_told) { /* once: the rows may be gone when the answer is there */
 		plan->is_told = true;
