@@ -166,8 +166,8 @@ void xe_fail_api(struct xe *x, struct xn_error *err);
 void xe_fail_code(struct xe *x, const char *code, const char *param);
 /* What is left to do next, for people: a line behind an error, for our own client only. */
 void xe_hint(struct xe *x, const char *fmt, ...) XN_PRINTF(2, 3);
-/* The same: an object of the class whose name is near the one that was meant. */
-void xe_hint_nearest(struct xe *x, int class_id, const char *name);
+/* The same: an object of the kind ("vm", "template") whose name is near the one that was meant. */
+void xe_hint_nearest(struct xe *x, const char *prefix, const char *name);
 /* Ends well here. */
 void xe_done(struct xe *x);
 /* Another exit code than 0 or 1. */

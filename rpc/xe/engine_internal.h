@@ -129,7 +129,7 @@ bool xe_line_select(struct xe_line *line);
 void xe_hint_error(struct xe_line *line, const struct xn_error *err);
 /* guess.c: what people meant, as the line's hint: our own client is told. */
 void xe_guess_command(struct xe_line *line);
-void xe_guess_object(struct xe_line *line, int class_id, const char *name);
+void xe_guess_object(struct xe_line *line, const struct xe_kind *kind, const char *name);
 void xe_guess_field(struct xe_line *line, const struct xe_kind *kind, const char *name);
 
 /* messages.c: what the daemon told about the run's VM while it went on, on stderr. */

@@ -43,22 +43,38 @@ void xe_guess_command(struct xe_line *line)
 	hint(line, xe_nearest_best(&nearest), "'xe help' tells what commands there are");
 }
 
-void xe_guess_object(struct xe_line *line, int class_id, const char *name)
+/* The rows that a list of the kind would show. */
+static void offer_rows(struct xe_nearest *nearest, struct xn_db *db, const struct xe_kind *kind)
 {
-	struct xn_db *db = line->engine->rpc->db;
-	int field = xn_classes[class_id].name_label_field;
-	struct xe_nearest nearest;
+	int class_id = xe_kind_class(kind), field = xn_classes[class_id].name_label_field;
+	struct xe_arguments none = {0};
+	struct xe_filter *filter XN_CLEANUP(xe_filter_free_p) = xe_filter_new(kind, &none, NULL, NULL);
 
-	xe_nearest_begin(&nearest, name);
-	for (struct xn_row *row = xn_db_first(db, class_id); row; row = xn_db_next(db, row))
-		if (field >= 0)
-			xe_nearest_offer(&nearest, xn_row_string(row, field));
-	hint(line, xe_nearest_best(&nearest), "'xe vm-list', 'xe sr-list' and so on tell what there is");
+	xe_filter_add_implied(filter);
+	for (struct xn_row *row = xn_db_first(db, class_id); row && field >= 0; row = xn_db_next(db, row)) {
+		struct xn_record *record = xn_row_take(row);
+		struct xe_item item = xe_item_of(record);
+
+		if (xe_filter_passes(filter, db, &item))
+			xe_nearest_offer(nearest, xn_row_string(row, field));
+		xn_record_unref(record);
+	}
 }
 
-void xe_hint_nearest(struct xe *x, int class_id, const char *name)
+void xe_guess_object(struct xe_line *line, const struct xe_kind *kind, const char *name)
 {
-	xe_guess_object(x->line, class_id, name);
+	struct xe_nearest nearest;
+	char *otherwise = xn_asprintf("'xe %s-list' tells which there are", xe_kind_prefix(kind));
+
+	xe_nearest_begin(&nearest, name);
+	offer_rows(&nearest, line->engine->rpc->db, kind);
+	hint(line, xe_nearest_best(&nearest), otherwise);
+	free(otherwise);
+}
+
+void xe_hint_nearest(struct xe *x, const char *prefix, const char *name)
+{
+	xe_guess_object(x->line, xe_kind_find(prefix, strlen(prefix)), name);
 }
 
 void xe_guess_field(struct xe_line *line, const struct xe_kind *kind, const char *name)

@@ -154,7 +154,7 @@ bool xe_line_select(struct xe_line *line)
 	qsort(line->runs, line->n_runs, sizeof(struct xe *), by_age); /* the same order each time */
 	if (!line->n_runs) {
 		if (named)
-			xe_guess_object(line, xe_kind_class(kind), named);
+			xe_guess_object(line, kind, named);
 		else if (line->is_ours)
 			line->hint = xn_asprintf("'xe %s-list' tells which there are", s->prefix);
 		xe_complain_sentence(line, "Error: No matching %s found", s->plural);

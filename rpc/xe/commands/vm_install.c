@@ -39,7 +39,7 @@ static bool template_by_name(struct xe *x, const char *name, const char **ref_ou
 		xe_hint(x, "Name it by its uuid: 'xe template-list name-label=\"%s\" params=uuid'", name);
 	} else {
 		xe_fail(x, "No templates matched");
-		xe_hint_nearest(x, XN_CLASS_VM, name);
+		xe_hint_nearest(x, "template", name);
 	}
 	return false;
 }
@@ -95,7 +95,7 @@ static bool sr_by_name(struct xe *x, const char *name, const char **sr)
 	n = xn_set_len(found);
 	if (!n) {
 		xe_fail(x, "No SR with that name-label found");
-		xe_hint_nearest(x, XN_CLASS_SR, name);
+		xe_hint_nearest(x, "sr", name);
 	} else if (*sr && !xn_set_has_string(found, *sr)) {
 		xe_fail(x, "SR specified via sr-uuid doesn't have the name specified via sr-name-label");
 	} else if (!*sr && n > 1) {
