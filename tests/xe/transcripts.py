@@ -41,6 +41,7 @@ Lines that begin with @ do something beside:
     @ file NAME TEXT            a file in the client's folder
     @ needs PIF                 not replayed on machines without a network card
     @ daemon OPTION ...         more options for this file's daemon
+    @ account NAME PASSWORD ROLE    somebody who may log in; not replayed where PAM cannot be asked
     @ mask REGEX NAME           what matches is <NAME> from here on (of a group: only that)
 """
 import argparse
@@ -59,6 +60,7 @@ import time
 import thin
 import world as worlds
 from world import harness
+import accounts  # noqa: E402, from the integration tests, too
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "transcripts")
 UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -271,12 +273,18 @@ class Player:
                    and block.text.startswith("daemon ") for word in shlex.split(block.text)[1:]]
         if any(block.who == "tls" for block in self.blocks) and "--https" not in options:
             options += ["--https", "127.0.0.1:0"]
+        people = {name: password for name, password, _ in self.accounts()}
+        self.people = accounts.Accounts(**people) if people and accounts.pam_is_there() else None
+        if people and not self.people:
+            raise Skip("no PAM here")
+        options += self.people.options() if people else []
         state = worlds.copy(self.world, self.folder)
         self.daemon = worlds.Daemon(state, *options)
         os.mkdir(os.path.join(self.folder, "files"))
         try:
             self.daemon.start()
             self.client = self.daemon.client()
+            self.add_people()
             self.names = Names(self.client)
             return [self.play_block(block) for block in self.blocks]
         finally:
@@ -284,6 +292,22 @@ class Player:
             self.daemon.kill()
             shutil.rmtree(self.daemon.folder, ignore_errors=True)
             shutil.rmtree(self.folder, ignore_errors=True)
+            if self.people:
+                self.people.clear()
+
+    def accounts(self):
+        return [shlex.split(block.text)[1:] for block in self.blocks
+                if block.kind == "@" and block.text.startswith("account ")]
+
+    def add_people(self):
+        for name, _, role in self.accounts():
+            known = [ref for ref, subject in self.client("subject.get_all_records").items()
+                     if subject["subject_identifier"] == name]
+            subject = known[0] if known else self.client("subject.create", {
+                "subject_identifier": name, "other_config": {"subject-name": name}})
+            for held in self.client("subject.get_roles", subject):
+                self.client("subject.remove_from_roles", subject, held)
+            self.client("subject.add_to_roles", subject, self.client("role.get_by_name_label", role)[0])
 
     def play_block(self, block):
         if block.kind == "$":
@@ -320,6 +344,8 @@ class Player:
 
     def do_daemon(self, text):
         pass  # was looked at before the start
+
+    do_account = do_daemon
 
     def do_mask(self, text):
         pattern, name = shlex.split(text)
