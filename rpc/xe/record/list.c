@@ -10,6 +10,7 @@
 enum {
 	SLICE = 4000, /* steps of a turn: a field printed or a row taken, a few hundred nanoseconds at most */
 	ROWS = 2000,  /* rows taken at once */
+	ASKED = 32,   /* records that calls are made about in a turn */
 };
 
 enum stage { TAKE, ASK, FILTER, MEASURE, WRITE };
@@ -158,34 +159,40 @@ static struct xe_columns to_ask(const struct listing *l)
 
 static const struct xn_error refused = {.code = XN_ERR_INTERNAL_ERROR};
 
-/* All in one round: what was told is met again until the last is. False: not yet all. */
+static bool ask_about(struct xe *x, struct listing *l, const struct xe_columns *columns, size_t i)
+{
+	struct xe_item *item = &l->items[i];
+	struct xe_told told[XE_TOLD_MAX], *kept = &l->told[i * XE_TOLD_MAX];
+
+	item->n_told = 0;
+	if (!xe_item_tell(x, l->sight.kind, columns, item, told))
+		return false;
+	item->told = kept;
+	for (unsigned k = 0; k < item->n_told; k++, kept++) {
+		if (!kept->value && told[k].value)
+			kept->value = xn_value_ref(told[k].value);
+		kept->field = told[k].field;
+		kept->error = told[k].error ? &refused : NULL;
+	}
+	return true;
+}
+
+/* Some in each round: what was told is met again until the round's last is. False: not yet all. */
 static bool ask(struct xe *x, struct listing *l)
 {
 	struct xe_columns columns = to_ask(l);
-	struct xe_told told[XE_TOLD_MAX];
+	size_t end = l->at + ASKED < l->n ? l->at + ASKED : l->n;
 
 	if (!(columns.bits[0] | columns.bits[1]) || !l->n)
 		return true;
 	l->n_all = l->n;
 	if (!l->told)
 		l->told = xn_calloc(l->n * XE_TOLD_MAX, sizeof(*l->told));
-	for (size_t i = 0; i < l->n; i++) {
-		struct xe_item *item = &l->items[i];
-
-		item->n_told = 0;
-		if (!xe_item_tell(x, l->sight.kind, &columns, item, told))
+	for (size_t i = l->at; i < end; i++)
+		if (!ask_about(x, l, &columns, i))
 			return false;
-		item->told = &l->told[i * XE_TOLD_MAX];
-		for (unsigned k = 0; k < item->n_told; k++) {
-			struct xe_told *kept = &l->told[i * XE_TOLD_MAX + k];
-
-			if (!kept->value && told[k].value)
-				kept->value = xn_value_ref(told[k].value);
-			kept->field = told[k].field;
-			kept->error = told[k].error ? &refused : NULL;
-		}
-	}
-	return true;
+	l->at = end;
+	return end == l->n || xe_yield(x);
 }
 
 /* ---- which of them ---- */
