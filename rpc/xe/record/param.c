@@ -431,6 +431,15 @@ static const struct xn_type *member_type(const struct aim *aim)
 	return xn_classes[aim->kind->class_id].fields[f->path[0]].type->value;
 }
 
+static size_t find_member(const struct xn_value *set, const struct xn_value *member)
+{
+	size_t i = 0;
+
+	while (i < xn_set_len(set) && !xn_value_equal(xn_set_at(set, i), member))
+		i++;
+	return i;
+}
+
 static void add_member(const struct aim *aim)
 {
 	const char *text = xe_param(aim->x, "param-key");
@@ -454,7 +463,7 @@ static void add_member(const struct aim *aim)
 		return;
 	}
 	set = xn_value_ref(now);
-	if (!xn_set_has_string(set, xn_value_string(value)))
+	if (find_member(set, value) == xn_set_len(set))
 		xn_set_append(&set, xn_value_ref(value));
 	xn_value_unref(value);
 	(void)!set_to(aim, set);
@@ -484,19 +493,30 @@ static void param_add(struct xe *x)
 	}
 }
 
-static bool remove_from(const struct aim *aim, const struct xn_value *now, const char *key)
+static bool remove_key(const struct aim *aim, const struct xn_value *now, const char *key)
 {
-	bool is_map = (aim->flags & XE_F_SHAPE) == XE_MAP;
-	const struct xn_method *remove = message(aim, is_map ? "remove_from_" : "remove_");
+	const struct xn_method *remove = message(aim, "remove_from_");
 	struct xn_value *rest;
 
 	if (remove)
 		return xe_call(aim->x, NULL, remove->name, "ss", aim->ref, key);
 	rest = xn_value_ref(now);
-	if (is_map)
-		xn_map_remove(&rest, key);
-	else
-		xn_set_remove_string(&rest, key);
+	xn_map_remove(&rest, key);
+	return set_to(aim, rest);
+}
+
+static bool remove_member(const struct aim *aim, const struct xn_value *now,
+			  const struct xn_value *member)
+{
+	const struct xn_method *remove = message(aim, "remove_");
+	struct xn_value *rest;
+
+	if (remove)
+		return xe_call(aim->x, NULL, remove->name, "sm", aim->ref, member);
+	rest = xn_set_new();
+	for (size_t i = 0; i < xn_set_len(now); i++)
+		if (!xn_value_equal(xn_set_at(now, i), member))
+			xn_set_append(&rest, xn_value_ref(xn_set_at(now, i)));
 	return set_to(aim, rest);
 }
 
@@ -506,13 +526,12 @@ static void param_remove(struct xe *x)
 	const struct xn_value *now;
 	struct xn_value *member;
 	struct aim aim;
-	const char *text;
 
 	if (!begin_change(x, &aim, XE_F_REMOVE) || !get(&aim, &now))
 		return;
 	if ((aim.flags & XE_F_SHAPE) == XE_MAP) {
 		if (xn_map_get(now, key))
-			(void)!remove_from(&aim, now, key);
+			(void)!remove_key(&aim, now, key);
 		else
 			xe_fail(x, "Key %s is not in map", key);
 		return;
@@ -520,12 +539,11 @@ static void param_remove(struct xe *x)
 	member = value_of(&aim, member_type(&aim), key);
 	if (!member)
 		return;
-	text = xe_text(x, "%s", xn_value_string(member));
-	xn_value_unref(member);
-	if (xn_set_has_string(now, text))
-		(void)!remove_from(&aim, now, text);
+	if (find_member(now, member) < xn_set_len(now))
+		(void)!remove_member(&aim, now, member);
 	else
 		xe_fail(x, "Key %s is not in the set", key);
+	xn_value_unref(member);
 }
 
 static void clear_all(const struct aim *aim)
@@ -540,8 +558,8 @@ static void clear_all(const struct aim *aim)
 	if (!get(aim, &now))
 		return;
 	for (size_t i = 0; i < (is_map ? xn_map_len(now) : xn_set_len(now)); i++)
-		if (!remove_from(aim, now, is_map ? xn_map_key_at(now, i) :
-						    xn_value_string(xn_set_at(now, i))))
+		if (is_map ? !remove_key(aim, now, xn_map_key_at(now, i)) :
+			     !remove_member(aim, now, xn_set_at(now, i)))
 			return;
 }
 
