@@ -179,6 +179,49 @@ class Watch(Going):
             line = talk.message().fields[0].decode()
 
 
+class Explain(Going):
+    def test_says_what_a_task_waits_for_and_who_holds_it(self):
+        self.client("VM.add_to_other_config", self.vm, "sim-shutdown", "hang")
+        self.client("VM.start", self.vm, False, False)
+        self.xe("event-wait", "class=vm", "uuid=" + self.uuid, "guest-metrics-last-updated=/=<not in database>")
+        holder = self.client("Async.VM.clean_shutdown", self.vm)
+        waiter = self.client("Async.VM.pause", self.vm)
+        uuid = [self.client("task.get_uuid", task) for task in (holder, waiter)]
+        self.xe("event-wait", "class=task", "uuid=" + uuid[0], "other-config:xn:step=wait for the guest")
+        self.xe("event-wait", "class=task", "uuid=" + uuid[1], "other-config:xn:waiting_for=/=x")
+        first, second = (json.loads(self.xe("task-explain", "uuid=" + task, "--json").stdout)[0]
+                         for task in uuid)
+        self.assertEqual((first["on"], first["does"], first["by"]),
+                         (f"VM shop ({self.uuid}): clean_shutdown", "wait for the guest", "root"))
+        self.assertTrue(second["waits-for"].startswith(f"VM shop ({self.uuid}): clean_shutdown is"))
+        self.assertEqual(second["held-by"], f"Async.VM.clean_shutdown ({uuid[0]})")
+        self.assertEqual(self.xe("task-cancel", "uuid=" + uuid[1]).code, 0)
+        self.assertEqual(self.xe("task-cancel", "uuid=" + uuid[0]).code, 0)
+        self.xe("event-wait", "class=task", "uuid=" + uuid[0], "status=cancelled")
+        ended, = json.loads(self.xe("task-explain", "uuid=" + uuid[0], "--json").stdout)
+        self.assertTrue(ended["why"].startswith("The task was cancelled. (TASK_CANCELLED"), ended)
+        self.client("VM.hard_shutdown", self.vm)
+
+
+class Log(Going):
+    def test_pages_are_put_together_in_their_order(self):
+        for n in range(1100):
+            self.describe(f"change {n}")
+        question = ("db-log", "class=vm", "uuid=" + self.uuid, "field=name_description")
+        for more, wanted in ((("limit=1050",), range(50, 1100)), ((), range(1000, 1100)),
+                             (("limit=3",), range(1097, 1100)),
+                             (("order=oldest", "operation=set", "limit=600"), range(600))):
+            with self.subTest(more):
+                lines = self.xe(*question, *more).stdout.decode().splitlines()
+                self.assertEqual([int(line.split('-> "change ')[1].split('"')[0])
+                                  for line in lines], list(wanted))
+        lines = self.xe(*question, "limit=2", "--json").stdout.decode().splitlines()
+        self.assertEqual([json.loads(line)["new"] for line in lines], ["change 1098", "change 1099"])
+        short = self.xe(*question, "limit=2", "--minimal").stdout.decode().strip().split(",")
+        self.assertEqual(len(short), 2)
+        self.assertEqual(self.xe(*question, "limit=0").code, 1)
+
+
 class Roles(PamCase):
     """What a role is too low for is refused as the API refuses it."""
 

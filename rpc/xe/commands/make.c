@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/json.h"
+#include "rpc/xe/commands/vm.h"
 #include "rpc/xe/engine_internal.h"
 
 /* ---- new objects ---- */
@@ -77,18 +78,6 @@ bool xe_is_logged_in(struct xe *x)
 	return false;
 }
 
-bool xe_is_forced(struct xe *x)
-{
-	bool force;
-
-	if (!xe_param_bool(x, "force", false, &force))
-		return false;
-	if (!force)
-		xe_fail(x, "This operation is dangerous and may cause data loss. This operation must be "
-			   "forced (use --force).");
-	return force;
-}
-
 bool xe_load_text(struct xe *x, const char *filename, const char *what, const char **out)
 {
 	const struct xn_buf *bytes;
@@ -127,37 +116,24 @@ bool xe_file_args(struct xe *x, const char *name, const struct xn_value **out)
 /* ---- tables ---- */
 
 /* The keys of a row in the order they are shown; how many. */
-static unsigned keys_of(const struct xn_value *row, const char *const *order, const char *keys[],
-			unsigned cap)
+static size_t pairs_of(const struct xn_value *row, const char *const *order, struct xe_pair *pairs,
+		       size_t cap)
 {
-	unsigned n = 0;
+	size_t n = 0;
 
 	for (size_t i = 0; !order && i < xn_map_len(row) && n < cap; i++)
-		keys[n++] = xn_map_key_at(row, i);
+		pairs[n++].key = xn_map_key_at(row, i);
 	for (; order && *order && n < cap; order++)
 		if (xn_map_get(row, *order))
-			keys[n++] = *order;
+			pairs[n++].key = *order;
+	for (size_t i = 0; i < n; i++)
+		pairs[i].value = xn_map_get_string(row, pairs[i].key);
 	return n;
-}
-
-static void print_row(const struct xn_value *row, const char *const keys[], unsigned n,
-		      struct xn_buf *out)
-{
-	int width = 0;
-
-	for (unsigned i = 0; i < n; i++)
-		if ((int)strlen(keys[i]) + 4 > width)
-			width = (int)strlen(keys[i]) + 4;
-	for (unsigned i = 0; i < n; i++)
-		xn_buf_printf(out, "%s%*s: %s", i ? "\n" : "", i ? width : -width, keys[i],
-			      xn_map_get_string(row, keys[i]));
-	xn_buf_add_string(out, "\n\n");
 }
 
 void xe_table(struct xe *x, struct xn_value *rows, const char *const *order)
 {
-	enum { MOST = 64 };
-	const char *keys[MOST];
+	struct xe_pair pairs[64];
 
 	xe_keep_value(x, rows);
 	if (xe_is_json(x)) {
@@ -167,19 +143,9 @@ void xe_table(struct xe *x, struct xn_value *rows, const char *const *order)
 		xe_raw(x, json.data, json.len);
 		return;
 	}
-	for (size_t i = 0; i < xn_set_len(rows); i++) {
-		const struct xn_value *row = xn_set_at(rows, i);
-		struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
-		unsigned n = keys_of(row, order, keys, MOST);
-
-		if (!n)
-			continue;
-		print_row(row, keys, n, &text);
-		if (xe_is_minimal(x))
-			xe_value(x, xn_map_get_string(row, keys[0]));
-		else
-			xe_print(x, "%s", xn_buf_cstr(&text));
-	}
+	for (size_t i = 0; i < xn_set_len(rows); i++)
+		xe_show_pairs(x, pairs,
+			      pairs_of(xn_set_at(rows, i), order, pairs, XN_ARRAY_SIZE(pairs)));
 }
 
 void xe_table_of(struct xe *x, const char *method, const char *ref, const char *const *order,

@@ -21,8 +21,6 @@ bool xe_pool_named(struct xe *x, const char **ref_out) XN_MUST_CHECK;
 bool xe_host_named(struct xe *x, const char *param, const char **ref_out) XN_MUST_CHECK;
 /* For what goes on for long: the session was not ended in between. Else the command fails. */
 bool xe_is_logged_in(struct xe *x) XN_MUST_CHECK;
-/* --force was given; else the command fails with a sentence. */
-bool xe_is_forced(struct xe *x) XN_MUST_CHECK;
 /* A file of the client's as text; *out is the run's. What cannot be read: "Failed to read WHAT". */
 bool xe_load_text(struct xe *x, const char *filename, const char *what, const char **out)
 	XN_MUST_CHECK;

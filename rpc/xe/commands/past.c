@@ -10,11 +10,31 @@
 
 xe_handler xe_cmd_db_log, xe_cmd_xenstore_log;
 
-static const char last_lines[] = "100"; /* where neither limit= nor since= is given */
+enum {
+	LAST = 100,    /* changes, where neither limit= nor since= is given */
+	AT_MOST = 1000, /* with since=, as History's own */
+	PAGE = 500,    /* asked for at once */
+};
+
+/* What was answered so far. Without another order the newest come first, and are printed last. */
+struct reading {
+	struct xn_value *pages; /* a set of sets of changes */
+	struct xn_value *next;	/* where the next page begins; NULL: at the beginning */
+	int64_t left;		/* to be asked for */
+	bool is_begun, is_all;
+};
+
+static void clear_reading(void *state)
+{
+	struct reading *r = state;
+
+	xn_value_unref(r->pages);
+	xn_value_unref(r->next);
+}
 
 /* ---- the question ---- */
 
-static struct xn_value *question(struct xe *x)
+static struct xn_value *question(struct xe *x, const struct reading *r)
 {
 	const struct xe_arguments *all = xe_arguments(x);
 	struct xn_value *query = xn_map_new();
@@ -23,10 +43,11 @@ static struct xn_value *question(struct xe *x)
 		if (!xe_argument_is_general(all->items[i].name) &&
 		    !xn_map_get(query, all->items[i].name))
 			xn_map_put_string(&query, all->items[i].name, all->items[i].value);
-	if (!xn_map_get(query, "limit") && !xn_map_get(query, "since"))
-		xn_map_put_string(&query, "limit", last_lines);
 	if (!xn_map_get(query, "order"))
 		xn_map_put_string(&query, "order", "newest");
+	xn_map_put(&query, "limit", xn_stringf("%lld", (long long)(r->left < PAGE ? r->left : PAGE)));
+	if (r->next)
+		xn_map_put(&query, "after", xn_value_ref(r->next));
 	return query;
 }
 
@@ -134,32 +155,87 @@ static void say(struct xe *x, const struct xn_value *change,
 
 static void tell_limits(struct xe *x, const struct xn_value *answer)
 {
-	const struct xn_value *next = xn_map_get(answer, "next");
+	const struct xn_value *gaps = xn_map_get(answer, "gaps");
 
 	if (!xn_map_get_bool(answer, "complete", true))
 		xe_warn(x, "History does not go back so far.");
-	if (xn_map_get(answer, "gaps") && xn_map_get(answer, "gaps")->kind == XN_SET &&
-	    xn_set_len(xn_map_get(answer, "gaps")))
+	if (gaps && gaps->kind == XN_SET && xn_set_len(gaps))
 		xe_warn(x, "Some changes in between are not known.");
-	if (next && next->kind == XN_STRING && *xn_value_string(next) && xe_param(x, "limit"))
-		xe_warn(x, "There are more: after=%s", xn_value_string(next));
+}
+
+/* One more page. False: not yet, or it failed. */
+static bool read_page(struct xe *x, struct reading *r, const char *method)
+{
+	const struct xn_value *answer, *changes, *next;
+
+	if (!xe_call(x, &answer, method, "v", question(x, r)))
+		return false;
+	changes = xn_map_get(answer, "changes");
+	next = xn_map_get(answer, "next");
+	if (changes && changes->kind == XN_SET && xn_set_len(changes)) {
+		r->left -= (int64_t)xn_set_len(changes);
+		xn_set_append(&r->pages, xn_value_ref(changes));
+	} else {
+		r->left = 0;
+	}
+	xn_value_unref(r->next);
+	r->next = next && next->kind == XN_STRING && *xn_value_string(next) ? xn_value_ref(next) : NULL;
+	r->is_all = !r->next || r->left <= 0;
+	if (r->is_all)
+		tell_limits(x, answer);
+	return xe_yield(x);
+}
+
+static bool begin(struct xe *x, struct reading *r)
+{
+	if (!xe_param_int(x, "limit", xe_param(x, "since") ? AT_MOST : LAST, &r->left))
+		return false;
+	if (r->left <= 0) {
+		xe_fail(x, "Parameter limit takes a number above 0, not '%s'", xe_param(x, "limit"));
+		return false;
+	}
+	r->pages = xn_set_new();
+	r->is_begun = true;
+	return true;
+}
+
+static void drop_page(struct reading *r, bool last)
+{
+	struct xn_value *rest = xn_set_new();
+	size_t n = xn_set_len(r->pages);
+
+	for (size_t i = last ? 0 : 1; i < (last ? n - 1 : n); i++)
+		xn_set_append(&rest, xn_value_ref(xn_set_at(r->pages, i)));
+	xn_value_unref(r->pages);
+	r->pages = rest;
 }
 
 static void log_of(struct xe *x, const char *method,
 		   void (*add)(struct xe *x, const struct xn_value *change, struct xn_buf *out))
 {
-	const char *order = xe_param(x, "order");
-	bool backwards = !order || strcmp(order, "newest") == 0;
-	const struct xn_value *answer, *changes;
+	struct reading *r = xe_state(x, sizeof(*r), clear_reading);
+	const char *order = xe_param_or(x, "order", "newest");
+	bool backwards = strcmp(order, "newest") == 0;
+	const struct xn_value *page;
 	size_t n;
 
-	if (!xe_call(x, &answer, method, "v", question(x)))
+	if (!r->is_begun && !begin(x, r))
 		return;
-	changes = xn_map_get(answer, "changes");
-	n = changes && changes->kind == XN_SET ? xn_set_len(changes) : 0;
+	if (!r->is_all && !read_page(x, r, method))
+		return;
+	if (!xn_set_len(r->pages)) {
+		if (r->next && xe_param(x, "limit"))
+			xe_warn(x, "There are more: after=%s", xn_value_string(r->next));
+		return;
+	}
+	if (!xe_room(x))
+		return;
+	page = xn_set_at(r->pages, backwards ? xn_set_len(r->pages) - 1 : 0);
+	n = xn_set_len(page);
 	for (size_t i = 0; i < n; i++)
-		say(x, xn_set_at(changes, backwards ? n - 1 - i : i), add);
-	tell_limits(x, answer);
+		say(x, xn_set_at(page, backwards ? n - 1 - i : i), add);
+	drop_page(r, backwards);
+	(void)!xe_yield(x);
 }
 
 void xe_cmd_db_log(struct xe *x)

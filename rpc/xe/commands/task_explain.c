@@ -114,14 +114,47 @@ static void put_end(struct xe *x, struct xn_value **map, const struct xn_row *ta
 	put(map, "result", with_names(x, xn_row_string(task, XN_task_result)));
 }
 
-static struct xn_value *explain(struct xe *x, const struct xn_row *task)
+/* What tasks are busy with: by their references, "VM web (uuid): start". */
+static const struct xn_value *find_objects(struct xe *x)
+{
+	struct xn_value *objects = xn_map_new();
+
+	for (int c = 0; c < XN_CLASS_COUNT; c++) {
+		int field = xn_field_find(&xn_classes[c], "current_operations");
+		const struct xn_row *row = field < 0 ? NULL : xn_db_first(xe_db(x), c);
+
+		for (; row; row = xn_db_next(xe_db(x), row)) {
+			const struct xn_value *busy = xn_row_get(row, field);
+
+			for (size_t i = 0; i < xn_map_len(busy); i++) {
+				const char *task = xn_map_key_at(busy, i);
+				const char *before = xn_map_get_string(objects, task);
+				struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
+
+				if (before)
+					xn_buf_printf(&text, "%s; ", before);
+				xn_buf_printf(&text, "%s ", xn_classes[c].name);
+				add_name(xe_db(x), xn_row_ref(row), &text);
+				xn_buf_printf(&text, ": %s", xn_value_string(xn_map_at(busy, i)));
+				xn_map_put_string(&objects, task, xn_buf_cstr(&text));
+			}
+		}
+	}
+	return xe_keep_value(x, objects);
+}
+
+static struct xn_value *explain(struct xe *x, const struct xn_row *task,
+				const struct xn_value *objects)
 {
 	struct xn_value *map = xn_map_new();
 	const char *status = xn_row_string(task, XN_task_status);
+	const struct xn_row *session = xn_row_follow(xe_db(x), task, XN_task_session);
 
 	put(&map, "uuid", xn_row_uuid(task));
 	put(&map, "task", xn_row_string(task, XN_task_name_label));
 	put(&map, "about", with_names(x, xn_row_string(task, XN_task_name_description)));
+	put(&map, "on", xn_map_get_string(objects, xn_row_ref(task)));
+	put(&map, "by", session ? xn_row_string(session, XN_session_auth_user_name) : "");
 	put(&map, "status", status);
 	put(&map, "began", date(x, xn_row_int(task, XN_task_created)));
 	if (strcmp(status, "pending") == 0 || strcmp(status, "cancelling") == 0)
@@ -133,18 +166,19 @@ static struct xn_value *explain(struct xe *x, const struct xn_row *task)
 
 void xe_cmd_task_explain(struct xe *x)
 {
-	static const char *const order[] = {"uuid",	   "task",	   "about",	 "status",
-					    "began",	   "progress",	   "running-for", "does",
-					    "waits-for",   "waits-since",  "held-by",	 "to-stop-it",
-					    "ended",	   "why",	   "at-a-restart", "result",
-					    NULL};
+	static const char *const order[] = {
+		"uuid",	       "task",	      "about",	     "on",	"by",	      "status",
+		"began",       "progress",    "running-for", "does",	"waits-for",  "waits-since",
+		"held-by",     "to-stop-it",  "ended",	     "why",	"at-a-restart", "result",
+		NULL};
 	const char *uuid = xe_param(x, "uuid"), *one = NULL;
-	const struct xn_value *refs;
+	const struct xn_value *refs, *objects;
 	struct xn_value *rows;
 
 	if (!xe_call(x, &refs, "task.get_all", "") ||
 	    (uuid && !xe_by_uuid(x, XN_CLASS_task, uuid, &one)))
 		return;
+	objects = find_objects(x);
 	rows = xn_set_new();
 	for (size_t i = 0; i < xn_set_len(refs); i++) {
 		const char *ref = xn_value_string(xn_set_at(refs, i));
@@ -154,7 +188,7 @@ void xe_cmd_task_explain(struct xe *x)
 				 : strcmp(xn_row_string(task, XN_task_status), "pending") == 0 ||
 					   strcmp(xn_row_string(task, XN_task_status),
 						  "cancelling") == 0))
-			xn_set_append(&rows, explain(x, task));
+			xn_set_append(&rows, explain(x, task, objects));
 	}
 	if (!xn_set_len(rows))
 		xe_print(x, "No task is under way.");
