@@ -80,7 +80,7 @@ static void pump(struct xn_inflow *flow)
 
 	if (flow->working || flow->is_paused)
 		return;
-	if (flow->used == flow->piece.len) {
+	if (flow->used == flow->piece.len && !flow->goes_on) {
 		if (!flow->waiting.len && !flow->is_ended)
 			return;
 		flow->end_told = !flow->waiting.len;
@@ -88,6 +88,7 @@ static void pump(struct xn_inflow *flow)
 		flow->waiting = worked_off;
 		flow->waiting.len = flow->used = 0;
 	}
+	flow->goes_on = false;
 	flow->working = true; /* so that nothing below is the end of @flow */
 	if (!flow->is_ended)
 		xn_http_stream_resume(flow->conn);
@@ -125,6 +126,7 @@ void xn_inflow_begin(struct xn_inflow *flow, const char *headers)
 void xn_inflow_resume(struct xn_inflow *flow)
 {
 	flow->is_paused = false;
+	flow->goes_on = true;
 	if (flow->conn)
 		pump(flow);
 }

@@ -48,6 +48,10 @@ void xn_rpc_admit(struct xn_core *core, const struct xn_http_request *req,
  * before, or nothing). */
 void xn_rpc_leave(struct xn_rpc_visit *visit, const struct xn_error *err);
 
+/* What an XML-RPC text of one <value> says, for files that hold such; on any thread. NULL with a sentence
+ * in @why. */
+struct xn_value *xn_rpc_read_value(const char *text, size_t len, struct xn_buf *why);
+
 /*
  * xn_rpc_call - one call without a socket: the same parsing, checks and answers as over HTTP
  * For the simulator and for tests. @body: a JSON-RPC or XML-RPC request by its first byte.

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "rpc/request.h"
+#include "rpc/rpc.h"
 
 enum {
 	MAX_OPEN = 3 * XN_REQUEST_MAX_DEPTH + 1, /* a struct, its member and the member's value */
@@ -430,4 +431,29 @@ int xn_xmlrpc_parse(const char *body, size_t len, const struct xn_request_bounds
 	xn_buf_clear(&p.text);
 	XML_ParserFree(p.expat);
 	return p.failed ? -1 : 0;
+}
+
+/* As the one parameter of a call. */
+struct xn_value *xn_rpc_read_value(const char *text, size_t len, struct xn_buf *why)
+{
+	static const char before[] = "<methodCall><methodName>-</methodName><params><param>";
+	static const char after[] = "</param></params></methodCall>";
+	static const struct xn_request_bounds bounds = {.values = 1 << 20, .depth = 16};
+	struct xn_buf body XN_CLEANUP(xn_buf_clear_p) = {0};
+	const char *prolog = len > 5 && memcmp(text, "<?xml", 5) == 0 ? memmem(text, len, "?>", 2) : NULL;
+	size_t skipped = prolog ? (size_t)(prolog - text) + 2 : 0;
+	struct xn_value *value = NULL;
+	struct xn_request request;
+
+	xn_buf_add_string(&body, before);
+	xn_buf_add(&body, text + skipped, len - skipped);
+	xn_buf_add_string(&body, after);
+	if (xn_xmlrpc_parse(body.data, body.len, &bounds, &request, why) == 0) {
+		if (xn_set_len(request.params) == 1)
+			value = xn_value_ref(xn_set_at(request.params, 0));
+		else
+			xn_buf_add_string(why, "not one value");
+	}
+	xn_request_clear(&request);
+	return value;
 }

@@ -39,6 +39,18 @@ int64_t xn_vm_memory_overhead(const struct xn_row *vm);
  */
 struct xn_row *xn_vm_new(struct xn_core *core, const struct xn_value *fields, struct xn_error *err);
 
+/* The same with a reference that was chosen before. */
+struct xn_row *xn_vm_new_ref(struct xn_core *core, const char *ref, const struct xn_value *fields,
+			     struct xn_error *err);
+/* Its devices, from fields that a creator may give; the VM is there. A MAC that is not given comes from
+ * the VM's seed. NULL with @err. */
+struct xn_row *xn_vbd_new(struct xn_core *core, const struct xn_value *fields,
+			  struct xn_error *err);
+struct xn_row *xn_vif_new(struct xn_core *core, const struct xn_value *fields,
+			  struct xn_error *err);
+/* The rows of a halted VM and of its devices go; its disks stay. */
+void xn_vm_remove(struct xn_core *core, struct xn_row *vm);
+
 /* The binary started with this one word is a worker child of the real back end (libxl/), not a
  * daemon: it talks to its parent over this descriptor. */
 #define XN_LIBXL_WORKER_ARG "--libxl-worker"

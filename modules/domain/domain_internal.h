@@ -443,9 +443,6 @@ void xn_appliances_stop(struct xn_domains *d);
 void xn_auto_poweron_init(struct xn_domains *d);
 void xn_auto_poweron_stop(struct xn_domains *d);
 
-struct xn_row *
-xn_vm_new_ref(struct xn_core *core, const char *ref, const struct xn_value *fields,
-	      struct xn_error *err); /* xn_vm_new() under a reference chosen before */
 void xn_vm_delete_rows(struct xn_domains *d, struct xn_row *vm);
 /* Destroys the image that the VM is suspended to, as the step of its operation; what the VM is then is
  * looked at, also when the operation has given up. */

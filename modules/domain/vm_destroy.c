@@ -107,6 +107,11 @@ void xn_vm_delete_rows(struct xn_domains *d, struct xn_row *vm)
 		xn_operation_refresh(d->ops, appliance);
 }
 
+void xn_vm_remove(struct xn_core *core, struct xn_row *vm)
+{
+	xn_vm_delete_rows(xn_domains_of(core), vm);
+}
+
 static void delete_rows(struct xn_op *op)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);

@@ -78,11 +78,11 @@ static void first_free_bridge(struct xn_db *db, char out[XN_IFNAME_MAX])
 	while (xn_network_by_bridge(db, out));
 }
 
-static void create(struct xn_call *call)
+struct xn_row *xn_network_new(struct xn_network *network, const struct xn_value *given)
 {
-	struct xn_db *db = state_of(call)->db;
+	struct xn_db *db = network->db;
 	XN_CLEANUP(xn_value_unref_p)
-	struct xn_value *fields = xn_record_fields(&xn_classes[XN_CLASS_network], call->args[0]);
+	struct xn_value *fields = xn_record_fields(&xn_classes[XN_CLASS_network], given);
 	const char *bridge = xn_map_get_string(fields, "bridge");
 
 	if (!bridge || !bridge[0]) {
@@ -93,8 +93,14 @@ static void create(struct xn_call *call)
 	}
 	if (xn_map_get_int(fields, "MTU", 0) <= 0)
 		xn_map_put(&fields, "MTU", xn_int(1500));
-	xn_call_reply(call,
-		      xn_string(xn_row_ref(xn_db_create(db, XN_CLASS_network, NULL, fields))));
+	return xn_db_create(db, XN_CLASS_network, NULL, fields);
+}
+
+static void create(struct xn_call *call)
+{
+	const struct xn_row *row = xn_network_new(state_of(call), call->args[0]);
+
+	xn_call_reply(call, xn_string(xn_row_ref(row)));
 }
 
 /* Names the members of a set as error parameters, as many as fit. */

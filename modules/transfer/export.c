@@ -52,6 +52,7 @@ struct export {
 	int64_t done;	    /* bytes of the disks before */
 	char *bytes;	    /* of a chunk */
 	bool breaks_silence; /* the next chunk is sent even if it is zeros */
+	bool is_dense;	     /* so is every one */
 	int64_t total, sent_us;
 };
 
@@ -157,7 +158,7 @@ static int skip_holes(struct export *e, const struct xn_held_disk *disk, int64_t
 	int64_t at;
 	int rc;
 
-	if (e->chunk == 0 || e->chunk == last || e->breaks_silence)
+	if (e->chunk == 0 || e->chunk == last || e->breaks_silence || e->is_dense)
 		return 0;
 	rc = xn_disk_next_data(disk->file, e->chunk * CHUNK, &at);
 	if (rc < 0)
@@ -180,7 +181,7 @@ static int add_some(struct export *e, struct xn_buf *out)
 			rc = xn_disk_read(disk->file, e->chunk * CHUNK, e->bytes, len);
 		if (rc < 0)
 			return rc;
-		if (e->chunk == 0 || e->chunk == last || e->breaks_silence ||
+		if (e->chunk == 0 || e->chunk == last || e->breaks_silence || e->is_dense ||
 		    !is_zero(e->bytes, len))
 			add_chunk(e, disk, len, out);
 		e->chunk++;
@@ -250,6 +251,8 @@ static void begin(struct export *e)
 	e->ova = NULL;
 	for (size_t i = 0; i < e->disks.n; i++)
 		e->total += e->disks.disks[i]->size;
+	/* The field's readers take the archive's first piece for the unit in which zeros are left out. */
+	e->is_dense = e->disks.n > 1 && e->disks.disks[0]->size < CHUNK;
 	e->bytes = xn_malloc(CHUNK);
 	e->pack = e->kind == XN_PACK_NONE ? NULL : xn_pack_new(e->kind);
 	e->sent_us = xn_now_us(t->core->loop);

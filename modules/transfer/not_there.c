@@ -15,7 +15,6 @@ static void refuse(const struct xn_http_request *req, struct xn_rpc_visit *visit
 
 /* method, path, kind, door, its role */
 #define HANDLERS(X)                                                                                \
-	X("PUT", "/import", IN, put_import, VM_ADMIN)                                              \
 	X("PUT", "/import_metadata", IN, put_import_metadata, VM_ADMIN)                            \
 	X("PUT", "/pool/xmldbdump", IN, put_pool_xml_db_sync, POOL_ADMIN)                          \
 	X("GET", "/host_backup", OUT, get_host_backup, POOL_ADMIN)                                 \

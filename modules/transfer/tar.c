@@ -2,6 +2,7 @@
 #include "modules/transfer/tar.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -55,4 +56,39 @@ void xn_tar_add_padding(struct xn_buf *out, uint64_t size)
 void xn_tar_add_end(struct xn_buf *out)
 {
 	add_zeros(out, 2 * XN_TAR_BLOCK);
+}
+
+/* Blanks before, digits, then NUL, a blank, or the field's end. */
+static int read_octal(const char *field, size_t len, uint64_t *out)
+{
+	size_t i = 0;
+
+	*out = 0;
+	while (i < len && field[i] == ' ')
+		i++;
+	for (; i < len && field[i] >= '0' && field[i] <= '7'; i++) {
+		if (*out >> 60)
+			return -EBADMSG;
+		*out = *out * 8 + (uint64_t)(field[i] - '0');
+	}
+	return i == len || field[i] == '\0' || field[i] == ' ' ? 0 : -EBADMSG;
+}
+
+int xn_tar_read_header(const char block[XN_TAR_BLOCK], struct xn_tar_header *out)
+{
+	static const char zeros[XN_TAR_BLOCK];
+	struct header header;
+	uint64_t checksum;
+
+	if (memcmp(block, zeros, sizeof(zeros)) == 0)
+		return 0;
+	memcpy(&header, block, sizeof(header));
+	if (read_octal(header.checksum, sizeof(header.checksum), &checksum) < 0 ||
+	    checksum != checksum_of(&header) ||
+	    read_octal(header.size, sizeof(header.size), &out->size) < 0)
+		return -EBADMSG;
+	memcpy(out->name, header.name, sizeof(header.name));
+	out->name[sizeof(header.name)] = '\0';
+	out->kind = header.kind ? header.kind : '0';
+	return 1;
 }

@@ -94,7 +94,7 @@ static int status_of(const char *code)
 		{XN_ERR_HANDLE_INVALID, 404},	 {XN_ERR_UUID_INVALID, 404},
 		{XN_ERR_INVALID_VALUE, 400},	 {XN_ERR_TOO_MANY_PENDING_TASKS, 503},
 		{XN_ERR_INTERNAL_ERROR, 500},	 {XN_ERR_VDI_IO_ERROR, 500},
-		{XN_ERR_NOT_IMPLEMENTED, 501},
+		{XN_ERR_NOT_IMPLEMENTED, 501},	 {XN_ERR_SR_OPERATION_NOT_SUPPORTED, 400},
 	};
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(table); i++)
@@ -168,6 +168,7 @@ bool xn_transfer_is_probe(const struct xn_http_request *req, struct xn_rpc_visit
 static const struct xn_http_route *const routes[] = {
 	&xn_transfer_export_route,
 	&xn_transfer_export_raw_route,
+	&xn_transfer_import_route,
 	&xn_transfer_import_raw_route,
 	&xn_transfer_metadata_route,
 	&xn_transfer_xml_dump_route,
@@ -191,6 +192,7 @@ static int transfer_start(void *state, struct xn_error *err)
 	t->tasks = xn_tasks_of(t->core);
 	t->storage = xn_storage_of(t->core);
 	t->operations = xn_operations_of(t->core);
+	xn_operation_register_kind(t->operations, &xn_transfer_import_kind, NULL, NULL, NULL, t);
 	t->pool = xn_pool_new(t->core->loop, "transfer", WORKERS);
 	for (size_t i = 0; i < XN_ARRAY_SIZE(routes); i++)
 		xn_rpc_add_route(t->core, routes[i], t);
@@ -231,7 +233,8 @@ static void transfer_stop(void *state)
 	free(t);
 }
 
-static const char *const needs[] = {"db", "operation", "rpc", "storage", "task", NULL};
+static const char *const needs[] = {"db",	"domain", "network", "operation", "records",
+				    "rpc", "storage", "task",	 NULL};
 
 const struct xn_module xn_transfer_module = {
 	.name = "transfer",

@@ -65,6 +65,8 @@ struct xn_row *xn_transfer_vm(struct xn_transfers *t, const struct xn_http_reque
  * the visit is over. */
 bool xn_transfer_is_probe(const struct xn_http_request *req, struct xn_rpc_visit *visit);
 
+extern const struct xn_op_kind xn_transfer_import_kind;
+extern const struct xn_http_route xn_transfer_import_route;
 extern const struct xn_http_route xn_transfer_not_there[]; /* ends with .method == NULL */
 extern const struct xn_http_route xn_transfer_export_route, xn_transfer_export_raw_route,
 	xn_transfer_import_raw_route, xn_transfer_metadata_route, xn_transfer_xml_dump_route;

@@ -75,6 +75,27 @@ class Transfers(harness.TestCase):
         head, body = answer.split(b"\r\n\r\n", 1)
         return int(head.split()[1]), head, body
 
+    def put(self, path, body, tls=False, length=True, **query):
+        """As xe does: HTTP/1.0, the body after the answer's head, the connection left open with TLS."""
+        query.setdefault("session_id", self.client.session)
+        task = query.setdefault("task_id", self.new_task())
+        connection = self.connection(tls)
+        connection.connect()
+        sock = connection.sock
+        self.addCleanup(sock.close)
+        declared = "" if length is False else f"Content-length: {len(body) if length is True else length}\r\n"
+        sock.sendall(f"PUT {path}?{urlencode(query)} HTTP/1.0\r\n{declared}\r\n".encode())
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += sock.recv(1)
+        if b" 200 " not in head.split(b"\r\n")[0]:
+            return int(head.split()[1]), self.ended(task)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # what failed is not read on
+            sock.sendall(body)
+            if not tls:
+                sock.shutdown(socket.SHUT_WR)
+        return 200, self.ended(task)
+
     def new_task(self):
         return self.client("task.create", "transfer", "")
 
@@ -350,26 +371,9 @@ class RawDisks(Machines):
         self.content = noise(MIB, 4) + bytes(MIB) + noise(MIB + 8192, 5)
         self.vdi = self.new_vdi(self.SIZE)
 
-    def put(self, body, tls=False, length=True, **query):
-        """As xe does: HTTP/1.0, the body after the answer's head, the connection left open with TLS."""
-        query.setdefault("session_id", self.client.session)
+    def upload(self, body, **query):
         query.setdefault("vdi", self.vdi)
-        task = query.setdefault("task_id", self.new_task())
-        connection = self.connection(tls)
-        connection.connect()
-        sock = connection.sock
-        self.addCleanup(sock.close)
-        declared = "" if length is False else f"Content-length: {len(body) if length is True else length}\r\n"
-        sock.sendall(f"PUT /import_raw_vdi?{urlencode(query)} HTTP/1.0\r\n{declared}\r\n".encode())
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += sock.recv(1)
-        if b" 200 " not in head.split(b"\r\n")[0]:
-            return int(head.split()[1]), self.ended(task)
-        sock.sendall(body)
-        if not tls:
-            sock.shutdown(socket.SHUT_WR)
-        return 200, self.ended(task)
+        return self.put("/import_raw_vdi", body, **query)
 
     def check(self, answer):
         self.assertEqual((answer[0], answer[1]["status"], answer[1]["error_info"]), (200, "success", []))
@@ -381,32 +385,32 @@ class RawDisks(Machines):
                          self.content)
 
     def test_what_was_put_comes_back(self):
-        self.check(self.put(self.content))
+        self.check(self.upload(self.content))
         stat = os.stat(self.image(self.vdi))
         self.assertEqual(stat.st_blocks * 512, self.SIZE - MIB)
         self.assertEqual(self.client("VDI.get_current_operations", self.vdi), {})
 
     def test_over_tls_it_ends_though_the_client_does_not_hang_up(self):
-        self.check(self.put(self.content, tls=True))
+        self.check(self.upload(self.content, tls=True))
 
     def test_where_the_length_is_not_known_the_disk_tells_it(self):
-        self.check(self.put(self.content, tls=True, length=False))
+        self.check(self.upload(self.content, tls=True, length=False))
         self.content = self.content[::-1]
-        self.check(self.put(self.content, length=1 << 50))
+        self.check(self.upload(self.content, length=1 << 50))
 
     def test_a_shorter_one_leaves_the_rest(self):
-        self.check(self.put(self.content))
+        self.check(self.upload(self.content))
         self.content = bytes(2 * MIB) + self.content[2 * MIB:]
-        self.check(self.put(bytes(2 * MIB)))
+        self.check(self.upload(bytes(2 * MIB)))
 
     def test_what_is_cut_off_fails(self):
-        _, record = self.put(self.content[:MIB], length=self.SIZE)
+        _, record = self.upload(self.content[:MIB], length=self.SIZE)
         self.assertEqual(record["error_info"], ["IMPORT_ERROR_PREMATURE_EOF"])
         self.assertEqual(self.client("VDI.get_current_operations", self.vdi), {})
 
     def test_what_cannot_be_is_refused_before_the_body(self):
         def refused(status, *error, **query):
-            found, record = self.put(self.content, **query)
+            found, record = self.upload(self.content, **query)
             self.assertEqual((found, record["error_info"][:len(error)]), (status, list(error)))
         refused(404, "HANDLE_INVALID", "VDI", "OpaqueRef:no", vdi="OpaqueRef:no")
         refused(501, "NOT_IMPLEMENTED", format="vhd")
@@ -431,9 +435,168 @@ class RawDisks(Machines):
             self.assertEqual((response.status, response.read()), (200, b""))
 
 
+class Import(Machines):
+    SIZE = 5 * MIB + 12288
+    CONTENT = ((7, b"first"), (2 * MIB + 3, noise(MIB, 6)), (SIZE - 5, b"last!"))
+
+    def setUp(self):
+        super().setUp()
+        self.vm = self.new_vm("to import")
+        self.client("VM.set_tags", self.vm, ["a tag"])
+        self.disk = self.new_disk(self.vm, self.SIZE, self.CONTENT)
+        self.second = self.new_disk(self.vm, MIB // 2, ((0, b"second"),), "1")
+        self.vif = self.new_vif(self.vm)
+        with open(self.image(self.disk), "rb") as file:
+            self.bytes = file.read()
+        self.archive = self.get("/export", ref=self.vm)[2]
+        self.before = self.everything()
+
+    def everything(self):
+        return {name: set(self.client(name + ".get_all")) for name in ("VM", "VBD", "VIF", "VDI", "network")}
+
+    def new_ones(self):
+        now = self.everything()
+        return {name: now[name] - self.before[name] for name in now}
+
+    def imported(self, body, **query):
+        status, task = self.put("/import", body, **query)
+        self.assertEqual((status, task["status"], task["error_info"]), (200, "success", []))
+        found = re.fullmatch(r"<value><array><data><value>(OpaqueRef:[-0-9a-f]+)</value></data></array></value>",
+                             task["result"])
+        return found[1]
+
+    def check(self, vm):
+        old, new = (self.client("VM.get_record", ref) for ref in (self.vm, vm))
+        self.assertEqual({name: len(refs) for name, refs in self.new_ones().items()},
+                         {"VM": 1, "VBD": 2, "VIF": 1, "VDI": 2, "network": 0})
+        for field in ("name_label", "memory_static_max", "VCPUs_max", "tags", "is_a_template",
+                      "power_state", "HVM_boot_params", "platform", "current_operations"):
+            self.assertEqual(new[field], old[field], field)
+        self.assertNotEqual(new["uuid"], old["uuid"])
+        disks = {}
+        for vbd in new["VBDs"]:
+            record = self.client("VBD.get_record", vbd)
+            self.assertEqual((record["type"], record["mode"], record["empty"]), ("Disk", "RW", False))
+            disks[record["userdevice"]] = record["VDI"]
+        self.assertEqual(self.client("VDI.get_virtual_size", disks["0"]), self.SIZE)
+        with open(self.image(disks["0"]), "rb") as file:
+            self.assertEqual(file.read(), self.bytes)
+        with open(self.image(disks["1"]), "rb") as file:
+            self.assertEqual(file.read(6), b"second")
+        vif = self.client("VIF.get_record", new["VIFs"][0])
+        self.assertEqual(vif["network"], self.client("VIF.get_network", self.vif))
+        self.assertNotEqual(vif["MAC"], self.client("VIF.get_MAC", self.vif))
+        self.assertEqual(self.client("VDI.get_current_operations", disks["0"]), {})
+        self.client("VM.start", vm, False, True)
+        self.client("VM.hard_shutdown", vm)
+
+    def test_what_was_exported_comes_again(self):
+        self.check(self.imported(self.archive))
+
+    def test_over_tls_from_a_pipe_it_ends_with_its_own_mark(self):
+        self.check(self.imported(self.archive, tls=True, length=False, sr_id=self.default_sr()))
+
+    def test_clients_who_know_no_length_say_a_huge_one(self):
+        sr = self.client("SR.get_uuid", self.default_sr())
+        self.check(self.imported(self.archive + bytes(9000), length=1 << 50, sr_uuid=sr))
+
+    def test_it_may_be_compressed(self):
+        for kind in ("gzip", "zstd"):
+            body = self.get("/export", ref=self.vm, use_compression=kind)[2]
+            self.check(self.imported(body, tls=True, length=False))
+            self.before = self.everything()
+        small = self.new_vm("small")
+        self.new_disk(small, 64 * MIB, [(n * 2 * MIB, b"x" * MIB) for n in range(32)])
+        for kind in ("gzip", "zstd"):  # many bytes of few
+            body = self.get("/export", ref=small, use_compression=kind)[2]
+            self.assertLess(len(body), 400000)
+            self.imported(body, tls=True, length=False)
+
+    def test_a_restored_one_keeps_uuid_and_mac(self):
+        uuid, mac = self.client("VM.get_uuid", self.vm), self.client("VIF.get_MAC", self.vif)
+        self.assertEqual(self.put("/import", self.archive, restore="true")[1]["error_info"],
+                         ["DUPLICATE_VM", self.vm])
+        self.client("VM.destroy", self.vm)
+        vm = self.imported(self.archive, restore="true")
+        self.assertEqual((self.client("VM.get_uuid", vm),
+                          self.client("VIF.get_MAC", self.client("VM.get_VIFs", vm)[0])), (uuid, mac))
+
+    def test_what_is_no_whole_archive_leaves_nothing(self):
+        def fails(body, *error, **query):
+            record = self.put("/import", body, **query)[1]
+            self.assertEqual((record["status"], record["error_info"][:len(error)]),
+                             ("failure", list(error)))
+            self.assertEqual({name: set() for name in self.before}, self.new_ones())
+        damaged = bytearray(self.archive)
+        damaged[self.archive.index(b"first")] ^= 1
+        fails(bytes(damaged), "IMPORT_ERROR_SOME_CHECKSUMS_FAILED")
+        fails(self.archive[:len(self.archive) // 2], "IMPORT_ERROR_PREMATURE_EOF", length=False)
+        fails(self.archive[:2000], "IMPORT_ERROR_PREMATURE_EOF", length=False)
+        fails(noise(5000, 7), "IMPORT_ERROR")
+        fails(b"", "IMPORT_ERROR_PREMATURE_EOF")
+        other = io.BytesIO()
+        with tarfile.open(fileobj=other, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            tar.addfile(tarfile.TarInfo("readme"), io.BytesIO())
+        fails(other.getvalue(), "IMPORT_ERROR_UNEXPECTED_FILE", "ova.xml", "readme")
+        without_vm = self.archive.replace(b"<value>VM</value>", b"<value>WM</value>")
+        fails(without_vm, "IMPORT_ERROR")
+        fails(self.archive.replace(b"export_vsn</name><value>2", b"export_vsn</name><value>9"),
+              "IMPORT_INCOMPATIBLE_VERSION")
+        forced = self.imported(bytes(damaged), force="true")
+        self.assertEqual(self.client("VM.get_name_label", forced), "to import")
+
+    def test_where_it_goes_is_checked_before_the_body(self):
+        iso = next(ref for ref, sr in self.client("SR.get_all_records").items()
+                   if sr["content_type"] == "iso")
+        for status, error, query in ((404, "HANDLE_INVALID", {"sr_id": "OpaqueRef:no"}),
+                                     (400, "SR_OPERATION_NOT_SUPPORTED", {"sr_id": iso}),
+                                     (400, "INVALID_VALUE", {"restore": "maybe"})):
+            found, record = self.put("/import", self.archive, **query)
+            self.assertEqual((found, record["error_info"][0]), (status, error))
+
+    def begin(self):
+        """A part of the archive is with the daemon, which has made the machine."""
+        task = self.new_task()
+        query = urlencode({"session_id": self.client.session, "task_id": task})
+        sock = socket.create_connection(self.daemon.address)
+        self.addCleanup(sock.close)
+        sock.sendall(f"PUT /import?{query} HTTP/1.0\r\n\r\n".encode())
+        sock.sendall(self.archive[:len(self.archive) - 100000])
+        Events(self.client, ["task/" + task], token="").wait(
+            lambda event: event["snapshot"]["other_config"].get("object_creation") == "complete")
+        (vm,) = self.new_ones()["VM"]
+        self.assertEqual(self.client("VM.get_current_operations", vm), {task: "import"})
+        return sock, task, vm
+
+    def test_who_hangs_up_or_cancels_leaves_nothing(self):
+        for how in ("hangs up", "cancels"):
+            sock, task, _ = self.begin()
+            if how == "hangs up":
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                sock.close()
+            else:
+                self.client("task.cancel", task)
+            self.assertEqual(self.ended(task)["status"], {"hangs up": "failure", "cancels": "cancelled"}[how])
+            self.assertEqual({name: set() for name in self.before}, self.new_ones())
+
+    def test_a_kill_in_the_middle_leaves_nothing(self):
+        folder = os.path.dirname(self.image(self.disk))
+
+        def images():  # but those that are on their way out
+            return {name for name in os.listdir(folder) if not name.endswith(".gone")}
+        before = images()
+        for end in (self.daemon.crash_and_restart, self.daemon.restart):
+            _, task, _ = self.begin()
+            end()
+            self.client.close()
+            self.assertEqual(self.ended(task)["status"], "failure")
+            self.assertEqual({name: set() for name in self.before}, self.new_ones())
+            self.assertEqual(images(), before)
+
+
 class NotThere(Transfers):
     def test_what_is_not_there_says_so_to_who_may_ask(self):
-        for method, path in (("PUT", "/import"), ("PUT", "/pool/xmldbdump"), ("GET", "/host_backup"),
+        for method, path in (("PUT", "/import_metadata"), ("PUT", "/pool/xmldbdump"), ("GET", "/host_backup"),
                              ("GET", "/system-status"), ("GET", "/host_logs_download")):
             task = self.new_task()
             query = urlencode({"session_id": self.client.session, "task_id": task})

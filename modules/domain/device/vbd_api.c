@@ -107,29 +107,36 @@ static int check_create(struct xn_call *call, struct xn_error *err)
 	return choose_device(d, vm, text_of(record, "userdevice"), device, err);
 }
 
-static void create(struct xn_call *call)
+struct xn_row *xn_vbd_new(struct xn_core *core, const struct xn_value *given, struct xn_error *err)
 {
-	struct xn_domains *d = call->state;
-	XN_CLEANUP(xn_value_unref_p)
-	struct xn_value *fields = xn_record_fields(&xn_classes[XN_CLASS_VBD], call->args[0]);
-	const struct xn_row *vm = xn_db_get(d->db, XN_CLASS_VM, text_of(fields, "VM"));
-	struct xn_error err = {0};
+	struct xn_domains *d = xn_domains_of(core);
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields = xn_value_ref(given);
+	const struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, text_of(fields, "VM"), err);
 	struct xn_row *vbd;
 	char device[16];
 
-	if (!vm || choose_device(d, vm, text_of(fields, "userdevice"), device, &err) < 0) {
-		if (!vm)
-			xn_error_set(&err, XN_ERR_HANDLE_INVALID, "VM", text_of(fields, "VM"));
-		xn_call_fail(call, &err);
-		return;
-	}
+	if (!vm || choose_device(d, vm, text_of(fields, "userdevice"), device, err) < 0)
+		return NULL;
 	xn_map_put_string(&fields, "userdevice", device);
 	xn_map_remove(&fields, "currently_attached"); /* the watcher will say */
 	if (xn_map_get_bool(fields, "empty", false))
 		xn_map_put_string(&fields, "VDI", XN_NULL_REF);
 	vbd = xn_db_create(d->db, XN_CLASS_VBD, NULL, fields);
 	xn_operation_refresh_all(d->ops, vbd);
-	xn_call_reply(call, xn_string(xn_row_ref(vbd)));
+	return vbd;
+}
+
+static void create(struct xn_call *call)
+{
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *fields = xn_record_fields(&xn_classes[XN_CLASS_VBD], call->args[0]);
+	struct xn_error err = {0};
+	const struct xn_row *vbd = xn_vbd_new(call->core, fields, &err);
+
+	if (vbd)
+		xn_call_reply(call, xn_string(xn_row_ref(vbd)));
+	else
+		xn_call_fail(call, &err);
 }
 
 /* ---- destroy, mode ---- */

@@ -42,16 +42,11 @@ static int check_device(struct xn_domains *d, const struct xn_row *vm, const cha
 	return 0;
 }
 
-static int check_create(struct xn_call *call, struct xn_error *err)
+static int check_vif(struct xn_domains *d, const struct xn_value *record, struct xn_error *err)
 {
-	struct xn_domains *d = call->state;
-	const struct xn_value *record = call->args[0];
 	const char *mac = text_of(record, "MAC");
-	const struct xn_row *vm;
+	const struct xn_row *vm = xn_db_need(d->db, XN_CLASS_VM, text_of(record, "VM"), err);
 
-	if (xn_record_check(d->db, &xn_classes[XN_CLASS_VIF], record, err) < 0)
-		return -1;
-	vm = xn_db_need(d->db, XN_CLASS_VM, text_of(record, "VM"), err);
 	if (!vm || !xn_db_need(d->db, XN_CLASS_network, text_of(record, "network"), err) ||
 	    check_device(d, vm, text_of(record, "device"), err) < 0)
 		return -1;
@@ -60,11 +55,18 @@ static int check_create(struct xn_call *call, struct xn_error *err)
 	return 0;
 }
 
-static void create(struct xn_call *call)
+static int check_create(struct xn_call *call, struct xn_error *err)
 {
 	struct xn_domains *d = call->state;
-	XN_CLEANUP(xn_value_unref_p)
-	struct xn_value *fields = xn_record_fields(&xn_classes[XN_CLASS_VIF], call->args[0]);
+
+	if (xn_record_check(d->db, &xn_classes[XN_CLASS_VIF], call->args[0], err) < 0)
+		return -1;
+	return check_vif(d, call->args[0], err);
+}
+
+static struct xn_row *new_vif(struct xn_domains *d, const struct xn_value *given)
+{
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields = xn_value_ref(given);
 	const struct xn_row *vm = xn_db_get(d->db, XN_CLASS_VM, text_of(fields, "VM"));
 	bool derived = !*text_of(fields, "MAC");
 	struct xn_row *vif;
@@ -79,7 +81,22 @@ static void create(struct xn_call *call)
 	xn_map_remove(&fields, "currently_attached"); /* the watcher will say */
 	vif = xn_db_create(d->db, XN_CLASS_VIF, NULL, fields);
 	xn_operation_refresh(d->ops, vif);
-	xn_call_reply(call, xn_string(xn_row_ref(vif)));
+	return vif;
+}
+
+struct xn_row *xn_vif_new(struct xn_core *core, const struct xn_value *fields, struct xn_error *err)
+{
+	struct xn_domains *d = xn_domains_of(core);
+
+	return check_vif(d, fields, err) < 0 ? NULL : new_vif(d, fields);
+}
+
+static void create(struct xn_call *call)
+{
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *fields = xn_record_fields(&xn_classes[XN_CLASS_VIF], call->args[0]);
+
+	xn_call_reply(call, xn_string(xn_row_ref(new_vif(call->state, fields))));
 }
 
 static int destroy(struct xn_call *call, struct xn_error *err)

@@ -1,0 +1,406 @@
+/* See import_plan.h. Every value of the archive is held against the schema before it becomes a field. */
+#include "modules/transfer/import_plan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "modules/domain/domain.h"
+#include "modules/network/network.h"
+#include "modules/records/records.h"
+
+enum { NEWEST_VERSION = 2, MAX_OBJECTS = 4096 };
+static const int64_t DISK_MAX = (int64_t)1 << 50;
+
+/* ---- the archive's objects ---- */
+
+static const struct xn_value *object_of(const struct xn_import_plan *plan, const char *id,
+					const char *class_name)
+{
+	const struct xn_value *object = id ? xn_map_get(plan->objects, id) : NULL;
+
+	if (!object || strcmp(xn_map_get_string(object, "class"), class_name) != 0)
+		return NULL;
+	return xn_map_get(object, "snapshot");
+}
+
+static const char *text_of(const struct xn_value *record, const char *key)
+{
+	const struct xn_value *v = xn_map_get(record, key);
+
+	return v && v->kind == XN_STRING ? xn_value_string(v) : "";
+}
+
+static int refuse(struct xn_error *err, const char *sentence)
+{
+	return xn_error_set(err, XN_ERR_IMPORT_ERROR, sentence);
+}
+
+/* Numbers are texts in some archives. */
+static int64_t number_of(const struct xn_value *record, const char *key)
+{
+	const struct xn_value *v = xn_map_get(record, key);
+
+	if (v && v->kind == XN_INT)
+		return xn_value_int(v);
+	return v && v->kind == XN_STRING ? strtoll(xn_value_string(v), NULL, 10) : 0;
+}
+
+static bool flag_of(const struct xn_value *record, const char *key)
+{
+	const struct xn_value *v = xn_map_get(record, key);
+
+	return v && v->kind == XN_BOOL && xn_value_bool(v);
+}
+
+static int check_version(const struct xn_value *ova, struct xn_error *err)
+{
+	const struct xn_value *version = xn_map_get(ova, "version");
+	int64_t number = version && version->kind == XN_MAP ? number_of(version, "export_vsn") : 0;
+
+	if (number < 1 || number > NEWEST_VERSION)
+		return xn_error_set(err, XN_ERR_IMPORT_INCOMPATIBLE_VERSION);
+	return 0;
+}
+
+static int read_objects(struct xn_import_plan *plan, const struct xn_value *ova,
+			struct xn_error *err)
+{
+	const struct xn_value *list = xn_map_get(ova, "objects");
+
+	if (!list || list->kind != XN_SET || xn_set_len(list) > MAX_OBJECTS)
+		return refuse(err, "ova.xml has no objects, or too many");
+	plan->objects = xn_map_new();
+	for (size_t i = 0; i < xn_set_len(list); i++) {
+		const struct xn_value *object = xn_set_at(list, i);
+		const struct xn_value *snapshot;
+
+		if (object->kind != XN_MAP || !*text_of(object, "id") || !*text_of(object, "class"))
+			return refuse(err, "an object of ova.xml has no class or id");
+		snapshot = xn_map_get(object, "snapshot");
+		if (!snapshot || snapshot->kind != XN_MAP)
+			return refuse(err, "an object of ova.xml has no record");
+		xn_map_put(&plan->objects, text_of(object, "id"), xn_value_ref(object));
+	}
+	return 0;
+}
+
+static struct xn_import_object *add(struct xn_import_plan *plan, struct xn_import_object **list,
+				    size_t *n, const char *id, const struct xn_value *snapshot)
+{
+	struct xn_import_object *object;
+
+	for (size_t i = 0; i < *n; i++)
+		if (strcmp((*list)[i].id, id) == 0)
+			return &(*list)[i];
+	*list = xn_realloc(*list, (*n + 1) * sizeof(**list));
+	object = &(*list)[(*n)++];
+	*object = (struct xn_import_object){.id = xn_strdup(id), .snapshot = snapshot};
+	xn_ref_new(plan->t->core->loop, object->ref);
+	return object;
+}
+
+static const char *ref_of(const struct xn_import_object *list, size_t n, const char *id)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(list[i].id, id) == 0)
+			return list[i].ref;
+	return NULL;
+}
+
+/* Disks of which the archive has the content. */
+static int add_disk(struct xn_import_plan *plan, const struct xn_value *vbd, struct xn_error *err)
+{
+	const char *id = text_of(vbd, "VDI");
+	const struct xn_value *vdi = object_of(plan, id, "VDI");
+	const struct xn_value *sr = vdi ? object_of(plan, text_of(vdi, "SR"), "SR") : NULL;
+	struct xn_import_object *disk;
+
+	if (strcmp(text_of(vbd, "type"), "CD") == 0 || !vdi ||
+	    (sr && strcmp(text_of(sr, "content_type"), "iso") == 0))
+		return 0;
+	disk = add(plan, &plan->disks, &plan->n_disks, id, vdi);
+	disk->size = number_of(vdi, "virtual_size");
+	return disk->size > 0 && disk->size <= DISK_MAX ? 0
+							: refuse(err, "a disk of ova.xml has no size");
+}
+
+static int add_vm(struct xn_import_plan *plan, const char *id, const struct xn_value *vm,
+		  struct xn_error *err)
+{
+	const struct xn_row *there;
+
+	if (strcmp(text_of(vm, "power_state"), "Suspended") == 0)
+		return xn_error_set(err, XN_ERR_NOT_IMPLEMENTED, "importing a suspended VM");
+	there = xn_db_by_uuid(plan->t->db, XN_CLASS_VM, text_of(vm, "uuid"));
+	if (plan->restores && there)
+		return xn_error_set(err, XN_ERR_DUPLICATE_VM, xn_row_ref(there));
+	add(plan, &plan->vms, &plan->n_vms, id, vm);
+	return 0;
+}
+
+int xn_import_plan_read(struct xn_import_plan *plan, const struct xn_value *ova,
+			struct xn_error *err)
+{
+	if (ova->kind != XN_MAP)
+		return refuse(err, "ova.xml is no struct");
+	if (check_version(ova, err) < 0 || read_objects(plan, ova, err) < 0)
+		return -1;
+	for (size_t i = 0; i < xn_map_len(plan->objects); i++) {
+		const struct xn_value *object = xn_map_at(plan->objects, i);
+		const struct xn_value *snapshot = xn_map_get(object, "snapshot");
+		const char *name = text_of(object, "class");
+		int rc = 0;
+
+		if (strcmp(name, "VM") == 0)
+			rc = add_vm(plan, xn_map_key_at(plan->objects, i), snapshot, err);
+		else if (strcmp(name, "VBD") == 0)
+			rc = add_disk(plan, snapshot, err);
+		if (rc < 0)
+			return -1;
+	}
+	return plan->n_vms ? 0 : refuse(err, "ova.xml has no VM");
+}
+
+static void clear_list(struct xn_import_object *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(list[i].id);
+	free(list);
+}
+
+void xn_import_plan_clear(struct xn_import_plan *plan)
+{
+	clear_list(plan->disks, plan->n_disks);
+	clear_list(plan->vms, plan->n_vms);
+	xn_value_unref(plan->objects);
+	plan->objects = NULL;
+	plan->disks = plan->vms = NULL;
+	plan->n_disks = plan->n_vms = 0;
+}
+
+/* ---- records ---- */
+
+static bool is_reference(const struct xn_type *type)
+{
+	return type->kind == XN_T_REF || (type->kind == XN_T_SET && type->value->kind == XN_T_REF) ||
+	       (type->kind == XN_T_MAP && type->value->kind == XN_T_REF);
+}
+
+/* What a creator may give of @snapshot, without references: they are another host's. */
+static struct xn_value *fields_of(int class_id, const struct xn_value *snapshot,
+				  struct xn_error *err)
+{
+	const struct xn_class *cls = &xn_classes[class_id];
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *record = xn_map_new();
+
+	for (size_t i = 0; i < xn_map_len(snapshot); i++) {
+		const char *key = xn_map_key_at(snapshot, i);
+		int f = xn_field_find(cls, key);
+		struct xn_value *value;
+
+		if (f < 0 || cls->fields[f].internal || is_reference(cls->fields[f].type) ||
+		    cls->fields[f].qualifier == XN_FIELD_RO_RUNTIME)
+			continue;
+		value = xn_type_check(cls->fields[f].type,
+				      xn_value_ref(xn_map_at(snapshot, i)), key, err);
+		if (!value)
+			return NULL;
+		xn_map_put(&record, cls->fields[f].name, value);
+	}
+	return xn_record_fields(cls, record);
+}
+
+static void drop_key(struct xn_value **fields, const char *field, const char *key)
+{
+	const struct xn_value *map = xn_map_get(*fields, field);
+	struct xn_value *copy;
+
+	if (!map || !xn_map_get(map, key))
+		return;
+	copy = xn_value_ref(map);
+	xn_map_remove(&copy, key);
+	xn_map_put(fields, field, copy);
+}
+
+struct xn_value *xn_import_disk_record(const struct xn_import_plan *plan,
+				       const struct xn_import_object *disk, struct xn_error *err)
+{
+	struct xn_value *fields = fields_of(XN_CLASS_VDI, disk->snapshot, err);
+
+	if (!fields)
+		return NULL;
+	xn_map_remove(&fields, "sm_config"); /* of the storage it came from */
+	xn_map_remove(&fields, "location");
+	xn_map_put(&fields, "read_only", xn_bool(false)); /* it is written yet */
+	xn_map_put_string(&fields, "SR", plan->sr);
+	return fields;
+}
+
+static int make_vm(struct xn_import_plan *plan, const struct xn_import_object *object,
+		   const char *task, struct xn_error *err)
+{
+	struct xn_transfers *t = plan->t;
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *fields = fields_of(XN_CLASS_VM, object->snapshot, err);
+	struct xn_row *vm;
+
+	if (!fields)
+		return -1;
+	if (!plan->restores)
+		drop_key(&fields, "other_config", "mac_seed");
+	else if (*text_of(object->snapshot, "uuid"))
+		xn_map_put_string(&fields, "uuid", text_of(object->snapshot, "uuid"));
+	xn_map_remove(&fields, "generation_id");
+	xn_map_put_string(&fields, "power_state", "Halted");
+	vm = xn_vm_new_ref(t->core, object->ref, fields, err);
+	if (!vm)
+		return -1;
+	xn_db_map_put(t->db, vm, XN_VM_current_operations, task, "import");
+	return 0;
+}
+
+/* An image of the same name in a library here; else the drive stays empty. */
+static const char *find_iso(struct xn_db *db, const char *location)
+{
+	for (struct xn_row *vdi = xn_db_first(db, XN_CLASS_VDI); vdi; vdi = xn_db_next(db, vdi)) {
+		const struct xn_row *sr = xn_row_follow(db, vdi, XN_VDI_SR);
+
+		if (sr && strcmp(xn_row_string(sr, XN_SR_content_type), "iso") == 0 &&
+		    strcmp(xn_row_string(vdi, XN_VDI_location), location) == 0)
+			return xn_row_ref(vdi);
+	}
+	return NULL;
+}
+
+static int make_vbd(struct xn_import_plan *plan, const struct xn_value *snapshot,
+		    struct xn_error *err)
+{
+	struct xn_transfers *t = plan->t;
+	const char *vm = ref_of(plan->vms, plan->n_vms, text_of(snapshot, "VM"));
+	const char *vdi = ref_of(plan->disks, plan->n_disks, text_of(snapshot, "VDI"));
+	const struct xn_value *medium = object_of(plan, text_of(snapshot, "VDI"), "VDI");
+	bool is_cd = strcmp(text_of(snapshot, "type"), "CD") == 0;
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields = NULL;
+
+	if (!vm)
+		return xn_error_set(err, XN_ERR_IMPORT_ERROR_FAILED_TO_FIND_OBJECT,
+				    text_of(snapshot, "VM"));
+	if (!vdi && is_cd && medium && !flag_of(snapshot, "empty"))
+		vdi = find_iso(t->db, text_of(medium, "location"));
+	if (!vdi && !is_cd)
+		return 0; /* an image that was attached as a disk */
+	fields = fields_of(XN_CLASS_VBD, snapshot, err);
+	if (!fields)
+		return -1;
+	xn_map_put_string(&fields, "VM", vm);
+	xn_map_put_string(&fields, "VDI", vdi ? vdi : XN_NULL_REF);
+	xn_map_put(&fields, "empty", xn_bool(!vdi));
+	return xn_vbd_new(t->core, fields, err) ? 0 : -1;
+}
+
+/* By its name, as whoever chose that meant it, or its bridge; else a new one. */
+static const char *find_network(struct xn_import_plan *plan, const struct xn_value *network,
+				struct xn_error *err)
+{
+	struct xn_db *db = plan->t->db;
+	const char *name = text_of(network, "name_label"), *bridge = text_of(network, "bridge");
+	const struct xn_row *by_bridge = NULL;
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields = NULL;
+
+	for (struct xn_row *row = xn_db_first(db, XN_CLASS_network); row; row = xn_db_next(db, row)) {
+		if (strcmp(xn_row_string(row, XN_network_name_label), name) == 0)
+			return xn_row_ref(row);
+		if (*bridge && strcmp(xn_row_string(row, XN_network_bridge), bridge) == 0)
+			by_bridge = row;
+	}
+	if (by_bridge)
+		return xn_row_ref(by_bridge);
+	fields = fields_of(XN_CLASS_network, network, err);
+	if (!fields)
+		return NULL;
+	xn_map_remove(&fields, "bridge");
+	return xn_row_ref(xn_network_new(xn_network_of(plan->t->core), fields));
+}
+
+static int make_vif(struct xn_import_plan *plan, const struct xn_value *snapshot,
+		    struct xn_error *err)
+{
+	const char *vm = ref_of(plan->vms, plan->n_vms, text_of(snapshot, "VM"));
+	const struct xn_value *network = object_of(plan, text_of(snapshot, "network"), "network");
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields = NULL;
+	const char *ref;
+
+	if (!vm || !network)
+		return xn_error_set(err, XN_ERR_IMPORT_ERROR_FAILED_TO_FIND_OBJECT,
+				    text_of(snapshot, vm ? "network" : "VM"));
+	ref = find_network(plan, network, err);
+	fields = ref ? fields_of(XN_CLASS_VIF, snapshot, err) : NULL;
+	if (!fields)
+		return -1;
+	if (!plan->restores)
+		xn_map_put_string(&fields, "MAC", "");
+	xn_map_put_string(&fields, "VM", vm);
+	xn_map_put_string(&fields, "network", ref);
+	return xn_vif_new(plan->t->core, fields, err) ? 0 : -1;
+}
+
+static int make_devices(struct xn_import_plan *plan, const char *class_name,
+			int (*make)(struct xn_import_plan *plan, const struct xn_value *snapshot,
+				    struct xn_error *err),
+			struct xn_error *err)
+{
+	for (size_t i = 0; i < xn_map_len(plan->objects); i++) {
+		const struct xn_value *object = xn_map_at(plan->objects, i);
+
+		if (strcmp(text_of(object, "class"), class_name) == 0 &&
+		    make(plan, xn_map_get(object, "snapshot"), err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int xn_import_make_rows(struct xn_import_plan *plan, const char *task, struct xn_error *err)
+{
+	struct xn_row *row = xn_db_get(plan->t->db, XN_CLASS_task, task);
+
+	for (size_t i = 0; i < plan->n_vms; i++)
+		if (make_vm(plan, &plan->vms[i], task, err) < 0)
+			return -1;
+	if (make_devices(plan, "VBD", make_vbd, err) < 0 ||
+	    make_devices(plan, "VIF", make_vif, err) < 0)
+		return -1;
+	if (row) /* programs that change networks wait for it */
+		xn_db_map_put(plan->t->db, row, XN_task_other_config, "object_creation", "complete");
+	return 0;
+}
+
+/* Those who wait for a VM are woken by the end of a claim. */
+static void wake(struct xn_transfers *t, const char *vm, const char *task)
+{
+	struct xn_claim claim = {0};
+	struct xn_error ignored XN_CLEANUP(xn_error_clear_p) = {0};
+
+	xn_operation_take_now(t->operations, &claim, XN_CLASS_VM, vm, "export", task, &ignored);
+	xn_operation_release(&claim);
+}
+
+void xn_import_end_rows(struct xn_import_plan *plan, const char *task)
+{
+	struct xn_db *db = plan->t->db;
+
+	for (size_t i = 0; i < plan->n_vms; i++) {
+		struct xn_row *vm = xn_db_get(db, XN_CLASS_VM, plan->vms[i].ref);
+
+		if (!vm)
+			continue;
+		xn_db_map_remove(db, vm, XN_VM_current_operations, task);
+		wake(plan->t, plan->vms[i].ref, task);
+		xn_operation_refresh_all(plan->t->operations, vm);
+	}
+	for (size_t i = 0; i < plan->n_disks; i++) {
+		struct xn_row *vdi = xn_db_get(db, XN_CLASS_VDI, plan->disks[i].ref);
+
+		if (vdi && flag_of(plan->disks[i].snapshot, "read_only"))
+			xn_db_set_bool(db, vdi, XN_VDI_read_only, true);
+	}
+}
