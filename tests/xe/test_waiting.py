@@ -240,7 +240,15 @@ class Roles(PamCase):
         host, = self.client("host.get_all")
         uuid = self.client("host.get_uuid", host)
         sr, = self.client("SR.get_by_name_label", "Local storage")
+        secret = "uuid=" + self.client("secret.get_uuid", self.client("secret.create", {
+            "value": "hush", "other_config": {}}))
         for command in (
+                ["secret-list"], ["secret-list", "--all", "--minimal"], ["secret-list", secret, "--json"],
+                ["secret-list", "value=hush", "params=uuid"], ["secret-param-list", secret],
+                ["secret-param-get", secret, "param-name=value"],
+                ["secret-param-set", secret, "value=x"], ["secret-param-clear", secret, "param-name=value"],
+                ["host-param-set", "uuid=" + uuid, "name-label=x"],
+                ["host-param-add", "uuid=" + uuid, "param-name=tags", "param-key=x"],
                 ["host-disable"], ["host-enable"], ["host-evacuate"], ["host-sync-data"],
                 ["host-forget", "uuid=" + uuid, "force=true"], ["pool-sync-database"],
                 ["sr-scan", "uuid=" + self.client("SR.get_uuid", sr)],
@@ -259,7 +267,8 @@ class Roles(PamCase):
                 self.refused(*command)
 
     def test_who_only_reads_sees_what_is_for_all(self):
-        for command in (["host-cpu-info"], ["host-license-view"], ["pool-get-cpu-features"],
+        for command in (["vm-list", "params=all"], ["pool-list", "params=all"], ["message-list"],
+                        ["host-cpu-info"], ["host-license-view"], ["pool-get-cpu-features"],
                         ["event-wait", "class=host", "enabled=true"], ["task-explain"]):
             with self.subTest(" ".join(command)):
                 result = self.alice.run(*command)
