@@ -108,34 +108,36 @@ static void print_one(struct xe *x, const struct xe_offer *offer)
 
 /* ---- our own layout ---- */
 
+/* In the order of the help; the groups that a heading is for have blanks between them. */
 static const struct heading {
-	const char *prefix, *title;
+	const char *groups, *title;
 } headings[] = {
 	{"vm", "Virtual machines"},
 	{"snapshot", "Snapshots"},
+	{"vmss", "Schedules of snapshots"},
 	{"template", "Templates"},
 	{"console", "Consoles"},
 	{"vdi", "Disks"},
 	{"vbd", "Disks and drives in VMs"},
 	{"cd", "CD images"},
-	{"sr", "Storage repositories"},
+	{"sr sm", "Storage repositories"},
 	{"pbd", "Hosts' connections to storage"},
 	{"vif", "Network interfaces of VMs"},
 	{"network", "Networks"},
-	{"pif", "Network cards of hosts"},
-	{"bond", "Bonds of network cards"},
-	{"vlan", "VLANs"},
-	{"tunnel", "Tunnels"},
-	{"host", "Hosts"},
+	{"pif bond vlan tunnel", "Network cards of hosts, bonds, VLANs"},
+	{"host pci hostdriver", "Hosts"},
 	{"pool", "The pool"},
-	{"task", "Tasks"},
-	{"event", "Events"},
-	{"message", "Messages"},
 	{"appliance", "VMs that start together"},
-	{"subject", "Who may log in"},
-	{"role", "What roles may do"},
-	{"secret", "Secrets"},
+	{"task", "Tasks"},
+	{"event watch", "What happens"},
+	{"message audit db xenstore", "What has happened"},
 	{"diagnostic", "What the daemon is doing"},
+	{"subject role user session secret", "Who may log in, and do what"},
+	{"caller rate", "Who calls, and how often"},
+	{"certificate", "Certificates"},
+	{"gpu pgpu vgpu usb pusb vusb vtpm", "Other devices of VMs"},
+	{"update patch repository", "Updates"},
+	{"help", "This help"},
 };
 
 static const char *group_of(const struct xe_offer *offer, size_t *len_out)
@@ -148,12 +150,15 @@ static const char *group_of(const struct xe_offer *offer, size_t *len_out)
 	return group;
 }
 
-static bool is_in_group(const struct xe_offer *offer, const char *name)
+/* @groups: names with blanks between them. */
+static bool is_in_group(const struct xe_offer *offer, const char *groups)
 {
+	char name[64];
 	size_t len;
 	const char *group = group_of(offer, &len);
 
-	return strlen(name) == len && strncmp(group, name, len) == 0;
+	snprintf(name, sizeof(name), "%.*s", (int)len, group);
+	return xe_command_list_has(groups, name);
 }
 
 static unsigned width_of(struct xe *x)
@@ -203,15 +208,37 @@ static void add_line(struct xn_buf *out, const char *name, const char *doc, unsi
 /* The record tables' commands of a kind take one line together, but its list. */
 static bool add_fields(struct xn_buf *out, const struct xe_offer *offer, unsigned width)
 {
+	struct xn_buf verbs XN_CLEANUP(xn_buf_clear_p) = {0};
 	char name[72];
 
 	if (offer->row || offer->verb == XE_LIST)
 		return false;
 	if (offer->verb != XE_PARAM_LIST)
 		return true;
+	for (int verb = XE_PARAM_LIST; verb < XE_VERBS; verb++)
+		if (xe_kind_has(offer->kind, verb))
+			xn_buf_printf(&verbs, "%s%s", verbs.len ? ", " : "",
+				      xe_verb_suffix(verb) + strlen("-param-"));
+	xn_buf_add_string(&verbs, ": a record's fields.");
 	snprintf(name, sizeof(name), "%s-param-...", xe_kind_prefix(offer->kind));
-	add_line(out, name, "list, get, set, add, remove, clear: a record's fields.", width);
+	add_line(out, name, xn_buf_cstr(&verbs), width);
 	return true;
+}
+
+static void add_title(struct xe *x, struct xn_buf *out, const char *title)
+{
+	bool colour = xe_screen(x).colour;
+
+	xn_buf_printf(out, "%s%s%s%s\n", out->len ? "\n" : "", colour ? "\033[1m" : "", title,
+		      colour ? "\033[m" : "");
+}
+
+/* In our short help, too: what one needs before most other commands. */
+static bool is_useful_list(const struct xe_offer *offer)
+{
+	return !offer->row && offer->verb == XE_LIST &&
+	       is_in_group(offer, "vm snapshot template vdi sr host network task") &&
+	       !strchr(xe_kind_prefix(offer->kind), '-');
 }
 
 static void add_group(struct xe *x, struct xn_buf *out, const struct xe_catalogue *catalogue,
@@ -224,10 +251,10 @@ static void add_group(struct xe *x, struct xn_buf *out, const struct xe_catalogu
 	for (unsigned i = 0; i < catalogue->n; i++) {
 		const struct xe_offer *offer = &catalogue->items[i];
 
-		if (!is_shown(offer, all) || !is_in_group(offer, group))
+		if (!(is_shown(offer, all) || is_useful_list(offer)) || !is_in_group(offer, group))
 			continue;
 		if (is_first)
-			xn_buf_printf(out, "%s%s\n", out->len ? "\n" : "", title);
+			add_title(x, out, title);
 		is_first = false;
 		if (!add_fields(out, offer, width))
 			add_line(out, offer->name, xe_offer_doc(offer, doc, sizeof(doc)), width);
@@ -237,7 +264,7 @@ static void add_group(struct xe *x, struct xn_buf *out, const struct xe_catalogu
 static bool has_heading(const struct xe_offer *offer)
 {
 	for (size_t i = 0; i < XN_ARRAY_SIZE(headings); i++)
-		if (is_in_group(offer, headings[i].prefix))
+		if (is_in_group(offer, headings[i].groups))
 			return true;
 	return false;
 }
@@ -270,7 +297,7 @@ static void show_all(struct xe *x, const struct xe_catalogue *catalogue, bool al
 
 	xn_buf_add_string(&out, "xe COMMAND [NAME=VALUE ...] [--minimal | --json]\n");
 	for (size_t i = 0; i < XN_ARRAY_SIZE(headings); i++)
-		add_group(x, &out, catalogue, headings[i].prefix, headings[i].title, all);
+		add_group(x, &out, catalogue, headings[i].groups, headings[i].title, all);
 	add_others(x, &out, catalogue, all);
 	add_wrapped(&out,
 		    all ? "\nMore: 'xe help COMMAND' tells what a command takes, with examples."
@@ -281,24 +308,71 @@ static void show_all(struct xe *x, const struct xe_catalogue *catalogue, bool al
 	xe_raw(x, out.data, out.len - 1); /* the client adds the last newline */
 }
 
-static void add_parameters(struct xn_buf *out, const char *title, const char *list, unsigned width)
+static void add_parameters(struct xe *x, struct xn_buf *out, const char *title, const char *list)
 {
 	if (!*list)
 		return;
-	xn_buf_printf(out, "\n%s\n  ", title);
-	add_wrapped(out, list, 2, 2, width);
+	add_title(x, out, title);
+	xn_buf_add_string(out, "  ");
+	add_wrapped(out, list, 2, 2, width_of(x));
 }
 
-static void add_examples(struct xn_buf *out, const struct xe_offer *offer)
+/* A field that the verb is for; one of the shape if there is one. */
+static const char *field_for(const struct xe_offer *offer, unsigned shape)
+{
+	static const unsigned wanted[XE_VERBS] = {
+		[XE_PARAM_SET] = XE_F_SET,
+		[XE_PARAM_ADD] = XE_F_ADD,
+		[XE_PARAM_REMOVE] = XE_F_REMOVE,
+		[XE_PARAM_CLEAR] = XE_F_REMOVE | XE_F_CLEAR | XE_F_SET,
+	};
+	const char *first = NULL;
+
+	for (unsigned i = 0; i < xe_field_count(offer->kind); i++) {
+		unsigned flags = xe_field_flags(offer->kind, i);
+		const char *name = xe_field_name(offer->kind, i);
+
+		if (strcmp(name, "uuid") == 0 || (wanted[offer->verb] && !(flags & wanted[offer->verb])))
+			continue;
+		if ((flags & XE_F_SHAPE) == shape)
+			return name;
+		first = first ? first : name;
+	}
+	return first ? first : "FIELD";
+}
+
+static void add_own_examples(struct xn_buf *out, const struct xe_offer *offer)
+{
+	const char *prefix = xe_kind_prefix(offer->kind), *name = offer->name;
+	const char *scalar = field_for(offer, XE_SCALAR), *map = field_for(offer, XE_MAP);
+	int number = xe_field_find(offer->kind, map, strlen(map));
+	bool has_map = number >= 0 && (xe_field_flags(offer->kind, (unsigned)number) & XE_F_SHAPE) == XE_MAP;
+
+	if (offer->verb == XE_LIST)
+		xn_buf_printf(out, "  xe %s\n  xe %s params=all\n  xe %s params=uuid --minimal\n", name, name, name);
+	else if (offer->verb == XE_PARAM_LIST)
+		xn_buf_printf(out, "  xe %s uuid=UUID\n", name);
+	else if (offer->verb == XE_PARAM_SET)
+		xn_buf_printf(out, "  xe %s uuid=UUID %s=VALUE\n", name, scalar);
+	else if (offer->verb == XE_PARAM_ADD && has_map)
+		xn_buf_printf(out, "  xe %s uuid=UUID param-name=%s KEY=VALUE\n", name, map);
+	else if (offer->verb == XE_PARAM_ADD || offer->verb == XE_PARAM_REMOVE)
+		xn_buf_printf(out, "  xe %s uuid=UUID param-name=%s param-key=%s\n", name, map,
+			      has_map ? "KEY" : "MEMBER");
+	else
+		xn_buf_printf(out, "  xe %s uuid=UUID param-name=%s\n", name, scalar);
+	if (offer->verb != XE_LIST)
+		xn_buf_printf(out, "'xe %s-list' tells the uuids.\n", prefix);
+}
+
+static void add_examples(struct xe *x, struct xn_buf *out, const struct xe_offer *offer)
 {
 	const char *at = offer->row ? xe_command_text(offer->row->example) : "";
 
-	if (*at) {
-		xn_buf_add_string(out, "\nExamples\n");
-	} else if (!offer->row && offer->verb == XE_LIST) {
-		xn_buf_printf(out, "\nExamples\n  xe %s\n  xe %s params=all\n  xe %s params=uuid --minimal\n",
-			      offer->name, offer->name, offer->name);
-	}
+	if (*at || !offer->row)
+		add_title(x, out, "Examples");
+	if (!offer->row)
+		add_own_examples(out, offer);
 	while (*at) {
 		size_t len = strcspn(at, "\n");
 
@@ -332,13 +406,12 @@ static void show_one(struct xe *x, const struct xe_offer *offer)
 	if (flags & XE_DEPRECATED)
 		xn_buf_printf(&out, "Deprecated. %s.\n",
 			      xe_command_text(offer->row->deprecated));
-	add_parameters(&out, "It also takes", xn_buf_cstr(&optional), width);
+	add_parameters(x, &out, "It also takes", xn_buf_cstr(&optional));
 	if (flags & (XE_VM_SELECTORS | XE_HOST_SELECTORS | XE_SR_SELECTORS))
-		add_parameters(&out, "Which ones",
+		add_parameters(x, &out, "Which ones",
 			       "Any field as NAME=VALUE picks by its value; vm=, host=, sr= by uuid or name. "
-			       "Several only with --multiple.",
-			       width);
-	add_examples(&out, offer);
+			       "Several only with --multiple.");
+	add_examples(x, &out, offer);
 	xe_raw(x, out.data, out.len - 1);
 }
 
@@ -350,8 +423,10 @@ static bool show_group(struct xe *x, const struct xe_catalogue *catalogue, const
 	const char *title = name;
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(headings); i++)
-		if (strcmp(headings[i].prefix, name) == 0)
+		if (xe_command_list_has(headings[i].groups, name)) {
 			title = headings[i].title;
+			name = headings[i].groups;
+		}
 	add_group(x, &out, catalogue, name, title, true);
 	if (out.len)
 		xe_raw(x, out.data, out.len - 1);
