@@ -169,6 +169,15 @@ class Watch(Going):
         self.assertEqual((refused.code, refused.stderr),
                          (1, b"Error: There is no class 'sphere' with events\n"))
 
+    def test_may_be_for_one_object(self):
+        talk = self.begin("watch", "uuid=" + self.uuid, "--minimal")
+        self.assertEqual(self.next_line(talk, lambda n: self.describe(f"change {n}")),
+                         f"vm,mod,{self.uuid}")
+        template, = self.client("VM.get_by_name_label", "Other install media")
+        self.client("VM.set_name_description", template, "not asked for")
+        self.describe("asked for")
+        self.assertEqual(talk.message().fields[0].decode(), f"vm,mod,{self.uuid}")
+
     def test_one_that_does_not_read_holds_up_nobody(self):
         talk = self.begin("watch", "class=vm")
         for n in range(300):

@@ -302,24 +302,72 @@ static unsigned count_changed(const struct line *l)
 	return n;
 }
 
+/* What follows from all else, and is long: told behind it, and in short. */
+static bool is_aside(const struct xn_field *field)
+{
+	return strcmp(field->name, "allowed_operations") == 0 ||
+	       strcmp(field->name, "current_operations") == 0;
+}
+
+static unsigned count_members(const struct xn_value *those, const struct xn_value *not_in)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < xn_set_len(those); i++)
+		n += !set_has(not_in, xn_set_at(those, i));
+	return n;
+}
+
+static void add_operations(const struct xn_value *those, const struct xn_value *not_in, char sign,
+			   struct xn_buf *out)
+{
+	for (size_t i = 0; i < xn_map_len(those); i++)
+		if (!xn_map_get(not_in, xn_map_key_at(those, i)))
+			xn_buf_printf(out, " %c%s", sign, xn_value_string(xn_map_at(those, i)));
+}
+
+static void add_aside(const struct xn_value *old, const struct xn_value *new, struct xn_buf *out)
+{
+	if (new->kind == XN_MAP) {
+		add_operations(new, old, '+', out);
+		add_operations(old, new, '-', out);
+	} else {
+		xn_buf_printf(out, " %u more, %u less", count_members(new, old),
+			      count_members(old, new));
+	}
+}
+
+static unsigned print_fields(const struct line *l, bool aside, unsigned n, struct xn_buf *out)
+{
+	for (unsigned f = 0; f < l->cls->n_public; f++) {
+		const struct xn_field *field = &l->cls->fields[f];
+		const struct xn_value *old, *new;
+
+		if (is_aside(field) != aside || !has_changed(l, f))
+			continue;
+		xn_buf_printf(out, "%s %s", n++ ? ";" : ":", field->name);
+		old = xn_record_get(l->old, (int)f);
+		new = xn_record_get(l->new, (int)f);
+		if (!may_read(l, field))
+			continue;
+		if (aside)
+			add_aside(old, new, out);
+		else
+			add_difference(l->db, old, new, out);
+	}
+	return n;
+}
+
 static void print_plain(const struct line *l, struct xn_buf *out)
 {
 	const char *name = field_text(l, l->cls->name_label_field);
 	const char *uuid = field_text(l, l->cls->uuid_field);
-	unsigned n = 0;
 
 	xn_buf_printf(out, "%s %s ", l->cls->event_name, l->operation);
 	if (*name)
 		add_text(out, name);
 	xn_buf_printf(out, *name ? " (%s)" : "%s", uuid);
-	for (unsigned f = 0; f < l->cls->n_public; f++) {
-		if (!has_changed(l, f))
-			continue;
-		xn_buf_printf(out, "%s %s", n++ ? ";" : ":", l->cls->fields[f].name);
-		if (may_read(l, &l->cls->fields[f]))
-			add_difference(l->db, xn_record_get(l->old, (int)f),
-				       xn_record_get(l->new, (int)f), out);
-	}
+	print_fields(l, true, print_fields(l, false, 0, out), out);
 }
 
 static struct xn_value *changes_of(const struct line *l)
@@ -360,7 +408,11 @@ static void print_json(const struct line *l, const char *time, struct xn_buf *ou
 static void print(struct xe *x, const struct line *l)
 {
 	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
+	const char *only = xe_param(x, "uuid");
 	char time[19];
+
+	if (only && strcmp(only, field_text(l, l->cls->uuid_field)) != 0)
+		return;
 
 	xn_date_print(xn_wall_s(xe_core(x)->loop), time);
 	if (xe_is_json(x)) {
