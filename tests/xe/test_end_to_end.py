@@ -26,12 +26,13 @@ class Test(unittest.TestCase):
         cls.daemon.start()
         cls.home = os.path.join(cls.daemon.folder, "home")
         os.mkdir(cls.home)
-        with open(os.path.join(cls.home, "login"), "w", encoding="utf-8") as out:
+        login = os.path.join(cls.home, "login")
+        with open(login, "w", encoding="utf-8") as out:
             out.write("root\n" + harness.PASSWORD + "\n")
         cls.ways = {
             "socket": ["-s", cls.daemon.socket],
-            "tcp": ["-p", str(cls.daemon.address[1]), "-pwf", "login"],
-            "tls": ["-s", "localhost", "-p", str(cls.daemon.https_address[1]), "-pwf", "login"],
+            "tcp": ["-p", str(cls.daemon.address[1]), "-pwf", login],
+            "tls": ["-s", "localhost", "-p", str(cls.daemon.https_address[1]), "-pwf", login],
         }
         cls.environment = {**os.environ, "HOME": cls.home, "TERM": "xterm"}
         for name in ("NO_COLOR", "XE_EXTRA_ARGS", "XE_SERVER"):
@@ -87,7 +88,7 @@ class Test(unittest.TestCase):
 
     def test_a_wrong_password(self):
         for way in ("tcp", "tls"):
-            words = [w if w != "login" else "bad" for w in self.ways[way]]
+            words = [*self.ways[way][:-1], "bad"]
             with open(self.path("bad"), "w", encoding="utf-8") as out:
                 out.write("root\nwrong\n")
             result = subprocess.run([XE, *words, "vm-list"], capture_output=True, env=self.environment, cwd=self.home,
@@ -124,6 +125,18 @@ class Test(unittest.TestCase):
         _, code = terminal.end()
         self.assertEqual(code, 1)
         self.assertEqual(self.run_xe("vm-param-get", "uuid=" + uuid, "param-name=power-state")[0], "halted\n")
+
+    def test_a_console(self):
+        uuid = self.run_xe("vm-install", "template=Generic Linux PV", "new-name-label=typed")[0].strip()
+        self.run_xe("vm-start", "uuid=" + uuid)
+        for way in self.ways:
+            terminal = Terminal([XE, *self.ways[way], "console", "uuid=" + uuid], self.environment)
+            self.addCleanup(terminal.kill)
+            terminal.wait_for(b"repeats what you type")
+            terminal.type(b"hello\r")
+            terminal.wait_for(b"hello\r")
+            terminal.type(b"\x1d")
+            self.assertEqual(terminal.end()[1], 0)
 
     def test_completion_is_answered(self):
         uuid = self.install("completed")
