@@ -110,7 +110,12 @@ static void on_opened(struct xn_work *work, int rc)
 	free(disks->format);
 	disks->path = disks->format = NULL;
 	if (rc < 0) {
-		xn_error_from_errno(&err, rc, "the disk's image cannot be used");
+		if (rc == -EOPNOTSUPP)
+			xn_error_set(&err, XN_ERR_NOT_IMPLEMENTED,
+				     disks->to_write ? "writing an image that is not raw"
+						     : "reading an image of this kind");
+		else
+			xn_error_from_errno(&err, rc, "the disk's image cannot be used");
 		fail(disks, &err);
 		return;
 	}

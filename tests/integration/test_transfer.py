@@ -427,6 +427,16 @@ class RawDisks(Machines):
         self.assertEqual((status, body.split(b":")[0]), (409, b"VDI_IN_USE"))
         self.client("VM.hard_shutdown", vm)
 
+    def test_images_of_qemus_format_are_read_and_not_written(self):
+        vdi = self.client("VDI.create", {"SR": self.default_sr(), "virtual_size": str(self.SIZE),
+                                         "name_label": "disk", "name_description": "",
+                                         "type": "user", "sharable": False, "read_only": False,
+                                         "other_config": {}, "sm_config": {"image-format": "qcow2"}})
+        status, _, body = self.get("/export_raw_vdi", vdi=vdi)
+        self.assertEqual((status, body), (200, bytes(self.SIZE)))
+        status, record = self.upload(self.content, vdi=vdi)
+        self.assertEqual((status, record["error_info"][0]), (501, "NOT_IMPLEMENTED"))
+
     def test_a_request_without_a_body_only_asks(self):
         with contextlib.closing(self.connection()) as connection:
             query = urlencode({"session_id": self.client.session, "vdi": self.vdi})
