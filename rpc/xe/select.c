@@ -29,6 +29,7 @@ static bool is_own(void *arg, const char *name)
 	const struct xe_line *line = arg;
 
 	return strcmp(name, selector_of(line)->named) == 0 ||
+	       strcmp(name, "task-uuid") == 0 || /* of transfers */
 	       ((line->row->flags & XE_EVERY) && strcmp(name, "params") == 0) ||
 	       xe_command_list_has(xe_command_text(line->row->required), name) ||
 	       xe_command_list_has(xe_command_text(line->row->optional), name);

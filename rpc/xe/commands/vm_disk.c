@@ -295,6 +295,7 @@ XE_COMMAND(vm_disk_remove)
 {
 	bool is_first;
 	struct found *f = find_once(x, &is_first);
+	const struct xn_error *err;
 	const char *device = xe_param(x, "device");
 
 	if (is_first) {
@@ -309,11 +310,19 @@ XE_COMMAND(vm_disk_remove)
 			}
 		free(vbds);
 	}
-	if (!*f->vbd)
+	if (!*f->vbd) {
 		xe_fail(x, "Disk not found");
-	else if (!xe_call(x, NULL, "VBD.destroy", "s", f->vbd) ||
-		 !xe_call(x, NULL, "VDI.destroy", "s", f->vdi))
+		xe_hint(x, "'xe vm-disk-list' shows the VM's disks; device= is the userdevice of one");
 		return;
+	}
+	if (!xe_try(x, NULL, &err, "VBD.destroy", "s", f->vbd))
+		return;
+	if (err) {
+		xe_hint(x, "The disk of a running VM is unplugged first: 'xe vbd-list', 'xe vbd-unplug'");
+		fail_with(x, err);
+	} else if (!xe_call(x, NULL, "VDI.destroy", "s", f->vdi)) {
+		return;
+	}
 }
 
 /* ---- CD drives ---- */
