@@ -146,18 +146,14 @@ void xe_transfer_interrupt(struct xe *x, struct xe_effect *effect)
 
 /* ---- the beginning ---- */
 
-/* Made by the API as a client would; or the one that the user has made and watches. */
-static bool task_for(struct xe *x, const char *label, const char **ref_out)
+/* A task of its own, as if the client had made it; one effect with the transfer, so that it never is
+ * without one. */
+static void make_task(struct xe *x, const char *label, char ref[48])
 {
-	const char *uuid = xe_param(x, "task-uuid");
-	const struct xn_value *made;
+	struct xn_db *db = xe_db(x);
 
-	if (uuid)
-		return xe_by_uuid(x, XN_CLASS_task, uuid, ref_out);
-	if (!xe_call(x, &made, "task.create", "ss", label, ""))
-		return false;
-	*ref_out = xn_value_string(made);
-	return true;
+	xn_task_create(x->line->engine->rpc->tasks, label, "", &x->line->caller, ref);
+	xn_db_set(db, xn_db_get(db, XN_CLASS_task, ref), XN_task_xn_made_by_client, xn_bool(true));
 }
 
 static int take_task(struct xe *x, const char *ref, struct xn_error *err)
@@ -183,11 +179,17 @@ static char *url_with_session(const struct xe *x, const char *url)
 typedef void ask_client(struct xe_talk *talk, const char *filename, const char *url);
 
 static void begin(struct xe *x, struct xe_effect *effect, ask_client *ask, const char *filename,
-		  const char *path, const char *task)
+		  const char *path, const char *label, const char *task)
 {
 	char *begun XN_CLEANUP(xn_free_p) = url_with_session(x, path);
-	char *url XN_CLEANUP(xn_free_p) = xn_asprintf("%s&task_id=%s", begun, task);
+	char *url XN_CLEANUP(xn_free_p) = NULL;
+	char own[48];
 
+	if (!task) {
+		make_task(x, label, own);
+		task = own;
+	}
+	url = xn_asprintf("%s&task_id=%s", begun, task);
 	if (take_task(x, task, &effect->error) < 0) {
 		effect->is_done = true;
 		return;
@@ -201,18 +203,32 @@ static void begin(struct xe *x, struct xe_effect *effect, ask_client *ask, const
 	xe_progress_begin(x);
 }
 
+/* Whether the client can be asked now. Where it has left, the task that it gave hears of that. */
+static bool may_begin(struct xe *x, const char *task)
+{
+	struct xn_tasks *tasks = x->line->engine->rpc->tasks;
+
+	if (xe_may_ask(x))
+		return true;
+	if (task && xe_is_alone(x) && xn_task_is_clients(tasks, task) &&
+	    xn_task_permit(tasks, &x->line->caller, task, NULL) == 0)
+		fail_unreached(x, task);
+	return false;
+}
+
 static bool transfer(struct xe *x, ask_client *ask, const char *filename, const char *path,
 		     const char *label, const char **result)
 {
 	bool is_new;
-	const char *task;
+	const char *uuid = xe_param(x, "task-uuid"), *task = NULL;
 	struct xe_effect *effect;
 
-	if (!task_for(x, label, &task) || (x->at == x->n_effects && !xe_may_ask(x)))
+	if ((uuid && !xe_by_uuid(x, XN_CLASS_task, uuid, &task)) ||
+	    (x->at == x->n_effects && !may_begin(x, task)))
 		return false;
 	effect = xe_effect_next(x, XE_DID_TRANSFER, &is_new);
 	if (is_new) {
-		begin(x, effect, ask, filename, path, task);
+		begin(x, effect, ask, filename, path, label, task);
 	} else if (!effect->is_done && !x->asks) {
 		effect->is_done = look(x, effect);
 		if (effect->is_done)

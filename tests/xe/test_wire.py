@@ -4,12 +4,11 @@ descriptors, and a task that it was to work for ends failed."""
 import concurrent.futures
 import contextlib
 import os
+import random
 import re
 import socket
-import ssl
 import struct
 import sys
-import threading
 import time
 import unittest
 
@@ -628,6 +627,52 @@ class Uploads(Case):
         self.assertEqual((result.code, result.stdout), (1, b""))
         self.assertNotIn(b"not transferred", result.stderr)
         self.assert_all_is_gone()
+
+
+class Anything(Case):
+    """Conversations of random pieces, right and wrong, that break off anywhere. XN_CONVERSATIONS: how many
+    each of 8 clients has."""
+
+    COMMANDS = (WAITS, ("host-forget", "uuid=%s"), ("host-server-certificate-install", "certificate=c", "private-key=k"),
+                ("pool-dump-database", "file-name=x"), ("pool-dump-database", "file-name="),
+                ("audit-log-get", "filename=x"), ("template-list", "params=all"), ("task-list",), ("help",), ("no",))
+    PIECES = (WAIT, thin.response(thin.OK), thin.response(thin.FAILED), thin.response(thin.INTERRUPT),
+              thin.blob(b"yes, no"), thin.blob(b"no"), thin.blob(bytes(100000)), chunk(-1), chunk(0x7fffffff), END,
+              thin.HELLO, b"\0", b"\xff" * 9)
+
+    def fetch(self, door, said, random_):
+        found = re.search(rb"/(pool/xmldbdump|audit_log)\?[!-~]*", said)
+        if found and random_.random() < .7:
+            with thin.connect(*self.where(TCP if door == UNIX else door)) as sock:
+                sock.sendall(b"GET %s HTTP/1.0\r\n\r\n" % found.group())
+                for _ in range(random_.randrange(8)):
+                    sock.recv(20000)
+
+    def converse(self, random_):
+        door = random_.choice((TCP, TLS, UNIX))
+        kind = random_.choice((thin.Conversation, thin.OurConversation))
+        command = [word.replace("%s", self.host) for word in random_.choice(self.COMMANDS)]
+        with contextlib.suppress(OSError, thin.Lost), kind(*self.where(door)) as c:
+            data = c.request([*command, *LOGIN]) + random_.choice((thin.HELLO,) * 9 + (b"junk",))
+            c.send(data[:random_.randrange(len(data))] if random_.random() < .1 else data)
+            if random_.random() < .7:
+                c.sock.settimeout(random_.choice((.02, .1)))
+                with contextlib.suppress(TimeoutError):
+                    self.fetch(door, c.sock.recv(100000), random_)
+            for _ in range(random_.randrange(4)):
+                c.send(random_.choice(self.PIECES))
+
+    def test_whatever_they_do(self):
+        def run(seed):
+            random_ = random.Random(seed)
+            for _ in range(int(os.environ.get("XN_CONVERSATIONS", "25"))):
+                self.converse(random_)
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            for done in [pool.submit(run, seed) for seed in range(8)]:
+                done.result()
+        self.assert_all_is_gone()
+        self.until("no tasks of theirs", lambda: not any(
+            task["status"] == "pending" for task in self.client("task.get_all_records").values()))
 
 
 class Limits(Case):
