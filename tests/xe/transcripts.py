@@ -422,6 +422,7 @@ class Player:
                 match, name), text)
         text = re.sub(r"\b(?:%s)\b" % "|".join(map(re.escape, self.names.cards)), "<card>", text)
         text = re.sub(r"\b[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.\d\b", "<PCI address>", text)
+        text = re.sub(r"https://[\w.:\[\]]+/console", "https://<machine>/console", text)
         text = re.sub(r"\bxenbr\d+\b", "<bridge>", text)
         text = re.sub(r"(?<=Control domain on host: )[\w.-]+", "<machine>", text)
         text = TIME.sub(lambda match: match[0] if match[0] in typed else "<time>", text)
