@@ -233,10 +233,13 @@ static void add_title(struct xe *x, struct xn_buf *out, const char *title)
 		      colour ? "\033[m" : "");
 }
 
-/* In our short help, too: what one needs before most other commands. */
-static bool is_useful_list(const struct xe_offer *offer)
+/* In our short help, too: what one needs before most other commands, or to see what goes on. */
+static bool is_useful(const struct xe_offer *offer)
 {
-	return !offer->row && offer->verb == XE_LIST &&
+	if (offer->row)
+		return xe_command_list_has("watch event-wait task-explain db-log xenstore-log",
+					   offer->name);
+	return offer->verb == XE_LIST &&
 	       is_in_group(offer, "vm snapshot template vdi sr host network task") &&
 	       !strchr(xe_kind_prefix(offer->kind), '-');
 }
@@ -251,7 +254,7 @@ static void add_group(struct xe *x, struct xn_buf *out, const struct xe_catalogu
 	for (unsigned i = 0; i < catalogue->n; i++) {
 		const struct xe_offer *offer = &catalogue->items[i];
 
-		if (!(is_shown(offer, all) || is_useful_list(offer)) || !is_in_group(offer, group))
+		if (!(is_shown(offer, all) || is_useful(offer)) || !is_in_group(offer, group))
 			continue;
 		if (is_first)
 			add_title(x, out, title);

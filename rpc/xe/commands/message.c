@@ -100,8 +100,15 @@ void xe_cmd_message_destroy_all(struct xe *x)
 	b.has_priority = xe_param(x, "priority") != NULL;
 	if (!time_of(x, "before", &b.has_before, &b.before) ||
 	    !time_of(x, "after", &b.has_after, &b.after) ||
-	    !xe_param_int(x, "priority", 0, &b.priority) ||
-	    !xe_call(x, &all, "message.get_all_records", ""))
+	    !xe_param_int(x, "priority", 0, &b.priority))
+		return;
+	if (!b.has_before && !b.has_after && !b.has_priority) {
+		if (!xe_call(x, &all, "message.get_all", "") ||
+		    !xe_call(x, NULL, "message.destroy_many", "m", all))
+			return;
+		return;
+	}
+	if (!xe_call(x, &all, "message.get_all_records", ""))
 		return;
 	refs = xn_set_new();
 	for (size_t i = 0; i < xn_map_len(all); i++)
