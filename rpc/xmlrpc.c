@@ -35,6 +35,7 @@ struct parser {
 	unsigned nesting_left; /* arrays and structs */
 	struct xn_buf text; /* character data of the innermost element */
 	enum { START, CALL, PARAMS, PARAM, DONE } place;
+	bool in_leaf; /* a name or a plain value is open, and holds only text */
 	bool failed;
 };
 
@@ -203,7 +204,7 @@ static bool start_envelope(struct parser *p, const char *tag)
 	if (p->place == START && strcmp(tag, "methodCall") == 0)
 		p->place = CALL;
 	else if (p->place == CALL && strcmp(tag, "methodName") == 0 && !p->request->method)
-		return true;
+		p->in_leaf = true;
 	else if (p->place == CALL && strcmp(tag, "params") == 0)
 		p->place = PARAMS;
 	else if (p->place == PARAMS && strcmp(tag, "param") == 0)
@@ -236,20 +237,21 @@ static bool start_value_part(struct parser *p, const char *tag)
 		push(p, IN_MEMBER, NULL);
 		return true;
 	}
-	return (in && in->kind == IN_ARRAY && strcmp(tag, "data") == 0) ||
-	       (in && in->kind == IN_MEMBER && strcmp(tag, "name") == 0 && !in->name) ||
-	       (in_value && scalar_find(tag));
+	p->in_leaf = (in && in->kind == IN_MEMBER && strcmp(tag, "name") == 0 && !in->name) ||
+		     (in_value && scalar_find(tag));
+	return p->in_leaf || (in && in->kind == IN_ARRAY && strcmp(tag, "data") == 0);
 }
 
 static void XMLCALL on_start(void *arg, const XML_Char *tag, const XML_Char **attributes)
 {
 	struct parser *p = arg;
-	bool known;
+	bool known = !p->in_leaf;
 
 	if (p->failed)
 		return;
 	p->text.len = 0;
-	known = p->place == PARAM ? start_value_part(p, tag) : start_envelope(p, tag);
+	if (known)
+		known = p->place == PARAM ? start_value_part(p, tag) : start_envelope(p, tag);
 	if (!known)
 		fail(p, "a tag stands where it may not");
 }
@@ -349,6 +351,7 @@ static void XMLCALL on_end(void *arg, const XML_Char *tag)
 	default:
 		break;
 	}
+	p->in_leaf = false;
 	p->text.len = 0;
 }
 

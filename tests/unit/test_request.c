@@ -91,6 +91,13 @@ static void xml_that_is_no_call_is_refused(void **state)
 		ONE("<value>\xff</value>"),
 		ONE("text <value><unknown/></value>"),
 		XML("") "<more/>",
+		/* Names and plain values hold text only. */
+		"<methodCall><methodName>a<methodName>b</methodName></methodName></methodCall>",
+		"<methodCall><methodName>a<methodName>b</methodName><params/></methodName></methodCall>",
+		ONE("<value><struct><member><name>k<name>l</name></name><value/></member></struct></value>"),
+		ONE("<value><int><string>x</string>1</int></value>"),
+		ONE("<value><string><array><data/></array></string></value>"),
+		ONE("<value><string><value>x</value></string></value>"),
 	};
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(bodies); i++)
