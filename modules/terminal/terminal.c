@@ -1,7 +1,7 @@
 /*
- * The module, its route, and the bytes between a client and a guest; see terminal.h. The guest's side is
- * a pty of xenconsoled, or a TCP connection to the device model's VNC server. A guest of the simulated
- * hypervisor has neither: it says who it is and repeats what it is told.
+ * The module, its route, and the bytes between a client and a guest; see terminal.h. The guest's
+ * side is a pty of xenconsoled, or a TCP connection to the device model's VNC server. A guest of
+ * the simulated hypervisor has neither: it says who it is and repeats what it is told.
  */
 #include "modules/terminal/terminal.h"
 
@@ -23,8 +23,8 @@ enum {
 	MAX_LINKS = 64,
 	PIECE = 16384,
 	ROUNDS = 4, /* pieces each way in one go */
-	/* The field's client reads the answer's head through a buffer and the rest beside it: what comes
-	 * with the head is lost to it. */
+	/* The field's client reads the answer's head through a buffer and the rest beside it: what
+	 * comes with the head is lost to it. */
 	AFTER_HEAD_US = 100000,
 };
 
@@ -45,8 +45,8 @@ struct link {
 	struct xn_list link;
 	struct xn_terminals *t;
 	struct xn_rpc_visit *visit;
-	struct xn_http_conn *conn;	/* before it is taken over */
-	struct xn_xs_request *request;	/* for the terminal's path */
+	struct xn_http_conn *conn;     /* before it is taken over */
+	struct xn_xs_request *request; /* for the terminal's path */
 	struct xn_timer head;
 	struct side client, guest;
 	bool echoes; /* a simulated guest */
@@ -94,7 +94,8 @@ static bool is_later(ssize_t n)
 	return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
 }
 
-/* One piece. 1: more may follow; 0: not now; -1: one of the two has ended (a pty does so by EIO). */
+/* One piece. 1: more may follow; 0: not now; -1: one of the two has ended (a pty does so by EIO).
+ */
 static int move(struct side *from, struct side *to)
 {
 	char piece[PIECE];
@@ -173,7 +174,8 @@ static void on_head_read(struct xn_timer *timer)
 	struct link *link = xn_container_of(timer, struct link, head);
 	struct xn_loop *loop = link->t->core->loop;
 
-	link->client.io = xn_io_new(loop, link->client.fd, XN_IO_READ | XN_IO_CLIENT, on_ready, link);
+	link->client.io =
+		xn_io_new(loop, link->client.fd, XN_IO_READ | XN_IO_CLIENT, on_ready, link);
 	if (link->guest.fd >= 0)
 		link->guest.io = xn_io_new(loop, link->guest.fd, XN_IO_READ, on_ready, link);
 	watch(link);
@@ -197,7 +199,8 @@ static void begin(struct link *link)
 
 /* ---- the guest's side ---- */
 
-/* Only a name that xenconsoled gives: a guest may have written another into its part of the store. */
+/* Only a name that xenconsoled gives: a guest may have written another into its part of the store.
+ */
 static bool is_pty(const char *path)
 {
 	static const char folder[] = "/dev/pts/";
@@ -252,7 +255,8 @@ static void open_terminal(struct link *link, const struct xn_row *vm)
 
 	snprintf(path, sizeof(path), "/local/domain/%lld/console/tty",
 		 (long long)xn_row_int(vm, XN_VM_domid));
-	link->request = xn_xs_snapshot(xn_xenstore_of(link->t->core), paths, 1, 0, 4096, on_path, link);
+	link->request =
+		xn_xs_snapshot(xn_xenstore_of(link->t->core), paths, 1, 0, 4096, on_path, link);
 }
 
 /* The VNC server is on this host; the connection's end shows in the first write. */

@@ -1,6 +1,6 @@
 /*
- * The life of VMs: start, resume, shut down, restart, and why no host would take one. What is one API
- * call and no more is a line of commands.txt.
+ * The life of VMs: start, resume, shut down, restart, and why no host would take one. What is one
+ * API call and no more is a line of commands.txt.
  */
 #include "rpc/xe/commands/vm.h"
 
@@ -32,7 +32,8 @@ static const struct reason {
 	{XN_ERR_HOST_NOT_LIVE, "Host down", 0},
 	{XN_ERR_HOST_NOT_ENOUGH_FREE_MEMORY, "Not enough free memory", 0},
 	{XN_ERR_VM_HVM_REQUIRED, "HVM not supported", 0},
-	{XN_ERR_HA_CONSTRAINT_VIOLATION_SR_NOT_SHARED, "VM requires access to non-shared SR: %s", 0},
+	{XN_ERR_HA_CONSTRAINT_VIOLATION_SR_NOT_SHARED, "VM requires access to non-shared SR: %s",
+	 0},
 	{XN_ERR_HA_CONSTRAINT_VIOLATION_NETWORK_NOT_SHARED,
 	 "VM requires access to non-shared network: %s", 0},
 };
@@ -88,8 +89,9 @@ static void fail_to_start(struct xe *x, const struct xn_error *err)
 		if (!xe_vm_may_boot(x, xe_object(x), &why_not))
 			return;
 		xe_print(x, "There are no suitable hosts to start this VM on.");
-		xe_print(x, "The following table provides per-host reasons for why the VM could not "
-			    "be started:");
+		xe_print(x,
+			 "The following table provides per-host reasons for why the VM could not "
+			 "be started:");
 		xe_print(x, "%s", "");
 		xe_show_host_report(x, why_not);
 	}

@@ -16,7 +16,8 @@ static int by_userdevice(const void *a, const void *b)
 {
 	const struct xn_row *one = *(struct xn_row *const *)a, *two = *(struct xn_row *const *)b;
 
-	return atoi(xn_row_string(one, XN_VBD_userdevice)) - atoi(xn_row_string(two, XN_VBD_userdevice));
+	return atoi(xn_row_string(one, XN_VBD_userdevice)) -
+	       atoi(xn_row_string(two, XN_VBD_userdevice));
 }
 
 struct xn_row **xe_vbds(struct xe *x, const char *vm, size_t *n_out)
@@ -37,7 +38,8 @@ struct xn_row **xe_vbds(struct xe *x, const char *vm, size_t *n_out)
 	return vbds;
 }
 
-/* A reference that a handler found before its first effect: kept, since rows change while it waits. */
+/* A reference that a handler found before its first effect: kept, since rows change while it waits.
+ */
 struct found {
 	bool is_looked_for;
 	char vbd[48], vdi[48];
@@ -91,12 +93,14 @@ void xe_show_disks(struct xe *x, const char *vm, bool cds)
 		if (is_cd(vbds[i]) != cds)
 			continue;
 		show(x, xe_text(x, "%s %u VBD:", what, number), "vbd",
-		     xe_param_or(x, "vbd-params", cds ? "uuid,vm-name-label,userdevice,empty"
-						      : "uuid,vm-name-label,userdevice"),
+		     xe_param_or(x, "vbd-params",
+				 cds ? "uuid,vm-name-label,userdevice,empty"
+				     : "uuid,vm-name-label,userdevice"),
 		     xn_row_ref(vbds[i]), &shown[at++]);
 		if (vdi)
 			show(x, xe_text(x, "%s %u VDI:", what, number), "vdi",
-			     xe_param_or(x, "vdi-params", "uuid,name-label,virtual-size,sr-name-label"),
+			     xe_param_or(x, "vdi-params",
+					 "uuid,name-label,virtual-size,sr-name-label"),
 			     xn_row_ref(vdi), &shown[at++]);
 		number++;
 	}
@@ -240,12 +244,13 @@ static void fail_with(struct xe *x, const struct xn_error *err)
 	xe_fail_api(x, &copy);
 }
 
-static const char new_disk[] =
-	"{\"name_label\":\"Created by xe\",\"name_description\":\"Created by xe\",\"type\":\"user\","
-	"\"sharable\":false,\"read_only\":false,\"other_config\":{},\"xenstore_data\":{},\"tags\":[]}";
-static const char new_disk_vbd[] =
-	"{\"bootable\":false,\"mode\":\"RW\",\"type\":\"Disk\",\"unpluggable\":true,\"empty\":false,"
-	"\"qos_algorithm_type\":\"\",\"qos_algorithm_params\":{}}";
+static const char new_disk[] = "{\"name_label\":\"Created by xe\",\"name_description\":\"Created "
+			       "by xe\",\"type\":\"user\","
+			       "\"sharable\":false,\"read_only\":false,\"other_config\":{},"
+			       "\"xenstore_data\":{},\"tags\":[]}";
+static const char new_disk_vbd[] = "{\"bootable\":false,\"mode\":\"RW\",\"type\":\"Disk\","
+				   "\"unpluggable\":true,\"empty\":false,"
+				   "\"qos_algorithm_type\":\"\",\"qos_algorithm_params\":{}}";
 static const char new_cd_vbd[] =
 	"{\"bootable\":false,\"mode\":\"RO\",\"type\":\"CD\",\"unpluggable\":true,\"empty\":false,"
 	"\"qos_algorithm_type\":\"\",\"qos_algorithm_params\":{}}";
@@ -312,13 +317,15 @@ XE_COMMAND(vm_disk_remove)
 	}
 	if (!*f->vbd) {
 		xe_fail(x, "Disk not found");
-		xe_hint(x, "'xe vm-disk-list' shows the VM's disks; device= is the userdevice of one");
+		xe_hint(x,
+			"'xe vm-disk-list' shows the VM's disks; device= is the userdevice of one");
 		return;
 	}
 	if (!xe_try(x, NULL, &err, "VBD.destroy", "s", f->vbd))
 		return;
 	if (err) {
-		xe_hint(x, "The disk of a running VM is unplugged first: 'xe vbd-list', 'xe vbd-unplug'");
+		xe_hint(x, "The disk of a running VM is unplugged first: 'xe vbd-list', 'xe "
+			   "vbd-unplug'");
 		fail_with(x, err);
 	} else if (!xe_call(x, NULL, "VDI.destroy", "s", f->vdi)) {
 		return;
@@ -435,7 +442,8 @@ XE_COMMAND(vm_cd_insert)
 	if (is_first && !disc)
 		no_such_disc(x, name, "");
 	else if (is_first && next_disc(x, disc, name))
-		xe_fail(x, "Multiple CDs named %s found. Please use vbd-insert and specify uuids", name);
+		xe_fail(x, "Multiple CDs named %s found. Please use vbd-insert and specify uuids",
+			name);
 	else if (!drives)
 		no_empty_drive(x);
 	else if (drives > 1)

@@ -3,9 +3,11 @@
 
 static bool read_compression(struct xe *x, const char **out)
 {
-	static const struct { const char *given, *wanted; } kinds[] = {
-		{"", "false"}, {"false", "false"}, {"none", "false"},
-		{"true", "gzip"}, {"gzip", "gzip"}, {"zstd", "zstd"},
+	static const struct {
+		const char *given, *wanted;
+	} kinds[] = {
+		{"", "false"},    {"false", "false"}, {"none", "false"},
+		{"true", "gzip"}, {"gzip", "gzip"},   {"zstd", "zstd"},
 	};
 	const char *given = xe_param_or(x, "compress", "");
 
@@ -43,12 +45,14 @@ static void export(struct xe *x, const char *ref)
 		return;
 	}
 	if (xe_get(x, filename,
-		   xe_text(x, "/%s?ref=%s&use_compression=%s&preserve_power_state=%s"
-			      "&export_snapshots=%s%s%s",
+		   xe_text(x,
+			   "/%s?ref=%s&use_compression=%s&preserve_power_state=%s"
+			   "&export_snapshots=%s%s%s",
 			   metadata ? "export_metadata" : "export", ref, compression,
 			   keeps_state ? "true" : "false", snapshots ? "true" : "false",
 			   metadata ? "&excluded_device_types=" : "",
-			   metadata ? xe_escaped(x, xe_param_or(x, "excluded-device-types", "")) : ""),
+			   metadata ? xe_escaped(x, xe_param_or(x, "excluded-device-types", ""))
+				    : ""),
 		   "Export of VM", NULL) &&
 	    *filename)
 		xe_say_line(x, "Export succeeded");

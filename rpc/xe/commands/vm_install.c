@@ -26,8 +26,10 @@ static bool template_by_name(struct xe *x, const char *name, const char **ref_ou
 	const struct xn_value *found;
 
 	if (!xe_call(x, &found, "VM.get_all_where", "s",
-		     xe_text(x, "field \"is_a_template\"=\"true\" and "
-				"field \"is_control_domain\"=\"false\" and field \"name__label\"=\"%s\"",
+		     xe_text(x,
+			     "field \"is_a_template\"=\"true\" and "
+			     "field \"is_control_domain\"=\"false\" and field "
+			     "\"name__label\"=\"%s\"",
 			     quoted(x, name))))
 		return false;
 	if (xn_set_len(found) == 1) {
@@ -36,7 +38,8 @@ static bool template_by_name(struct xe *x, const char *name, const char **ref_ou
 	}
 	if (xn_set_len(found)) {
 		xe_fail(x, "More than one matching template found");
-		xe_hint(x, "Name it by its uuid: 'xe template-list name-label=\"%s\" params=uuid'", name);
+		xe_hint(x, "Name it by its uuid: 'xe template-list name-label=\"%s\" params=uuid'",
+			name);
 	} else {
 		xe_fail(x, "No templates matched");
 		xe_hint_nearest(x, "template", name);
@@ -73,8 +76,9 @@ static bool find_template(struct xe *x, const char **ref_out)
 	if (name)
 		return template_by_name(x, name, ref_out);
 	if (!either) {
-		xe_fail(x, "Template must be specified by parameter 'template-uuid', 'template-name', "
-			   "'template-name-label' or 'template'");
+		xe_fail(x,
+			"Template must be specified by parameter 'template-uuid', 'template-name', "
+			"'template-name-label' or 'template'");
 		xe_hint(x, "'xe template-list' shows what templates there are");
 		return false;
 	}
@@ -97,7 +101,8 @@ static bool sr_by_name(struct xe *x, const char *name, const char **sr)
 		xe_fail(x, "No SR with that name-label found");
 		xe_hint_nearest(x, "sr", name);
 	} else if (*sr && !xn_set_has_string(found, *sr)) {
-		xe_fail(x, "SR specified via sr-uuid doesn't have the name specified via sr-name-label");
+		xe_fail(x, "SR specified via sr-uuid doesn't have the name specified via "
+			   "sr-name-label");
 	} else if (!*sr && n > 1) {
 		xe_fail(x, "Multiple SRs with that name-label found");
 	} else {
@@ -114,8 +119,9 @@ static bool find_sr(struct xe *x, const struct xn_value *template, const char **
 
 	*sr = NULL;
 	if ((uuid || name) && xn_map_get_bool(template, "is_a_snapshot", false)) {
-		xe_fail(x, "Do not use the sr-name-label or sr-uuid argument when installing from a "
-			   "snapshot: each new disk goes where the snapshot's is");
+		xe_fail(x,
+			"Do not use the sr-name-label or sr-uuid argument when installing from a "
+			"snapshot: each new disk goes where the snapshot's is");
 		return false;
 	}
 	if (uuid && !xe_by_uuid(x, XN_CLASS_SR, uuid, sr))
@@ -140,9 +146,11 @@ static bool find_sr_for_disks(struct xe *x, const struct xn_value *template, con
 	*uuid_out = err ? "" : xn_value_string(uuid);
 	if (!err || !xn_map_get_string(xn_map_get(template, "other_config"), "disks"))
 		return true;
-	xe_fail(x, "Failed to find a valid default SR for the Pool. Please provide an sr-name-label or "
+	xe_fail(x, "Failed to find a valid default SR for the Pool. Please provide an "
+		   "sr-name-label or "
 		   "sr-uuid parameter.");
-	xe_hint(x, "'xe sr-list' shows the SRs; 'xe pool-param-set default-SR=UUID uuid=POOL' makes one "
+	xe_hint(x, "'xe sr-list' shows the SRs; 'xe pool-param-set default-SR=UUID uuid=POOL' "
+		   "makes one "
 		   "the default");
 	return false;
 }
@@ -185,12 +193,14 @@ static bool set_up(struct xe *x, const struct xn_value *template, const char *vm
 	const struct xn_value *unwanted;
 	bool vendor;
 
-	if (!xe_try(x, NULL, err, "VM.set_name_description", "ss", vm, "Installed via xe CLI") || *err ||
-	    !xe_try(x, NULL, err, "VM.set_suspend_SR", "ss", vm, suspend_sr) || *err)
+	if (!xe_try(x, NULL, err, "VM.set_name_description", "ss", vm, "Installed via xe CLI") ||
+	    *err || !xe_try(x, NULL, err, "VM.set_suspend_SR", "ss", vm, suspend_sr) || *err)
 		return *err != NULL;
-	if (disks && (!xe_try(x, NULL, err, "VM.remove_from_other_config", "ss", vm, "disks") || *err ||
-		      !xe_try(x, NULL, err, "VM.add_to_other_config", "sss", vm, "disks",
-			      with_sr(x, disks, sr_uuid)) || *err))
+	if (disks &&
+	    (!xe_try(x, NULL, err, "VM.remove_from_other_config", "ss", vm, "disks") || *err ||
+	     !xe_try(x, NULL, err, "VM.add_to_other_config", "sss", vm, "disks",
+		     with_sr(x, disks, sr_uuid)) ||
+	     *err))
 		return *err != NULL;
 	if (!xe_try(x, &unwanted, err, "pool.get_policy_no_vendor_device", "s", xe_pool(x)) || *err)
 		return *err != NULL;
@@ -209,7 +219,8 @@ static bool copy_bios_strings(struct xe *x, const char *vm, const struct xn_erro
 		return true;
 	if (!xe_try(x, &host, err, "host.get_by_uuid", "s", uuid))
 		return false;
-	return *err || xe_try(x, NULL, err, "VM.copy_bios_strings", "ss", vm, xn_value_string(host));
+	return *err ||
+	       xe_try(x, NULL, err, "VM.copy_bios_strings", "ss", vm, xn_value_string(host));
 }
 
 /* Takes the VM away with the disks that were made for it, then fails with what went wrong. */

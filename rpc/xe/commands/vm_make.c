@@ -1,6 +1,6 @@
 /*
- * VMs from VMs: clones, copies, snapshots, checkpoints, and what is done with a snapshot by its uuid.
- * Each prints the uuid of what it made.
+ * VMs from VMs: clones, copies, snapshots, checkpoints, and what is done with a snapshot by its
+ * uuid. Each prints the uuid of what it made.
  */
 #include "rpc/xe/commands/vm.h"
 
@@ -58,7 +58,8 @@ XE_COMMAND(vm_snapshot)
 		}
 		xn_set_append_string(&vdis, vdi);
 	}
-	if (xe_call(x, &made, "VM.snapshot", "ssv", xe_object(x), xe_param(x, "new-name-label"), vdis))
+	if (xe_call(x, &made, "VM.snapshot", "ssv", xe_object(x), xe_param(x, "new-name-label"),
+		    vdis))
 		describe_and_tell(x, made);
 }
 
@@ -69,18 +70,19 @@ XE_COMMAND(vm_checkpoint)
 
 /* ---- by the uuid of a snapshot or template ---- */
 
-static bool of_kind(struct xe *x, const char *uuid, int field, const char *kind, const char **ref_out)
+static bool of_kind(struct xe *x, const char *uuid, int field, const char *kind,
+		    const char **ref_out)
 {
 	struct xn_row *row;
 
 	if (!xe_by_uuid(x, XN_CLASS_VM, uuid, ref_out))
 		return false;
 	row = xe_row(x, XN_CLASS_VM, *ref_out);
-	/* What a VM is of these does not change but by its own wish; one that is gone fails later. */
+	/* What a VM is of these does not change by itself; one that is gone fails later. */
 	if (!row || xn_row_bool(row, field))
 		return true;
-	xe_fail(x, "This operation can only be performed on a VM %s. %s is not a VM %s.", kind, uuid,
-		kind);
+	xe_fail(x, "This operation can only be performed on a VM %s. %s is not a VM %s.", kind,
+		uuid, kind);
 	return false;
 }
 

@@ -24,7 +24,10 @@ static const struct xn_row *text_console(struct xe *x)
 
 XE_COMMAND(console)
 {
-	struct { bool is_looked_for; char uuid[48]; } *found = xe_state(x, sizeof(*found), NULL);
+	struct {
+		bool is_looked_for;
+		char uuid[48];
+	} *found = xe_state(x, sizeof(*found), NULL);
 	const struct xn_row *console, *vm;
 
 	if (!found->is_looked_for) {
@@ -42,7 +45,8 @@ XE_COMMAND(console)
 	xe_say_line(x, xe_text(x, "Connecting to console on VM %s. Press Ctrl + ']' to quit.",
 			       vm ? xn_row_string(vm, XN_VM_name_label) : ""));
 	/* Not the address in the console's row: this one the client has reached. */
-	if (!xe_connect(x, xe_text(x, "https://%s/console?uuid=%s", xe_own_address(x), found->uuid)))
+	if (!xe_connect(x,
+			xe_text(x, "https://%s/console?uuid=%s", xe_own_address(x), found->uuid)))
 		return;
 }
 
@@ -168,8 +172,8 @@ static void call_plugin(struct xe *x, const char *method)
 	if (!xe_by_uuid(x, XN_CLASS_VM, xe_param(x, "vm-uuid"), &vm))
 		return;
 	args = plugin_arguments(x);
-	if (args && xe_call(x, &result, method, "sssv", vm, xe_param(x, "plugin"), xe_param(x, "fn"),
-			    args))
+	if (args &&
+	    xe_call(x, &result, method, "sssv", vm, xe_param(x, "plugin"), xe_param(x, "fn"), args))
 		xe_value(x, xn_value_string(result));
 }
 
@@ -236,7 +240,8 @@ XE_COMMAND(vm_is_bios_customized)
 
 	if (!vm)
 		return;
-	xe_print(x, "%s", !xn_map_len(strings) ? "The BIOS strings of this VM have not yet been set."
-			  : is_generic(strings) ? "This VM is BIOS-generic."
-						: "This VM is BIOS-customized.");
+	xe_print(x, "%s",
+		 !xn_map_len(strings)  ? "The BIOS strings of this VM have not yet been set."
+		 : is_generic(strings) ? "This VM is BIOS-generic."
+				       : "This VM is BIOS-customized.");
 }

@@ -1,7 +1,7 @@
 /*
- * vm-uninstall and its like: tells all that would be destroyed, asks once, and destroys it: the VMs with
- * their snapshots, the disks that are theirs alone to have (owner), suspended memory. What is planned is
- * kept in the run's own memory: rows go while it works.
+ * vm-uninstall and its like: tells all that would be destroyed, asks once, and destroys it: the VMs
+ * with their snapshots, the disks that are theirs alone to have (owner), suspended memory. What is
+ * planned is kept in the run's own memory: rows go while it works.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,15 +35,21 @@ static bool is_planned(const struct plan *plan, const char *ref)
 	return false;
 }
 
+/* A disk that several VMs have; all else is met once, and is not looked for among thousands. */
+static bool may_be_twice(const struct xn_row *row)
+{
+	return xn_row_class(row) == XN_CLASS_VDI && xn_set_len(xn_row_get(row, XN_VDI_VBDs)) > 1;
+}
+
 static void add(struct plan *plan, const struct xn_row *row, bool may_fail)
 {
 	struct doomed *d;
 
-	if (!row || is_planned(plan, xn_row_ref(row)))
+	if (!row || (may_be_twice(row) && is_planned(plan, xn_row_ref(row))))
 		return;
 	if ((plan->n & (plan->n - 1)) == 0)
-		plan->items = xn_realloc(plan->items,
-					 sizeof(*plan->items) * (plan->n ? plan->n * 2 : 1));
+		plan->items =
+			xn_realloc(plan->items, sizeof(*plan->items) * (plan->n ? plan->n * 2 : 1));
 	d = &plan->items[plan->n++];
 	*d = (struct doomed){.class_id = xn_row_class(row), .may_fail = may_fail};
 	snprintf(d->ref, sizeof(d->ref), "%s", xn_row_ref(row));
@@ -54,7 +60,7 @@ static void add_vm(struct xe *x, struct plan *plan, const struct xn_row *vm)
 	struct xn_row **vbds;
 	size_t n;
 
-	if (!vm || is_planned(plan, xn_row_ref(vm)))
+	if (!vm)
 		return;
 	add(plan, vm, false);
 	vbds = xe_vbds(x, xn_row_ref(vm), &n);
@@ -83,12 +89,12 @@ static void tell(struct xe *x, const struct plan *plan)
 		const struct xn_row *row = xe_row(x, d->class_id, d->ref);
 		bool is_vm = d->class_id == XN_CLASS_VM;
 
-		xe_say_line(x, xe_text(x, is_vm ? "VM : %s (%s)" : "VDI: %s (%s) %s", xn_row_uuid(row),
-				       xn_row_string(row, is_vm ? XN_VM_name_label
-								: XN_VDI_name_label),
-				       !is_vm && xn_set_len(xn_row_get(row, XN_VDI_VBDs)) > 1
-					       ? " ** WARNING: disk is shared by other VMs"
-					       : ""));
+		xe_say_line(
+			x, xe_text(x, is_vm ? "VM : %s (%s)" : "VDI: %s (%s) %s", xn_row_uuid(row),
+				   xn_row_string(row, is_vm ? XN_VM_name_label : XN_VDI_name_label),
+				   !is_vm && xn_set_len(xn_row_get(row, XN_VDI_VBDs)) > 1
+					   ? " ** WARNING: disk is shared by other VMs"
+					   : ""));
 	}
 }
 
