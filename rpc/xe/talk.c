@@ -376,15 +376,17 @@ static void on_blob(struct xe_talk *talk)
 {
 	bool is_line = talk->awaited == A_LINE;
 	struct xn_buf blob = talk->input.blob; /* the answer may ask for another */
-	XN_CLEANUP(xn_free_p) char *too_large = NULL;
+	XN_CLEANUP(xn_free_p) char *why = NULL;
 
 	talk->input.blob = (struct xn_buf){0};
 	if (is_line) {
 		answer(talk, XE_ANSWER_LINE, xn_buf_cstr(&blob), blob.len);
 	} else if (talk->input.is_cut) {
-		too_large = xn_asprintf("it is too large, with more than %zu bytes",
-					talk->input.max_blob);
-		answer(talk, XE_ANSWER_FAILED, too_large, strlen(too_large));
+		why = talk->input.max_blob < talk->talks->limits.load
+			      ? xn_strdup("other commands have files here now, and there is no room for it")
+			      : xn_asprintf("it is too large, with more than %zu bytes",
+					    talk->input.max_blob);
+		answer(talk, XE_ANSWER_FAILED, why, strlen(why));
 	} else {
 		answer(talk, XE_ANSWER_OK, xn_buf_cstr(&blob), blob.len);
 	}
@@ -659,7 +661,8 @@ static bool has_room(struct xe_talks *talks, bool is_trusted)
 	if (is_trusted)
 		return talks->n - talks->n_refusing < limits->conversations;
 	make_room(talks);
-	return talks->n - talks->n_refusing < limits->conversations - limits->conversations / TRUSTED_SHARE &&
+	return talks->n - talks->n_refusing <
+		       limits->conversations - limits->conversations / TRUSTED_SHARE &&
 	       talks->n_strangers < limits->strangers;
 }
 

@@ -438,6 +438,27 @@ static void a_file_over_the_limit_is_read_to_its_end_and_not_kept(void **state)
 	close(fd);
 }
 
+static void files_of_all_commands_together_have_a_limit(void **state)
+{
+	static char part[700000];
+	int fds[2];
+
+	configure("xe-all-loads", "1M");
+	reopen();
+	script.run = load;
+	for (int i = 0; i < 2; i++) {
+		fds[i] = talk();
+		give(fds[i], BYTES(OK CHUNK("\x60\xae\x0a\0")));
+		give(fds[i], (struct bytes){part, sizeof(part)});
+	}
+	give(fds[1], BYTES(END));
+	read_to_eof(script.f, fds[1]);
+	assert_int_equal(script.answer, XE_ANSWER_FAILED);
+	assert_non_null(strstr(xn_buf_cstr(&script.data), "no room"));
+	close(fds[0]);
+	close(fds[1]);
+}
+
 static void a_prompt_gets_its_line_without_an_ok(void **state)
 {
 	int fd;
@@ -829,6 +850,7 @@ int main(int argc, char **argv)
 		TEST(a_file_comes_in_one_chunk_or_in_several),
 		TEST(a_file_that_cannot_be_read_is_no_file),
 		TEST(a_file_over_the_limit_is_read_to_its_end_and_not_kept),
+		TEST(files_of_all_commands_together_have_a_limit),
 		TEST(a_prompt_gets_its_line_without_an_ok),
 		TEST(a_transfer_may_wait_as_often_as_it_likes),
 		TEST(a_transfer_may_fail),
