@@ -59,8 +59,9 @@ static ssize_t memory_read(struct xe_stream *stream, void *to, size_t len)
 		return -EAGAIN;
 	n = n < len ? n : len;
 	n = n < memory->in.len ? n : memory->in.len;
-	if (n)
-		memcpy(to, memory->in.data, n);
+	if (!n)
+		return 0;
+	memcpy(to, memory->in.data, n);
 	memory->in.data += n;
 	memory->in.len -= n;
 	return (ssize_t)n;

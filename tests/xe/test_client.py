@@ -666,6 +666,14 @@ class Transfers(Test):
             self.assertEqual(file.read(), self.CONTENT)
         self.assertEqual(stat.S_IMODE(os.stat(self.path("o2")).st_mode), 0o600)
 
+    def test_zeroes_take_no_room(self):
+        content = b"begin" + bytes(9000000) + b"end" + bytes(7000000)
+        server = self.server(self.conversation(fake.get("o", "/export_raw_vdi")), self.give(content))
+        self.assertEqual(self.run_xe(server, "vdi-export", "filename=o").returncode, 0)
+        with open(self.path("o"), "rb") as file:
+            self.assertEqual(file.read(), content)
+        self.assertLess(os.stat(self.path("o")).st_blocks * 512, 4000000)
+
     def test_get_to_stdout(self):
         server = self.server(self.conversation(fake.get("", "/export?x=1")), self.give(self.CONTENT))
         self.assertEqual(self.run_xe(server, "vm-export", "filename=").stdout, self.CONTENT)

@@ -120,8 +120,22 @@ struct download {
 	struct xe_stream *stream;
 	const char *path; /* "": stdout */
 	int fd;
+	bool is_sparse;	     /* zeroes need not be written to it */
 	int64_t done, total; /* total below 0: until the end */
 };
+
+static bool is_zero(const char *data, size_t len)
+{
+	return len && !*data && memcmp(data, data + 1, len - 1) == 0;
+}
+
+/* A disk's image is mostly nothing, which should take no room here either. */
+static int store(struct download *download, const char *data, size_t len)
+{
+	if (download->is_sparse && is_zero(data, len))
+		return lseek(download->fd, (off_t)len, SEEK_CUR) < 0 ? -errno : 0;
+	return xe_client_write_out(download->client, download->fd, data, len);
+}
 
 /* 0, or -errno; -EPIPE: cut short. */
 static int copy_body(struct download *download, struct xn_buf *piece)
@@ -132,7 +146,7 @@ static int copy_body(struct download *download, struct xn_buf *piece)
 	int rc;
 
 	do {
-		rc = xe_client_write_out(client, download->fd, piece->data, (size_t)n);
+		rc = store(download, piece->data, (size_t)n);
 		if (rc < 0)
 			return rc;
 		download->done += n;
@@ -152,12 +166,16 @@ static void receive(struct download *download, struct xn_buf *rest)
 {
 	struct xe_client *client = download->client;
 	char *whole = *download->path ? xe_normalised_path(download->path) : NULL;
+	struct stat st;
 	int rc;
 
+	download->is_sparse = whole && fstat(download->fd, &st) == 0 && S_ISREG(st.st_mode);
 	xe_interrupt_removes(whole);
 	xe_progress_begin(&client->progress, now(client));
 	rc = copy_body(download, rest);
 	xe_progress_clear(&client->progress);
+	if (rc == 0 && download->is_sparse && ftruncate(download->fd, download->done) < 0)
+		rc = -errno; /* zeroes at its end */
 	if (whole && close(download->fd) < 0 && rc == 0)
 		rc = -errno;
 	xe_interrupt_removes(NULL);
