@@ -990,7 +990,7 @@ class Terminals(Test):
         self.addCleanup(over.set)
 
         def transfer(peer, *_):
-            peer.send(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(100000))
+            peer.send(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100000)
             begun.set()
             over.wait(DEADLINE)
 
