@@ -396,6 +396,31 @@ static void a_table_fits_every_terminal_and_keeps_uuids_whole(void **state)
 	xn_record_unref(record);
 }
 
+static void colour_is_for_heads_states_and_what_is_not_there(void **state)
+{
+	struct api *api = *state;
+	struct xe_sight sight = {.db = api->db, .kind = kind_of("vm"), .is_list = true};
+	struct xn_record *record = xn_row_take(given(api, XN_CLASS_VM, "{\"name_label\": \"web\","
+						     " \"power_state\": \"Running\"}"));
+	struct xe_item item = xe_item_of(record);
+	struct xe_screen screen = {.columns = 80, .colour = true};
+	struct xn_buf text = {0};
+	struct xe_table table;
+
+	xe_columns_parse(sight.kind, "name-label,power-state,affinity", &sight.columns);
+	xe_table_begin(&table, &sight);
+	xe_table_measure(&table, &sight, &item);
+	xe_table_settle(&table, &sight, screen);
+	xe_table_head(&table, &sight, screen, &text);
+	xn_buf_add_char(&text, '\n');
+	xe_table_row(&table, &sight, &item, screen, &text);
+	assert_string_equal(xn_buf_cstr(&text),
+		"\033[1mname-label\033[0m  \033[1mpower-state\033[0m  \033[1maffinity\033[0m\n"
+		"web         \033[32mrunning\033[0m      \033[2m<not in database>\033[0m");
+	xn_buf_clear(&text);
+	xn_record_unref(record);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -411,6 +436,7 @@ int main(void)
 		ROW(all_conditions_hold_together),
 		cmocka_unit_test(text_on_a_terminal_is_cut_by_width_and_harmless),
 		ROW(a_table_fits_every_terminal_and_keeps_uuids_whole),
+		ROW(colour_is_for_heads_states_and_what_is_not_there),
 #undef ROW
 	};
 
