@@ -299,7 +299,7 @@ static void write_all(struct xe *x, struct listing *l)
 void xe_list(struct xe *x)
 {
 	struct listing *l = xe_state(x, sizeof(*l), clear_listing);
-	bool is_done = true;
+	bool is_done = true; /* and there is time for more */
 
 	if (!l->filter)
 		begin(x, l);
@@ -335,9 +335,10 @@ void xe_list(struct xe *x)
 		if (is_done) {
 			l->stage++;
 			l->at = 0;
+			is_done = l->n <= ROWS; /* of many, a stage's end was long enough */
 		}
 	}
-	if (is_done)
+	if (l->stage == WRITE && is_done)
 		write_all(x, l);
 	else
 		(void)!xe_yield(x);
