@@ -21,6 +21,7 @@ struct completion {
 	unsigned n, point;
 	const char *word; /* as far as it is typed */
 	struct xe_offer offer; /* the command; where point is not its */
+	bool may_repeat; /* what is offered are values of rows */
 	char *offered[MAX_OFFERED];
 	unsigned n_offered;
 };
@@ -39,7 +40,7 @@ static void offer(struct completion *c, const char *before, const char *text, co
 		free(candidate);
 		return;
 	}
-	for (unsigned i = 0; i < c->n_offered; i++)
+	for (unsigned i = 0; c->may_repeat && i < c->n_offered; i++)
 		if (strcmp(c->offered[i], candidate) == 0) {
 			free(candidate);
 			return;
@@ -152,6 +153,7 @@ static void offer_rows(struct completion *c, const struct xe_kind *kind, const c
 	struct xe_filter *filter XN_CLEANUP(xe_filter_free_p) = xe_filter_new(kind, &none, NULL, NULL);
 	unsigned n = 0;
 
+	c->may_repeat = by_name;
 	xe_filter_add_implied(filter);
 	for (struct xn_row *row = xn_db_first(db, xe_kind_class(kind)); row && n < MAX_LOOKED_AT;
 	     row = xn_db_next(db, row), n++) {
@@ -179,6 +181,7 @@ static void offer_values(struct completion *c, const struct xe_kind *kind, unsig
 	/* Secrets are for those who ask for them by an API call. */
 	if (xe_kind_class(kind) == XN_CLASS_secret || (xe_field_flags(kind, field) & XE_F_CALL))
 		return;
+	c->may_repeat = true;
 	for (struct xn_row *row = xn_db_first(db, xe_kind_class(kind)); row && n < MAX_LOOKED_AT;
 	     row = xn_db_next(db, row), n++) {
 		struct xn_record *record;

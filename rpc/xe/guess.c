@@ -49,9 +49,11 @@ static void offer_rows(struct xe_nearest *nearest, struct xn_db *db, const struc
 	int class_id = xe_kind_class(kind), field = xn_classes[class_id].name_label_field;
 	struct xe_arguments none = {0};
 	struct xe_filter *filter XN_CLEANUP(xe_filter_free_p) = xe_filter_new(kind, &none, NULL, NULL);
+	unsigned left = 4000; /* of very many the loop does not wait for all */
 
 	xe_filter_add_implied(filter);
-	for (struct xn_row *row = xn_db_first(db, class_id); row && field >= 0; row = xn_db_next(db, row)) {
+	for (struct xn_row *row = xn_db_first(db, class_id); row && field >= 0 && left--;
+	     row = xn_db_next(db, row)) {
 		struct xn_record *record = xn_row_take(row);
 		struct xe_item item = xe_item_of(record);
 
