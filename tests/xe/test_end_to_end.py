@@ -86,6 +86,16 @@ class Test(unittest.TestCase):
         out, err = self.run_xe("vm-export", "vm=exported", "filename=xva.tcp", code=1)
         self.assertIn("File exists", err)
 
+    def test_an_archive_comes_back_by_every_transport_and_from_a_pipe(self):
+        self.install("travels")
+        self.run_xe("vm-export", "vm=travels", "filename=travels.xva")
+        with open(self.path("travels.xva"), "rb") as file:
+            archive = file.read()
+        for way in self.ways:
+            for words, stdin in ((["filename=travels.xva"], b""), (["filename=/dev/stdin"], archive)):
+                uuid = self.run_xe("vm-import", *words, way=way, stdin=stdin)[0].strip()
+                self.assertEqual(self.run_xe("vm-param-get", "uuid=" + uuid, "param-name=name-label")[0], "travels\n")
+
     def test_a_wrong_password(self):
         for way in ("tcp", "tls"):
             words = [*self.ways[way][:-1], "bad"]
