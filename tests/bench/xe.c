@@ -1,6 +1,6 @@
 /*
- * xe ADDRESS TIMES BODY-FILE: command lines of xe one after the other, each on a connection of its own
- * as the field's client makes them: POST /cli, the handshake, messages until Exit. Prints JSON.
+ * xe ADDRESS TIMES BODY-FILE: command lines of xe one after the other, each on a connection of its
+ * own as the field's client makes them: POST /cli, the handshake, messages until Exit. Prints JSON.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -74,8 +74,10 @@ int bench_xe(int argc, char **argv)
 		fputs("usage: xe ADDRESS TIMES BODY-FILE\n", stderr);
 		return 2;
 	}
-	xn_buf_printf(&request, "POST /cli HTTP/1.0\r\nUser-agent: xe-cli/Unix/0.2\r\noriginator: cli\r\n"
-		      "content-length: %zu\r\n\r\n%s", strlen(body), body);
+	xn_buf_printf(&request,
+		      "POST /cli HTTP/1.0\r\nUser-agent: xe-cli/Unix/0.2\r\noriginator: cli\r\n"
+		      "content-length: %zu\r\n\r\n%s",
+		      strlen(body), body);
 	samples = xn_calloc((size_t)times, sizeof(*samples));
 	for (int i = 0; i < times; i++) {
 		int64_t began = bench_now_us();
@@ -85,7 +87,8 @@ int bench_xe(int argc, char **argv)
 	}
 	q = bench_quantiles(samples, (size_t)times);
 	printf("{\"requests\": %d, \"bytes\": %zu, \"p50_us\": %" PRId64 ", \"p99_us\": %" PRId64
-	       ", \"max_us\": %" PRId64 "}\n", times, bytes, q.p50, q.p99, q.max);
+	       ", \"max_us\": %" PRId64 "}\n",
+	       times, bytes, q.p50, q.p99, q.max);
 	free(samples);
 	free(body);
 	xn_buf_clear(&request);

@@ -1,7 +1,7 @@
 /*
- * Filters of lists, over a row made of the same input: a command line's arguments, then what the row
- * holds. A filter is what its conditions are one by one; whatever a row holds, plain lines keep the
- * record's shape, JSON parses, and no control byte reaches a terminal.
+ * Filters of lists, over a row made of the same input: a command line's arguments, then what the
+ * row holds. A filter is what its conditions are one by one; whatever a row holds, plain lines keep
+ * the record's shape, JSON parses, and no control byte reaches a terminal.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -72,7 +72,8 @@ static void check_filter(struct world *w, const struct xe_arguments *arguments,
 	bool passes = true, is_unknown = false;
 
 	for (unsigned i = 0; i < arguments->n; i++) {
-		struct xe_filter *one XN_CLEANUP(xe_filter_free_p) = xe_filter_new(w->kind, &none, NULL, NULL);
+		struct xe_filter *one XN_CLEANUP(xe_filter_free_p) =
+			xe_filter_new(w->kind, &none, NULL, NULL);
 
 		if (xe_argument_is_general(arguments->items[i].name))
 			continue;

@@ -32,8 +32,8 @@ static struct xn_row *given(struct api *api, int class_id, const char *fields)
 
 		assert_true(field >= 0);
 		xn_map_put(&typed, xn_map_key_at(v, i),
-			   xn_type_check(cls->fields[field].type, xn_value_ref(xn_map_at(v, i)),
-					 "", &err));
+			   xn_type_check(cls->fields[field].type, xn_value_ref(xn_map_at(v, i)), "",
+					 &err));
 	}
 	row = xn_db_create(api->db, class_id, NULL, typed);
 	xn_value_unref(typed);
@@ -76,10 +76,12 @@ static void expect(struct api *api, struct xn_row *row, const char *prefix, cons
 static void values_read_as_their_types_say(void **state)
 {
 	struct api *api = *state;
-	struct xn_row *vm = given(api, XN_CLASS_VM,
+	struct xn_row *vm = given(
+		api, XN_CLASS_VM,
 		"{\"name_label\": \"web\", \"power_state\": \"Running\", \"VCPUs_max\": 4,"
 		" \"other_config\": {\"b\": \"2\", \"a\": \"x; y\"}, \"tags\": [\"one\", \"two\"],"
-		" \"actions_after_crash\": \"coredump_and_restart\", \"HVM_shadow_multiplier\": 1.5,"
+		" \"actions_after_crash\": \"coredump_and_restart\", \"HVM_shadow_multiplier\": "
+		"1.5,"
 		" \"actions_after_softreboot\": \"soft_reboot\", \"domain_type\": \"pv_in_pvh\","
 		" \"allowed_operations\": [\"start\", \"clone\"], \"is_a_template\": true,"
 		" \"current_operations\": {\"OpaqueRef:1\": \"start\"},"
@@ -122,9 +124,11 @@ static void what_is_behind_no_reference_is_not_in_the_database(void **state)
 static void references_lead_on(void **state)
 {
 	struct api *api = *state;
-	struct xn_row *metrics = given(api, XN_CLASS_VM_metrics, "{\"memory_actual\": 1024, \"hvm\": true}");
-	char *fields = xn_asprintf("{\"uuid\": \"" WEB "\", \"name_label\": \"web\", \"metrics\": \"%s\"}",
-				   xn_row_ref(metrics));
+	struct xn_row *metrics =
+		given(api, XN_CLASS_VM_metrics, "{\"memory_actual\": 1024, \"hvm\": true}");
+	char *fields =
+		xn_asprintf("{\"uuid\": \"" WEB "\", \"name_label\": \"web\", \"metrics\": \"%s\"}",
+			    xn_row_ref(metrics));
 	struct xn_row *vm = given(api, XN_CLASS_VM, fields), *vbd, *sr, *host, *pbd, *patch;
 
 	expect(api, vm, "vm", "memory-actual", "1024");
@@ -140,17 +144,20 @@ static void references_lead_on(void **state)
 	expect(api, vm, "vm", "VBDs", xn_row_uuid(vbd));
 	free(fields);
 	host = given(api, XN_CLASS_host, "{\"name_label\": \"first\", \"https_only\": true}");
-	sr = given(api, XN_CLASS_SR, "{\"allowed_operations\": [\"vdi_create\", \"scan\", \"pbd_destroy\"]}");
+	sr = given(api, XN_CLASS_SR,
+		   "{\"allowed_operations\": [\"vdi_create\", \"scan\", \"pbd_destroy\"]}");
 	expect(api, sr, "sr", "allowed-operations", "VDI.create; scan; PBD.destroy");
 	expect(api, sr, "sr", "host", "<not in database>");
-	fields = xn_asprintf("{\"SR\": \"%s\", \"host\": \"%s\"}", xn_row_ref(sr), xn_row_ref(host));
+	fields =
+		xn_asprintf("{\"SR\": \"%s\", \"host\": \"%s\"}", xn_row_ref(sr), xn_row_ref(host));
 	pbd = given(api, XN_CLASS_PBD, fields);
 	expect(api, pbd, "pbd", "host-name-label", "first");
 	expect(api, sr, "sr", "host", "first");
 	given(api, XN_CLASS_PBD, fields);
 	expect(api, sr, "sr", "host", "<shared>");
 	free(fields);
-	patch = given(api, XN_CLASS_pool_patch, "{\"after_apply_guidance\": [\"restartHVM\", \"restartPV\"]}");
+	patch = given(api, XN_CLASS_pool_patch,
+		      "{\"after_apply_guidance\": [\"restartHVM\", \"restartPV\"]}");
 	expect(api, patch, "patch", "after-apply-guidance", "restartHVM, restartPV");
 }
 
@@ -202,18 +209,23 @@ static void each_field_of_a_new_row_has_a_text_and_a_json_value(void **state)
 static void json_has_native_types(void **state)
 {
 	struct api *api = *state;
-	struct xn_row *vm = given(api, XN_CLASS_VM, "{\"uuid\": \"" WEB "\", \"VCPUs_max\": 4,"
-				  " \"tags\": [\"a\", \"b\"], \"other_config\": {\"k\\n\": \"v\\\"\"},"
-				  " \"children\": [], \"is_a_template\": true}");
+	struct xn_row *vm =
+		given(api, XN_CLASS_VM,
+		      "{\"uuid\": \"" WEB "\", \"VCPUs_max\": 4,"
+		      " \"tags\": [\"a\", \"b\"], \"other_config\": {\"k\\n\": \"v\\\"\"},"
+		      " \"children\": [], \"is_a_template\": true}");
 	struct xe_sight sight = {.db = api->db, .kind = kind_of("vm"), .is_list = true};
 	struct xn_record *record = xn_row_take(vm);
 	struct xe_item item = xe_item_of(record);
 	struct xn_buf text = {0};
 
-	xe_columns_parse(sight.kind, "uuid,VCPUs-max,tags,other-config,children,is-a-template,affinity,"
-			 "possible-hosts,os-version,HVM-shadow-multiplier,nobody", &sight.columns);
+	xe_columns_parse(sight.kind,
+			 "uuid,VCPUs-max,tags,other-config,children,is-a-template,affinity,"
+			 "possible-hosts,os-version,HVM-shadow-multiplier,nobody",
+			 &sight.columns);
 	xe_form_json(&sight, &item, "It", &text);
-	assert_string_equal(xn_buf_cstr(&text),
+	assert_string_equal(
+		xn_buf_cstr(&text),
 		"{\"title\":\"It\",\"uuid\":\"" WEB "\",\"is-a-template\":true,\"children\":[],"
 		"\"VCPUs-max\":4,\"possible-hosts\":null,\"HVM-shadow-multiplier\":1.0,"
 		"\"affinity\":null,\"other-config\":{\"k\\n\":\"v\\\"\"},\"os-version\":{},"
@@ -240,7 +252,8 @@ static char *plain(struct api *api, struct xn_row *row, const char *prefix, cons
 static void plain_records_are_the_fields_clients_bytes(void **state)
 {
 	struct api *api = *state;
-	struct xn_row *vm = given(api, XN_CLASS_VM, "{\"uuid\": \"" WEB "\", \"name_label\": \"web\","
+	struct xn_row *vm = given(api, XN_CLASS_VM,
+				  "{\"uuid\": \"" WEB "\", \"name_label\": \"web\","
 				  " \"power_state\": \"Halted\", \"tags\": [\"x\"]}");
 	char *text = plain(api, vm, "vm", NULL);
 
@@ -249,7 +262,8 @@ static void plain_records_are_the_fields_clients_bytes(void **state)
 				  "    power-state ( RO): halted\n\n");
 	free(text);
 	/* In the record's order, whatever was asked for; as wide as this record needs. */
-	text = plain(api, vm, "vm", "tags,ha-always-run,nobody,memory-target,transportable-snapshot-id");
+	text = plain(api, vm, "vm",
+		     "tags,ha-always-run,nobody,memory-target,transportable-snapshot-id");
 	assert_string_equal(text, "memory-target ( RO)                 : <expensive field>\n"
 				  "    ha-always-run ( RW) [DEPRECATED]: false\n"
 				  "                          tags (SRW): x\n\n");
@@ -277,7 +291,8 @@ static bool passes(struct api *api, struct xn_row *row, const char *prefix, cons
 static void filters_compare_what_is_printed(void **state)
 {
 	struct api *api = *state;
-	struct xn_row *vm = given(api, XN_CLASS_VM,
+	struct xn_row *vm = given(
+		api, XN_CLASS_VM,
 		"{\"name_label\": \"web\", \"power_state\": \"Running\", \"tags\": [\"a\", \"bc\"],"
 		" \"other_config\": {\"owner\": \"anna\", \"k:v\": \"1\"}}");
 	struct xn_row *vif = given(api, XN_CLASS_VIF, "{\"MAC\": \"aa:BB:cc:00:11:22\"}");
@@ -303,12 +318,15 @@ static void filters_compare_what_is_printed(void **state)
 static void all_conditions_hold_together(void **state)
 {
 	struct api *api = *state;
-	struct xn_row *vm = given(api, XN_CLASS_VM, "{\"uuid\": \"" WEB "\", \"name_label\": \"web\"}");
-	struct xn_row *template = given(api, XN_CLASS_VM, "{\"name_label\": \"web\", \"is_a_template\": true}");
+	struct xn_row *vm =
+		given(api, XN_CLASS_VM, "{\"uuid\": \"" WEB "\", \"name_label\": \"web\"}");
+	struct xn_row *template =
+		given(api, XN_CLASS_VM, "{\"name_label\": \"web\", \"is_a_template\": true}");
 	char body[] = "vm-list\nname-label=web\nparams=all\nusername=root\n--multiple\nnobody=1\n";
 	struct xe_arguments arguments = {0};
 	struct xe_filter *filter;
-	struct xe_item item = {.record = xn_row_take(vm)}, other = {.record = xn_row_take(template)};
+	struct xe_item item = {.record = xn_row_take(vm)},
+		       other = {.record = xn_row_take(template)};
 	const char *why;
 
 	assert_int_equal(xe_arguments_parse(body, strlen(body), &arguments, &why), 0);
@@ -335,16 +353,28 @@ static void all_conditions_hold_together(void **state)
 
 static void text_on_a_terminal_is_cut_by_width_and_harmless(void **state)
 {
-	static const struct { const char *text; size_t most; const char *expected; size_t width; } cases[] = {
+	static const struct {
+		const char *text;
+		size_t most;
+		const char *expected;
+		size_t width;
+	} cases[] = {
 		{"web", 10, "web", 3},
 		{"webserver", 4, "web\xe2\x80\xa6", 4},
-		{"\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e", 6, "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e", 6},
-		{"\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e", 5, "\xe6\x97\xa5\xe6\x9c\xac\xe2\x80\xa6", 5},
+		{"\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e", 6, "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e",
+		 6},
+		{"\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e", 5, "\xe6\x97\xa5\xe6\x9c\xac\xe2\x80\xa6",
+		 5},
 		{"\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e", 4, "\xe6\x97\xa5\xe2\x80\xa6", 3},
 		{"a\033[31mb", 20, "a\xef\xbf\xbd[31mb", 7},
 		{"a\nb\tc\r", 20, "a b c\xef\xbf\xbd", 6},
 		{"\xe2\x80\xaeoff", 20, "\xef\xbf\xbdoff", 4},
-		{"\xc2\x9b""31m", 20, "\xef\xbf\xbd""31m", 4},
+		{"\xc2\x9b"
+		 "31m",
+		 20,
+		 "\xef\xbf\xbd"
+		 "31m",
+		 4},
 		{"e\xcc\x81", 1, "e\xcc\x81", 1},
 		{"\xff\xfe", 5, "\xef\xbf\xbd\xef\xbf\xbd", 2},
 	};
@@ -364,13 +394,18 @@ static void a_table_fits_every_terminal_and_keeps_uuids_whole(void **state)
 {
 	struct api *api = *state;
 	struct xe_sight sight = {.db = api->db, .kind = kind_of("vm"), .is_list = true};
-	struct xn_record *record = xn_row_take(given(api, XN_CLASS_VM, "{\"uuid\": \"" WEB "\","
-		" \"name_label\": \"a rather long name of a machine that has a long name \\u009b2J\","
-		" \"name_description\": \"and what it is for, in some words more\", \"VCPUs_max\": 16}"));
+	struct xn_record *record = xn_row_take(given(api, XN_CLASS_VM,
+						     "{\"uuid\": \"" WEB "\","
+						     " \"name_label\": \"a rather long name of a "
+						     "machine that has a long name \\u009b2J\","
+						     " \"name_description\": \"and what it is for, "
+						     "in some words more\", \"VCPUs_max\": 16}"));
 	struct xe_item item = xe_item_of(record);
 
-	xe_columns_parse(sight.kind, "uuid,name-label,name-description,power-state,VCPUs-max,"
-			 "memory-static-max,allowed-operations", &sight.columns);
+	xe_columns_parse(sight.kind,
+			 "uuid,name-label,name-description,power-state,VCPUs-max,"
+			 "memory-static-max,allowed-operations",
+			 &sight.columns);
 	for (unsigned columns = 20; columns < 250; columns++) {
 		struct xe_screen screen = {.columns = columns, .colour = columns % 2};
 		struct xn_buf head = {0}, row = {0};
@@ -400,7 +435,8 @@ static void colour_is_for_heads_states_and_what_is_not_there(void **state)
 {
 	struct api *api = *state;
 	struct xe_sight sight = {.db = api->db, .kind = kind_of("vm"), .is_list = true};
-	struct xn_record *record = xn_row_take(given(api, XN_CLASS_VM, "{\"name_label\": \"web\","
+	struct xn_record *record = xn_row_take(given(api, XN_CLASS_VM,
+						     "{\"name_label\": \"web\","
 						     " \"power_state\": \"Running\"}"));
 	struct xe_item item = xe_item_of(record);
 	struct xe_screen screen = {.columns = 80, .colour = true};
@@ -414,7 +450,8 @@ static void colour_is_for_heads_states_and_what_is_not_there(void **state)
 	xe_table_head(&table, &sight, screen, &text);
 	xn_buf_add_char(&text, '\n');
 	xe_table_row(&table, &sight, &item, screen, &text);
-	assert_string_equal(xn_buf_cstr(&text),
+	assert_string_equal(
+		xn_buf_cstr(&text),
 		"\033[1mname-label\033[0m  \033[1mpower-state\033[0m  \033[1maffinity\033[0m\n"
 		"web         \033[32mrunning\033[0m      \033[2m<not in database>\033[0m");
 	xn_buf_clear(&text);

@@ -32,10 +32,13 @@ static bool next_fact(FILE *file, char *line, int size)
 
 static void all_fields_are_as_the_facts_say(void **state)
 {
-	static const struct { char letter; unsigned flag; } letters[] = {
-		{'s', XE_F_SET},       {'a', XE_F_ADD},	     {'r', XE_F_REMOVE},
-		{'k', XE_F_SET_KEY},   {'c', XE_F_CLEAR},    {'e', XE_F_EXPENSIVE},
-		{'h', XE_F_HIDDEN},    {'d', XE_F_DEPRECATED}, {'i', XE_F_ANY_CASE},
+	static const struct {
+		char letter;
+		unsigned flag;
+	} letters[] = {
+		{'s', XE_F_SET},     {'a', XE_F_ADD},        {'r', XE_F_REMOVE},
+		{'k', XE_F_SET_KEY}, {'c', XE_F_CLEAR},      {'e', XE_F_EXPENSIVE},
+		{'h', XE_F_HIDDEN},  {'d', XE_F_DEPRECATED}, {'i', XE_F_ANY_CASE},
 	};
 	FILE *file = open_facts("xe_record_fields.txt");
 	char line[256], prefix[64], cls[64], name[64], label[16], flags[16];
@@ -47,7 +50,9 @@ static void all_fields_are_as_the_facts_say(void **state)
 		struct xe_columns columns;
 		unsigned has;
 
-		assert_int_equal(sscanf(line, "%63s %63s %63s %15s %15s", prefix, cls, name, label, flags), 5);
+		assert_int_equal(
+			sscanf(line, "%63s %63s %63s %15s %15s", prefix, cls, name, label, flags),
+			5);
 		if (!kind || strcmp(xe_kind_prefix(kind), prefix)) {
 			assert_true(!kind || field == xe_field_count(kind));
 			kind = xe_kind_find(prefix, strlen(prefix));
@@ -62,7 +67,9 @@ static void all_fields_are_as_the_facts_say(void **state)
 		for (unsigned i = 0; i < XN_ARRAY_SIZE(letters); i++)
 			if (!!strchr(flags, letters[i].letter) != !!(has & letters[i].flag))
 				fail_msg("%s: %c", line, letters[i].letter);
-		assert_int_equal(has & XE_F_SHAPE, label[1] == 'S' ? XE_SET : label[1] == 'M' ? XE_MAP : XE_SCALAR);
+		assert_int_equal(has & XE_F_SHAPE, label[1] == 'S'   ? XE_SET
+						   : label[1] == 'M' ? XE_MAP
+								     : XE_SCALAR);
 		xe_columns_parse(kind, NULL, &columns);
 		if (xe_columns_has(&columns, field) != !!strchr(flags, '*'))
 			fail_msg("%s: default column", line);
@@ -88,11 +95,14 @@ static void all_generated_commands_are_as_the_facts_say(void **state)
 		const struct xe_kind *kind;
 		enum xe_verb verb;
 
-		assert_int_equal(sscanf(line, "%63s %63s %7999s %15s", name, required, optional, standard), 4);
+		assert_int_equal(
+			sscanf(line, "%63s %63s %7999s %15s", name, required, optional, standard),
+			4);
 		kind = xe_generated_find(name, &verb);
 		if (!kind)
 			fail_msg("there is no %s", name);
-		assert_string_equal(required, *xe_verb_required(verb) ? xe_verb_required(verb) : "-");
+		assert_string_equal(required,
+				    *xe_verb_required(verb) ? xe_verb_required(verb) : "-");
 		xe_generated_optional(kind, verb, &text);
 		assert_string_equal(text.len ? xn_buf_cstr(&text) : "-", optional);
 		assert_int_equal(xe_generated_is_standard(kind, verb), standard[0] == 's');

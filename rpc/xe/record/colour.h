@@ -6,7 +6,8 @@
 
 enum xe_colour { XE_NO_COLOUR, XE_BOLD, XE_DIM, XE_GREEN, XE_YELLOW, XE_RED };
 
-static inline void xe_colour_begin(struct xe_screen screen, enum xe_colour colour, struct xn_buf *out)
+static inline void xe_colour_begin(struct xe_screen screen, enum xe_colour colour,
+				   struct xn_buf *out)
 {
 	static const char *const codes[] = {"", "1", "2", "32", "33", "31"};
 

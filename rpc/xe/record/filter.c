@@ -44,8 +44,8 @@ void xe_filter_add(struct xe_filter *filter, const char *name, const char *value
 		return;
 	}
 	field = name[len] ? xe_field_find(filter->kind, name, len) : XE_NO_FIELD;
-	shape = field == XE_NO_FIELD ? XE_SCALAR :
-				       xe_field_flags(filter->kind, (unsigned)field) & XE_F_SHAPE;
+	shape = field == XE_NO_FIELD ? XE_SCALAR
+				     : xe_field_flags(filter->kind, (unsigned)field) & XE_F_SHAPE;
 	if (shape == XE_MAP)
 		add(filter, (struct condition){KEY, (unsigned)field, rest, value});
 	else if (shape == XE_SET && !strcmp(rest, "contains"))

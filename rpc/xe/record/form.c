@@ -96,7 +96,8 @@ static void write_leaf(const struct xe_look *look, const struct xn_type *type,
 		xn_buf_add_string(out, "false");
 		return;
 	}
-	if (!value || (type->kind == XN_T_REF && !xn_db_get_any(look->db, xn_value_string(value)))) {
+	if (!value ||
+	    (type->kind == XN_T_REF && !xn_db_get_any(look->db, xn_value_string(value)))) {
 		xn_buf_add_string(out, "null");
 		return;
 	}
@@ -279,8 +280,8 @@ static void add_lines(struct xn_buf *text, size_t indent, struct xn_buf *out)
 	}
 }
 
-void xe_form_pairs(const struct xe_sight *sight, const struct xe_item *item, struct xe_screen screen,
-		   struct xn_buf *out)
+void xe_form_pairs(const struct xe_sight *sight, const struct xe_item *item,
+		   struct xe_screen screen, struct xn_buf *out)
 {
 	XN_CLEANUP(xn_buf_clear_p) struct xn_buf text = {0};
 	size_t width = 0, indent;

@@ -1,6 +1,6 @@
 /*
- * Records in the forms that they are shown in: the field's plain lines, JSON, and for terminals a table
- * or aligned pairs. Only text: who asked and how it gets there is known to show.c and list.c.
+ * Records in the forms that they are shown in: the field's plain lines, JSON, and for terminals a
+ * table or aligned pairs. Only text: who asked and how it gets there is known to show.c and list.c.
  */
 #ifndef XE_FORM_H
 #define XE_FORM_H
@@ -32,27 +32,28 @@ void xe_form_json_field(const struct xe_sight *sight, unsigned field, const stru
 void xe_form_json_key(const struct xe_sight *sight, unsigned field, const struct xe_item *item,
 		      const char *key, struct xn_buf *out);
 /* Names and values in two columns, for a terminal. */
-void xe_form_pairs(const struct xe_sight *sight, const struct xe_item *item, struct xe_screen screen,
-		   struct xn_buf *out);
+void xe_form_pairs(const struct xe_sight *sight, const struct xe_item *item,
+		   struct xe_screen screen, struct xn_buf *out);
 
 /* ---- a table that fits the terminal ---- */
 
 struct xe_table {
-	struct xe_columns columns;	/* those that have room */
+	struct xe_columns columns; /* those that have room */
 	uint16_t width[XE_FIELDS_MAX];
 	uint16_t natural[XE_FIELDS_MAX]; /* what the widest value takes */
-	struct xe_columns fixed;	/* uuids: never cut */
-	bool is_narrow;			/* no table fits: pairs */
+	struct xe_columns fixed;         /* uuids: never cut */
+	bool is_narrow;                  /* no table fits: pairs */
 	unsigned n_dropped;
 };
 
 void xe_table_begin(struct xe_table *table, const struct xe_sight *sight);
 /* All records that will be in it are measured first, */
-void xe_table_measure(struct xe_table *table, const struct xe_sight *sight, const struct xe_item *item);
+void xe_table_measure(struct xe_table *table, const struct xe_sight *sight,
+		      const struct xe_item *item);
 /* then the columns share what room there is. */
 void xe_table_settle(struct xe_table *table, const struct xe_sight *sight, struct xe_screen screen);
-void xe_table_head(const struct xe_table *table, const struct xe_sight *sight, struct xe_screen screen,
-		   struct xn_buf *out);
+void xe_table_head(const struct xe_table *table, const struct xe_sight *sight,
+		   struct xe_screen screen, struct xn_buf *out);
 void xe_table_row(const struct xe_table *table, const struct xe_sight *sight,
 		  const struct xe_item *item, struct xe_screen screen, struct xn_buf *out);
 

@@ -42,7 +42,8 @@ void xe_item_clear(struct xe_item *item)
 	item->record = NULL;
 }
 
-bool xe_item_by_uuid(struct xe *x, const struct xe_kind *kind, const char *uuid, struct xe_item *out)
+bool xe_item_by_uuid(struct xe *x, const struct xe_kind *kind, const char *uuid,
+		     struct xe_item *out)
 {
 	struct xn_row *row;
 
@@ -55,7 +56,8 @@ bool xe_item_by_uuid(struct xe *x, const struct xe_kind *kind, const char *uuid,
 	if (!row) {
 		struct xn_error err = {0};
 
-		xn_error_set(&err, XN_ERR_HANDLE_INVALID, xn_classes[kind->class_id].name, out->ref);
+		xn_error_set(&err, XN_ERR_HANDLE_INVALID, xn_classes[kind->class_id].name,
+			     out->ref);
 		xe_fail_api(x, &err);
 		return false;
 	}
@@ -94,5 +96,6 @@ void xe_hint_field(struct xe *x, const struct xe_kind *kind, const char *name)
 	if (xe_nearest_best(&nearest))
 		xe_hint(x, "Did you mean '%s'?", xe_nearest_best(&nearest));
 	else
-		xe_hint(x, "'xe %s-list params=all' shows all fields there are", xe_kind_prefix(kind));
+		xe_hint(x, "'xe %s-list params=all' shows all fields there are",
+			xe_kind_prefix(kind));
 }

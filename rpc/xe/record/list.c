@@ -1,14 +1,15 @@
 /*
- * PREFIX-list: the records that the arguments mean, as of one moment, in slices: looked for, filtered,
- * measured for a table, written while the client reads. Each is a stage; what is done in a stage is
- * counted, and a slice's worth of it is done in one turn of the loop.
+ * PREFIX-list: the records that the arguments mean, as of one moment, in slices: looked for,
+ * filtered, measured for a table, written while the client reads. Each is a stage; what is done in
+ * a stage is counted, and a slice's worth of it is done in one turn of the loop.
  */
 #include "rpc/xe/record/form.h"
 
 #include <stdlib.h>
 
 enum {
-	SLICE = 4000, /* steps of a turn: a field printed or a row taken, a few hundred nanoseconds at most */
+	SLICE = 4000, /* steps of a turn: a field printed or a row taken, a few hundred nanoseconds
+			 at most */
 	ROWS = 2000,  /* rows taken at once */
 	ASKED = 32,   /* records that calls are made about in a turn */
 };
@@ -17,7 +18,7 @@ enum stage { TAKE, ASK, FILTER, MEASURE, WRITE };
 
 struct listing {
 	enum stage stage;
-	bool is_asked;		  /* whether the caller may */
+	bool is_asked; /* whether the caller may */
 	struct xn_walk walk;
 	struct xn_value *records; /* of a class without rows, as a call gave them */
 	struct xe_item *items;
@@ -292,8 +293,9 @@ static void write_all(struct xe *x, struct listing *l)
 		write_one(x, l, &text);
 	}
 	if (l->table && l->table->n_dropped && l->n)
-		xe_warn(x, "%u more column%s do%s not fit here: params=... chooses", l->table->n_dropped,
-			l->table->n_dropped > 1 ? "s" : "", l->table->n_dropped > 1 ? "" : "es");
+		xe_warn(x, "%u more column%s do%s not fit here: params=... chooses",
+			l->table->n_dropped, l->table->n_dropped > 1 ? "s" : "",
+			l->table->n_dropped > 1 ? "" : "es");
 }
 
 void xe_list(struct xe *x)

@@ -1,7 +1,7 @@
 /*
- * PREFIX-param-list, -get, -set, -add, -remove, -clear. Changes are the API's messages, so that roles,
- * checks and the audit are theirs: set_NAME, add_to_NAME or add_NAME, remove_from_NAME or remove_NAME of
- * the class; where a class has none to add, the whole is set.
+ * PREFIX-param-list, -get, -set, -add, -remove, -clear. Changes are the API's messages, so that
+ * roles, checks and the audit are theirs: set_NAME, add_to_NAME or add_NAME, remove_from_NAME or
+ * remove_NAME of the class; where a class has none to add, the whole is set.
  */
 #include "rpc/xe/record/form.h"
 
@@ -165,7 +165,8 @@ static struct xn_value *fraction(const struct aim *aim, const char *text)
 	return NULL;
 }
 
-static struct xn_value *reference(const struct aim *aim, const struct xn_type *type, const char *text)
+static struct xn_value *reference(const struct aim *aim, const struct xn_type *type,
+				  const char *text)
 {
 	const char *ref;
 
@@ -174,9 +175,10 @@ static struct xn_value *reference(const struct aim *aim, const struct xn_type *t
 	return xe_by_uuid(aim->x, type->class_id, text, &ref) ? xn_string(ref) : NULL;
 }
 
-/* Of what was typed, a value for a message's parameter. NULL: not yet, or it is none and the run has
- * failed. */
-static struct xn_value *value_of(const struct aim *aim, const struct xn_type *type, const char *text);
+/* Of what was typed, a value for a message's parameter. NULL: not yet, or it is none and the run
+ * has failed. */
+static struct xn_value *value_of(const struct aim *aim, const struct xn_type *type,
+				 const char *text);
 
 static struct xn_value *members(const struct aim *aim, const struct xn_type *type, const char *text)
 {
@@ -199,7 +201,8 @@ static struct xn_value *members(const struct aim *aim, const struct xn_type *typ
 	return set;
 }
 
-static struct xn_value *value_of(const struct aim *aim, const struct xn_type *type, const char *text)
+static struct xn_value *value_of(const struct aim *aim, const struct xn_type *type,
+				 const char *text)
 {
 	bool b;
 
@@ -257,9 +260,9 @@ static const struct xn_method *message(const struct aim *aim, const char *verb)
 	const struct xn_method *method =
 		xn_method_find(xe_text(aim->x, "%s.%s%s", aim->cls, verb, name));
 
-	return method ? method :
-			xn_method_find(xe_text(aim->x, "%s.%s%s", aim->cls, verb,
-					       singular(aim->x, name)));
+	return method ? method
+		      : xn_method_find(
+				xe_text(aim->x, "%s.%s%s", aim->cls, verb, singular(aim->x, name)));
 }
 
 static bool has_no_message(const struct aim *aim)
@@ -321,8 +324,10 @@ static bool set_field(const struct aim *aim, const char *text)
 			return false;
 		case XE_MAP:
 			if (aim->flags & (XE_F_ADD | XE_F_SET_KEY)) {
-				xe_fail(aim->x, "Field '%s' is a map: set its keys one by one, as in "
-					"name:key=value (%s:KEY=VALUE)", aim->name, aim->name);
+				xe_fail(aim->x,
+					"Field '%s' is a map: set its keys one by one, as in "
+					"name:key=value (%s:KEY=VALUE)",
+					aim->name, aim->name);
 				return false;
 			}
 			return has_no_message(aim);
@@ -334,8 +339,8 @@ static bool set_field(const struct aim *aim, const char *text)
 	return value && xe_call(aim->x, NULL, method->name, "sv", aim->ref, value);
 }
 
-/* A key of a map without messages to add one: set by a message of its own, or all keys of the command
- * line at once, with the first. What can also be added to keeps what it has. */
+/* A key of a map without messages to add one: set by a message of its own, or all keys of the
+ * command line at once, with the first. What can also be added to keeps what it has. */
 static bool set_key_otherwise(const struct aim *aim, const char *key, const char *text)
 {
 	const struct xn_method *method = message(aim, "set_");
@@ -379,8 +384,7 @@ static bool set_key(const struct aim *aim, const char *key, const char *text)
 		return set_key_otherwise(aim, key, text);
 	if (!get(aim, &now))
 		return false;
-	if (xn_map_get(now, key) &&
-	    !xe_call(aim->x, NULL, remove->name, "ss", aim->ref, key))
+	if (xn_map_get(now, key) && !xe_call(aim->x, NULL, remove->name, "ss", aim->ref, key))
 		return false;
 	return xe_call(aim->x, NULL, add->name, "sss", aim->ref, key, text);
 }
@@ -487,8 +491,8 @@ static void param_add(struct xe *x)
 
 		if (is_own(a->name))
 			continue;
-		if (add ? !xe_call(x, NULL, add->name, "sss", aim.ref, a->name, a->value) :
-			  !set_key_otherwise(&aim, a->name, a->value))
+		if (add ? !xe_call(x, NULL, add->name, "sss", aim.ref, a->name, a->value)
+			: !set_key_otherwise(&aim, a->name, a->value))
 			return;
 	}
 }
@@ -558,8 +562,8 @@ static void clear_all(const struct aim *aim)
 	if (!get(aim, &now))
 		return;
 	for (size_t i = 0; i < (is_map ? xn_map_len(now) : xn_set_len(now)); i++)
-		if (is_map ? !remove_key(aim, now, xn_map_key_at(now, i)) :
-			     !remove_member(aim, now, xn_set_at(now, i)))
+		if (is_map ? !remove_key(aim, now, xn_map_key_at(now, i))
+			   : !remove_member(aim, now, xn_set_at(now, i)))
 			return;
 }
 
@@ -578,9 +582,12 @@ static void param_clear(struct xe *x)
 xe_handler *xe_verb_handler(enum xe_verb verb)
 {
 	static xe_handler *const handlers[XE_VERBS] = {
-		[XE_LIST] = xe_list,	       [XE_PARAM_LIST] = param_list,
-		[XE_PARAM_GET] = param_get,    [XE_PARAM_SET] = param_set,
-		[XE_PARAM_ADD] = param_add,    [XE_PARAM_REMOVE] = param_remove,
+		[XE_LIST] = xe_list,
+		[XE_PARAM_LIST] = param_list,
+		[XE_PARAM_GET] = param_get,
+		[XE_PARAM_SET] = param_set,
+		[XE_PARAM_ADD] = param_add,
+		[XE_PARAM_REMOVE] = param_remove,
 		[XE_PARAM_CLEAR] = param_clear,
 	};
 

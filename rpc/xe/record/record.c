@@ -1,6 +1,6 @@
 /*
- * The tables of records and what is found in them. They are made from records.txt and the schema, see
- * gen.py; only this file sees them as they are.
+ * The tables of records and what is found in them. They are made from records.txt and the schema,
+ * see gen.py; only this file sees them as they are.
  */
 #include "rpc/xe/record/record_internal.h"
 
@@ -26,7 +26,8 @@ const struct xe_call_row *xe_call_of(const struct xe_field *field)
 	return &xe_calls[field->path[0]];
 }
 
-const char *xe_enum_text(const struct xe_field *field, const struct xn_type *type, const char *value)
+const char *xe_enum_text(const struct xe_field *field, const struct xn_type *type,
+			 const char *value)
 {
 	const uint16_t *texts;
 	int index = xn_enum_find(type->enumeration, value);
@@ -143,7 +144,7 @@ void xe_columns_parse(const struct xe_kind *kind, const char *text, struct xe_co
 
 static const struct verb {
 	const char *suffix, *required;
-	unsigned needs; /* a field with one of these; 0: always there */
+	unsigned needs;   /* a field with one of these; 0: always there */
 	bool is_for_sets; /* or one that is a set or a map */
 } verbs[XE_VERBS] = {
 	[XE_LIST] = {"-list", ""},
@@ -216,8 +217,8 @@ static void add_word(struct xn_buf *out, const char *word, const char *end)
 	xn_buf_add_string(out, end);
 }
 
-static void list_fields(const struct xe_kind *kind, const char *end, unsigned shape, unsigned wanted,
-			struct xn_buf *out)
+static void list_fields(const struct xe_kind *kind, const char *end, unsigned shape,
+			unsigned wanted, struct xn_buf *out)
 {
 	for (unsigned i = 0; i < kind->n; i++) {
 		unsigned flags = xe_field_flags(kind, i);

@@ -11,29 +11,29 @@
 
 /* ---- kinds and their fields ---- */
 
-struct xe_kind;				/* "vm", "template", "vif" */
+struct xe_kind;                                 /* "vm", "template", "vif" */
 enum { XE_FIELDS_MAX = 128, XE_NO_FIELD = -1 }; /* fields are numbered in the order they print in */
 
 const struct xe_kind *xe_kind_find(const char *prefix, size_t len); /* or NULL */
-const struct xe_kind *xe_kind_at(unsigned index);		     /* NULL ends */
+const struct xe_kind *xe_kind_at(unsigned index);                   /* NULL ends */
 const char *xe_kind_prefix(const struct xe_kind *kind);
 int xe_kind_class(const struct xe_kind *kind);
 
 enum xe_shape { XE_SCALAR, XE_SET, XE_MAP };
 /* What a field is and what may be done with it. */
 enum xe_field_flags {
-	XE_F_SHAPE = 3,	       /* enum xe_shape */
+	XE_F_SHAPE = 3,        /* enum xe_shape */
 	XE_F_SET = 1 << 2,     /* param-set field=value */
 	XE_F_ADD = 1 << 3,     /* param-add; and param-set field:key=value of a map */
 	XE_F_REMOVE = 1 << 4,  /* param-remove */
 	XE_F_SET_KEY = 1 << 5, /* param-set field:key=value, though not added to or removed from */
 	XE_F_CLEAR = 1 << 6,   /* a map emptied at once, not key by key */
 	XE_F_EXPENSIVE = 1 << 7, /* lists do not look */
-	XE_F_HIDDEN = 1 << 8,	 /* param-get only */
+	XE_F_HIDDEN = 1 << 8,    /* param-get only */
 	XE_F_DEPRECATED = 1 << 9,
 	XE_F_ANY_CASE = 1 << 10, /* filters compare without case */
-	XE_F_COMMAS = 1 << 11,	 /* a set whose members are joined with ", " */
-	XE_F_CALL = 1 << 12,	 /* only an API call tells its value */
+	XE_F_COMMAS = 1 << 11,   /* a set whose members are joined with ", " */
+	XE_F_CALL = 1 << 12,     /* only an API call tells its value */
 };
 
 unsigned xe_field_count(const struct xe_kind *kind);
@@ -60,11 +60,12 @@ enum xe_verb {
 bool xe_kind_has(const struct xe_kind *kind, enum xe_verb verb);
 /* "vif-param-set" to its kind and verb; NULL: no generated command. */
 const struct xe_kind *xe_generated_find(const char *command, enum xe_verb *verb_out);
-const char *xe_verb_suffix(enum xe_verb verb); /* "-param-set" */
+const char *xe_verb_suffix(enum xe_verb verb);   /* "-param-set" */
 const char *xe_verb_required(enum xe_verb verb); /* "uuid,param-name"; "" */
 /* Appends the optional parameters, comma separated, as help shows them. */
 void xe_generated_optional(const struct xe_kind *kind, enum xe_verb verb, struct xn_buf *out);
-bool xe_generated_is_standard(const struct xe_kind *kind, enum xe_verb verb); /* in the short help */
+bool xe_generated_is_standard(const struct xe_kind *kind,
+			      enum xe_verb verb); /* in the short help */
 xe_handler *xe_verb_handler(enum xe_verb verb);
 
 /* ---- values ---- */
@@ -76,7 +77,8 @@ struct xe_told {
 	const struct xn_error *error;
 };
 enum { XE_TOLD_MAX = 8 }; /* fields of a kind that only a call tells */
-/* A record to look at: a row's as of some moment, or fields that a call gave (messages are no rows). */
+/* A record to look at: a row's as of some moment, or fields that a call gave (messages are no
+ * rows). */
 struct xe_item {
 	struct xn_record *record;      /* NULL: */
 	const struct xn_value *fields; /* a map */
@@ -134,7 +136,8 @@ struct xe_columns {
 	uint64_t bits[XE_FIELDS_MAX / 64];
 };
 bool xe_columns_has(const struct xe_columns *columns, unsigned field);
-/* @text: "uuid,name-label" or "all"; unknown names are nobody's. NULL: the kind's default columns. */
+/* @text: "uuid,name-label" or "all"; unknown names are nobody's. NULL: the kind's default columns.
+ */
 void xe_columns_parse(const struct xe_kind *kind, const char *text, struct xe_columns *columns);
 
 /* A record to show, with a line above it ("Disk 0 VBD:") or none (NULL). */
@@ -150,12 +153,12 @@ struct xe_shown {
 };
 /*
  * xe_show - prints records as the run's form wants them: plain, --minimal, --json or a table
- * For few records, at the end of a handler: nothing that waits may follow. Records that are gone are
- * left out.
+ * For few records, at the end of a handler: nothing that waits may follow. Records that are gone
+ * are left out.
  */
 void xe_show(struct xe *x, const struct xe_shown *shown, size_t n);
-/* The values that only calls tell, of a record that was taken: xe_show() then prints them. False: not
- * yet. @told: the caller's, as long as @shown. */
+/* The values that only calls tell, of a record that was taken: xe_show() then prints them. False:
+ * not yet. @told: the caller's, as long as @shown. */
 bool xe_ask(struct xe *x, struct xe_shown *shown, struct xe_told told[XE_TOLD_MAX]) XN_MUST_CHECK;
 
 #endif

@@ -1,4 +1,5 @@
-/* Records as a run's client wants them: the run's form is decided here and in list.c, nowhere else. */
+/* Records as a run's client wants them: the run's form is decided here and in list.c, nowhere else.
+ */
 #include "rpc/xe/record/form.h"
 
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /*
- * A table that fits a terminal: a line a record. Columns are as wide as their widest value while there
- * is room; then the longest are cut with an ellipsis, and where that leaves too little the last columns
- * go. Uuids are for copying, numbers for reading: whole, or not there.
+ * A table that fits a terminal: a line a record. Columns are as wide as their widest value while
+ * there is room; then the longest are cut with an ellipsis, and where that leaves too little the
+ * last columns go. Uuids are for copying, numbers for reading: whole, or not there.
  */
 #include "rpc/xe/record/form.h"
 
@@ -16,8 +16,8 @@ enum xe_colour xe_colour_of(const char *text)
 		const char *text;
 		enum xe_colour colour;
 	} colours[] = {
-		{"running", XE_GREEN},	  {"paused", XE_YELLOW}, {"suspended", XE_YELLOW},
-		{"pending", XE_YELLOW},	  {"failure", XE_RED},	 {"cancelling", XE_YELLOW},
+		{"running", XE_GREEN},    {"paused", XE_YELLOW}, {"suspended", XE_YELLOW},
+		{"pending", XE_YELLOW},   {"failure", XE_RED},   {"cancelling", XE_YELLOW},
 		{"cancelled", XE_YELLOW},
 	};
 
@@ -42,8 +42,8 @@ static bool is_whole(const char *text)
 {
 	size_t len = strlen(text), digits = strspn(text, "0123456789.-");
 
-	return len == UUID_WIDTH ? strspn(text, "0123456789abcdefABCDEF-") == len :
-				   digits && digits == len && len < UUID_WIDTH;
+	return len == UUID_WIDTH ? strspn(text, "0123456789abcdefABCDEF-") == len
+				 : digits && digits == len && len < UUID_WIDTH;
 }
 
 void xe_table_begin(struct xe_table *table, const struct xe_sight *sight)
@@ -53,7 +53,8 @@ void xe_table_begin(struct xe_table *table, const struct xe_sight *sight)
 		table->natural[i] = (uint16_t)strlen(xe_field_name(sight->kind, i));
 }
 
-void xe_table_measure(struct xe_table *table, const struct xe_sight *sight, const struct xe_item *item)
+void xe_table_measure(struct xe_table *table, const struct xe_sight *sight,
+		      const struct xe_item *item)
 {
 	XN_CLEANUP(xn_buf_clear_p) struct xn_buf text = {0};
 
@@ -143,7 +144,8 @@ void xe_table_settle(struct xe_table *table, const struct xe_sight *sight, struc
 }
 
 static void add_cell(const struct xe_table *table, unsigned field, const char *text,
-		     enum xe_colour colour, struct xe_screen screen, bool is_last, struct xn_buf *out)
+		     enum xe_colour colour, struct xe_screen screen, bool is_last,
+		     struct xn_buf *out)
 {
 	size_t width;
 
@@ -164,8 +166,8 @@ static int last_column(const struct xe_table *table, const struct xe_kind *kind)
 	return last;
 }
 
-void xe_table_head(const struct xe_table *table, const struct xe_sight *sight, struct xe_screen screen,
-		   struct xn_buf *out)
+void xe_table_head(const struct xe_table *table, const struct xe_sight *sight,
+		   struct xe_screen screen, struct xn_buf *out)
 {
 	int last = last_column(table, sight->kind);
 

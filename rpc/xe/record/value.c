@@ -1,7 +1,7 @@
 /*
  * How a field's value reads on the command line. The way from a record to the value is the table's
- * (through references, sets of them, all hosts); how it is printed follows from its type, but for the
- * few printers that records.txt names.
+ * (through references, sets of them, all hosts); how it is printed follows from its type, but for
+ * the few printers that records.txt names.
  */
 #include "rpc/xe/record/record_internal.h"
 
@@ -122,21 +122,21 @@ bool xe_look_leaves(const struct xe_look *look, xe_leaf *leaf, void *arg)
 
 static const char *missing_text(const struct xe_field *f)
 {
-	return f->printer == XE_PRINT_ELSE_FALSE  ? "false" :
-	       f->printer == XE_PRINT_ELSE_TIME ? "<unknown time>" :
-						  not_there;
+	return f->printer == XE_PRINT_ELSE_FALSE  ? "false"
+	       : f->printer == XE_PRINT_ELSE_TIME ? "<unknown time>"
+						  : not_there;
 }
 
 static void print_ref(const struct xe_look *look, int class_id, const char *ref, struct xn_buf *out)
 {
-	const struct xn_row *row = class_id < 0 ? xn_db_get_any(look->db, ref) :
-						  xn_db_get(look->db, class_id, ref);
+	const struct xn_row *row =
+		class_id < 0 ? xn_db_get_any(look->db, ref) : xn_db_get(look->db, class_id, ref);
 
 	xn_buf_add_string(out, row ? xn_row_uuid(row) : not_there);
 }
 
-void xe_leaf_print(const struct xe_look *look, const struct xn_type *type, const struct xn_value *value,
-		   struct xn_buf *out)
+void xe_leaf_print(const struct xe_look *look, const struct xn_type *type,
+		   const struct xn_value *value, struct xn_buf *out)
 {
 	const char *text = NULL;
 	char date[19];
@@ -186,7 +186,8 @@ struct joining {
 	unsigned n;
 };
 
-static bool join(void *arg, const char *key, const struct xn_type *type, const struct xn_value *value)
+static bool join(void *arg, const char *key, const struct xn_type *type,
+		 const struct xn_value *value)
 {
 	struct joining *j = arg;
 
@@ -234,7 +235,8 @@ static void print_common(const struct xe_look *look, struct xn_buf *out)
 		xn_buf_add_string(out, "<inconsistent>");
 }
 
-static bool is_true(void *arg, const char *key, const struct xn_type *type, const struct xn_value *value)
+static bool is_true(void *arg, const char *key, const struct xn_type *type,
+		    const struct xn_value *value)
 {
 	(void)arg;
 	(void)key;
@@ -274,10 +276,10 @@ static void print_duplex(const struct xe_look *look, struct xn_buf *out)
 	const char *ref = xn_value_string(of_record(look, "metrics"));
 	const struct xn_row *row = xn_db_get(look->db, XN_CLASS_PIF_metrics, ref);
 
-	xn_buf_add_string(out, !row					   ? not_there :
-			       xn_row_bool(row, XN_PIF_metrics_duplex)  ? "full" :
-			       xn_row_bool(row, XN_PIF_metrics_carrier) ? "half" :
-									  "unknown");
+	xn_buf_add_string(out, !row                                       ? not_there
+			       : xn_row_bool(row, XN_PIF_metrics_duplex)  ? "full"
+			       : xn_row_bool(row, XN_PIF_metrics_carrier) ? "half"
+									  : "unknown");
 }
 
 static void print_mbit(const struct xe_look *look, struct xn_buf *out)
@@ -303,7 +305,8 @@ static void print_lengths(const struct xe_look *look, struct xn_buf *out)
 static void print_by_name(const struct xe_look *look, struct xn_buf *out)
 {
 	const struct xe_field *f = look->field;
-	const struct xn_type *type = xn_classes[look->kind->class_id].fields[f->path[0]].type->value;
+	const struct xn_type *type =
+		xn_classes[look->kind->class_id].fields[f->path[0]].type->value;
 	const struct xn_class *cls = &xn_classes[type->class_id];
 	const struct xn_value *refs = xe_item_get(look->item, look->kind->class_id, f->path[0]);
 	int name = xn_field_find(cls, "name");
@@ -321,7 +324,8 @@ static void print_by_name(const struct xe_look *look, struct xn_buf *out)
 	}
 }
 
-static bool is_ref(void *arg, const char *key, const struct xn_type *type, const struct xn_value *value)
+static bool is_ref(void *arg, const char *key, const struct xn_type *type,
+		   const struct xn_value *value)
 {
 	const char *ref = arg;
 
@@ -337,8 +341,9 @@ static void print_answer(const struct xe_look *look, struct xn_buf *out)
 	if (!answer)
 		xn_buf_add_string(out, unknown);
 	else if (look->field->printer != XE_PRINT_NO_ERROR)
-		answer->error ? xn_buf_add_string(out, look->field->flags & XE_F_SHAPE ? "" : unknown) :
-				join_all(look, out);
+		answer->error
+			? xn_buf_add_string(out, look->field->flags & XE_F_SHAPE ? "" : unknown)
+			: join_all(look, out);
 	else if (!answer->error)
 		xn_buf_add_string(out, "true");
 	else
@@ -356,7 +361,8 @@ static void print_text_or(const struct xe_look *look, const char *otherwise, str
 
 static void print_resolution(const struct xe_look *look, struct xn_buf *out)
 {
-	xn_buf_printf(out, "%" PRId64 "x%" PRId64, xn_value_int(of_record(look, "max_resolution_x")),
+	xn_buf_printf(out, "%" PRId64 "x%" PRId64,
+		      xn_value_int(of_record(look, "max_resolution_x")),
 		      xn_value_int(of_record(look, "max_resolution_y")));
 }
 
@@ -412,8 +418,9 @@ void xe_look_print(const struct xe_look *look, struct xn_buf *out)
 		print_by_name(look, out);
 		break;
 	case XE_PRINT_IS_SELF:
-		xn_buf_add_string(out, xe_look_leaves(look, is_ref, (void *)look->item->ref) ? "false" :
-											     "true");
+		xn_buf_add_string(out, xe_look_leaves(look, is_ref, (void *)look->item->ref)
+					       ? "false"
+					       : "true");
 		break;
 	default:
 		if (look->field->path[0] == XE_PATH_HOSTS)

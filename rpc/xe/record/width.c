@@ -1,6 +1,6 @@
 /*
- * How wide text is on a terminal, and text that is safe there: no control character of a name, no change
- * of direction, reaches it.
+ * How wide text is on a terminal, and text that is safe there: no control character of a name, no
+ * change of direction, reaches it.
  */
 #include "rpc/xe/record/width.h"
 
@@ -9,15 +9,15 @@ struct range {
 };
 
 static const struct range wide[] = {
-	{0x1100, 0x115f},   {0x231a, 0x231b},	{0x2e80, 0x303e},   {0x3041, 0x33ff},
-	{0x3400, 0x4dbf},   {0x4e00, 0x9fff},	{0xa000, 0xa4cf},   {0xa960, 0xa97f},
-	{0xac00, 0xd7a3},   {0xf900, 0xfaff},	{0xfe30, 0xfe6f},   {0xff00, 0xff60},
+	{0x1100, 0x115f},   {0x231a, 0x231b},   {0x2e80, 0x303e},   {0x3041, 0x33ff},
+	{0x3400, 0x4dbf},   {0x4e00, 0x9fff},   {0xa000, 0xa4cf},   {0xa960, 0xa97f},
+	{0xac00, 0xd7a3},   {0xf900, 0xfaff},   {0xfe30, 0xfe6f},   {0xff00, 0xff60},
 	{0xffe0, 0xffe6},   {0x1f300, 0x1f64f}, {0x1f680, 0x1f6ff}, {0x1f900, 0x1f9ff},
 	{0x20000, 0x3fffd},
 };
 static const struct range none[] = {
-	{0x0300, 0x036f}, {0x0483, 0x0489}, {0x0591, 0x05bd}, {0x0610, 0x061a}, {0x064b, 0x065f},
-	{0x0e31, 0x0e31}, {0x0e34, 0x0e3a}, {0x1ab0, 0x1aff}, {0x1dc0, 0x1dff}, {0x200c, 0x200d},
+	{0x0300, 0x036f}, {0x0483, 0x0489}, {0x0591, 0x05bd}, {0x0610, 0x061a},   {0x064b, 0x065f},
+	{0x0e31, 0x0e31}, {0x0e34, 0x0e3a}, {0x1ab0, 0x1aff}, {0x1dc0, 0x1dff},   {0x200c, 0x200d},
 	{0x20d0, 0x20ff}, {0xfe00, 0xfe0f}, {0xfe20, 0xfe2f}, {0xe0100, 0xe01ef},
 };
 /* Controls; marks and overrides of direction; what breaks lines; private tags. */
@@ -34,7 +34,8 @@ static bool is_in(const struct range *ranges, size_t n, uint32_t c)
 	return false;
 }
 
-/* The character at @s and its length; bytes that are none are a character each, which is not safe. */
+/* The character at @s and its length; bytes that are none are a character each, which is not safe.
+ */
 static size_t character(const char *s, uint32_t *out)
 {
 	const unsigned char *u = (const unsigned char *)s;
@@ -56,7 +57,9 @@ static unsigned width_of(uint32_t c)
 {
 	if (c < 0x300)
 		return 1;
-	return is_in(none, XN_ARRAY_SIZE(none), c) ? 0 : is_in(wide, XN_ARRAY_SIZE(wide), c) ? 2 : 1;
+	return is_in(none, XN_ARRAY_SIZE(none), c)   ? 0
+	       : is_in(wide, XN_ARRAY_SIZE(wide), c) ? 2
+						     : 1;
 }
 
 size_t xe_width(const char *s)
