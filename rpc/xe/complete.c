@@ -153,6 +153,8 @@ static void offer_rows(struct completion *c, const struct xe_kind *kind, const c
 	struct xe_filter *filter XN_CLEANUP(xe_filter_free_p) = xe_filter_new(kind, &none, NULL, NULL);
 	unsigned n = 0;
 
+	if (!xe_kind_is_open(c->x, kind))
+		return;
 	c->may_repeat = by_name;
 	xe_filter_add_implied(filter);
 	for (struct xn_row *row = xn_db_first(db, xe_kind_class(kind)); row && n < MAX_LOOKED_AT;
@@ -178,8 +180,9 @@ static void offer_values(struct completion *c, const struct xe_kind *kind, unsig
 	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
 	unsigned n = 0;
 
-	/* Secrets are for those who ask for them by an API call. */
-	if (xe_kind_class(kind) == XN_CLASS_secret || (xe_field_flags(kind, field) & XE_F_CALL))
+	/* A secret is for who asks for it, and for no terminal before that. */
+	if (xe_kind_class(kind) == XN_CLASS_secret || (xe_field_flags(kind, field) & XE_F_CALL) ||
+	    !xe_kind_is_open(c->x, kind))
 		return;
 	c->may_repeat = true;
 	for (struct xn_row *row = xn_db_first(db, xe_kind_class(kind)); row && n < MAX_LOOKED_AT;

@@ -286,7 +286,12 @@ class Player:
             self.client = self.daemon.client()
             self.add_people()
             self.names = Names(self.client)
-            return [self.play_block(block) for block in self.blocks]
+            done = [self.play_block(block) for block in self.blocks]
+            self.daemon.close_clients()
+            status = self.daemon.stop()  # a sanitizer may have something to say
+            if status:
+                raise RuntimeError(f"the daemon ended with {status}:\n" + self.daemon.log_text())
+            return done
         finally:
             self.daemon.close_clients()
             self.daemon.kill()

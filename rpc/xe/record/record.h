@@ -18,6 +18,9 @@ const struct xe_kind *xe_kind_find(const char *prefix, size_t len); /* or NULL *
 const struct xe_kind *xe_kind_at(unsigned index);                   /* NULL ends */
 const char *xe_kind_prefix(const struct xe_kind *kind);
 int xe_kind_class(const struct xe_kind *kind);
+/* The records of a class can be read by the caller, and are found in the database: else a call has to be
+ * asked, which says no or has them. */
+bool xe_kind_is_open(struct xe *x, const struct xe_kind *kind);
 
 enum xe_shape { XE_SCALAR, XE_SET, XE_MAP };
 /* What a field is and what may be done with it. */

@@ -57,9 +57,6 @@ const struct xn_value *xe_item_get(const struct xe_item *item, int class_id, int
 /* False: @leaf had enough. */
 bool xe_look_leaves(const struct xe_look *look, xe_leaf *leaf, void *arg);
 void xe_look_print(const struct xe_look *look, struct xn_buf *out);
-/* The records of a class can be read by the caller, and are found in the database: else a call has
- * to be asked, which says no or has them. */
-bool xe_kind_is_open(struct xe *x, const struct xe_kind *kind);
 /* The record that a uuid means; an effect. */
 bool xe_item_by_uuid(struct xe *x, const struct xe_kind *kind, const char *uuid,
 		     struct xe_item *out);
