@@ -90,7 +90,8 @@ static bool read_number(struct cursor *c, uint64_t *out)
 		if (__builtin_mul_overflow(*out, 10, out) ||
 		    __builtin_add_overflow(*out, (uint64_t)(*c->at - '0'), out))
 			return false;
-	return c->at > begin && *begin != '0';
+	/* As lines are written: with a sign, and there is one more behind it. */
+	return c->at > begin && *begin != '0' && *out < INT64_MAX;
 }
 
 /* 2026-01-31T23:59:59.123456Z: digits where digits are; compares like the time it is. */

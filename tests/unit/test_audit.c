@@ -159,6 +159,24 @@ static void a_line_is_read_back_as_it_was_written(void **state)
 	}
 }
 
+/* Only what a writer can have written, and go on from. */
+static void a_number_without_a_next_one_is_no_lines(void **state)
+{
+	static const uint64_t last[] = {INT64_MAX - 2, INT64_MAX - 1};
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(last); i++) {
+		struct audit_head head = {.seq = last[i]};
+		struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
+		struct audit_line line;
+
+		memset(head.hash, 'a', sizeof(head.hash) - 1);
+		audit_line_begin(&text, &head, 1, "call");
+		audit_line_end(&text, &head);
+		assert_int_equal(audit_line_read(text.data, text.len - 1, &line),
+				 i ? -EBADMSG : 0);
+	}
+}
+
 static void every_changed_byte_of_a_line_shows(void **state)
 {
 	struct audit_head head = {0};
@@ -555,6 +573,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_line_is_read_back_as_it_was_written),
 		cmocka_unit_test(every_changed_byte_of_a_line_shows),
+		cmocka_unit_test(a_number_without_a_next_one_is_no_lines),
 		cmocka_unit_test(what_is_no_line_is_refused_at_any_length),
 		TEST(an_untouched_log_is_clean),
 		TEST(a_changed_line_is_named),
