@@ -8,9 +8,8 @@
 #include "core/value.h"
 
 static const char *const general[] = {
-	"server", "password", "port",  "username", "minimal",	       "force",
-	"multiple", "all",    "trace", "json",	   "message-priority", "progress",
-	NULL,
+	"server",   "password", "port",  "username", "minimal",		 "force",
+	"multiple", "all",	"trace", "json",     "message-priority", NULL,
 };
 
 static const struct {
@@ -171,4 +170,12 @@ bool xe_bool_parse(const char *text, bool *out)
 				return true;
 			}
 	return false;
+}
+
+bool xe_arguments_have(const struct xe_arguments *arguments, const char *name)
+{
+	const char *text = xe_arguments_get(arguments, name);
+	bool is = false;
+
+	return text && xe_bool_parse(text, &is) && is;
 }

@@ -33,5 +33,7 @@ bool xe_argument_is_general(const char *name);
 bool xe_size_parse(const char *text, int64_t *bytes_out);
 /* true t yes y 1, false f no n 0, any case. */
 bool xe_bool_parse(const char *text, bool *out);
+/* Whether the switch was given, and is on. */
+bool xe_arguments_have(const struct xe_arguments *arguments, const char *name);
 
 #endif

@@ -138,6 +138,11 @@ static struct xn_value *empty(const struct xn_type *type)
 	}
 }
 
+static bool is_required(const struct xe *x, const char *name)
+{
+	return xe_command_list_has(xe_command_text(x->line->row->required), name);
+}
+
 static struct xn_value *make(struct xe *x, const struct wanted *w, const struct xn_param *param)
 {
 	const char *text = xe_param(x, w->name);
@@ -151,8 +156,8 @@ static struct xn_value *make(struct xe *x, const struct wanted *w, const struct 
 				: empty(param->type);
 	if (!text && w->has_otherwise)
 		text = w->otherwise;
-	if (text && !*text && param->type->kind != XN_T_STRING)
-		text = NULL;
+	if (text && !*text && param->type->kind != XN_T_STRING && !is_required(x, w->name))
+		text = NULL; /* nothing, where nothing may be */
 	if (text)
 		return convert(x, param->type, w->name, text);
 	return param->default_json ? xn_param_default(param) : empty(param->type);

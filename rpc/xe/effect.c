@@ -10,7 +10,7 @@
 #include "core/json.h"
 #include "rpc/xe/engine_internal.h"
 
-enum { PROGRESS_AFTER_US = 400000, PROGRESS_EVERY_US = 200000 };
+enum { PROGRESS_AFTER_US = 400000, PROGRESS_FIRST_US = 1000, PROGRESS_EVERY_US = 200000 };
 
 /* ---- progress and Ctrl-C, for our own client ---- */
 
@@ -25,11 +25,13 @@ static struct xn_row *task_of(struct xe *x)
 
 static bool shows_progress(const struct xe *x)
 {
-	const char *asked = xe_arguments_get(&x->line->arguments, "progress");
+	const struct xe_line *line = x->line;
 
-	return x->line->talk && x->line->speaker == x->index &&
-	       (asked ? strcmp(asked, "true") == 0
-		      : x->line->is_ours && x->line->stderr_is_terminal);
+	if (!line->talk || line->speaker != x->index || (line->minimal && !line->is_ours))
+		return false;
+	return xe_arguments_get(&line->arguments, "progress")
+		       ? xe_arguments_have(&line->arguments, "progress")
+		       : line->is_ours && line->stderr_is_terminal;
 }
 
 static void tell_progress(struct xe *x, int thousandths)
@@ -61,7 +63,9 @@ static void on_progress(struct xn_timer *timer)
 void xe_progress_begin(struct xe *x)
 {
 	x->told_progress = -1;
-	xn_timer_arm(x->line->engine->core->loop, &x->progress, PROGRESS_AFTER_US, on_progress);
+	/* Who asked in words gets some, however short it takes. */
+	xn_timer_arm(x->line->engine->core->loop, &x->progress,
+		     x->line->is_ours ? PROGRESS_AFTER_US : PROGRESS_FIRST_US, on_progress);
 }
 
 void xe_progress_end(struct xe *x)

@@ -269,6 +269,25 @@ static bool read_switch(struct xe_line *line, const char *name, bool *out)
 	return false;
 }
 
+/* Whether what was given of the switches that are looked at later is something one can be. */
+static bool check_switches(struct xe_line *line)
+{
+	static const char *const names[] = {"multiple", "all", "trace"};
+	bool is;
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(names); i++) {
+		const char *text = xe_arguments_get(&line->arguments, names[i]);
+
+		if (!text || xe_bool_parse(text, &is))
+			continue;
+		xe_complain_sentence(line, "Error: Parameter %s takes true or false, not '%s'",
+				     names[i], text);
+		return false;
+	}
+	line->trace = xe_arguments_have(&line->arguments, "trace");
+	return true;
+}
+
 static void not_there(struct xe_line *line)
 {
 	xe_complain_sentence(line, "Error: The command %s is not implemented by this server",
@@ -284,8 +303,7 @@ static void check_and_begin(struct xe_line *line)
 		xe_guess_command(line);
 		xe_complain_usage(line, "Unknown command: %s", line->name);
 	} else if (!read_switch(line, "minimal", &line->minimal) ||
-		   !read_switch(line, "json", &line->json) ||
-		   !read_switch(line, "trace", &line->trace)) {
+		   !read_switch(line, "json", &line->json) || !check_switches(line)) {
 		/* it is said */
 	} else if (!line->run ||
 		   (line->row && !xe_command_is_there(line->engine->core->methods, line->row))) {

@@ -473,8 +473,7 @@ xe_handler xe_cmd_help; /* named by commands.txt */
 void xe_cmd_help(struct xe *x)
 {
 	const struct xe_arguments *arguments = xe_arguments(x);
-	const char *all_text = xe_param(x, "all");
-	bool all = all_text && strcmp(all_text, "true") == 0, is_about_one = false;
+	bool all = xe_arguments_have(arguments, "all"), is_about_one = false;
 	struct xe_catalogue catalogue XN_CLEANUP(xe_catalogue_clear) = {0};
 
 	xe_catalogue_fill(&catalogue, xe_core(x)->methods);

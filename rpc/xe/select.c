@@ -30,6 +30,7 @@ static bool is_own(void *arg, const char *name)
 
 	return strcmp(name, selector_of(line)->named) == 0 ||
 	       strcmp(name, "task-uuid") == 0 || /* of transfers */
+	       strcmp(name, "progress") == 0 ||
 	       ((line->row->flags & XE_EVERY) && strcmp(name, "params") == 0) ||
 	       xe_command_list_has(xe_command_text(line->row->required), name) ||
 	       xe_command_list_has(xe_command_text(line->row->optional), name);
@@ -113,11 +114,10 @@ const char *xe_object_at(const struct xe *x, unsigned index)
 
 static bool may_be_many(const struct xe_line *line)
 {
-	const char *multiple = xe_arguments_get(&line->arguments, "multiple");
 	unsigned flags = line->row->flags;
 
 	return (flags & XE_EVERY) ||
-	       (!(flags & XE_SINGLE) && multiple && strcmp(multiple, "true") == 0);
+	       (!(flags & XE_SINGLE) && xe_arguments_have(&line->arguments, "multiple"));
 }
 
 static void complain_of_many(struct xe_line *line, const struct selector *s)

@@ -43,6 +43,18 @@ class Going(harness.TestCase):
         return talk.message().fields[0].decode()
 
 
+class Progress(Going):
+    def test_is_told_to_who_asked_for_it_in_words(self):
+        for command in ("vm-start", "vm-shutdown"):
+            told = self.xe(command, "uuid=" + self.uuid, "--force", "--progress")
+            self.assertEqual((told.stdout, told.code), (b"", 0))
+            self.assertRegex(told.stderr, rb"^(\r[ 0-9]{3}%)+\r    \r$")
+        told = self.xe("vm-start", "uuid=" + self.uuid, "--progress", "--minimal")
+        self.assertEqual(told, (b"\n", b"", 0))
+        told = self.xe("vm-shutdown", "uuid=" + self.uuid, "--force", "progress=no")
+        self.assertEqual(told, (b"", b"", 0))
+
+
 class EventWait(Going):
     def test_ends_with_the_change_and_not_before(self):
         talk = self.begin("event-wait", "class=vm", "uuid=" + self.uuid, "name-description=now")

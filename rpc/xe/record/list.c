@@ -51,18 +51,11 @@ static bool is_own_parameter(void *arg, const char *name)
 	return !strcmp(name, "params") || !strncmp(name, "database:", 9);
 }
 
-static bool shows_all(struct xe *x)
-{
-	const char *all = xe_param(x, "all");
-
-	return all && !strcmp(all, "true");
-}
-
 static void begin(struct xe *x, struct listing *l)
 {
 	static const struct xe_arguments none;
 	const struct xe_kind *kind = xe_kind(x);
-	bool all = shows_all(x);
+	bool all = xe_arguments_have(xe_arguments(x), "all");
 
 	l->sight = (struct xe_sight){.db = xe_db(x), .kind = kind, .is_list = true};
 	xe_columns_parse(kind, xe_param(x, "params"), &l->sight.columns);
