@@ -7,6 +7,8 @@
 
 #include <stdlib.h>
 
+#include "rpc/xe/nearest.h"
+
 enum {
 	SLICE = 4000, /* steps of a turn: a field printed or a row taken, a few hundred nanoseconds
 			 at most */
@@ -268,6 +270,29 @@ static void write_one(struct xe *x, struct listing *l, struct xn_buf *text)
 	}
 }
 
+/* The field's client is told of no wrong name in params=; ours is, of the first. */
+static void warn_of_unknown_column(struct xe *x, const struct xe_kind *kind)
+{
+	const char *at = xe_screen(x).is_ours ? xe_param_or(x, "params", "") : "";
+
+	for (size_t len; *at; at += len + (at[len] == ',')) {
+		struct xe_nearest nearest;
+		const char *name, *best;
+
+		len = strcspn(at, ",");
+		name = xe_text(x, "%.*s", (int)len, at);
+		if (!len || !strcmp(name, "all") || xe_field_find(kind, name, len) != XE_NO_FIELD)
+			continue;
+		xe_nearest_begin(&nearest, name);
+		for (unsigned i = 0; i < kind->n; i++)
+			xe_nearest_offer(&nearest, xe_field_name(kind, i));
+		best = xe_nearest_best(&nearest);
+		xe_warn(x, "There is no field '%s'%s%s%s", name, best ? ": did you mean '" : "",
+			best ? best : "", best ? "'?" : "");
+		return;
+	}
+}
+
 /* While there is room. Both ways back the handler is run again, unless all is written. */
 static void write_all(struct xe *x, struct listing *l)
 {
@@ -289,6 +314,7 @@ static void write_all(struct xe *x, struct listing *l)
 		xe_warn(x, "%u more column%s do%s not fit here: params=... chooses",
 			l->table->n_dropped, l->table->n_dropped > 1 ? "s" : "",
 			l->table->n_dropped > 1 ? "" : "es");
+	warn_of_unknown_column(x, l->sight.kind);
 }
 
 void xe_list(struct xe *x)

@@ -271,6 +271,15 @@ static bool has_no_message(const struct aim *aim)
 	return false;
 }
 
+/* What changes members, of a field that has none, or whose are not to be changed. */
+static bool has_no_members(const struct aim *aim)
+{
+	if ((aim->flags & XE_F_SHAPE) != XE_SCALAR || !(aim->flags & XE_F_SET))
+		return has_no_message(aim);
+	xe_fail(aim->x, "Field '%s' is neither a set nor a map", aim->name);
+	return false;
+}
+
 static bool set_to(const struct aim *aim, struct xn_value *value)
 {
 	const struct xn_method *method = message(aim, "set_");
@@ -379,7 +388,7 @@ static bool set_key(const struct aim *aim, const char *key, const char *text)
 	const struct xn_value *now;
 
 	if ((aim->flags & XE_F_SHAPE) != XE_MAP || !(aim->flags & (XE_F_ADD | XE_F_SET_KEY)))
-		return has_no_message(aim);
+		return has_no_members(aim);
 	if ((aim->flags & XE_F_SET_KEY) || !add || !remove)
 		return set_key_otherwise(aim, key, text);
 	if (!get(aim, &now))
@@ -424,7 +433,7 @@ static bool begin_change(struct xe *x, struct aim *aim, unsigned needs)
 {
 	if (!begin_aim(x, aim) || !aim_at(aim, xe_param(x, "param-name")))
 		return false;
-	return (aim->flags & needs) ? true : has_no_message(aim);
+	return (aim->flags & needs) ? true : has_no_members(aim);
 }
 
 /* The type of the field's members, as the API has it. */
