@@ -229,10 +229,26 @@ static void restarted(struct xn_op *op, void *arg)
 		st->writers->were_stopped(vms, st->writers_arg);
 }
 
+static void ignore(const struct xn_error *err, void *arg)
+{
+}
+
+/* One that had all its steps behind it when the daemon died: nothing else lets go whom the restart
+ * took for stopped. */
+static void ended_after_restart(struct xn_op *op, const struct xn_error *err, void *arg)
+{
+	const struct xn_storage *st = arg;
+	const struct xn_value *vms = xn_map_get(op->args, "stopped");
+
+	if (vms && st->writers && !xn_storage_op_of(op)->writers_go)
+		st->writers->go_on(vms, ignore, NULL, st->writers_arg);
+}
+
 static void register_kinds(struct xn_storage *st, const struct xn_op_kind *const *kinds)
 {
 	for (; *kinds; kinds++)
-		xn_operation_register_kind(st->operations, *kinds, restarted, NULL, NULL, st);
+		xn_operation_register_kind(st->operations, *kinds, restarted, ended_after_restart,
+					   NULL, st);
 }
 
 static int storage_start(void *state, struct xn_error *err)

@@ -106,11 +106,12 @@ static void let_writers_go(struct xn_op *op)
 	struct xn_storage_op *o = xn_storage_op_of(op);
 	const struct xn_value *vms = xn_map_get(op->args, "stopped");
 
-	if (!vms || o->writers_go || !o->st->writers)
+	if (!vms || o->writers_go || !o->st->writers) {
 		xn_op_done(op, 0);
-	else
-		o->st->writers->go_on(vms, xn_storage_wait_done, xn_storage_wait_new(o),
-				      o->st->writers_arg);
+		return;
+	}
+	o->writers_go = true;
+	o->st->writers->go_on(vms, xn_storage_wait_done, xn_storage_wait_new(o), o->st->writers_arg);
 }
 
 /* The rest, until the copy survives power loss, is not their business. */

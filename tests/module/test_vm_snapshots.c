@@ -578,6 +578,36 @@ static void a_guest_that_stood_still_when_the_daemon_was_killed_goes_on(void **s
 			 0);
 }
 
+/* Whatever the journal has of the copy then, nobody holds the VM's row for ever. */
+static void a_vm_is_seen_as_it_is_after_a_kill_at_any_turn_of_a_copy(void **state)
+{
+	struct api *api = *state;
+	struct api_call call;
+	struct vm vm;
+	char *args;
+
+	given_vm_that_is(api, &vm, "Running", "");
+	args = xn_asprintf("[\"%s\"]", vm.vdi);
+	for (unsigned turns = 0; turns < 12; turns++) {
+		api_begin(api, &call, "VDI.clone", args);
+		for (unsigned i = 0; i < turns && !call.done; i++)
+			xn_loop_turn(api->core.loop, 1000000);
+		if (call.done)
+			api_call_clear(&call);
+		else
+			for (unsigned i = 0; i < call.call.n_args; i++)
+				xn_value_unref(call.call.args[i]);
+		api_crash(api, XN_CRASH_KILL);
+		api_run(api, 5);
+		assert_state(&vm, "Running");
+		vm_do(&vm, "VM.pause", "");
+		assert_state(&vm, "Paused");
+		vm_do(&vm, "VM.unpause", "");
+		assert_state(&vm, "Running");
+	}
+	free(args);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -600,6 +630,7 @@ int main(void)
 		TEST(a_disk_alone_can_be_set_back_to_its_snapshot),
 		TEST(a_disk_of_a_running_guest_is_copied_while_it_stands_still),
 		TEST(a_guest_that_stood_still_when_the_daemon_was_killed_goes_on),
+		TEST(a_vm_is_seen_as_it_is_after_a_kill_at_any_turn_of_a_copy),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
