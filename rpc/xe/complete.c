@@ -121,7 +121,7 @@ static const struct xe_kind *kind_of_name(const char *name)
 		const char *name, *prefix;
 	} names[] = {{"vm", "vm"},	   {"host", "host"},		{"sr", "sr"},
 		     {"on", "host"},	   {"template", "template"},	{"sr-name-label", "sr"},
-		     {"network", "network"}, {"cd-name", "cd"}};
+		     {"network", "network"}};
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(names); i++)
 		if (strcmp(names[i].name, name) == 0)
@@ -172,11 +172,30 @@ static void offer_rows(struct completion *c, const struct xe_kind *kind, const c
 	}
 }
 
-/* What the field's values are now, of one record or of all. */
+/* What can be put into a drive. */
+static void offer_discs(struct completion *c, const char *before)
+{
+	struct xn_db *db = xe_db(c->x);
+	unsigned n = 0;
+
+	c->may_repeat = true;
+	for (struct xn_row *row = xn_db_first(db, XN_CLASS_VDI); row && n < MAX_LOOKED_AT;
+	     row = xn_db_next(db, row), n++) {
+		const struct xn_row *sr =
+			xn_db_get(db, XN_CLASS_SR, xn_row_string(row, XN_VDI_SR));
+
+		if (sr && strcmp(xn_row_string(sr, XN_SR_content_type), "iso") == 0)
+			offer(c, before, name_of(row), xn_row_uuid(row));
+	}
+}
+
+/* What the field's values are now, of one record or of all that a list would show. */
 static void offer_values(struct completion *c, const struct xe_kind *kind, unsigned field,
 			 const char *before, const char *uuid)
 {
 	struct xn_db *db = xe_db(c->x);
+	struct xe_arguments none = {0};
+	struct xe_filter *filter XN_CLEANUP(xe_filter_free_p) = xe_filter_new(kind, &none, NULL, NULL);
 	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
 	unsigned n = 0;
 
@@ -185,6 +204,8 @@ static void offer_values(struct completion *c, const struct xe_kind *kind, unsig
 	    !xe_kind_is_open(c->x, kind))
 		return;
 	c->may_repeat = true;
+	if (!c->offer.row && c->offer.verb == XE_LIST)
+		xe_filter_add_implied(filter);
 	for (struct xn_row *row = xn_db_first(db, xe_kind_class(kind)); row && n < MAX_LOOKED_AT;
 	     row = xn_db_next(db, row), n++) {
 		struct xn_record *record;
@@ -195,7 +216,8 @@ static void offer_values(struct completion *c, const struct xe_kind *kind, unsig
 		record = xn_row_take(row);
 		item = xe_item_of(record);
 		text.len = 0;
-		xe_field_print(db, kind, field, &item, &text);
+		if (xe_filter_passes(filter, db, &item))
+			xe_field_print(db, kind, field, &item, &text);
 		xn_record_unref(record);
 		if (text.len)
 			offer(c, before, xn_buf_cstr(&text), "");
@@ -382,6 +404,8 @@ static void offer_value(struct completion *c, const char *name)
 		offer_field_values(c, kind, (unsigned)field, before);
 	else if (named)
 		offer_rows(c, named, before, true);
+	else if (strcmp(name, "cd-name") == 0)
+		offer_discs(c, before);
 	else if (is_one_of("force multiple minimal json all paused live progress shared sharable read-only "
 			   "metadata preserve-power-state dry-run enabled", name))
 		offer_booleans(c, before);
