@@ -21,7 +21,12 @@ void xe_cmd_audit_log_get(struct xe *x)
 	const char *filename = xe_param(x, "filename"), *since = xe_param(x, "since");
 	const char *path = xe_text(x, "/audit_log%s%s", since ? "?since=" : "",
 				   since ? xe_escaped(x, since) : "");
+	int64_t epoch_s;
 
+	if (since && *since && xn_date_parse(since, &epoch_s) < 0) {
+		xe_fail(x, "Parameter since takes a time such as 20260821T02:00:23Z, not '%s'", since);
+		return;
+	}
 	if (xe_get(x, filename, path, "Download of the audit log", NULL) && *filename)
 		xe_print(x, "Audit log get succeeded");
 }
