@@ -357,6 +357,8 @@ static void restart_op(struct xn_tasks *tasks, struct xn_row *row)
 	xn_loop_set_own_caller(tasks->core->loop,
 			       *op->session ? xn_hash_string(op->session) : 0);
 	journal_acts(tasks->core, op);
+	op->step = (int)xn_row_int(row, XN_xn_operation_step); /* it looks how far this was */
+	op->undoing = undoing || entry->kind->on_restart == XN_RESTART_UNDO;
 	if (entry->restarted)
 		entry->restarted(op, entry->arg);
 	snprintf(id, sizeof(id), "%s", xn_row_ref(row));

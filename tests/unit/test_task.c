@@ -558,7 +558,8 @@ static struct xn_op *make_undone(struct xn_core *core, const struct xn_value *ar
 static void note_restarted(struct xn_op *op, void *arg)
 {
 	assert_string_equal(xn_map_get_string(op->args, "vm"), "the one");
-	note("restarted");
+	assert_int_equal(op->step, 1); /* how far it was: one step is behind it */
+	note(op->undoing ? "restarted-to-undo" : "restarted");
 }
 
 static void note_end(struct xn_op *op, const struct xn_error *err, void *arg)
@@ -646,7 +647,7 @@ static void an_interrupted_operation_is_undone(void **state)
 
 	start_op(api, &undone, task);
 	restart_and_finish(api);
-	assert_string_equal(story.text, "restarted undo-two undo-one failed ");
+	assert_string_equal(story.text, "restarted-to-undo undo-two undo-one failed ");
 	assert_string_equal(status_of(api, task), "failure");
 	assert_string_equal(
 		xn_value_string(xn_set_at(xn_row_get(row_of(api, task), XN_task_error_info), 0)),
@@ -662,7 +663,7 @@ static void an_operation_of_another_version_is_undone(void **state)
 	resumed.version = 2;
 	restart_and_finish(api);
 	resumed.version = 1;
-	assert_string_equal(story.text, "restarted undo-two undo-one failed ");
+	assert_string_equal(story.text, "restarted-to-undo undo-two undo-one failed ");
 	assert_string_equal(status_of(api, task), "failure");
 }
 
