@@ -143,9 +143,7 @@ static void on_made(const struct xn_error *err, const char *new_vdi, void *arg)
 	end_run(making, err);
 	xn_list_remove(&making->link);
 	free(making);
-	if (undo && err)
-		xn_pending_storage_done(NULL, undo); /* nothing of it is left */
-	else if (undo)
+	if (undo) /* also one that failed: a row that could not be made durable stays */
 		destroy(d, fresh, undo, false);
 }
 
