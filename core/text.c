@@ -178,3 +178,26 @@ int xn_date_parse(const char *text, int64_t *epoch_seconds_out)
 	*epoch_seconds_out = (int64_t)timegm(&tm) - (int64_t)zone * 60;
 	return 0;
 }
+
+bool xn_value_add_plain(const struct xn_value *v, struct xn_buf *out)
+{
+	char date[19];
+
+	switch ((enum xn_kind)v->kind) {
+	case XN_STRING:
+		xn_buf_add(out, xn_value_string(v), xn_value_string_len(v));
+		return true;
+	case XN_INT:
+		xn_buf_add_int(out, xn_value_int(v));
+		return true;
+	case XN_BOOL:
+		xn_buf_add_string(out, xn_value_bool(v) ? "true" : "false");
+		return true;
+	case XN_DATETIME:
+		xn_date_print(xn_value_int(v), date);
+		xn_buf_add_string(out, date);
+		return true;
+	default:
+		return false;
+	}
+}

@@ -132,6 +132,9 @@ void xn_map_put(struct xn_value **map, const char *key, struct xn_value *value);
 void xn_map_put_string(struct xn_value **map, const char *key, const char *s);
 bool xn_map_remove(struct xn_value **map, const char *key);
 
+/* Appends a text, number without fraction, boolean or date as the XenAPI spells it; false: it is none. */
+bool xn_value_add_plain(const struct xn_value *v, struct xn_buf *out);
+
 /* Date text of the XenAPI: YYYYMMDDTHH:MM:SSZ. @out holds at least 19 bytes. */
 void xn_date_print(int64_t epoch_seconds, char out[19]);
 /* Accepts with and without dashes and colons, fraction (dropped), Z or +HH:MM or nothing. 0 or -EINVAL. */

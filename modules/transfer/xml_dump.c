@@ -88,24 +88,11 @@ static void add_sexpr(const struct xn_value *v, struct xn_buf *out)
 
 static void add_text(const struct xn_value *v, struct xn_buf *out)
 {
-	char date[19];
-
+	if (xn_value_add_plain(v, out))
+		return;
 	switch ((enum xn_kind)v->kind) {
-	case XN_STRING:
-		xn_buf_add(out, xn_value_string(v), xn_value_string_len(v));
-		break;
-	case XN_INT:
-		xn_buf_add_int(out, xn_value_int(v));
-		break;
 	case XN_FLOAT:
 		xn_buf_printf(out, "%.16g", xn_value_float(v));
-		break;
-	case XN_BOOL:
-		xn_buf_add_string(out, xn_value_bool(v) ? "true" : "false");
-		break;
-	case XN_DATETIME:
-		xn_date_print(xn_value_int(v), date);
-		xn_buf_add_string(out, date);
 		break;
 	case XN_SET:
 	case XN_MAP:

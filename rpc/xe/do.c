@@ -199,24 +199,12 @@ static void print_one(struct xe *x, const struct xn_type *type, const struct xn_
 		else
 			xe_value(x, xn_value_string(v));
 		return;
-	case XN_DATETIME: {
-		char date[19];
-
-		xn_date_print(xn_value_int(v), date);
-		xe_value(x, date);
-		return;
-	}
-	case XN_INT:
-		xn_buf_add_int(&text, xn_value_int(v));
-		break;
-	case XN_BOOL:
-		xn_buf_add_string(&text, xn_value_bool(v) ? "true" : "false");
-		break;
 	case XN_FLOAT:
 		xn_buf_printf(&text, "%.3f", xn_value_float(v));
 		break;
 	default:
-		xn_json_write(v, &text);
+		if (!xn_value_add_plain(v, &text))
+			xn_json_write(v, &text);
 	}
 	xe_value(x, xn_buf_cstr(&text));
 }

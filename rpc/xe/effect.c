@@ -173,21 +173,27 @@ static void begin_call(struct xe *x, struct xe_effect *effect, const char *metho
 	}
 }
 
-/* The effect of a call; it is begun when it is new. */
-static struct xe_effect *call(struct xe *x, const char *method, const char *types, va_list *ap)
+/* The effect of a call; it is begun when it is new. @params: the session first; taken. */
+static struct xe_effect *call_with(struct xe *x, const char *method, struct xn_value *params)
 {
 	bool is_new;
 	struct xe_effect *effect = xe_effect_next(x, XE_DID_CALL, &is_new);
-	struct xn_value *params = xn_set_new();
 
-	xn_set_append_string(&params, x->line->session);
-	for (const char *t = types; *t; t++)
-		xn_set_append(&params, argument(*t, ap));
 	if (is_new)
 		begin_call(x, effect, method, params);
 	else
 		xn_value_unref(params);
 	return effect;
+}
+
+static struct xe_effect *call(struct xe *x, const char *method, const char *types, va_list *ap)
+{
+	struct xn_value *params = xn_set_new();
+
+	xn_set_append_string(&params, x->line->session);
+	for (const char *t = types; *t; t++)
+		xn_set_append(&params, argument(*t, ap));
+	return call_with(x, method, params);
 }
 
 bool xe_call(struct xe *x, const struct xn_value **result, const char *method, const char *types,
@@ -222,18 +228,14 @@ bool xe_try(struct xe *x, const struct xn_value **result, const struct xn_error 
 bool xe_call_with(struct xe *x, const struct xn_value **result, const char *method,
 		  struct xn_value *params)
 {
-	bool is_new;
-	struct xe_effect *effect = xe_effect_next(x, XE_DID_CALL, &is_new);
+	const struct xe_effect *effect;
 	struct xn_value *all = xn_set_new();
 
 	xn_set_append_string(&all, x->line->session);
 	for (size_t i = 0; i < xn_set_len(params); i++)
 		xn_set_append(&all, xn_value_ref(xn_set_at(params, i)));
 	xn_value_unref(params);
-	if (is_new)
-		begin_call(x, effect, method, all);
-	else
-		xn_value_unref(all);
+	effect = call_with(x, method, all);
 	if (result)
 		*result = effect->result;
 	return xe_effect_result(x, effect);
