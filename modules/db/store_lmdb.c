@@ -57,6 +57,7 @@ struct lmdb_store {
 	struct xn_work fold_work;
 	bool folding;
 	uint64_t folded;	   /* the checkpoint's position */
+	uint64_t fold_goal;	   /* what was durable when the checkpoint was asked for */
 	uint64_t fold_from, fold_to; /* of the running slice; to: may end before */
 	uint64_t slice_bytes;
 	int64_t fold_again_us; /* after a failure */
@@ -369,12 +370,10 @@ static void plan_fold(struct lmdb_store *s)
 
 static void fold_slice(struct lmdb_store *s)
 {
-	if (s->copies)
+	if (s->copies || s->folded >= s->fold_goal)
 		return;
 	plan_fold(s);
-	s->folding = s->fold_from < s->fold_to;
-	if (!s->folding)
-		return;
+	s->folding = true;
 	s->fold_began_us = xn_now_us(s->store.core->loop);
 	s->fold_work = (struct xn_work){.run = run_fold, .done = on_folded};
 	xn_pool_submit(s->pool, &s->fold_work);
@@ -413,8 +412,11 @@ static void lmdb_checkpoint(struct xn_store *store)
 {
 	struct lmdb_store *s = from_store(store);
 
-	if (!s->folding && !s->error && xn_now_us(store->core->loop) >= s->fold_again_us)
-		fold_slice(s);
+	if (s->folding || s->error || xn_now_us(store->core->loop) < s->fold_again_us)
+		return;
+	/* No farther: under load there is always a little more, and each slice costs LMDB's syncs. */
+	s->fold_goal = xn_journal_synced(s->journal);
+	fold_slice(s);
 }
 
 static uint64_t lmdb_backlog(const struct xn_store *store)
