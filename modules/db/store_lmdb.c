@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 enum {
-	SLICE_BYTES = 512 << 10,
+	SLICE_BYTES = 128 << 10,
 	KEEP_BYTES = 8 << 20, /* of journal behind the checkpoint, for readers under way */
 	UNRECORDED_MAX = 32 << 20, /* history that cannot be written holds up so much journal */
 	FOLD_RETRY_US = 5000000,
