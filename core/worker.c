@@ -72,8 +72,12 @@ static void run_one(struct xn_pool *pool)
 	pool->n_running--;
 	ring = xn_list_empty(&pool->finished);
 	xn_list_push(&pool->finished, &work->link);
-	if (ring && write(pool->event_fd, &one, sizeof(one)) < 0)
+	if (!ring)
+		return;
+	pthread_mutex_unlock(&pool->mutex); /* who is woken takes it at once */
+	if (write(pool->event_fd, &one, sizeof(one)) < 0)
 		abort(); /* cannot be: the counter is far from full */
+	pthread_mutex_lock(&pool->mutex);
 }
 
 static void *worker_main(void *arg)
@@ -138,9 +142,9 @@ static void on_bell(int fd, int events, void *arg)
 	struct xn_list *link;
 	uint64_t n;
 
-	pthread_mutex_lock(&pool->mutex);
 	if (read(fd, &n, sizeof(n)) < 0)
 		n = 0; /* rung and answered already */
+	pthread_mutex_lock(&pool->mutex); /* behind it: who finishes now either rings or is found */
 	while ((link = xn_list_pop(&pool->finished)))
 		xn_list_push(&pool->landed, link);
 	pthread_mutex_unlock(&pool->mutex);

@@ -19,7 +19,10 @@ void xn_audit_when_written(struct xn_audit *audit, struct xn_audit_wait *wait, u
 	wait->seq = seq;
 	wait->run = run;
 	xn_list_push(&audit->waits, &wait->link);
-	audit_submit(audit); /* even if it is written already: then the batch is empty */
+	/* A line that is not written is in the queue or on its way, whose end comes by itself: a batch
+	 * more would be empty, and in the way of the next line. */
+	if (xn_audit_is_written(audit, seq))
+		audit_submit(audit);
 }
 
 bool xn_audit_is_kept(const struct xn_audit *audit)
