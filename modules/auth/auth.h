@@ -41,6 +41,9 @@ int xn_auth_permit_call(struct xn_auth *auth, const struct xn_call *call, struct
 int xn_auth_permit_map(const struct xn_caller *caller, int class_id, int field,
 		       const struct xn_value *old_map, const struct xn_value *new_map,
 		       struct xn_error *err);
+/* Its part about a record that something new is made from, for who reads it from a file. */
+int xn_auth_permit_record(const struct xn_caller *caller, int class_id,
+			  const struct xn_value *record, struct xn_error *err);
 /* The refusal itself, for permissions that are no method's ("task.destroy/any"). Returns -1. */
 int xn_auth_denied(const char *permission, enum xn_role needed, struct xn_error *err);
 /* A session for a check without passwords (Unix socket, tests); returns the secret in @secret. */

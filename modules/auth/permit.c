@@ -168,11 +168,10 @@ static int permit_set(struct xn_auth *auth, const struct xn_call *call, struct x
 				  row ? xn_row_get(row, field) : none, call->args[1], err);
 }
 
-/* Records that something new is made from. */
-static int permit_record(const struct xn_call *call, const struct xn_type *type,
-			 const struct xn_value *record, struct xn_error *err)
+int xn_auth_permit_record(const struct xn_caller *caller, int class_id,
+			  const struct xn_value *record, struct xn_error *err)
 {
-	const struct xn_class *cls = &xn_classes[type->class_id];
+	const struct xn_class *cls = &xn_classes[class_id];
 	XN_CLEANUP(xn_value_unref_p) struct xn_value *none = xn_map_new();
 
 	for (unsigned i = 0; i < cls->n_public; i++) {
@@ -180,7 +179,7 @@ static int permit_record(const struct xn_call *call, const struct xn_type *type,
 			cls->fields[i].key_roles ? xn_map_get(record, cls->fields[i].name) : NULL;
 
 		if (map && map->kind == XN_MAP &&
-		    xn_auth_permit_map(&call->caller, type->class_id, (int)i, none, map, err) < 0)
+		    xn_auth_permit_map(caller, class_id, (int)i, none, map, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -201,7 +200,8 @@ int xn_auth_permit_call(struct xn_auth *auth, const struct xn_call *call, struct
 		return -1;
 	for (unsigned i = 0; i < method->n_params; i++)
 		if (method->params[i].type->kind == XN_T_RECORD &&
-		    permit_record(call, method->params[i].type, call->args[i], err) < 0)
+		    xn_auth_permit_record(&call->caller, method->params[i].type->class_id,
+					  call->args[i], err) < 0)
 			return -1;
 	return 0;
 }

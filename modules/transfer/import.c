@@ -551,6 +551,7 @@ static void on_admitted(const struct xn_http_request *req, struct xn_rpc_visit *
 	}
 	i->conn = req->conn;
 	i->plan.t = t;
+	i->plan.caller = &visit->caller;
 	i->disks = (struct xn_held_disks){.t = t,
 					  .operation = "update",
 					  .to_write = true,

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "modules/auth/auth.h"
 #include "modules/domain/domain.h"
 #include "modules/network/network.h"
 #include "modules/records/records.h"
@@ -124,6 +125,45 @@ static int add_disk(struct xn_import_plan *plan, const struct xn_value *vbd, str
 							: refuse(err, "a disk of ova.xml has no size");
 }
 
+static bool is_reference(const struct xn_type *type)
+{
+	return type->kind == XN_T_REF || (type->kind == XN_T_SET && type->value->kind == XN_T_REF) ||
+	       (type->kind == XN_T_MAP && type->value->kind == XN_T_REF);
+}
+
+/* What a creator may give of @snapshot, without references: they are another host's. */
+static struct xn_value *fields_of(int class_id, const struct xn_value *snapshot,
+				  struct xn_error *err)
+{
+	const struct xn_class *cls = &xn_classes[class_id];
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *record = xn_map_new();
+
+	for (size_t i = 0; i < xn_map_len(snapshot); i++) {
+		const char *key = xn_map_key_at(snapshot, i);
+		int f = xn_field_find(cls, key);
+		struct xn_value *value;
+
+		if (f < 0 || cls->fields[f].internal || is_reference(cls->fields[f].type) ||
+		    cls->fields[f].qualifier == XN_FIELD_RO_RUNTIME)
+			continue;
+		value = xn_type_check(cls->fields[f].type,
+				      xn_value_ref(xn_map_at(snapshot, i)), key, err);
+		if (!value)
+			return NULL;
+		xn_map_put(&record, cls->fields[f].name, value);
+	}
+	return xn_record_fields(cls, record);
+}
+
+/* Like VM.create's: an archive brings no key that its caller may not add. */
+static int permit_vm(const struct xn_import_plan *plan, const struct xn_value *vm,
+		     struct xn_error *err)
+{
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields = fields_of(XN_CLASS_VM, vm, err);
+
+	return fields ? xn_auth_permit_record(plan->caller, XN_CLASS_VM, fields, err) : -1;
+}
+
 static int add_vm(struct xn_import_plan *plan, const char *id, const struct xn_value *vm,
 		  struct xn_error *err)
 {
@@ -134,6 +174,8 @@ static int add_vm(struct xn_import_plan *plan, const char *id, const struct xn_v
 	there = xn_db_by_uuid(plan->t->db, XN_CLASS_VM, text_of(vm, "uuid"));
 	if (plan->restores && there)
 		return xn_error_set(err, XN_ERR_DUPLICATE_VM, xn_row_ref(there));
+	if (permit_vm(plan, vm, err) < 0)
+		return -1;
 	add(plan, &plan->vms, &plan->n_vms, id, vm);
 	return 0;
 }
@@ -179,36 +221,6 @@ void xn_import_plan_clear(struct xn_import_plan *plan)
 }
 
 /* ---- records ---- */
-
-static bool is_reference(const struct xn_type *type)
-{
-	return type->kind == XN_T_REF || (type->kind == XN_T_SET && type->value->kind == XN_T_REF) ||
-	       (type->kind == XN_T_MAP && type->value->kind == XN_T_REF);
-}
-
-/* What a creator may give of @snapshot, without references: they are another host's. */
-static struct xn_value *fields_of(int class_id, const struct xn_value *snapshot,
-				  struct xn_error *err)
-{
-	const struct xn_class *cls = &xn_classes[class_id];
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *record = xn_map_new();
-
-	for (size_t i = 0; i < xn_map_len(snapshot); i++) {
-		const char *key = xn_map_key_at(snapshot, i);
-		int f = xn_field_find(cls, key);
-		struct xn_value *value;
-
-		if (f < 0 || cls->fields[f].internal || is_reference(cls->fields[f].type) ||
-		    cls->fields[f].qualifier == XN_FIELD_RO_RUNTIME)
-			continue;
-		value = xn_type_check(cls->fields[f].type,
-				      xn_value_ref(xn_map_at(snapshot, i)), key, err);
-		if (!value)
-			return NULL;
-		xn_map_put(&record, cls->fields[f].name, value);
-	}
-	return xn_record_fields(cls, record);
-}
 
 static void drop_key(struct xn_value **fields, const char *field, const char *key)
 {

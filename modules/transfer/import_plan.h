@@ -16,6 +16,7 @@ struct xn_import_object { /* that gets a row */
 
 struct xn_import_plan {
 	struct xn_transfers *t;
+	const struct xn_caller *caller; /* the visit's: what may it make? */
 	char sr[48];
 	bool restores; /* UUIDs and MACs are kept */
 	struct xn_value *objects; /* by id: {class, snapshot} */

@@ -233,8 +233,8 @@ static void transfer_stop(void *state)
 	free(t);
 }
 
-static const char *const needs[] = {"db",	"domain", "network", "operation", "records",
-				    "rpc", "storage", "task",	 NULL};
+static const char *const needs[] = {"auth",    "db",  "domain",	 "network", "operation",
+				    "records", "rpc", "storage", "task",    NULL};
 
 const struct xn_module xn_transfer_module = {
 	.name = "transfer",

@@ -5,10 +5,12 @@ own, and past holes in others' checks.
 
     XENOLITHD=BUILD/xenolithd XN_SCHEMA=BUILD/core/schema/schema.json test_roles.py
 """
+import contextlib
 import json
 import os
 import re
 import unittest
+import urllib.parse
 
 import harness
 from accounts import PamCase, ROLES
@@ -342,6 +344,41 @@ class PastHoles(RoleCase):
                 self.by_role[role]("VM.set_other_config", vm,
                                    dict(config, pci="0/0000:00:00.0"))
         self.assertEqual(self.client("VM.get_other_config", vm), config)
+
+    def test_xsa_489_an_archive_does_not_pass_by_the_roles_of_keys(self):
+        """Made by the admin, with such a key; a vm-admin may make machines, but not with that."""
+        for field, key, least in (("other_config", "pci", "pool-admin"),
+                                  ("platform", "hvm_serial", "pool-admin"),
+                                  ("other_config", "anything", "vm-admin")):
+            archive = self.export(self.small_vm(**{field: {key: "x"}}))
+            before = set(self.client("VM.get_all"))
+            if least != "vm-admin":
+                task = self.import_by("vm-admin", archive)
+                self.assertEqual(task["error_info"][:2],
+                                 ["RBAC_PERMISSION_DENIED", f"vm.add_to_{field}/key:{key}"])
+                self.assertEqual(set(self.client("VM.get_all")), before)
+            task = self.import_by(least, archive)
+            self.assertEqual(task["status"], "success", task["error_info"])
+            vm = (set(self.client("VM.get_all")) - before).pop()
+            self.addCleanup(self.destroy, vm)
+            self.assertEqual(self.client("VM.get_" + field, vm)[key], "x")
+
+    def request(self, client, method, target, **query):
+        body = query.pop("body", None)
+        connection = self.daemon.json().connect()
+        with contextlib.closing(connection):
+            connection.request(method, target + "?" + urllib.parse.urlencode(
+                dict(query, session_id=client.session)), body)
+            return connection.getresponse().read()
+
+    def export(self, vm):
+        return self.request(self.client, "GET", "/export", ref=vm)
+
+    def import_by(self, role, archive):
+        client = self.by_role[role]
+        task = client("task.create", "import", "")
+        self.request(client, "PUT", "/import", task_id=task, body=archive)
+        return harness.wait_for_task(client, task)
 
     def test_xsa_489_backend_local_makes_no_disk_of_a_file_of_the_host(self):
         vm = self.small_vm()
