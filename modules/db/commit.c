@@ -139,6 +139,9 @@ static void on_checkpoint_time(struct xn_timer *timer)
 	struct xn_db *db = xn_container_of(timer, struct xn_db, checkpoint);
 
 	db->store->ops->checkpoint(db->store);
+	/* One that runs may end before what came since, and there may be no turn that asks again. */
+	if (db->store->ops->backlog(db->store))
+		xn_timer_arm(db->core->loop, timer, XN_CHECKPOINT_AFTER_US, on_checkpoint_time);
 }
 
 uint64_t xn_db_backlog(const struct xn_db *db)
@@ -150,7 +153,7 @@ void xn_commit_plan_checkpoint(struct xn_db *db)
 {
 	if (db->store->ops->backlog(db->store) >= XN_CHECKPOINT_BACKLOG)
 		db->store->ops->checkpoint(db->store);
-	else if (!xn_timer_is_armed(&db->checkpoint))
+	if (!xn_timer_is_armed(&db->checkpoint))
 		xn_timer_arm(db->core->loop, &db->checkpoint, XN_CHECKPOINT_AFTER_US,
 			     on_checkpoint_time);
 }

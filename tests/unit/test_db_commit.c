@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 
 static void wait_visible(struct fixture *f, struct flag *flag)
 {
@@ -522,8 +523,72 @@ static void a_thousand_waits_are_told_in_many_calls(void **state)
 	free(flags);
 }
 
+/* ---- checkpoints ---- */
+
+static int setup_files_in_virtual_time(void **state)
+{
+	struct fixture *f;
+	int rc = setup_files(state);
+
+	if (rc < 0)
+		return rc;
+	f = *state;
+	stop(f);
+	f->in_virtual_time = true;
+	start(f);
+	return 0;
+}
+
+static uint64_t slices_written(struct fixture *f)
+{
+	return xn_histogram_count(&f->db->store->checkpoint_times);
+}
+
+static void run_for(struct fixture *f, int64_t us)
+{
+	int64_t until = xn_now_us(f->core.loop) + us;
+
+	while (xn_now_us(f->core.loop) < until)
+		xn_loop_turn(f->core.loop, until - xn_now_us(f->core.loop));
+}
+
+/* Else each sync under load would be followed by a slice of its own. */
+static void a_checkpoint_ends_where_the_journal_stood_when_it_was_asked_for(void **state)
+{
+	struct fixture *f = *state;
+	struct flag later;
+
+	a_vm(f, "one");
+	assert_int_equal(sync_all(f), 0);
+	a_vm(f, "synced while the checkpoint waits for the worker");
+	wait_durable(f, &later);
+	while (!f->db->syncing)
+		commit(f);
+	f->db->store->ops->checkpoint(f->db->store);
+	run_until(f, &later.told);
+	run_for(f, 1000000);
+	assert_int_equal(slices_written(f), 1);
+}
+
+static void all_is_in_a_checkpoint_in_the_end_though_nothing_follows(void **state)
+{
+	struct fixture *f = *state;
+	char *large = xn_malloc(XN_CHECKPOINT_BACKLOG + 1);
+
+	run_for(f, 2 * XN_CHECKPOINT_AFTER_US);
+	assert_int_equal(xn_db_backlog(f->db), 0);
+	memset(large, 'x', XN_CHECKPOINT_BACKLOG);
+	large[XN_CHECKPOINT_BACKLOG] = 0;
+	xn_db_set_string(f->db, a_vm(f, "one"), XN_VM_name_description, large);
+	free(large);
+	commit(f); /* asks for a checkpoint before any of it is durable */
+	run_for(f, 2 * XN_CHECKPOINT_AFTER_US);
+	assert_int_equal(xn_db_backlog(f->db), 0);
+}
+
 #define FILES(test) cmocka_unit_test_setup_teardown(test, setup_files, teardown)
 #define SIM(test) cmocka_unit_test_setup_teardown(test, setup_sim, teardown)
+#define VIRTUAL(test) cmocka_unit_test_setup_teardown(test, setup_files_in_virtual_time, teardown)
 
 int main(void)
 {
@@ -552,6 +617,8 @@ int main(void)
 		SIM(a_turn_too_large_for_the_journal_is_refused_alone),
 		SIM(what_many_calls_change_in_one_turn_is_journaled_in_parts),
 		SIM(tombstones_are_right_after_a_refused_deletion_beyond_their_number),
+		VIRTUAL(a_checkpoint_ends_where_the_journal_stood_when_it_was_asked_for),
+		VIRTUAL(all_is_in_a_checkpoint_in_the_end_though_nothing_follows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
