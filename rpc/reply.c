@@ -80,7 +80,7 @@ static void on_audited(struct xn_audit_wait *wait, int rc_audit)
 	struct xn_rpc_call *rc = xn_container_of(wait, struct xn_rpc_call, audit_wait);
 
 	if (rc_audit < 0 && rc->audited)
-		promise_nothing(rc, rc_audit, "the audit log could not take the change");
+		promise_nothing(rc, rc_audit, "the call is done, but the audit log could not take it");
 	send_body(rc);
 }
 

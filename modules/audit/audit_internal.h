@@ -30,6 +30,7 @@ struct audit_batch {
 	uint64_t max_bytes;
 	int64_t oldest_s;
 	uint64_t keep_from; /* what the trim found; 0: nothing is to go */
+	int room;	    /* for what comes next; -errno */
 	bool running;
 };
 

@@ -280,13 +280,24 @@ int audit_writer_open(struct audit_writer *writer, const char *folder, uint64_t 
 	return rc;
 }
 
+/* With the room behind its end. */
+static void leave_file(struct audit_writer *writer)
+{
+	if (writer->fd < 0)
+		return;
+	if (writer->reserved)
+		(void)!ftruncate(writer->fd, (off_t)writer->size);
+	close(writer->fd);
+	writer->fd = -1;
+	writer->reserved = 0;
+}
+
 void audit_writer_close(struct audit_writer *writer)
 {
-	if (writer->fd >= 0)
-		close(writer->fd);
+	leave_file(writer);
 	if (writer->dir_fd >= 0)
 		close(writer->dir_fd);
-	writer->fd = writer->dir_fd = -1;
+	writer->dir_fd = -1;
 }
 
 static int begin_file(struct audit_writer *writer, uint64_t first)
@@ -303,8 +314,7 @@ static int begin_file(struct audit_writer *writer, uint64_t first)
 		close(fd);
 		return rc;
 	}
-	if (writer->fd >= 0)
-		close(writer->fd);
+	leave_file(writer);
 	writer->fd = fd;
 	writer->size = 0;
 	return 1;
@@ -336,6 +346,19 @@ int audit_writer_sync(struct audit_writer *writer)
 		return -errno;
 	writer->unsynced = 0;
 	return 0;
+}
+
+int audit_writer_reserve(struct audit_writer *writer)
+{
+	enum { ROOM = 512 << 10 }; /* half of it is left for what comes between two batches */
+
+	if (writer->fd < 0 || writer->reserved >= writer->size + ROOM / 2)
+		return 0;
+	if (fallocate(writer->fd, FALLOC_FL_KEEP_SIZE, (off_t)writer->size, ROOM) == 0)
+		writer->reserved = writer->size + ROOM;
+	else if (errno == ENOSPC || errno == EDQUOT)
+		return -errno;
+	return 0; /* some file systems cannot: a write will tell */
 }
 
 /* ---- the bound ---- */

@@ -48,6 +48,7 @@ struct audit_writer {
 	int dir_fd, fd; /* fd -1: no file yet */
 	uint64_t size;	/* of the file */
 	uint64_t max_size; /* then comes the next one */
+	uint64_t reserved; /* the file has room on the disk up to there */
 	uint64_t unsynced; /* bytes */
 };
 
@@ -64,6 +65,9 @@ void audit_writer_close(struct audit_writer *writer);
 int audit_writer_append(struct audit_writer *writer, const void *bytes, size_t len,
 			uint64_t first) XN_MUST_CHECK;
 int audit_writer_sync(struct audit_writer *writer) XN_MUST_CHECK;
+/* Room for lines to come, so that a full disk is met before what they tell of was done. 0, or -errno:
+ * the disk has none; what was reserved before is still there. */
+int audit_writer_reserve(struct audit_writer *writer) XN_MUST_CHECK;
 
 /* The first line to keep if whole old files go until the others hold @max_bytes, and none was last
  * written before @oldest_s. The newest file stays. 0: nothing is to go. */

@@ -27,6 +27,7 @@ static int run_batch(struct xn_work *work)
 	if (is_new < 0)
 		return is_new;
 	batch->is_appended = true;
+	batch->room = audit_writer_reserve(batch->writer);
 	if (batch->sync)
 		rc = audit_writer_sync(batch->writer);
 	if (batch->remove_below)
@@ -89,17 +90,29 @@ static void on_retry(struct xn_timer *timer)
 	audit_submit(xn_container_of(timer, struct xn_audit, retry));
 }
 
-static void on_failure(struct xn_audit *audit, int rc)
+static void refuse(struct xn_audit *audit, int rc)
 {
-	audit->failures++;
-	audit->batch_pending = true;
 	if (!audit->error)
 		xn_log_error(audit->core->log, "audit",
 			     "the audit log cannot be written (%s): changes are refused",
 			     strerror(-rc));
 	audit->error = rc;
-	pass_waits(audit, rc);
 	xn_timer_arm(audit->core->loop, &audit->retry, AUDIT_RETRY_US, on_retry);
+}
+
+static void on_failure(struct xn_audit *audit, int rc)
+{
+	audit->failures++;
+	audit->batch_pending = true;
+	refuse(audit, rc);
+	pass_waits(audit, rc);
+}
+
+static void accept(struct xn_audit *audit)
+{
+	if (audit->error)
+		xn_log_warn(audit->core->log, "audit", "the audit log is written again");
+	audit->error = 0;
 }
 
 /* Lines from @first on stay; the files before go once the chain says so. */
@@ -118,9 +131,10 @@ static void on_success(struct xn_audit *audit)
 {
 	const struct audit_batch *batch = &audit->batch;
 
-	if (audit->error)
-		xn_log_warn(audit->core->log, "audit", "the audit log is written again");
-	audit->error = 0;
+	if (batch->room < 0) /* these lines are there, the next ones would not fit */
+		refuse(audit, batch->room);
+	else
+		accept(audit);
 	audit->batch_pending = false;
 	if (batch->bytes.len) {
 		audit->written = batch->head;
@@ -223,7 +237,8 @@ static void on_turn_end(struct xn_turn_hook *hook)
 	struct xn_audit *audit = xn_container_of(hook, struct xn_audit, hook);
 
 	/* Else the batch's end, or the timer, has a turn of its own. */
-	if (audit->wanted && !audit->batch.running && !xn_timer_is_armed(&audit->retry))
+	if (audit->wanted && !audit->batch.running &&
+	    !(audit->batch_pending && xn_timer_is_armed(&audit->retry)))
 		xn_loop_defer_as(audit->core->loop, &audit->submit, XN_PRIO_OPERATION, on_submit, 0);
 }
 

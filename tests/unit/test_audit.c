@@ -24,6 +24,17 @@ struct fixture {
 	struct xn_buf report, summary;
 };
 
+/* This program stands in front of libc: a disk that has room, or not. */
+static int no_room;
+static uint64_t room_end; /* of the last that was asked for */
+
+int fallocate(int fd, int mode, off_t at, off_t len)
+{
+	room_end = (uint64_t)(at + len);
+	errno = no_room;
+	return no_room ? -1 : 0;
+}
+
 static void open_writer(struct fixture *f, uint64_t max_size)
 {
 	assert_int_equal(audit_writer_open(&f->writer, f->folder, max_size, &f->tail), 0);
@@ -493,11 +504,12 @@ static uint64_t add(struct xn_audit *audit)
 	return xn_audit_add(audit, &entry);
 }
 
-static void turn_until(const struct xn_audit *audit, uint64_t written)
+static void turn_until(struct xn_audit *audit, uint64_t written)
 {
 	for (int i = 0; i < 100 && audit->written.seq < written; i++)
 		xn_loop_turn(audit->core->loop, 100000);
 	assert_int_equal(audit->written.seq, written);
+	audit->anchored = audit->written; /* so that no database is asked for */
 }
 
 static void given_running(struct fixture *f, struct xn_core *core, struct xn_audit *audit)
@@ -559,12 +571,43 @@ static void what_the_disk_refuses_is_told_and_written_once_when_it_takes_it(void
 	add(&audit);
 	close(audit.writer.fd);
 	audit.writer.fd = file;
-	audit.anchored = audit.written; /* so that no database is asked for */
 	turn_until(&audit, 3);
 	assert_int_equal(xn_audit_writable(&audit), 0);
 	stop(&audit);
 	assert_clean(f);
 	assert_non_null(strstr(xn_buf_cstr(&f->summary), "3 lines, number 1 of"));
+}
+
+/* What runs when the disk gets full still has its lines: nothing is done and then called refused. */
+static void a_full_disk_refuses_changes_before_lines_have_no_room(void **state)
+{
+	struct xn_audit_wait wait = {0};
+	struct fixture *f = *state;
+	struct xn_audit audit;
+	struct xn_core core;
+	uint64_t written = 0;
+
+	given_running(f, &core, &audit);
+	turn_until(&audit, add(&audit));
+	assert_int_equal(xn_audit_writable(&audit), 0);
+	no_room = ENOSPC;
+	while (xn_audit_writable(&audit) == 0) {
+		wait_rc = 1;
+		xn_audit_when_written(&audit, &wait, add(&audit), on_written);
+		turn_until(&audit, ++written + 1);
+		assert_int_equal(wait_rc, 0);
+	}
+	assert_int_equal(xn_audit_writable(&audit), -ENOSPC);
+	assert_true(audit.writer.size + (100 << 10) < audit.writer.reserved);
+	for (int i = 0; i < 10; i++) /* of calls that were let in before */
+		turn_until(&audit, add(&audit));
+	assert_int_equal(xn_audit_writable(&audit), -ENOSPC);
+	no_room = 0;
+	while (xn_audit_writable(&audit) < 0)
+		xn_loop_turn(core.loop, 100000);
+	assert_int_equal(room_end, audit.writer.reserved);
+	stop(&audit);
+	assert_clean(f);
 }
 
 int main(void)
@@ -593,6 +636,7 @@ int main(void)
 		TEST(lines_since_a_time_are_those_and_no_others),
 		TEST(entries_of_a_turn_are_one_batch_in_the_order_in_which_they_came),
 		TEST(what_the_disk_refuses_is_told_and_written_once_when_it_takes_it),
+		TEST(a_full_disk_refuses_changes_before_lines_have_no_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
