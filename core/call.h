@@ -23,7 +23,8 @@ struct xn_caller {
 	enum xn_role role;  /* effective role */
 	bool is_superuser;  /* local superuser: every permission */
 	bool is_trusted_socket; /* came over the Unix socket from root or the daemon's user */
-	char origin[64];    /* "10.0.0.5:41234", "unix", "internal": for log, audit and history */
+	char origin[64];    /* "10.0.0.5:41234", "unix", "unix-1000" (a user not trusted),
+			     * "internal": for log, audit and history */
 };
 
 /* How a reply is made durable before it is sent. */

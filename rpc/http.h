@@ -27,7 +27,7 @@ struct xn_http_request {
 	int64_t body_length; /* stream in: the declared length; -1: chunked, or until EOF */
 	int minor_version;   /* HTTP/1.x */
 	bool keep_alive;
-	const char *peer;	 /* "10.0.0.5:41234" or "unix" */
+	const char *peer;	 /* "10.0.0.5:41234", "unix"; of a user not trusted "unix-1000" */
 	bool peer_is_trusted;	 /* Unix socket, root or the daemon's own user */
 	bool is_over_tls;
 	struct xn_http_conn *conn;

@@ -262,20 +262,29 @@ void xn_http_local_address(const struct xn_http_conn *conn, char *out, size_t si
 		format_peer(&addr, out, size);
 }
 
-static bool peer_is_trusted(int fd)
+/*
+ * Whether a peer of the Unix socket is root or our own user. Others are told apart in @peer: what one of
+ * them does wrong is held against none of the rest.
+ */
+static bool is_trusted(int fd, char *peer, size_t size)
 {
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || len != sizeof(peer))
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || len != sizeof(cred)) {
+		snprintf(peer, size, "unix-unknown");
 		return false;
-	return peer.uid == 0 || peer.uid == geteuid();
+	}
+	if (cred.uid == 0 || cred.uid == geteuid())
+		return true;
+	snprintf(peer, size, "unix-%u", (unsigned)cred.uid);
+	return false;
 }
 
 static void welcome(struct xn_http_listener *listener, int fd, const struct sockaddr_storage *addr)
 {
 	struct xn_http *http = listener->http;
-	bool is_unix = listener->door == XN_DOOR_UNIX;
+	bool trusted;
 	char peer[64];
 
 	if (!make_room(http, listener->door)) {
@@ -284,7 +293,8 @@ static void welcome(struct xn_http_listener *listener, int fd, const struct sock
 		return;
 	}
 	format_peer(addr, peer, sizeof(peer));
-	xn_http_conn_new(http, fd, listener->door, is_unix && peer_is_trusted(fd), peer);
+	trusted = listener->door == XN_DOOR_UNIX && is_trusted(fd, peer, sizeof(peer));
+	xn_http_conn_new(http, fd, listener->door, trusted, peer);
 }
 
 /* Without a descriptor to accept with, the waiting connection would wake the loop for ever. Close

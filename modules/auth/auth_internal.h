@@ -107,8 +107,9 @@ void auth_gc_run(struct xn_auth *auth);
  * A name and a password on their way to be checked; whoever began it may drop it until decided().
  * decided() comes once, later from the loop, then the claim is freed: err->code is
  * SESSION_AUTHENTICATION_FAILED, SESSION_AUTHORIZATION_FAILED or RBAC_PERMISSION_DENIED, or NULL with
- * what the login gets in .login (its strings are the claim's).
+ * what the login gets in .login (its strings are the claim's). The error's second parameter says why.
  */
+extern const char auth_wrong_password[];
 struct auth_claim;
 struct auth_claim_spec {
 	const char *user, *password; /* copied */

@@ -26,7 +26,7 @@ struct auth_claim {
 	int64_t began_us;
 };
 
-static const char wrong[] = "wrong user name or password";
+const char auth_wrong_password[] = "wrong user name or password";
 
 static void claim_free(struct auth_claim *claim)
 {
@@ -87,7 +87,7 @@ static void pass(struct auth_claim *claim)
 	struct xn_auth *auth = claim->auth;
 
 	if (auth_failures_wait_us(auth, claim->spec.user, claim->spec.origin) > 0) {
-		refuse(claim, wrong);
+		refuse(claim, auth_wrong_password);
 		return;
 	}
 	auth_failures_forgive(auth, claim->spec.user, claim->spec.origin);
@@ -136,7 +136,7 @@ static void on_file_checked(int rc, void *arg)
 		give_everything(claim);
 		pass(claim);
 	} else if (rc == 0 || rc == -EACCES) {
-		fail(claim, wrong);
+		fail(claim, auth_wrong_password);
 	} else {
 		xn_log_warn(claim->auth->core->log, "auth",
 			    "login refused: password file %s: %s", claim->auth->password_path,
@@ -179,7 +179,7 @@ static void on_pam_answered(const struct pam_answer *answer, void *arg)
 		tell(claim);
 		return;
 	case PAM_WRONG:
-		fail(claim, wrong);
+		fail(claim, auth_wrong_password);
 		break;
 	case PAM_BROKEN:
 	case PAM_LATE:
@@ -212,7 +212,7 @@ static bool may_be_checked(struct auth_claim *claim)
 		return false;
 	}
 	if (strlen(claim->spec.user) > USER_MAX || strlen(claim->spec.password) > PASSWORD_MAX) {
-		fail(claim, wrong);
+		fail(claim, auth_wrong_password);
 		return false;
 	}
 	if (!auth->password_path && !auth->pam) {

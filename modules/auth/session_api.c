@@ -204,8 +204,10 @@ static void on_old_password_checked(const struct login *login, struct xn_error *
 	/* What the account may do besides does not matter here. */
 	if (is_password)
 		change_password(change);
-	else
+	else if (strcmp(err->params[1], auth_wrong_password) == 0)
 		reject(change->call, "the old password is wrong");
+	else
+		reject(change->call, err->params[1]); /* it was not even looked at */
 	free(change);
 }
 

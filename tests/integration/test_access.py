@@ -271,21 +271,24 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import harness
 client = harness.JsonClient(sys.argv[2], [])
-try:
-    client.login("root", sys.argv[3])
-except harness.Failure as failure:
-    print(failure.code)
-else:
-    print("in")
+for password in sys.argv[3:]:
+    try:
+        client.login("root", password)
+    except harness.Failure as failure:
+        print(failure.code)
+    else:
+        print("in")
 """
 
 
 @unittest.skipUnless(os.geteuid() == 0 and shutil.which("setpriv"), "needs root and setpriv")
 class UnixSocket(harness.TestCase):
-    def ask_as(self, uid, password):
+    daemon_options = ("--login-free-failures", "2", "--login-backoff", "600")
+
+    def ask_as(self, uid, *passwords):
         return subprocess.run(
             ["setpriv", f"--reuid={uid}", "--clear-groups", sys.executable, "-c", STRANGER,
-             os.path.dirname(os.path.abspath(__file__)), self.daemon.socket, password],
+             os.path.dirname(os.path.abspath(__file__)), self.daemon.socket, *passwords],
             capture_output=True, text=True, check=True, timeout=harness.DEADLINE).stdout.strip()
 
     def test_it_trusts_root_alone_even_where_its_file_lets_others_connect(self):
@@ -294,6 +297,16 @@ class UnixSocket(harness.TestCase):
         self.assertEqual(self.ask_as(0, "no password"), "in")
         self.assertEqual(self.ask_as(65534, "no password"), "SESSION_AUTHENTICATION_FAILED")
         self.assertEqual(self.ask_as(65534, PASSWORD), "in")
+
+    def test_who_guesses_there_keeps_out_neither_root_nor_another_user(self):
+        os.chmod(self.daemon.folder, 0o755)
+        os.chmod(self.daemon.socket, 0o666)
+        told = self.ask_as(65534, *["a guess"] * 4, PASSWORD).split()
+        self.assertEqual(told, ["SESSION_AUTHENTICATION_FAILED"] * 5)
+        self.assertEqual(self.ask_as(65533, PASSWORD), "in")
+        local = self.daemon.local()
+        local.login("root", "whatever")
+        local("session.change_password", PASSWORD, PASSWORD)
 
     def test_its_file_is_for_the_owner_only(self):
         self.daemon.restart()
@@ -313,8 +326,12 @@ class Backoff(harness.TestCase):
         self.assertEqual(waits, [False, False, False, True, True, True])
         with self.fails("SESSION_AUTHENTICATION_FAILED"):
             guesser.login("root", PASSWORD)  # the right one does not show either
+        with self.fails("CHANGE_PASSWORD_REJECTED") as caught:
+            self.client("session.change_password", PASSWORD, PASSWORD)
+        self.assertIn("try again in", caught.exception.params[0])
         local = self.daemon.local()
         local.login("root", "whatever")
+        local("session.change_password", PASSWORD, PASSWORD)
         self.client("VM.get_all")
 
     def test_guesses_at_the_same_time_count_one_by_one(self):
