@@ -103,7 +103,7 @@ const struct xn_config_key xn_config_keys[] = {
 	{"pam-workers", XN_CONFIG_INT, "8", .min = 2, .max = 64, .argument = "N",
 	 .doc = "logins that PAM checks at a time; of one account a quarter of them"},
 	{"login-queue", XN_CONFIG_INT, "2000", .min = 1, .max = 100000, .argument = "N",
-	 .doc = "logins that are being checked or wait for that; more are refused"},
+	 .doc = "logins that are being checked or wait for that, half of the free places for one address"},
 	{"login-free-failures", XN_CONFIG_INT, "5", .min = 1, .max = 1000, .argument = "N",
 	 .doc = "failed logins of an account from one address before the next has to wait"},
 	{"login-backoff", XN_CONFIG_INT, "30", .min = 1, .max = 86400,

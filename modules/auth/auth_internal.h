@@ -175,6 +175,9 @@ struct pam_numbers {
 void auth_pam_numbers(const struct xn_auth *auth, struct pam_numbers *out);
 
 /* ---- backoff.c ---- */
+enum { AUTH_ADDRESS_MAX = 64 };
+/* Without the port. Of IPv6 the network: whoever has one address there has them all. */
+void auth_failures_address(const char *origin, char out[AUTH_ADDRESS_MAX]);
 void auth_failures_start(struct xn_auth *auth);
 void auth_failures_stop(struct xn_auth *auth);
 /* Microseconds until @user may try again from @origin; 0: now. */

@@ -18,7 +18,7 @@ enum {
 
 struct entry {
 	char user[USER_MAX + 1]; /* "*": any other name from there */
-	char address[INET6_ADDRSTRLEN + 4];
+	char address[AUTH_ADDRESS_MAX];
 	unsigned count;
 	int64_t last_us, until_us;
 };
@@ -54,9 +54,9 @@ unsigned auth_failures_count(const struct xn_auth *auth)
 	return auth->failures->n;
 }
 
-/* Without the port. Of IPv6 the network: whoever has one address there has them all. */
-static void address_of(const char *origin, char *out, size_t size)
+void auth_failures_address(const char *origin, char out[AUTH_ADDRESS_MAX])
 {
+	const size_t size = AUTH_ADDRESS_MAX;
 	const char *end = strrchr(origin, ':');
 	struct in6_addr in6;
 	char text[INET6_ADDRSTRLEN];
@@ -120,11 +120,11 @@ static struct entry *make_room(struct failures *failures, int64_t now)
 int64_t auth_failures_wait_us(struct xn_auth *auth, const char *user, const char *origin)
 {
 	int64_t now = xn_now_us(auth->core->loop);
-	char address[INET6_ADDRSTRLEN + 4];
+	char address[AUTH_ADDRESS_MAX];
 	struct entry *e;
 	unsigned names;
 
-	address_of(origin, address, sizeof(address));
+	auth_failures_address(origin, address);
 	e = find(auth->failures, user, address, now, &names);
 	return e && e->until_us > now ? e->until_us - now : 0;
 }
@@ -147,11 +147,11 @@ void auth_failures_add(struct xn_auth *auth, const char *user, const char *origi
 {
 	struct failures *failures = auth->failures;
 	int64_t now = xn_now_us(auth->core->loop);
-	char address[INET6_ADDRSTRLEN + 4];
+	char address[AUTH_ADDRESS_MAX];
 	struct entry *e;
 	unsigned names;
 
-	address_of(origin, address, sizeof(address));
+	auth_failures_address(origin, address);
 	e = find(failures, user, address, now, &names);
 	if (!e) {
 		e = make_room(failures, now);
@@ -166,11 +166,11 @@ void auth_failures_add(struct xn_auth *auth, const char *user, const char *origi
 void auth_failures_forgive(struct xn_auth *auth, const char *user, const char *origin)
 {
 	struct failures *failures = auth->failures;
-	char address[INET6_ADDRSTRLEN + 4];
+	char address[AUTH_ADDRESS_MAX];
 	struct entry *e;
 	unsigned names;
 
-	address_of(origin, address, sizeof(address));
+	auth_failures_address(origin, address);
 	e = find(failures, user, address, xn_now_us(auth->core->loop), &names);
 	if (e && strcmp(e->user, "*") != 0)
 		*e = failures->entries[--failures->n];

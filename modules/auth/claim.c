@@ -24,6 +24,8 @@ struct auth_claim {
 	struct password_check *check;
 	struct pam_ask *ask;
 	int64_t began_us;
+	char address[AUTH_ADDRESS_MAX];
+	bool asks_pam;
 };
 
 const char auth_wrong_password[] = "wrong user name or password";
@@ -191,6 +193,25 @@ static void on_pam_answered(const struct pam_answer *answer, void *arg)
 
 /* ---- begin ---- */
 
+/*
+ * PAM can be slow, and its claims many, so the file has places that they do not take; and of what is
+ * free an address gets half, so that one that fills its part with guesses keeps nobody else out.
+ */
+static bool has_room(const struct auth_claim *claim)
+{
+	const struct xn_auth *auth = claim->auth;
+	unsigned others = auth->n_claims - 1, own = 0;
+
+	for (const struct xn_list *link = auth->claims.next; link != &auth->claims; link = link->next) {
+		const struct auth_claim *other = xn_list_entry(link, struct auth_claim, link);
+
+		own += other != claim && strcmp(other->address, claim->address) == 0;
+	}
+	if (claim->asks_pam)
+		return others + own < auth->max_claims - auth->max_claims / 8;
+	return others < auth->max_claims;
+}
+
 /* False: decided at once. */
 static bool may_be_checked(struct auth_claim *claim)
 {
@@ -206,7 +227,7 @@ static bool may_be_checked(struct auth_claim *claim)
 		refuse(claim, text);
 		return false;
 	}
-	if (auth->n_claims > auth->max_claims) {
+	if (!has_room(claim)) {
 		auth->counters.too_many++;
 		refuse(claim, "too many logins are being checked");
 		return false;
@@ -222,8 +243,6 @@ static bool may_be_checked(struct auth_claim *claim)
 	return true;
 }
 
-/* The file knows one account. Where there is one it alone decides about it; without PAM all names
- * take the same way, to the same refusal. */
 static void check(struct auth_claim *claim)
 {
 	struct xn_auth *auth = claim->auth;
@@ -236,11 +255,11 @@ static void check(struct auth_claim *claim)
 		.arg = claim,
 	};
 
-	if (auth->password_path && (is_root(claim) || !auth->pam))
+	if (claim->asks_pam)
+		claim->ask = auth_pam_ask(auth, &spec);
+	else
 		claim->check = auth_password_check(auth, claim->spec.password, on_file_checked,
 						   claim);
-	else
-		claim->ask = auth_pam_ask(auth, &spec);
 }
 
 static char *copy(const char *text)
@@ -262,6 +281,10 @@ struct auth_claim *auth_claim_begin(struct xn_auth *auth, const struct auth_clai
 	claim->login.user = copy(spec->user);
 	claim->login.originator = claim->spec.originator;
 	claim->began_us = xn_now_us(auth->core->loop);
+	/* The file knows one account. Where there is one it alone decides about it; without PAM all
+	 * names take the same way, to the same refusal. */
+	claim->asks_pam = auth->pam && !(auth->password_path && is_root(claim));
+	auth_failures_address(claim->spec.origin, claim->address);
 	xn_list_push(&auth->claims, &claim->link);
 	auth->n_claims++;
 	if (may_be_checked(claim))

@@ -2,6 +2,7 @@
 import base64
 import http.client
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -241,6 +242,32 @@ class PamDeadline(PamCase):
         with self.fails("SESSION_AUTHENTICATION_FAILED"):
             self.log_in("slow")
         self.log_in("bob")
+
+
+class LoginQueue(PamCase):
+    more_options = ("--login-queue", "16", "--pam-users", "bob")
+
+    def test_one_address_that_fills_it_keeps_out_neither_root_nor_another_one(self):
+        waiting = [self.daemon.json() for _ in range(20)]
+        for client in waiting:
+            client.send(client.encode("session.login_with_password", ("slow", "x")))
+        refused = []
+        while len(refused) < 13:  # an eighth is for the file; of the rest it gets half
+            left = [c.connection.sock for c in waiting if c not in refused]
+            ready = select.select(left, [], [], harness.DEADLINE)[0]
+            self.assertTrue(ready, f"{20 - len(refused)} of them wait")
+            refused += [c for c in waiting if c.connection.sock in ready]
+        for client in refused:
+            with self.fails("SESSION_AUTHENTICATION_FAILED") as caught:
+                client.finish()
+            self.assertIn("too many", caught.exception.params[1])
+        self.daemon.client()
+        other = self.daemon.json()
+        other.connection = http.client.HTTPConnection(
+            *self.daemon.address, timeout=harness.DEADLINE, source_address=("127.0.0.2", 0))
+        other.login("bob", self.passwords["bob"])
+        for client in waiting:
+            client.close()
 
 
 class PamIsOff(harness.TestCase):
