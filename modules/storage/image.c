@@ -467,21 +467,57 @@ int xn_image_remove(const char *folder, const char *uuid)
 	return rc;
 }
 
-int xn_image_grow(const char *folder, const char *uuid, int64_t size)
+/* The image of a disk, for writing. */
+static int open_ready(const char *folder, const char *uuid, struct xn_image_info *info)
 {
 	int fd, rc = xn_image_settle(folder, uuid);
-	struct xn_image_info info;
 	char *path;
 
 	if (rc < 0)
 		return rc;
 	path = xn_image_path(folder, uuid);
-	rc = xn_image_stat(path, &info);
+	rc = xn_image_stat(path, info);
 	fd = rc < 0 ? rc : open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 && rc == 0)
+		fd = -errno;
 	free(path);
+	return fd;
+}
+
+int xn_image_grow(const char *folder, const char *uuid, int64_t size)
+{
+	struct xn_image_info info;
+	int fd = open_ready(folder, uuid, &info);
+
 	if (fd < 0)
-		return rc < 0 ? rc : -errno;
+		return fd;
 	return finish_file(fd, info.format, size, info.virtual_size > size ? -EINVAL : 0);
+}
+
+/* What lies beyond the end of a QEMU image stays in its file; a raw one's would be lost. */
+static int cut(int fd, enum xn_image_format format, int64_t size)
+{
+	if (format == XN_IMAGE_QCOW2)
+		return xn_qcow2_shrink(fd, size);
+	if (lseek(fd, size, SEEK_DATA) >= 0)
+		return -ENOTEMPTY;
+	return ftruncate(fd, size) < 0 ? -errno : 0;
+}
+
+int xn_image_shrink(const char *folder, const char *uuid, int64_t size)
+{
+	struct xn_image_info info;
+	int fd = open_ready(folder, uuid, &info);
+	int rc = 0;
+
+	if (fd < 0)
+		return fd;
+	if (info.virtual_size > size)
+		rc = cut(fd, info.format, size);
+	if (rc == 0 && fsync(fd) < 0)
+		rc = -errno;
+	close(fd);
+	return rc;
 }
 
 static int read_size(const char *path, int64_t *size)

@@ -57,6 +57,9 @@ int xn_image_retire(const char *folder, const char *uuid);
 /* Under every name; none there is fine. */
 int xn_image_remove(const char *folder, const char *uuid);
 int xn_image_grow(const char *folder, const char *uuid, int64_t size);
+/* Takes back a growth: to the @size from before it, or nothing where it is no longer. -ENOTEMPTY: a
+ * raw image has data beyond that. */
+int xn_image_shrink(const char *folder, const char *uuid, int64_t size);
 int xn_image_stat(const char *path, struct xn_image_info *out);
 
 /* The format's name is part of a file's: that of an image in any state, else raw. */

@@ -156,11 +156,17 @@ int xn_qcow2_layout(int fd, struct xn_qcow2_layout *out)
 	return out->is_extended && out->cluster_bits < MIN_EXTENDED_BITS ? -EINVAL : 0;
 }
 
+static int write_size(int fd, int64_t size)
+{
+	uint64_t big_endian = htobe64((uint64_t)size);
+
+	return write_at(fd, &big_endian, sizeof(big_endian), offsetof(struct header, size));
+}
+
 int xn_qcow2_grow(int fd, int64_t size)
 {
 	struct header header = {0};
 	int rc = read_header(fd, &header);
-	uint64_t new_size = htobe64((uint64_t)size);
 	int64_t covers, entries;
 
 	if (rc < 0)
@@ -172,5 +178,15 @@ int xn_qcow2_grow(int fd, int64_t size)
 	entries = size / covers + (size % covers > 0);
 	if (entries > be32toh(header.table_entries))
 		return -EFBIG;
-	return write_at(fd, &new_size, sizeof(new_size), offsetof(struct header, size));
+	return write_size(fd, size);
+}
+
+int xn_qcow2_shrink(int fd, int64_t size)
+{
+	struct header header = {0};
+	int rc = read_header(fd, &header);
+
+	if (rc < 0)
+		return rc;
+	return size < 0 || size > (int64_t)be64toh(header.size) ? -EINVAL : write_size(fd, size);
 }

@@ -25,5 +25,7 @@ struct xn_qcow2_layout {
 int xn_qcow2_layout(int fd, struct xn_qcow2_layout *out);
 /* Not below its size (-EINVAL). -EFBIG: beyond what its tables have room for. */
 int xn_qcow2_grow(int fd, int64_t size);
+/* Takes back a growth. Not beyond its size (-EINVAL). */
+int xn_qcow2_shrink(int fd, int64_t size);
 
 #endif

@@ -237,6 +237,13 @@ static int file_grow(struct xn_sr_request *rq)
 	return rc < 0 ? rc : file_stat(rq);
 }
 
+static int file_shrink(struct xn_sr_request *rq)
+{
+	int rc = xn_image_shrink(rq->folder, rq->location, rq->size);
+
+	return rc < 0 ? rc : file_stat(rq);
+}
+
 static const struct xn_sr_feature file_features[] = {
 	{"SR_ATTACH", 1},  {"SR_DETACH", 1},     {"SR_SCAN", 1},    {"SR_PROBE", 1},
 	{"SR_UPDATE", 1},  {"VDI_CREATE", 1},    {"VDI_DELETE", 1}, {"VDI_ATTACH", 1},
@@ -269,6 +276,7 @@ const struct xn_sr_ops xn_sr_file_ops = {
 	.retire = file_retire,
 	.remove = file_remove,
 	.grow = file_grow,
+	.shrink = file_shrink,
 };
 
 /* ---- iso ---- */

@@ -52,6 +52,7 @@ struct xn_sr_ops {
 	int (*retire)(struct xn_sr_request *rq); /* location: until remove, settle brings it back */
 	int (*remove)(struct xn_sr_request *rq); /* location -> space */
 	int (*grow)(struct xn_sr_request *rq);   /* location, size -> info, space */
+	int (*shrink)(struct xn_sr_request *rq); /* the same: takes back a growth */
 };
 
 extern const struct xn_sr_ops xn_sr_file_ops, xn_sr_iso_ops;

@@ -536,6 +536,48 @@ static void forget(struct xn_call *call)
 
 /* ---- VDI.resize, update ---- */
 
+/* The image's own size, not the row's: an undo must not cut off what somebody put there. */
+static void on_size_found(struct xn_sr_request *rq, int rc)
+{
+	struct xn_storage_op *o = xn_storage_wait_take(rq->arg);
+
+	if (!o)
+		return;
+	if (rc < 0) {
+		end_with_errno(o, rq, rc, xn_storage_op_arg(o, "vdi"));
+		return;
+	}
+	xn_op_set_arg(&o->op, "size_before", xn_int(rq->info.virtual_size));
+	xn_op_done(&o->op, 0);
+}
+
+static void find_size(struct xn_op *op)
+{
+	struct xn_storage_op *o = xn_storage_op_of(op);
+	struct xn_sr_binding binding = {0};
+	struct xn_sr_request *rq = request_for(o, xn_storage_op_arg(o, "vdi"), &binding);
+
+	if (rq)
+		xn_sr_request_submit(o->st, rq, binding.ops->stat, on_size_found,
+				     xn_storage_wait_new(o));
+	xn_sr_binding_clear(&binding);
+}
+
+static void shrink_image(struct xn_op *op);
+
+static void on_grown(struct xn_sr_request *rq, int rc)
+{
+	struct xn_storage_op *o = xn_storage_wait_op(rq->arg);
+
+	if (!o || !o->op.undoing) {
+		on_vdi_request(rq, rc);
+		return;
+	}
+	xn_storage_wait_take(rq->arg);
+	if (o->op.running) /* the undo waited for this */
+		shrink_image(&o->op);
+}
+
 static void grow_image(struct xn_op *op)
 {
 	struct xn_storage_op *o = xn_storage_op_of(op);
@@ -544,14 +586,51 @@ static void grow_image(struct xn_op *op)
 
 	if (rq) {
 		rq->size = xn_map_get_int(op->args, "size", 0);
-		xn_sr_request_submit(o->st, rq, binding.ops->grow, on_vdi_request,
+		xn_sr_request_submit(o->st, rq, binding.ops->grow, on_grown,
 				     xn_storage_wait_new(o));
 	}
 	xn_sr_binding_clear(&binding);
 }
 
+/* While the database refuses changes, the row stays as it is; the image is what it says again. */
+static void on_shrunk(struct xn_sr_request *rq, int rc)
+{
+	struct xn_storage_op *o;
+
+	if (rc < 0 || xn_db_writable(xn_storage_wait_storage(rq->arg)->db) == 0) {
+		on_vdi_request(rq, rc);
+		return;
+	}
+	o = xn_storage_wait_take(rq->arg);
+	if (o)
+		xn_op_done(&o->op, 0);
+}
+
+static void shrink_image(struct xn_op *op)
+{
+	struct xn_storage_op *o = xn_storage_op_of(op);
+	struct xn_sr_binding binding = {0};
+	struct xn_sr_request *rq;
+
+	if (o->waiting)
+		return; /* what is under way ends this */
+	if (!xn_map_get(op->args, "size_before")) { /* an older release's: nobody knows */
+		xn_op_done(op, 0);
+		return;
+	}
+	rq = request_for(o, xn_storage_op_arg(o, "vdi"), &binding);
+	if (rq) {
+		rq->size = xn_map_get_int(op->args, "size_before", 0);
+		xn_sr_request_submit(o->st, rq, binding.ops->shrink, on_shrunk,
+				     xn_storage_wait_new(o));
+	}
+	xn_sr_binding_clear(&binding);
+}
+
+/* A resize that fails has done nothing: also when the database cannot keep the new size. */
 static const struct xn_step resize_steps[] = {
-	{"grow the image", grow_image, NULL, 60 * SECOND, 1, XN_STEP_NO_CANCEL},
+	{"look at the image", find_size, NULL, 60 * SECOND, 1, 0},
+	{"grow the image", grow_image, shrink_image, 60 * SECOND, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0, 0, 0},
 };
 XN_STORAGE_OP_KIND(resize_kind, "VDI.resize", resize_steps, XN_RESTART_RESUME)

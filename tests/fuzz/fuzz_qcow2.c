@@ -51,7 +51,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		assert(found == 0 || xn_qcow2_grow(fd, found - 1) < 0);
 		if (xn_qcow2_grow(fd, found + 4096) == 0)
 			assert(xn_qcow2_size(fd, &grown) == 0 && grown == found + 4096);
+		assert(xn_qcow2_shrink(fd, found) == 0);
+		assert(xn_qcow2_size(fd, &grown) == 0 && grown == found);
+		assert(xn_qcow2_shrink(fd, found + 4096) < 0);
 	} else {
+		assert(xn_qcow2_shrink(fd, 0) < 0);
 		assert(xn_qcow2_grow(fd, 1 << 20) < 0);
 	}
 	close(fd);

@@ -237,7 +237,7 @@ static const struct scenario scenarios[] = {
 	 .kind_name = "VDI.copy_into", .no_return = "copy over the disk", .prepare = have_copy},
 	{"VDI.destroy", "Halted", .args = "['$medium']", .no_return = "destroy the disk"},
 	{"VDI.forget", "Halted", .args = "['$medium']", .no_return = "forget the disk"},
-	{"VDI.resize", "Halted", .args = "['$medium',2097152]", .no_return = "grow the image"},
+	{"VDI.resize", "Halted", .args = "['$medium',2097152]"},
 	{"VDI.update", "Halted", .args = "['$medium']"},
 	{"VDI.introduce", "Halted",
 	 .args = "['$copy','back','','$disks','user',false,false,{},'$copy']",
@@ -280,6 +280,7 @@ enum way {
 	MEMBER_FAILS,
 	MEMBER_FAILS_AFTER,
 	MEMBER_HANGS,
+	NEVER_NOTED,
 	FULL_DISK,
 	FULL_DISK_KILLED,
 };
@@ -307,6 +308,7 @@ static const struct {
 	[MEMBER_FAILS_AFTER] = {"has a member that fails after its work", XN_FAULT_FAIL_AFTER,
 				.in_group = true},
 	[MEMBER_HANGS] = {"has a member that hangs", XN_FAULT_HANG, .in_group = true},
+	[NEVER_NOTED] = {"is never noted, because the disk refuses", XN_FAULT_NONE},
 	[FULL_DISK] = {"is the last that the disk notes for a while", XN_FAULT_NONE},
 	[FULL_DISK_KILLED] = {"is the last that the disk notes, and the daemon is killed",
 			      XN_FAULT_NONE, .kills = true},
@@ -496,6 +498,28 @@ static void check_files(struct api *api)
 	free(pattern);
 }
 
+/* What a guest would find is as long as clients are told. */
+static void check_sizes(struct api *api)
+{
+	char *pattern = xn_asprintf("%s/sr/*/*.raw", api->dir);
+	struct stat image;
+	char uuid[37];
+	glob_t found;
+
+	assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		const struct xn_row *vdi;
+
+		snprintf(uuid, sizeof(uuid), "%s", strrchr(found.gl_pathv[i], '/') + 1);
+		vdi = xn_db_by_uuid(api->db, XN_CLASS_VDI, uuid);
+		assert_int_equal(stat(found.gl_pathv[i], &image), 0);
+		if (vdi && xn_row_int(vdi, XN_VDI_virtual_size) != image.st_size)
+			say("an image is not as long as its row says");
+	}
+	globfree(&found);
+	free(pattern);
+}
+
 static void check_leftovers(struct vm *vm)
 {
 	const struct xn_domain_info *domain = vm_domain(vm);
@@ -509,6 +533,7 @@ static void check_leftovers(struct vm *vm)
 		say("a disk that nobody has is left");
 	if (plan.way < FULL_DISK && !plan.scenario->args)
 		check_files(vm->api);
+	check_sizes(vm->api);
 }
 
 static void check_truth(struct vm *vm)
@@ -834,6 +859,13 @@ static void go_through(struct vm *vm, struct api_call *call)
 		disk_refuses(vm->api, false);
 	}
 	api_wait(vm->api, &call->done);
+	if (plan.way == NEVER_NOTED) {
+		if (plan.reached)
+			say("a step begins of which the journal does not know");
+		if (!call->err.code)
+			say("it succeeds");
+		disk_refuses(vm->api, false);
+	}
 	api_run(vm->api, afterwards_s());
 	api_call_clear(call);
 }
@@ -874,6 +906,8 @@ static bool run_case(struct api *api)
 
 	plan.cases++;
 	given_scenario(api, &vm, &start);
+	if (plan.way == NEVER_NOTED)
+		disk_refuses(api, true);
 	begin_call(&vm, &call);
 	memcpy(task, call.call.task, sizeof(task));
 	if (ways[plan.way].kills)
@@ -886,7 +920,9 @@ static bool run_case(struct api *api)
 	check_rest(&vm);
 	check_truth(&vm);
 	check_leftovers(&vm);
-	if (plan.way != FULL_DISK && plan.way != FULL_DISK_KILLED)
+	if (plan.way == NEVER_NOTED)
+		check_as_before(&vm, &start);
+	else if (plan.way < NEVER_NOTED)
 		check_task(&vm, task, &start);
 	world_free(start.world);
 	check_use(&vm);
@@ -960,7 +996,10 @@ static void run_must_come(struct api *api)
 
 static void run_step(struct api *api)
 {
-	if (plan.way == KILLED_AGAIN) {
+	if (plan.way == NEVER_NOTED) {
+		if (plan.step == 0)
+			run_case(api);
+	} else if (plan.way == KILLED_AGAIN) {
 		for (plan.again = 0; plan.again < 40 && run_case(api); plan.again++)
 			;
 	} else if (ways[plan.way].in_undo) {
@@ -1049,6 +1088,7 @@ EVERY_STEP(the_daemon_is_killed_in_every_undo_in_turn, UNDO_KILLED)
 EVERY_STEP(every_member_of_a_group_fails_in_turn, MEMBER_FAILS)
 EVERY_STEP(every_member_of_a_group_fails_after_its_work_in_turn, MEMBER_FAILS_AFTER)
 EVERY_STEP(every_member_of_a_group_hangs_in_turn, MEMBER_HANGS)
+EVERY_STEP(an_operation_that_the_disk_does_not_note_does_nothing, NEVER_NOTED)
 EVERY_STEP(after_every_step_in_turn_the_disk_refuses_for_a_while, FULL_DISK)
 EVERY_STEP(after_every_step_in_turn_the_disk_refuses_until_a_kill, FULL_DISK_KILLED)
 
@@ -1072,6 +1112,7 @@ int main(int argc, char **argv)
 		TEST(every_member_of_a_group_fails_in_turn),
 		TEST(every_member_of_a_group_fails_after_its_work_in_turn),
 		TEST(every_member_of_a_group_hangs_in_turn),
+		TEST(an_operation_that_the_disk_does_not_note_does_nothing),
 		TEST(after_every_step_in_turn_the_disk_refuses_for_a_while),
 		TEST(after_every_step_in_turn_the_disk_refuses_until_a_kill),
 	};

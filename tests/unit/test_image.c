@@ -198,6 +198,21 @@ static void a_disk_grows_and_keeps_its_content(void **state)
 	free(path);
 }
 
+static void what_grew_shrinks_again_unless_something_was_written_there(void **state)
+{
+	char *path = given_disk(*state, DISK);
+
+	assert_int_equal(xn_image_grow(*state, DISK, 2 * SIZE), 0);
+	assert_int_equal(xn_image_shrink(*state, DISK, 3 * SIZE), 0);
+	assert_true(info_of(path).virtual_size == 2 * SIZE);
+	assert_int_equal(xn_image_shrink(*state, DISK, SIZE), 0);
+	assert_true(info_of(path).virtual_size == SIZE);
+	assert_text_at(path, SIZE - 8192, "near the end");
+	assert_int_equal(xn_image_shrink(*state, DISK, SIZE - 65536), -ENOTEMPTY);
+	assert_true(info_of(path).virtual_size == SIZE);
+	free(path);
+}
+
 /* ---- copies ---- */
 
 static void a_copy_has_the_content_and_the_holes(void **state)
@@ -281,6 +296,9 @@ static void a_qcow2_disk_is_made_copied_grown_and_removed_like_any(void **state)
 	assert_true(info_of(source).virtual_size == SIZE);
 	assert_int_equal(xn_image_grow(*state, DISK, 2 * SIZE), 0);
 	assert_int_equal(xn_image_grow(*state, DISK, SIZE), -EINVAL);
+	assert_int_equal(xn_image_shrink(*state, DISK, SIZE), 0);
+	assert_true(info_of(source).virtual_size == SIZE);
+	assert_int_equal(xn_image_grow(*state, DISK, 2 * SIZE), 0);
 
 	assert_int_equal(xn_image_copy(*state, ANOTHER, source, 3 * SIZE, &progress), 0);
 	assert_int_equal(xn_image_settle(*state, ANOTHER), 0);
@@ -346,6 +364,7 @@ int main(void)
 		ON_FILES(each_change_of_name_may_be_repeated),
 		ON_FILES(settling_never_replaces_a_disk),
 		ON_FILES(a_disk_grows_and_keeps_its_content),
+		ON_FILES(what_grew_shrinks_again_unless_something_was_written_there),
 		ON_FILES(a_copy_has_the_content_and_the_holes),
 		ON_FILES(a_copy_may_be_longer_than_its_source),
 		ON_FILES(a_stopped_copy_leaves_nothing),

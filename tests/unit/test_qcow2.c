@@ -84,7 +84,7 @@ static void the_tables_are_where_the_header_says(void **state)
 	close(fd);
 }
 
-static void an_image_grows_and_does_not_shrink(void **state)
+static void an_image_grows_and_shrinks_only_when_that_is_meant(void **state)
 {
 	int fd = given_image(GIB);
 
@@ -94,6 +94,10 @@ static void an_image_grows_and_does_not_shrink(void **state)
 	assert_int_equal(xn_qcow2_grow(fd, 4096 * GIB), 0);
 	assert_int_equal(xn_qcow2_grow(fd, 4096 * GIB + 4096), -EFBIG);
 	assert_true(size_of(fd) == 4096 * GIB);
+	assert_int_equal(xn_qcow2_shrink(fd, 4096 * GIB + 4096), -EINVAL);
+	assert_int_equal(xn_qcow2_shrink(fd, -4096), -EINVAL);
+	assert_int_equal(xn_qcow2_shrink(fd, GIB), 0);
+	assert_true(size_of(fd) == GIB);
 	close(fd);
 }
 
@@ -332,7 +336,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_empty_image_is_small_and_says_its_size),
 		cmocka_unit_test(the_tables_are_where_the_header_says),
-		cmocka_unit_test(an_image_grows_and_does_not_shrink),
+		cmocka_unit_test(an_image_grows_and_shrinks_only_when_that_is_meant),
 		cmocka_unit_test(a_very_large_image_has_more_tables),
 		cmocka_unit_test(an_image_that_needs_another_file_is_refused),
 		cmocka_unit_test(what_is_no_image_is_refused),

@@ -371,6 +371,51 @@ static void a_disk_grows_but_never_shrinks(void **state)
 	free(path);
 }
 
+static enum xn_op_fault disk_refuses_when_it_grows(const struct xn_op *op, int member, void *arg)
+{
+	const struct xn_sim_faults faults = {.append_failures = 1, .reopen_failures = 1};
+
+	if (strcmp(xn_op_step_name(op), "grow the image") == 0 && !op->undoing)
+		xn_sim_disk_set_faults(arg, &faults);
+	return XN_FAULT_NONE;
+}
+
+/* However long that is: it is told, and nothing has grown. */
+static void a_growth_that_the_database_cannot_keep_is_taken_back(void **state)
+{
+	const struct xn_sim_faults works = {0};
+	struct api *api = *state;
+	struct api_call call;
+	char vdi[48];
+	char *path, *args;
+	int64_t before;
+
+	given_vdi(api, vdi);
+	api_run(api, 1);
+	path = image_of(api, vdi, "");
+	before = size_of_file(path);
+	api->core.op_fault = disk_refuses_when_it_grows;
+	api->core.op_fault_arg = api->disk;
+	args = xn_asprintf("[\"%s\",33554432]", vdi);
+	api_begin(api, &call, "VDI.resize", args);
+	api_wait(api, &call.done);
+	assert_string_equal(call.err.code, XN_ERR_INTERNAL_ERROR);
+	assert_int_equal(size_of_file(path), before);
+	assert_int_equal(xn_row_int(vdi_row(api, vdi), XN_VDI_virtual_size), before);
+
+	api->core.op_fault = NULL;
+	xn_sim_disk_set_faults(api->disk, &works);
+	api_run(api, 5);
+	assert_int_equal(xn_map_len(xn_row_get(vdi_row(api, vdi), XN_VDI_current_operations)), 0);
+	call_on(api, "SR.scan", local_sr(api), "");
+	assert_int_equal(xn_row_int(vdi_row(api, vdi), XN_VDI_virtual_size), before);
+	call_on(api, "VDI.resize", vdi, ",33554432");
+	assert_int_equal(size_of_file(path), 32 * MIB);
+	api_call_clear(&call);
+	free(args);
+	free(path);
+}
+
 /* ---- copies ---- */
 
 static void a_clone_has_the_content_and_a_life_of_its_own(void **state)
@@ -1101,6 +1146,7 @@ int main(void)
 		STORAGE(destroying_a_disk_removes_its_unplugged_devices),
 		STORAGE(a_disk_whose_image_is_lost_can_be_destroyed),
 		STORAGE(a_disk_grows_but_never_shrinks),
+		STORAGE(a_growth_that_the_database_cannot_keep_is_taken_back),
 		STORAGE(a_clone_has_the_content_and_a_life_of_its_own),
 		STORAGE(a_snapshot_knows_its_origin_and_time),
 		STORAGE(a_clone_of_a_snapshot_is_a_disk),
