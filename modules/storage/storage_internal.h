@@ -131,14 +131,15 @@ void xn_storage_op_free(struct xn_op *op);
 		   xn_storage_op_free)
 
 /*
- * A step's callback may come when the step has timed out or its operation is gone. What is passed
- * as `arg` is this; taking it tells whether somebody still waits. One a time and operation: a newer
- * one makes the older come too late.
+ * A step's callback may come when the step has timed out (and its operation waits for the disk to
+ * note that), or its operation is gone. What is passed as `arg` is this; taking it tells whether
+ * the step still waits. One a time and operation: a newer one makes the older come too late.
  */
 struct xn_storage_wait *xn_storage_wait_new(struct xn_storage_op *o);
 struct xn_storage_op *
 xn_storage_wait_take(struct xn_storage_wait *wait); /* frees it; NULL: nobody */
-struct xn_storage_op *xn_storage_wait_op(const struct xn_storage_wait *wait); /* only looks */
+/* Only looks: the operation, whatever it does now, unless it is gone or waits for another. */
+struct xn_storage_op *xn_storage_wait_op(const struct xn_storage_wait *wait);
 struct xn_storage *xn_storage_wait_storage(const struct xn_storage_wait *wait);
 /* What it is about, also when the operation has given up on it. */
 const char *xn_storage_wait_ref(const struct xn_storage_wait *wait);

@@ -8,6 +8,7 @@ struct xn_storage_wait {
 	struct xn_list link; /* st->waits */
 	struct xn_storage *st;
 	struct xn_storage_op *op; /* NULL: nobody waits any more */
+	struct xn_op_token step;  /* that waits: its operation may be between two of them */
 	char ref[XN_REF_LEN];     /* the VDI, else the SR, that it is about; or "" */
 };
 
@@ -45,6 +46,7 @@ struct xn_storage_wait *xn_storage_wait_new(struct xn_storage_op *o)
 	xn_list_push(&o->st->waits, &wait->link);
 	wait->st = o->st;
 	wait->op = o;
+	wait->step = xn_op_token(&o->op);
 	snprintf(wait->ref, sizeof(wait->ref), "%s", xn_storage_op_arg(o, "vdi"));
 	if (!wait->ref[0])
 		snprintf(wait->ref, sizeof(wait->ref), "%s", xn_storage_op_arg(o, "sr"));
@@ -58,6 +60,8 @@ struct xn_storage_op *xn_storage_wait_take(struct xn_storage_wait *wait)
 
 	if (o)
 		o->waiting = NULL;
+	if (o && !xn_op_find(wait->st->core, &wait->step))
+		o = NULL;
 	xn_list_remove(&wait->link);
 	free(wait);
 	return o;

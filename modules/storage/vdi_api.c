@@ -41,21 +41,30 @@ static void destroy_made(struct xn_storage_op *o)
 			       xn_storage_wait_new(o));
 }
 
+static void unmake_disk(struct xn_op *op);
+
+static bool is_unmaking(const struct xn_op *op)
+{
+	return op->running && op->undoing && op->kind->steps[op->step].undo == unmake_disk;
+}
+
 static void on_disk_made(const struct xn_error *err, const char *new_vdi, void *arg)
 {
 	struct xn_storage *st = xn_storage_wait_storage(arg);
-	struct xn_storage_op *o = xn_storage_wait_take(arg);
+	struct xn_storage_op *o = xn_storage_wait_op(arg);
+	bool wanted = xn_storage_wait_take(arg) != NULL;
 
 	if (o)
 		o->make = NULL;
 	else if (!err)
 		xn_storage_destroy_vdi(st, new_vdi, ignore, NULL); /* nobody wants it any more */
-	if (o && !o->op.undoing)
+	if (wanted)
 		xn_storage_op_end_step(o, err);
-	else if (o && err)
+	else if (o && is_unmaking(&o->op) && err)
 		xn_op_done(&o->op, 0); /* the undo waited for this */
-	else if (o)
+	else if (o && is_unmaking(&o->op))
 		destroy_made(o);
+	/* Else the undo has yet to begin, and looks for itself. */
 }
 
 static void on_copy_progress(double fraction, void *arg)

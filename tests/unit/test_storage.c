@@ -564,6 +564,62 @@ static void a_cancelled_copy_leaves_nothing(void **state)
 	free(args);
 }
 
+static enum xn_op_fault late_on_a_full_disk(const struct xn_op *op, int member, void *arg)
+{
+	const struct xn_sim_faults full = {.append_failures = 1, .reopen_failures = 1};
+	const char *step = op->kind->steps[op->step].name;
+	struct api *api = arg;
+
+	if (op->undoing || strcmp(step, "stop who writes to the disk") == 0) /* nobody: no wait */
+		return XN_FAULT_NONE;
+	xn_sim_disk_set_faults(api->disk, &full);
+	return XN_FAULT_LATE;
+}
+
+/* The step's deadline passes while the disk is full; what the step began ends after that. */
+static void goes_late_on_a_full_disk(struct api *api, const char *vdi, const char *method,
+				     const char *args)
+{
+	const struct xn_sim_faults none = {0};
+	struct api_call call;
+
+	api->core.op_fault = late_on_a_full_disk;
+	api->core.op_fault_arg = api;
+	api_begin(api, &call, method, args);
+	api_run(api, 60);
+	api->core.op_fault = NULL;
+	xn_sim_disk_set_faults(api->disk, &none);
+	api_wait(api, &call.done);
+	assert_string_equal(call.err.code, XN_ERR_INTERNAL_ERROR);
+	api_run(api, 60);
+	assert_int_equal(xn_db_count(api->db, XN_CLASS_VDI), 1);
+	assert_int_equal(xn_map_len(xn_row_get(vdi_row(api, vdi), XN_VDI_current_operations)), 0);
+	assert_database_is_sound(api);
+	api_call_clear(&call);
+}
+
+static void what_ends_late_on_a_full_disk_ends_nothing_else(void **state)
+{
+	static const char *const methods[] = {"VDI.clone", "VDI.snapshot", "VDI.update"};
+	struct api *api = *state;
+	char *create = vdi_args(local_sr(api), MIB, ""), *one, *copy, *scan;
+	char vdi[48];
+
+	given_vdi(api, vdi);
+	one = xn_asprintf("[\"%s\"]", vdi);
+	copy = xn_asprintf("[\"%s\",\"%s\"]", vdi, local_sr(api));
+	scan = xn_asprintf("[\"%s\"]", local_sr(api));
+	goes_late_on_a_full_disk(api, vdi, "VDI.create", create);
+	goes_late_on_a_full_disk(api, vdi, "VDI.copy", copy);
+	goes_late_on_a_full_disk(api, vdi, "SR.scan", scan);
+	for (size_t i = 0; i < XN_ARRAY_SIZE(methods); i++)
+		goes_late_on_a_full_disk(api, vdi, methods[i], one);
+	free(create);
+	free(copy);
+	free(scan);
+	free(one);
+}
+
 /* ---- what a crash leaves ---- */
 
 static void an_image_without_a_row_that_was_being_made_is_removed(void **state)
@@ -1154,6 +1210,7 @@ int main(void)
 		STORAGE(a_disk_that_is_written_to_is_not_copied),
 		STORAGE(a_copy_into_a_smaller_disk_is_refused),
 		STORAGE(a_cancelled_copy_leaves_nothing),
+		STORAGE(what_ends_late_on_a_full_disk_ends_nothing_else),
 		STORAGE(an_image_without_a_row_that_was_being_made_is_removed),
 		STORAGE(an_image_without_a_row_that_was_being_destroyed_is_removed),
 		STORAGE(a_disk_with_a_row_that_was_being_made_gets_its_name),
