@@ -166,13 +166,14 @@ static void check_exists(struct sim_world *w, const struct event *e, const char 
 static void apply_answer(struct sim_world *w, struct xn_value **picture, struct scan_text answer,
 			 const char *from, char to[64])
 {
-	struct scan_text events = scan_member(answer, "events"), text;
+	struct scan_text found[2], text;
 	struct event e, before = {0};
 
-	scan_string(scan_member(answer, "token"), to, 64);
+	scan_members(answer, (const char *[]){"events", "token"}, found, 2);
+	scan_string(found[1], to, 64);
 	if (stamp_of(to) < stamp_of(from))
 		sim_fail(w, "a token went back from %s to %s", from, to);
-	for (size_t pos = 0; scan_next(events, &pos, NULL, &text);) {
+	for (size_t pos = 0; scan_next(found[0], &pos, NULL, &text);) {
 		e = read_event(text);
 		check_order(w, &e, &before, from, to);
 		check_exists(w, &e, to);
@@ -184,10 +185,12 @@ static void apply_answer(struct sim_world *w, struct xn_value **picture, struct 
 /* The result, or len 0 and the code. */
 static struct scan_text result_of(const char *body, size_t len, char code[64])
 {
-	struct scan_text reply = {body, len}, error = scan_member(reply, "error");
+	struct scan_text reply = {body, len}, found[2], message;
 
-	scan_string(scan_member(error, "message"), code, 64);
-	return scan_member(reply, "result");
+	scan_members(reply, (const char *[]){"error", "result"}, found, 2);
+	scan_members(found[0], (const char *[]){"message"}, &message, 1);
+	scan_string(message, code, 64);
+	return found[1];
 }
 
 /* ---- following ---- */

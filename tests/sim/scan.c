@@ -67,14 +67,16 @@ bool scan_is(struct scan_text value, const char *string)
 	return value.len == len + 2 && memcmp(value.at + 1, string, len) == 0;
 }
 
-struct scan_text scan_member(struct scan_text object, const char *name)
+void scan_members(struct scan_text object, const char *const *names, struct scan_text *values,
+		  size_t n)
 {
 	struct scan_text key, value;
 
+	memset(values, 0, n * sizeof(*values));
 	for (size_t pos = 0; scan_next(object, &pos, &key, &value);)
-		if (scan_is(key, name))
-			return value;
-	return (struct scan_text){"", 0};
+		for (size_t i = 0; i < n; i++)
+			if (scan_is(key, names[i]))
+				values[i] = value;
 }
 
 void scan_string(struct scan_text value, char *out, size_t size)

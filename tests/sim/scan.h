@@ -14,8 +14,9 @@ struct scan_text { /* of one value, strings with their quotes */
 
 /* Members of an object, items of an array (@key NULL), one a call; *@pos is 0 at first. */
 bool scan_next(struct scan_text whole, size_t *pos, struct scan_text *key, struct scan_text *value);
-/* A member of an object; len 0: there is none. */
-struct scan_text scan_member(struct scan_text object, const char *name);
+/* Members of an object, in one walk: it may be long. len 0: there is none. */
+void scan_members(struct scan_text object, const char *const *names, struct scan_text *values,
+		  size_t n);
 /* A string without its quotes (and without escapes); cut to @size. */
 void scan_string(struct scan_text value, char *out, size_t size);
 bool scan_is(struct scan_text value, const char *string);
