@@ -19,7 +19,8 @@ bool xn_pam_is_built_in(void);
 
 /*
  * xn_auth_session - who holds @secret ("OpaqueRef:...")
- * Fills session, user, role, is_superuser of @caller. Refreshes last_active when older than 600 s.
+ * Fills session, user, role, is_superuser of @caller. Refreshes last_active when older than 600 s,
+ * or a tenth of session-idle.
  * Return: 0, or -1 with SESSION_INVALID [secret].
  */
 int xn_auth_session(struct xn_auth *auth, const char *secret, struct xn_caller *caller,

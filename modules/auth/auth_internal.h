@@ -12,7 +12,8 @@
 #include "modules/db/db.h"
 
 enum {
-	LAST_ACTIVE_STEP_S = 600, /* last_active is written no oftener than this */
+	LAST_ACTIVE_STEP_S = 600, /* last_active is written no oftener, */
+	LAST_ACTIVE_PART = 10,	  /* but so many times in session-idle, where that is short */
 	SESSION_TEXT_MAX = 256,   /* originator, kept in the row */
 	SESSION_GC_PERIOD_S = 30,
 	SESSION_GC_LOGINS = 100, /* so many logins bring the next collection forward */
@@ -36,7 +37,7 @@ struct session {
 
 /* How many sessions there may be: the configuration's, read once. */
 struct session_limits {
-	int64_t idle_s;
+	int64_t idle_s, step_s; /* step_s: what a row's last_active may lag */
 	unsigned anonymous, originator, user, pool, local;
 };
 
@@ -66,6 +67,7 @@ struct xn_auth {
 	struct xn_list claims;
 	unsigned n_claims, max_claims;
 
+	int64_t started_us; /* since the epoch */
 	struct xn_timer gc_timer;
 	struct xn_job gc_job;
 	unsigned logins_since_gc;

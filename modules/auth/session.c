@@ -164,7 +164,7 @@ int xn_auth_session(struct xn_auth *auth, const char *secret, struct xn_caller *
 	if (!s)
 		return xn_error_set(err, XN_ERR_SESSION_INVALID, secret);
 	s->used_us = xn_now_us(auth->core->loop);
-	if (s->used_us - s->written_us > LAST_ACTIVE_STEP_S * INT64_C(1000000) && !s->local)
+	if (s->used_us - s->written_us > auth->limits.step_s * 1000000 && !s->local)
 		write_last_active(auth, s);
 	memcpy(caller->session, s->ref, sizeof(s->ref));
 	memcpy(caller->user, s->user, sizeof(s->user));

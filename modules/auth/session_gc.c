@@ -9,9 +9,13 @@
 void auth_gc_read_limits(struct xn_auth *auth)
 {
 	struct xn_config *config = auth->core->config;
+	int64_t idle_s = xn_config_int(config, "session-idle");
 
+	auth->started_us = xn_wall_us(auth->core->loop);
 	auth->limits = (struct session_limits){
-		.idle_s = xn_config_int(config, "session-idle"),
+		.idle_s = idle_s,
+		.step_s = idle_s / LAST_ACTIVE_PART < LAST_ACTIVE_STEP_S ? idle_s / LAST_ACTIVE_PART
+									 : LAST_ACTIVE_STEP_S,
 		.anonymous = (unsigned)xn_config_int(config, "sessions-anonymous"),
 		.originator = (unsigned)xn_config_int(config, "sessions-per-originator"),
 		.user = (unsigned)xn_config_int(config, "sessions-per-user"),
@@ -41,14 +45,19 @@ static bool is_busy(struct xn_auth *auth, const struct xn_row *row)
 	return false;
 }
 
-/* Exact for sessions seen since the start; the row may lag by LAST_ACTIVE_STEP_S. */
+/* Exact for sessions seen since the start; of others the last moment that it can have been, because
+ * their rows may lag. */
 static int64_t last_active_us(struct xn_auth *auth, const struct xn_row *row)
 {
 	const struct session *s = auth_session_by_ref(auth, xn_row_ref(row));
 	struct xn_loop *loop = auth->core->loop;
 	int64_t written = xn_row_int(row, XN_session_last_active) * 1000000;
-	int64_t used = s ? xn_wall_us(loop) - (xn_now_us(loop) - s->used_us) : written;
+	int64_t used = written + auth->limits.step_s * 1000000;
 
+	if (s)
+		used = xn_wall_us(loop) - (xn_now_us(loop) - s->used_us);
+	else if (used > auth->started_us)
+		used = auth->started_us;
 	return used > written ? used : written;
 }
 

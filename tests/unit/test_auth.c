@@ -121,6 +121,23 @@ static void a_day_counts_over_a_restart_too(void **state)
 	assert_null(xn_db_get(api->db, XN_CLASS_session, ref));
 }
 
+/* Its row does not know of the last use yet. */
+static void a_restart_takes_nothing_from_the_day_after_the_last_use(void **state)
+{
+	struct api *api = *state;
+	char secret[48], ref[48];
+
+	log_in(api, "alice", "", secret);
+	snprintf(ref, sizeof(ref), "%s", xn_row_ref(row_of(api, secret)));
+	api_run(api, 590);
+	assert_true(is_valid(api, secret));
+	api_restart(api);
+	api_run(api, 86400 - 60);
+	assert_non_null(xn_db_get(api->db, XN_CLASS_session, ref));
+	api_run(api, 120);
+	assert_null(xn_db_get(api->db, XN_CLASS_session, ref));
+}
+
 static void last_active_is_written_every_ten_minutes_only(void **state)
 {
 	struct api *api = *state;
@@ -480,6 +497,7 @@ int main(void)
 		TEST(a_session_shown_survives_a_crash),
 		TEST(a_session_unused_for_a_day_goes),
 		TEST(a_day_counts_over_a_restart_too),
+		TEST(a_restart_takes_nothing_from_the_day_after_the_last_use),
 		TEST(last_active_is_written_every_ten_minutes_only),
 		TEST(a_session_with_a_running_task_stays),
 		TEST(each_group_has_its_own_limit),
