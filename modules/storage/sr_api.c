@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "modules/records/records.h"
 #include "modules/storage/storage_internal.h"
@@ -65,11 +66,12 @@ static int check_device_config(const struct xn_value *config, struct xn_error *e
 		      : 0;
 }
 
+/* Without regard to case: who writes "Password" means no less by it. */
 static bool ends_with(const char *text, const char *end)
 {
 	size_t len = strlen(text), end_len = strlen(end);
 
-	return len >= end_len && strcmp(text + len - end_len, end) == 0;
+	return len >= end_len && strcasecmp(text + len - end_len, end) == 0;
 }
 
 /* A copy in which each X.password became X.password_secret, the uuid of a new secret object. */

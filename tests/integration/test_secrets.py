@@ -6,9 +6,11 @@ password and session secret in the log, in all that a reader may see, and in the
     XENOLITHD=BUILD/xenolithd XN_SCHEMA=BUILD/core/schema/schema.json test_secrets.py
 """
 import base64
+import contextlib
 import http.client
 import json
 import os
+import subprocess
 import unittest
 
 import harness
@@ -113,12 +115,13 @@ class Secrets(PamCase):
             self.get(target, headers)
 
     def get(self, target, headers):
+        return self.get_bytes(target, headers).decode()
+
+    def get_bytes(self, target, headers):
         connection = http.client.HTTPConnection(*self.daemon.address, timeout=harness.DEADLINE)
-        try:
+        with contextlib.closing(connection):
             connection.request("GET", target, headers=headers)
-            return connection.getresponse().read().decode()
-        finally:
-            connection.close()
+            return connection.getresponse().read()
 
     def send_what_is_no_call(self):
         """A password in a body that is broken, of the wrong shape, or for what is not there."""
@@ -197,9 +200,24 @@ class Secrets(PamCase):
         everything = dict(self.secrets, **self.stored)
         self.assert_nowhere(everything, as_root.items())
         self.assert_nowhere(everything, as_reader.items())
+        cookie = {"Cookie": "session_id=" + self.client.session}
+        copies = {target: self.get_bytes(target, cookie)
+                  for target in ("/backup", "/pool/xmldbdump")}
+        for target, copy in copies.items():
+            self.assertGreater(len(copy), 1000, target)
+        self.assert_nowhere(self.secrets, copies.items())
         self.daemon.restart()
+        self.daemon.stop()
+        self.addCleanup(self.daemon.start)
         self.assert_nowhere(everything, [("the log", "".join(self.daemon.log))])
         self.assert_nowhere(self.secrets, self.files())
+        self.assert_nowhere(everything, [(flag[0], self.printed(*flag)) for flag in (
+            ("--check-db",), ("--check-audit",), ("--history", "limit=100000 json"))])
+
+    def printed(self, *flag):
+        return subprocess.run([harness.XENOLITHD, *flag, "--state-dir", self.daemon.state],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              check=True).stdout
 
 
 if __name__ == "__main__":

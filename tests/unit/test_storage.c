@@ -981,8 +981,8 @@ static void a_password_goes_into_a_secret_that_goes_with_the_pbd(void **state)
 {
 	struct api *api = *state;
 	char *args =
-		xn_asprintf("[\"%s\",{\"location\":\"%s/mine\",\"password\":\"pw\"},0,\"\",\"\","
-			    "\"file\",\"user\",false]",
+		xn_asprintf("[\"%s\",{\"location\":\"%s/mine\",\"password\":\"pw\","
+			    "\"chapPassword\":\"too\"},0,\"\",\"\",\"file\",\"user\",false]",
 			    xn_host_ref(xn_host_of(&api->core)), api->dir);
 	char sr[48], pbd[48];
 	struct xn_row *row;
@@ -991,6 +991,8 @@ static void a_password_goes_into_a_secret_that_goes_with_the_pbd(void **state)
 	snprintf(pbd, sizeof(pbd), "%s", pbd_of(api, sr));
 	row = xn_db_get(api->db, XN_CLASS_PBD, pbd);
 	assert_null(xn_row_map_string(row, XN_PBD_device_config, "password"));
+	assert_null(xn_row_map_string(row, XN_PBD_device_config, "chapPassword"));
+	assert_non_null(xn_row_map_string(row, XN_PBD_device_config, "chapPassword_secret"));
 	row = xn_db_by_uuid(api->db, XN_CLASS_secret,
 			    xn_row_map_string(row, XN_PBD_device_config, "password_secret"));
 	assert_non_null(row);
