@@ -148,10 +148,19 @@ static bool fits_any(const struct sim_fact *f, const struct xn_value *now)
 	return false;
 }
 
+/* It goes on from where the disk knows it, and holds the row back as it did then. */
+static bool is_under_way(const struct sim_fact *f)
+{
+	const struct xn_row *vm = xn_db_get(sim_db(f->world), XN_CLASS_VM, f->ref);
+
+	return vm && xn_map_len(xn_row_get(vm, XN_VM_current_operations)) > 0;
+}
+
 /* What the hypervisor tells is not lost with what the disk lost. */
 static bool may_have_lost(const struct sim_fact *f)
 {
-	return f->world->worst == SIM_POWER_CUT || (f->world->doubtful && !f->is_power);
+	return f->world->worst == SIM_POWER_CUT ||
+	       (f->world->doubtful && (!f->is_power || is_under_way(f)));
 }
 
 static bool is_possible(const struct sim_fact *f, const struct xn_value *now)
