@@ -283,6 +283,8 @@ void task_cancel(struct xn_tasks *tasks, struct xn_row *row, const char *cancell
 	struct live *live = task_live(tasks, xn_row_ref(row));
 	bool is_idle = !live || (!live->cancel && xn_row_bool(row, XN_task_xn_made_by_client));
 
+	if (live && live->end)
+		return; /* too late: its end is on its way to the disk */
 	xn_db_map_put(tasks->db, row, XN_task_current_operations, canceller, "cancel");
 	if (is_idle) {
 		end_cancelled(tasks, xn_row_ref(row));
@@ -372,10 +374,25 @@ static void on_end_recorded(int rc, void *arg)
 	live_free(live);
 }
 
+/* Nobody is about to cancel what has ended. A mark that it shall go (task_gc.c) stays. */
+static void drop_cancels(struct xn_tasks *tasks, struct xn_row *row)
+{
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *current = xn_value_ref(xn_row_get(row, XN_task_current_operations));
+
+	for (size_t i = 0; i < xn_map_len(current); i++)
+		if (strcmp(xn_value_string(xn_map_at(current, i)), "cancel") == 0)
+			xn_db_map_remove(tasks->db, row, XN_task_current_operations,
+					 xn_map_key_at(current, i));
+}
+
 static void record_end(struct live *live)
 {
 	struct xn_tasks *tasks = live->tasks;
+	struct xn_row *row = task_pending(tasks, live->ref);
 
+	if (row)
+		drop_cancels(tasks, row);
 	live->is_recording = true;
 	xn_db_set_later(tasks->db, live->ref, XN_CLASS_task, xn_value_ref(live->end),
 			on_end_recorded, live);

@@ -231,7 +231,8 @@ class Crashes(OperationCase):
         self.assertEqual(self.task(task)["status"], "pending")
         self.wait(task, allowed_operations=["cancel"], status="pending")
         self.client("task.cancel", task)
-        self.assertEqual(wait_for_task(self.client, task)["status"], "cancelled")
+        record = wait_for_task(self.client, task)
+        self.assertEqual((record["status"], record["current_operations"]), ("cancelled", {}))
         self.assert_settled(vm)
         self.client("VM.hard_shutdown", vm)
 

@@ -135,6 +135,7 @@ class OwnTasks(TaskCase):
         record = wait_for_task(self.client, task)
         self.assertEqual(record["status"], "cancelled")
         self.assertEqual(record["allowed_operations"], [])
+        self.assertEqual(record["current_operations"], {})
         self.assertEqual(record["progress"], 1.0)
 
     def test_cancel_of_a_finished_task_changes_nothing(self):

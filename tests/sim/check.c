@@ -47,7 +47,7 @@ static void check_operations(struct sim_world *w)
 	for (int c = 0; c < XN_CLASS_COUNT; c++) {
 		int field = xn_field_find(&xn_classes[c], "current_operations");
 
-		if (c == XN_CLASS_task) /* who cancelled it, for good */
+		if (c == XN_CLASS_task) /* see check_tasks() */
 			continue;
 		for (struct xn_row *row = field < 0 ? NULL : xn_db_first(db, c); row;
 		     row = xn_db_next(db, row))
@@ -89,15 +89,29 @@ static void check_engine(struct sim_world *w)
 		sim_fail(w, "%u operations are still at work", n);
 }
 
+/* A mark that it shall go may still wait for the collector. */
+static bool is_being_cancelled(const struct xn_row *task)
+{
+	const struct xn_value *current = xn_row_get(task, XN_task_current_operations);
+
+	for (size_t i = 0; i < xn_map_len(current); i++)
+		if (strcmp(xn_value_string(xn_map_at(current, i)), "cancel") == 0)
+			return true;
+	return false;
+}
+
 static void check_tasks(struct sim_world *w)
 {
 	struct xn_db *db = sim_db(w);
 
-	for (struct xn_row *row = xn_db_first(db, XN_CLASS_task); row; row = xn_db_next(db, row))
+	for (struct xn_row *row = xn_db_first(db, XN_CLASS_task); row; row = xn_db_next(db, row)) {
+		if (is_being_cancelled(row))
+			sim_fail(w, "task %s is being cancelled for ever", xn_row_ref(row));
 		if (strcmp(xn_row_string(row, XN_task_status), "pending") == 0 &&
 		    !xn_row_bool(row, XN_task_xn_made_by_client))
 			sim_fail(w, "task %s (%s) is pending for ever", xn_row_ref(row),
 				 xn_row_string(row, XN_task_name_label));
+	}
 }
 
 /* ---- the hypervisor and the rows tell the same ---- */
