@@ -187,15 +187,42 @@ static int check_bytes(struct xn_rpc *rpc, const char *what, size_t bytes, struc
 			 "row-bytes", err);
 }
 
-/* The object that a field's message is about; NULL: none, which the handler will say. */
-static struct xn_row *row_of(const struct xn_rpc_call *rc)
-{
-	const struct xn_call *call = &rc->call;
-	const struct xn_method *method = call->method;
+/* What a call does to a field; automatic messages say it, others by their names. */
+struct growth {
+	int field; /* -1: to none */
+	bool adds; /* otherwise it replaces what is there */
+};
 
-	if (method->kind != XN_M_SET && method->kind != XN_M_ADD)
+static struct growth growth_of(const struct xn_method *method)
+{
+	static const struct {
+		const char *prefix;
+		bool adds;
+	} names[] = {{"add_to_", true}, {"add_", true}, {"set_", false}};
+
+	if (method->kind == XN_M_SET || method->kind == XN_M_ADD)
+		return (struct growth){method->field, method->kind == XN_M_ADD};
+	for (size_t i = 0; i < XN_ARRAY_SIZE(names); i++) {
+		size_t len = strlen(names[i].prefix);
+		int field;
+
+		if (strncmp(method->message, names[i].prefix, len) != 0)
+			continue;
+		field = xn_field_find(&xn_classes[method->class_id], method->message + len);
+		if (field >= 0)
+			return (struct growth){field, names[i].adds};
+	}
+	return (struct growth){-1, false};
+}
+
+/* The object that a field's message is about; NULL: none, which the handler will say. */
+static struct xn_row *row_of(const struct xn_rpc_call *rc, const struct growth *growth)
+{
+	const struct xn_method *method = rc->call.method;
+
+	if (growth->field < 0 || method->params[0].type->kind != XN_T_REF)
 		return NULL;
-	return xn_db_get(rc->rpc->db, method->class_id, xn_call_string(call, 0));
+	return xn_db_get(rc->rpc->db, method->class_id, xn_call_string(&rc->call, 0));
 }
 
 static size_t members(const struct xn_value *v)
@@ -204,18 +231,16 @@ static size_t members(const struct xn_value *v)
 }
 
 /* What the row would take with the arguments in it. */
-static int check_row(struct xn_rpc_call *rc, const struct xn_row *row, size_t given,
-		     struct xn_error *err)
+static int check_row(struct xn_rpc_call *rc, const struct xn_row *row, const struct growth *growth,
+		     size_t given, struct xn_error *err)
 {
-	const struct xn_method *method = rc->call.method;
-	const struct xn_field *field = &xn_classes[method->class_id].fields[method->field];
-	const struct xn_value *old = xn_row_get(row, method->field);
+	const struct xn_field *field = &xn_classes[rc->call.method->class_id].fields[growth->field];
+	const struct xn_value *old = xn_row_get(row, growth->field);
 	size_t bytes = xn_row_weight(row) + given;
 
-	if (method->kind == XN_M_ADD &&
-	    check_items(rc->rpc, field->name, members(old) + 1, err) < 0)
+	if (growth->adds && check_items(rc->rpc, field->name, members(old) + 1, err) < 0)
 		return -1;
-	if (method->kind == XN_M_SET)
+	if (!growth->adds)
 		bytes -= xn_value_weight(old);
 	return check_bytes(rc->rpc, field->name, bytes, err);
 }
@@ -255,6 +280,7 @@ int xn_rpc_check_quotas(struct xn_rpc_call *rc, bool async, struct xn_error *err
 	struct xn_rpc *rpc = rc->rpc;
 	const struct xn_call *call = &rc->call;
 	const struct xn_method *method = call->method;
+	struct growth growth;
 	const struct xn_row *row;
 	size_t bytes = 0;
 
@@ -267,8 +293,9 @@ int xn_rpc_check_quotas(struct xn_rpc_call *rc, bool async, struct xn_error *err
 			return -1;
 		bytes += xn_value_weight(call->args[i]);
 	}
-	row = row_of(rc);
-	if (row ? check_row(rc, row, bytes, err) < 0
+	growth = growth_of(method);
+	row = row_of(rc, &growth);
+	if (row ? check_row(rc, row, &growth, bytes, err) < 0
 		: check_bytes(rpc, method->message, bytes, err) < 0)
 		return -1;
 	return check_room(rpc, method, err);

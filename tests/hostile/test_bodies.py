@@ -124,6 +124,57 @@ class Text(HostileCase):
                                         + call.encode()))
 
 
+class Growth(HostileCase):
+    """Objects to which somebody adds for ever."""
+
+    ENOUGH = 5  # texts of 200 KiB fit into an object; row-bytes is 1 MiB
+    MEMBERS = 200
+    daemon_options = ("--field-items", str(MEMBERS))
+
+    def add_for_ever(self, method, ref):
+        """With the first error, the number of texts that were taken before it."""
+        for taken in range(2 * self.ENOUGH):
+            answer = self.call("json2", method, ref, f"key{taken}", "x" * (200 << 10))
+            if answer.error:
+                return taken, answer
+        return 2 * self.ENOUGH, None
+
+    def test_an_object_is_bounded_by_whatever_message_it_grows(self):
+        vm = self.client("VM.get_by_name_label", "Other install media")[0]
+        task = self.client("task.create", "large", "")
+        network = self.client("network.create", {"name_label": "large", "other_config": {}})
+        for cls, ref, field in (("VM", vm, "other_config"), ("VM", vm, "platform"),
+                                ("VM", vm, "NVRAM"), ("VM", vm, "VCPUs_params"),
+                                ("task", task, "other_config"),
+                                ("network", network, "other_config")):
+            with self.subTest(cls, field=field):
+                before = self.client(f"{cls}.get_{field}", ref)
+                taken, answer = self.add_for_ever(f"{cls}.add_to_{field}", ref)
+                self.assertIn(taken, (self.ENOUGH - 1, self.ENOUGH))
+                self.assert_error(answer, "INVALID_VALUE", field)
+                self.assertIn("row-bytes", answer.error[2])
+                for i in range(taken):
+                    self.client(f"{cls}.remove_from_{field}", ref, f"key{i}")
+                self.assertEqual(self.client(f"{cls}.get_{field}", ref), before)
+        self.client("task.destroy", task)
+        self.client("network.destroy", network)
+
+    def test_a_field_has_so_many_members_by_whatever_message_it_grows(self):
+        vm = self.client("VM.get_by_name_label", "Other install media")[0]
+        task = self.client("task.create", "large", "")
+        for cls, ref in (("VM", vm), ("task", task)):
+            with self.subTest(cls):
+                before = self.client(f"{cls}.get_other_config", ref)
+                full = {str(i): "" for i in range(self.MEMBERS - 1)}
+                self.client(f"{cls}.set_other_config", ref, full)
+                self.client(f"{cls}.add_to_other_config", ref, "the last", "")
+                answer = self.call("json2", f"{cls}.add_to_other_config", ref, "one more", "")
+                self.assert_error(answer, "INVALID_VALUE", "other_config")
+                self.assertIn("field-items", answer.error[2])
+                self.client(f"{cls}.set_other_config", ref, before)
+        self.client("task.destroy", task)
+
+
 class Shape(HostileCase):
     def test_deep_nesting_is_a_fault(self):
         me = self.client.session
