@@ -501,7 +501,7 @@ bool xn_rpc_ask_again(struct xn_rpc_call *rc)
 	enum { MOST = 100 };
 
 	if (rc->async || !rc->call.method || xn_rpc_changes_something(rc->call.method) ||
-	    rc->asked_again >= MOST || !rc->rpc)
+	    rc->asked_again >= MOST || !rc->rpc || rc->rpc->stopping)
 		return false;
 	rc->asked_again++;
 	rc->answered = false;

@@ -767,7 +767,8 @@ static size_t take_requests(struct xn_http_conn *conn, char *data, size_t len)
 
 	conn->stalled = false;
 	while (used < len && (conn->state == XN_CONN_HEAD || conn->state == XN_CONN_BODY)) {
-		if (conn->closing || conn->broken)
+		/* Who stops begins nothing: what a request is for has stopped before. */
+		if (conn->closing || conn->broken || conn->http->draining)
 			return len;
 		if (conn->out.len || count++ == XN_HTTP_BATCH ||
 		    conn->http->out.len > XN_HTTP_BATCH_BYTES) {

@@ -161,7 +161,8 @@ static int rpc_start(void *state, struct xn_error *err)
 }
 
 /* Calls that only wait (event.from) would use up the time that answers under way are given. An error
- * would make a client pause; on a lost connection it comes back at once. */
+ * would make a client pause; on a lost connection it comes back at once. Those that have not begun
+ * never do: the modules that they are for have stopped before this one. */
 static void cut_waiting_clients(struct xn_rpc *rpc)
 {
 	struct xn_list *node = rpc->calls.next;
@@ -170,7 +171,9 @@ static void cut_waiting_clients(struct xn_rpc *rpc)
 		struct xn_rpc_call *rc = xn_list_entry(node, struct xn_rpc_call, link);
 
 		node = node->next;
-		if (rc->conn && !rc->answered && rc->call.on_cancel && !rc->call.task[0]) {
+		if (rc->conn && !rc->answered &&
+		    (xn_fair_is_queued(&rc->turn) ||
+		     (rc->call.on_cancel && !rc->call.task[0]))) {
 			xn_http_cut(rc->conn);
 			node = rpc->calls.next; /* whatever ended with it is out of the list */
 		}
@@ -181,6 +184,7 @@ static void rpc_stop(void *state)
 {
 	struct xn_rpc *rpc = state;
 
+	rpc->stopping = true;
 	xn_bus_unsubscribe(rpc->on_reload);
 	xn_bus_unsubscribe(rpc->on_committed);
 	xn_pool_free(rpc->readers);
@@ -190,6 +194,7 @@ static void rpc_stop(void *state)
 	if (rpc->http) {
 		xe_engine_free(rpc->xe);
 		xn_certificate_free(rpc->certificate);
+		xn_job_cancel(&rpc->begin_job);
 		cut_waiting_clients(rpc);
 		xn_http_drain(rpc->http);
 		xn_http_free(rpc->http);

@@ -67,6 +67,7 @@ struct xn_rpc {
 	/* Who waits for a turn, by address, then by session: calls to begin, slices of long replies. */
 	struct xn_fair begins, slices;
 	struct xn_job begin_job, slice_job;
+	bool stopping; /* no call begins any more */
 	struct xn_buf piece; /* of the slice under way */
 	struct xn_list downloads; /* audit_log.c */
 	unsigned n_downloads;

@@ -236,8 +236,8 @@ void xn_rpc_leave(struct xn_rpc_visit *visible, const struct xn_error *err)
 
 void xn_rpc_drop_visits(struct xn_rpc *rpc)
 {
-	while (!xn_list_empty(&rpc->visits))
-		visit_free(xn_list_entry(rpc->visits.next, struct visit, link));
+	while (!xn_list_empty(&rpc->visits)) /* on_closed() takes it out */
+		xn_http_cut(xn_list_entry(rpc->visits.next, struct visit, link)->kept->conn);
 }
 
 /* ---- routes ---- */

@@ -1,6 +1,9 @@
 """The paths, envelopes and spellings in which clients reach the same calls."""
+import base64
+import contextlib
 import http.client
 import json
+import socket
 import unittest
 
 import harness
@@ -51,6 +54,50 @@ class Names(harness.TestCase):
         self.assertEqual(self.client("VM_get_uuid", vm), self.client("VM.get_uuid", vm))
         with self.fails("MESSAGE_METHOD_UNKNOWN", "Async.VM_clone"):
             self.client("Async.VM_clone", vm, "x")
+
+
+class Stop(harness.TestCase):
+    """SIGTERM while many calls wait for their turn."""
+
+    def requests(self, vm):
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "VM.set_name_label",
+                           "params": [self.client.session, vm, "renamed"]})
+        secret = base64.b64encode(f"root:{harness.PASSWORD}".encode()).decode()
+        return [f"POST /jsonrpc HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n{body}",
+                f"GET /audit_log HTTP/1.0\r\nAuthorization: Basic {secret}\r\n\r\n"]
+
+    def stop_under(self, requests, count):
+        """What each of so many connections got."""
+        with contextlib.ExitStack() as stack:
+            sockets = [stack.enter_context(socket.create_connection(self.daemon.address,
+                                                                    harness.DEADLINE))
+                       for _ in range(count)]
+            for i, one in enumerate(sockets):
+                if i == count // 2:
+                    self.daemon.process.terminate()
+                with contextlib.suppress(ConnectionError):
+                    one.sendall(requests[i % 8 == 7].encode())
+            self.assertEqual(self.daemon.stop(), 0, self.daemon.log_text())
+            self.daemon.start()
+            return [self.all_of(one) for one in sockets]
+
+    @staticmethod
+    def all_of(one):
+        data = b""
+        with contextlib.suppress(ConnectionError):
+            while piece := one.recv(65536):
+                data += piece
+        return data
+
+    def test_a_call_is_answered_rightly_or_not_at_all(self):
+        template = self.client("VM.get_by_name_label", "Generic Linux BIOS")[0]
+        vm = self.client("VM.clone", template, "to be renamed")
+        for _ in range(8):
+            answers = self.stop_under(self.requests(vm), 200)
+            self.assertEqual([a for a in answers if b'"error"' in a], [])
+            self.client.close()
+        self.assertEqual(self.client("VM.get_record", vm)["uuid"],
+                         self.client("VM.get_uuid", vm))
 
 
 if __name__ == "__main__":

@@ -954,6 +954,24 @@ static void draining_sends_the_answers_under_way_and_closes_the_rest(void **stat
 	close(busy);
 }
 
+static void draining_begins_no_request(void **state)
+{
+	struct fixture *f = *state;
+	int half = connect_tcp(f), busy = connect_tcp(f);
+
+	send_text(half, "POST /echo HTTP/1.1\r\nContent-Length: 4\r\n\r\nok");
+	send_text(busy, "POST /later HTTP/1.1\r\n\r\n");
+	settle_loop(f);
+	send_text(half, "ay");
+	soon.f = f;
+	xn_timer_arm(f->core.loop, &soon.timer, 20000, answer_from_timer);
+	xn_http_drain(f->http);
+	assert_true(is_closed_by_peer(f, half));
+	assert_true(has(read_to_eof(f, busy), "just in time"));
+	close(half);
+	close(busy);
+}
+
 static void draining_does_not_wait_for_ever(void **state)
 {
 	struct fixture *f = *state;
@@ -1036,6 +1054,7 @@ int main(void)
 		TEST(addresses_are_numbers_with_a_port),
 		TEST(the_chosen_port_is_shown),
 		TEST(draining_sends_the_answers_under_way_and_closes_the_rest),
+		TEST(draining_begins_no_request),
 		TEST(draining_does_not_wait_for_ever),
 		TEST(the_counters_tell_what_happened),
 	};
