@@ -110,6 +110,7 @@ static int rpc_init(struct xn_core *core, void **state_out, struct xn_error *err
 	xn_rpc_add_metrics(rpc);
 	rpc->on_committed = xn_subscribe_db_committed(core->bus, "rpc", on_committed, rpc);
 	xn_list_init(&rpc->visits);
+	xn_list_init(&rpc->entered);
 	rpc->on_reload = xn_subscribe_reload_asked(core->bus, "rpc", on_reload_asked, rpc);
 	*state_out = rpc;
 	return 0;

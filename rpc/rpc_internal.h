@@ -80,6 +80,7 @@ struct xn_rpc {
 	struct xn_metrics_source metrics;
 	struct xn_subscription *on_committed;
 	struct xn_list visits; /* visit.c: those whose password is being checked */
+	struct xn_list entered; /* visit.c: those that were admitted and go on */
 	struct xn_subscription *on_reload;
 	struct xn_pool *readers; /* body.c: threads that parse long bodies */
 	struct xn_request_bounds bounds; /* of a call */

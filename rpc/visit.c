@@ -11,7 +11,7 @@ struct visit {
 	struct xn_rpc_visit visible;
 	struct xn_auth_visit auth;
 	struct xn_rpc *rpc;
-	struct xn_list link; /* xn_rpc.visits while it is not decided; else empty */
+	struct xn_list link; /* xn_rpc.visits while it is not decided, then .entered */
 	const struct xn_rpc_door *door;
 	void *arg;
 	struct xn_http_request *kept; /* while the password is checked */
@@ -52,6 +52,15 @@ static void reply_refusal(const struct visit *visit, const struct xn_http_reques
 	xn_http_reply(req->conn, status, "text/plain", headers, text, (size_t)len);
 }
 
+/* What somebody admitted does under a task ends it, and nobody else's request. */
+static bool is_under_way(const struct xn_rpc *rpc, const char *task)
+{
+	xn_list_each(link, &rpc->entered)
+		if (strcmp(xn_list_entry(link, struct visit, link)->visible.task, task) == 0)
+			return true;
+	return false;
+}
+
 /* A client that waits for its task hears there, too, that nothing comes of it. Nobody is logged in
  * yet, so this ends no task but one that a client made for such a request. */
 static void fail_task(struct visit *visit, const struct xn_http_request *req,
@@ -60,7 +69,7 @@ static void fail_task(struct visit *visit, const struct xn_http_request *req,
 	const char *task = cookie_or_query(req, "task_id");
 	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
 
-	if (!task || !xn_task_is_clients(visit->rpc->tasks, task))
+	if (!task || !xn_task_is_clients(visit->rpc->tasks, task) || is_under_way(visit->rpc, task))
 		return;
 	if (strcmp(why->code, XN_ERR_RBAC_PERMISSION_DENIED) == 0) {
 		if (xn_task_permit(visit->rpc->tasks, &visit->auth.caller, task, NULL) < 0)
@@ -161,6 +170,7 @@ static void enter(struct visit *visit, const struct xn_http_request *req)
 	xn_http_set_authenticated(req->conn);
 	xn_http_on_close(req->conn, NULL, NULL);
 	visit->visible.caller = visit->auth.caller;
+	xn_list_push(&visit->rpc->entered, &visit->link);
 	if (door->role != XN_ROLE_READ_ONLY)
 		xn_rpc_audit_visit(visit->rpc, door->name, &visit->visible.caller,
 				   visit->visible.task, NULL);

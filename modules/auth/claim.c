@@ -202,7 +202,7 @@ static bool has_room(const struct auth_claim *claim)
 	const struct xn_auth *auth = claim->auth;
 	unsigned others = auth->n_claims - 1, own = 0;
 
-	for (const struct xn_list *link = auth->claims.next; link != &auth->claims; link = link->next) {
+	xn_list_each(link, &auth->claims) {
 		const struct auth_claim *other = xn_list_entry(link, struct auth_claim, link);
 
 		own += other != claim && strcmp(other->address, claim->address) == 0;

@@ -61,7 +61,26 @@ static void on_tasked(const struct xn_http_request *req, void *arg)
 	xn_rpc_admit(&f->core, req, &tasked, f);
 }
 
+static void run_slow(const struct xn_http_request *req, struct xn_rpc_visit *visit, void *arg)
+{
+	struct fixture *f = arg;
+
+	f->visit = visit;
+	f->conn = req->conn;
+}
+
+static const struct xn_rpc_door slow = {
+	.name = "get_slow", .role = XN_ROLE_VM_OPERATOR, .run = run_slow};
+
+static void on_slow(const struct xn_http_request *req, void *arg)
+{
+	struct fixture *f = arg;
+
+	xn_rpc_admit(&f->core, req, &slow, f);
+}
+
 static const struct xn_http_route routes[] = {
+	{.method = "GET", .path = "/slow", .run = on_slow},
 	{.method = "GET", .path = "/report", .run = on_report},
 	{.method = "GET", .path = "/tasked", .run = on_tasked},
 };
@@ -323,6 +342,25 @@ static void a_request_ends_the_task_that_it_names(void **state)
 	expect(f, target, "", "HTTP/1.1 400 ", "OPERATION_NOT_ALLOWED"); /* it is over */
 }
 
+static void a_stranger_does_not_fail_the_task_of_a_request_under_way(void **state)
+{
+	struct fixture *f = *state;
+	char secret[48], task[48], target[200];
+	int fd = connect_tcp(f);
+
+	log_in(f, XN_ROLE_VM_OPERATOR, secret);
+	give_task(f, secret, task);
+	dprintf(fd, "GET /slow?session_id=%s&task_id=%s HTTP/1.1\r\nHost: h\r\n\r\n", secret, task);
+	while (!f->visit)
+		xn_loop_turn(f->core.loop, 1000);
+	snprintf(target, sizeof(target), "/tasked?task_id=%s", task);
+	expect(f, target, "", "HTTP/1.1 401 ", "");
+	xn_http_reply(f->conn, 200, "text/plain", NULL, "", 0);
+	xn_rpc_leave(f->visit, NULL);
+	assert_string_equal(status_of(f, task), "success");
+	close(fd);
+}
+
 static void a_refused_request_fails_the_task_that_it_names(void **state)
 {
 	struct fixture *f = *state;
@@ -368,6 +406,7 @@ int main(void)
 		TEST(whoever_hangs_up_before_the_password_is_checked_leaves_nothing),
 		TEST(a_request_gets_a_task_of_its_own),
 		TEST(a_request_ends_the_task_that_it_names),
+		TEST(a_stranger_does_not_fail_the_task_of_a_request_under_way),
 		TEST(a_refused_request_fails_the_task_that_it_names),
 		TEST(nobody_ends_the_task_of_somebody_else),
 	};
