@@ -4,8 +4,10 @@
  */
 #include "modules/commands.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "modules/audit/audit.h"
 #include "modules/backup/backup.h"
@@ -124,13 +126,32 @@ static int tell_findings(unsigned n, struct xn_buf *report, struct xn_buf *summa
 	return n ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+static void on_unreadable(int signo)
+{
+	static const char text[] = "the checkpoint is damaged: its pages cannot be read\n1 findings\n";
+
+	(void)!write(STDOUT_FILENO, text, sizeof(text) - 1);
+	_exit(EXIT_FAILURE);
+}
+
+/* LMDB trusts its pages: a file that was cut short or scribbled over ends whoever reads it. */
+static void name_what_cannot_be_read(void)
+{
+	static const int signals[] = {SIGBUS, SIGSEGV, SIGFPE, SIGABRT};
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(signals); i++)
+		signal(signals[i], on_unreadable);
+}
+
 static int check_db(const struct xn_invocation *in)
 {
 	const char *dir = xn_config_string(in->config, "state-dir");
 	struct xn_buf report XN_CLEANUP(xn_buf_clear_p) = {0};
 	struct xn_buf summary XN_CLEANUP(xn_buf_clear_p) = {0};
-	unsigned n = xn_db_check_folder(dir, in->config, &report, &summary);
+	unsigned n;
 
+	name_what_cannot_be_read();
+	n = xn_db_check_folder(dir, in->config, &report, &summary);
 	return tell_findings(n, &report, &summary);
 }
 

@@ -124,6 +124,15 @@ class ProcessTest(unittest.TestCase):
             self.assertLess(took, 1.0)
             self.assertNotIn("took too long", daemon.log)
 
+    def test_a_checkpoint_that_was_cut_short_is_named(self):
+        Daemon(*self.serve).end(signal.SIGTERM)
+        path = os.path.join(self.state, "db", "checkpoint.mdb")
+        for size in (os.path.getsize(path) // 2 & ~4095, 8192):
+            os.truncate(path, size)
+            result = run("--check-db", "--state-dir", self.state)
+            self.assertEqual(result.returncode, 1, result.stderr)
+            self.assertIn("damaged", result.stdout)
+
     def test_it_tells_the_service_manager(self):
         path = os.path.join(self.dir, "notify")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
