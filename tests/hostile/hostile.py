@@ -24,8 +24,6 @@ NOBODY = "OpaqueRef:00000000-0000-4000-8000-000000000000"
 PROTOCOLS = ("json1", "json2", "xml")
 PATHS = {"json1": "/jsonrpc", "json2": "/jsonrpc", "xml": "/"}
 
-# Instrumented code is slower, and its memory is not the daemon's.
-SANITIZED = os.environ.get("XN_SANITIZED") == "1"
 MEMORY_KB = 4096  # what may stay behind: caches, the allocator's
 
 # Rows that change without anybody's doing.
@@ -240,7 +238,7 @@ class HostileCase(harness.TestCase):
         yield
         self.assertEqual(self.rows(), rows)
         self.assertLessEqual(self.daemon.open_files(), files + 4)  # the journal's come and go
-        if not SANITIZED:
+        if not harness.IS_SANITIZED:
             self.assertEqual(self.stalls() - stalls, 0, "the loop stood still")
             self.assertLess(self.memory_kb() - memory, memory_kb, "memory stays behind")
 

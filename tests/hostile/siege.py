@@ -16,9 +16,6 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import harness  # noqa: E402 pylint: disable=wrong-import-position
 
-# Instrumented builds are slow and keep what is freed.
-IS_SANITIZED = os.environ.get("XN_SANITIZED") == "1"
-
 
 def raise_descriptor_limit():
     """How many descriptors this process may have now."""
@@ -168,13 +165,13 @@ class TestCase(harness.TestCase):
 
     def assert_back_to(self, before):
         """Memory is (almost) what it was; what was freed goes back a moment later."""
-        if not IS_SANITIZED:
+        if not harness.IS_SANITIZED:
             self.wait_until(lambda: self.rss() - before < 3 << 20, "memory is not given back")
 
     def tearDown(self):
         self.lift_siege()
         slowest = self.good.slowest()
-        if not IS_SANITIZED:
+        if not harness.IS_SANITIZED:
             self.assertLess(slowest, self.slow_call_s)
             self.assertLessEqual(self.stalls() - self.stalls_before, self.LOOP_LIMIT,
                                  [line for line in self.daemon.log if "stalled" in line])

@@ -42,7 +42,7 @@ class Idle(siege.TestCase):
             if len(socks) % 100 == 0:
                 for late in socks[-100:]:
                     self.assertEqual(read_reply(late)[0], 200)
-        if not siege.IS_SANITIZED:
+        if not harness.IS_SANITIZED:
             self.assertLess((self.rss() - before) / number, 4096)
         for i in range(0, number, 100):
             for sock in socks[i:i + 100]:
@@ -64,7 +64,7 @@ class Idle(siege.TestCase):
             sock.sendall(ask)
             self.assertEqual(read_reply(sock)[0], 200)
             socks.append(sock)
-        if not siege.IS_SANITIZED:
+        if not harness.IS_SANITIZED:
             self.assertLess((self.rss() - before) / number, 40 << 10)
         for sock in socks:
             sock.sendall(ask)
@@ -234,7 +234,7 @@ class Deaf(siege.TestCase):
                 break
             most = max(most, self.rss() - before)
             time.sleep(0.02)
-        if not siege.IS_SANITIZED:
+        if not harness.IS_SANITIZED:
             self.assertLess(most, 30 << 20)
 
     @staticmethod

@@ -63,7 +63,7 @@ class Unread(siege.TestCase):
         for _ in range(10):
             self.ask("network.get_all_records")
             self.ask("event.from", ["network"], "", 5.0)
-        if not siege.IS_SANITIZED:  # a slice and a record each, of 100 MB
+        if not harness.IS_SANITIZED:  # a slice and a record each, of 100 MB
             self.assertLess(self.rss() - before, 24 << 20)
         self.client("network.set_name_description", self.networks[0], "others go on")
         self.lift_siege()
@@ -87,7 +87,7 @@ class Unread(siege.TestCase):
         end = time.monotonic() + 1
         while time.monotonic() < end:  # what it sends is refused by the sockets now
             self.client("network.set_name_description", self.networks[0], "others go on")
-            if not siege.IS_SANITIZED:
+            if not harness.IS_SANITIZED:
                 self.assertLess(self.rss() - before, 16 << 20)
         self.lift_siege()
         self.assert_back_to(before)

@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 
-from hostile import harness, HostileCase, NULL, PROTOCOLS, Raw, SANITIZED, main
+from hostile import harness, HostileCase, NULL, PROTOCOLS, Raw, main
 
 SCHEMA = {}
 EVERY = 4
@@ -117,7 +117,7 @@ class Values(HostileCase):
                         answers.append(self.ask(PROTOCOLS[nth % 3], message, position, value))
         self.assertGreater(len(answers), 8000 // EVERY)
         self.assertGreater(answers.count(None), len(answers) // 4, "too many had no object")
-        if not SANITIZED:
+        if not harness.IS_SANITIZED:
             self.assertEqual(self.stalls() - stalls, 0, "the loop stood still")
         self.daemon.close_clients()
         self.assertEqual(self.daemon.stop(), 0)

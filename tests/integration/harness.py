@@ -3,7 +3,8 @@
 Nothing here sleeps: a daemon is ready when it says so on stderr, and a change is waited for with
 event.from. Each wait has a deadline. Python 3, standard library.
 
-    XENOLITHD    the daemon to test; without it: build/xenolithd
+    XENOLITHD     the daemon to test; without it: build/xenolithd
+    XN_SANITIZED  1: it was built with a sanitizer
 """
 import contextlib
 import http.client
@@ -25,6 +26,8 @@ import xmlrpc.client
 DEADLINE = float(os.environ.get("XN_TEST_DEADLINE", "30"))
 XENOLITHD = os.environ.get("XENOLITHD") or os.path.join(
     os.path.dirname(__file__), "..", "..", "build", "xenolithd")
+# Instrumented code is slower, and its memory is not the daemon's.
+IS_SANITIZED = os.environ.get("XN_SANITIZED") == "1"
 PASSWORD = "correct horse battery staple"
 
 
