@@ -208,14 +208,16 @@ static int is_blank(int fd, off_t offset)
 	}
 }
 
-/* Whether nothing but zeros follows the last valid record. */
+/* Whether nothing but zeros follows the last valid record, and something: a file that ends there has
+ * lost the space that was reserved, and maybe records with it. */
 static int ends_clean(struct opening *opening, size_t last)
 {
 	struct xn_journal_reader *reader = &opening->reader;
 	char name[XN_SEGMENT_NAME];
 	int fd, rc;
 
-	if (last + 1 < reader->n_segments)
+	if (last + 1 < reader->n_segments ||
+	    offset_of(&reader->segments[last], reader->position) >= reader->segments[last].size)
 		return 0;
 	xn_journal_segment_name(reader->segments[last].number, name);
 	fd = openat(reader->dir_fd, name, O_RDONLY | O_CLOEXEC);

@@ -1,5 +1,6 @@
 /*
- * A sync fails, and the kernel has dropped what it should have written: read again it is what was on
+ * What clients were shown is gone without anything that looks torn, in one boot of the host. A sync
+ * fails, and the kernel has dropped what it should have written: read again it is what was on
  * the disk before, without anything that looks torn. What clients were shown meanwhile is gone with
  * the next kill, and a token of it must be told so.
  */
@@ -115,11 +116,60 @@ static void after_the_store_has_proven_itself_a_kill_loses_no_token(void **state
 	shell("rm -rf '%s%s'", f.dir, "");
 }
 
+/* Where the journal's records end. */
+static off_t end_of_records(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	off_t at = 0, end = 0;
+	int byte;
+
+	assert_non_null(file);
+	while ((byte = getc(file)) != EOF) {
+		at++;
+		if (byte)
+			end = at;
+	}
+	fclose(file);
+	return (end + 7) & ~(off_t)7;
+}
+
+static void a_journal_cut_between_two_records_gives_no_stamp_out_again(void **state)
+{
+	struct fixture f = {.dir = "/tmp/xn-test-db-XXXXXX"};
+	uint64_t before, shown;
+	char *path;
+	off_t end;
+
+	assert_non_null(mkdtemp(f.dir));
+	path = xn_asprintf("%s/db/journal-00000001", f.dir);
+	start(&f);
+	a_vm(&f, "kept");
+	assert_int_equal(sync_all(&f), 0);
+	before = xn_db_generation(f.db);
+	end = end_of_records(path);
+	a_vm(&f, "shown");
+	assert_int_equal(sync_all(&f), 0);
+	shown = xn_db_generation(f.db);
+	f.db->error = -1; /* leaves the journal as it is */
+	stop(&f);
+	assert_int_equal(truncate(path, end), 0);
+	start(&f);
+	assert_int_equal(xn_db_count(f.db, XN_CLASS_VM), 1);
+	for (int i = 0; i < 10; i++)
+		a_vm(&f, "another");
+	assert_true(xn_db_token_is_valid(f.db, before - 1));
+	assert_false(xn_db_token_is_valid(f.db, shown - 1));
+	stop(&f);
+	shell("rm -rf '%s%s'", f.dir, "");
+	free(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(stamps_that_a_failed_sync_lost_are_not_given_out_again),
 		cmocka_unit_test(after_the_store_has_proven_itself_a_kill_loses_no_token),
+		cmocka_unit_test(a_journal_cut_between_two_records_gives_no_stamp_out_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
