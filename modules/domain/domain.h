@@ -42,6 +42,10 @@ struct xn_row *xn_vm_new(struct xn_core *core, const struct xn_value *fields, st
 /* The same with a reference that was chosen before. */
 struct xn_row *xn_vm_new_ref(struct xn_core *core, const char *ref, const struct xn_value *fields,
 			     struct xn_error *err);
+/* What tells a guest that it is not the machine that it was: new for a VM made or reverted. */
+enum { XN_VM_GENERATION_LEN = 48 };
+void xn_vm_generation_new(struct xn_core *core, char out[XN_VM_GENERATION_LEN]);
+
 /* Its devices, from fields that a creator may give; the VM is there. A MAC that is not given comes from
  * the VM's seed. NULL with @err. */
 struct xn_row *xn_vbd_new(struct xn_core *core, const struct xn_value *fields,

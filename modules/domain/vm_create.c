@@ -96,13 +96,21 @@ static struct xn_row *new_metrics(struct xn_db *db, const struct xn_value *vm_fi
 	return xn_db_create(db, XN_CLASS_VM_metrics, NULL, fields);
 }
 
+void xn_vm_generation_new(struct xn_core *core, char out[XN_VM_GENERATION_LEN])
+{
+	long long high = (long long)xn_random_u64(core->loop); /* compilers differ in what they */
+	long long low = (long long)xn_random_u64(core->loop);  /* do first in a list of arguments */
+
+	snprintf(out, XN_VM_GENERATION_LEN, "%lld:%lld", high, low);
+}
+
 struct xn_row *xn_vm_new_ref(struct xn_core *core, const char *ref, const struct xn_value *given,
 			     struct xn_error *err)
 {
 	struct xn_db *db = xn_db_of(core);
 	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields = xn_value_ref(given);
 	struct xn_row *vm, *metrics;
-	char generation[48];
+	char generation[XN_VM_GENERATION_LEN];
 
 	if (check_fields(fields, err) < 0)
 		return NULL;
@@ -117,9 +125,7 @@ struct xn_row *xn_vm_new_ref(struct xn_core *core, const char *ref, const struct
 		xn_map_put(&fields, "memory_target",
 			   xn_int(int_of(fields, "memory_dynamic_max", 0)));
 	if (!xn_map_get(fields, "generation_id")) {
-		snprintf(generation, sizeof(generation), "%lld:%lld",
-			 (long long)xn_random_u64(core->loop),
-			 (long long)xn_random_u64(core->loop));
+		xn_vm_generation_new(core, generation);
 		xn_map_put_string(&fields, "generation_id", generation);
 	}
 	metrics = new_metrics(db, fields);

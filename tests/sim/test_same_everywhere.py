@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 """The same seed gives the same state, whatever the machine: other addresses, another folder, locale,
-time zone, host name, number of processors. test_same_everywhere.py SIM SEED..."""
+time zone, host name, number of processors, compiler. test_same_everywhere.py SIM SEED...
+
+    XN_OTHER_SIM    the same program from another compiler
+"""
 
 import os
 import shutil
@@ -14,6 +17,8 @@ SEEDS = sys.argv[2:]
 def surroundings():
     """(name, command before the simulation, how it is run)"""
     yield "as it is", [], {}
+    if os.environ.get("XN_OTHER_SIM"):
+        yield "another compiler", [], {"executable": os.path.abspath(os.environ["XN_OTHER_SIM"])}
     yield "elsewhere", [], {"cwd": "/", "env": {"TZ": "Asia/Kathmandu", "LC_ALL": "tr_TR.UTF-8"}}
     if shutil.which("setarch"):
         yield "fixed addresses", ["setarch", os.uname().machine, "-R"], {}

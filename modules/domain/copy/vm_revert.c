@@ -277,12 +277,11 @@ static void restore_fields(struct xn_db *db, struct xn_row *vm, const struct xn_
 /* It is not the machine that went on from there. */
 static void renew_generation(struct xn_domains *d, struct xn_row *vm)
 {
-	char id[48];
+	char id[XN_VM_GENERATION_LEN];
 
 	if (!*xn_row_string(vm, XN_VM_generation_id))
 		return;
-	snprintf(id, sizeof(id), "%lld:%lld", (long long)xn_random_u64(d->core->loop),
-		 (long long)xn_random_u64(d->core->loop));
+	xn_vm_generation_new(d->core, id);
 	xn_db_set_string(d->db, vm, XN_VM_generation_id, id);
 }
 
