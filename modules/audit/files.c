@@ -331,6 +331,7 @@ int audit_writer_append(struct audit_writer *writer, const void *bytes, size_t l
 	rc = xn_write_all_at(writer->fd, bytes, len, writer->size);
 	if (rc < 0) { /* the next try begins where this one did */
 		(void)!ftruncate(writer->fd, (off_t)writer->size);
+		writer->reserved = 0; /* went with it */
 		return rc;
 	}
 	writer->size += len;
