@@ -501,6 +501,8 @@ static int cut(int fd, enum xn_image_format format, int64_t size)
 		return xn_qcow2_shrink(fd, size);
 	if (lseek(fd, size, SEEK_DATA) >= 0)
 		return -ENOTEMPTY;
+	if (errno != ENXIO) /* that is: there is none */
+		return -errno;
 	return ftruncate(fd, size) < 0 ? -errno : 0;
 }
 
