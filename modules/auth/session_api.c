@@ -207,7 +207,7 @@ static void on_old_password_checked(const struct login *login, struct xn_error *
 	else if (strcmp(err->params[1], auth_wrong_password) == 0)
 		reject(change->call, "the old password is wrong");
 	else
-		reject(change->call, err->params[1]); /* it was not even looked at */
+		reject(change->call, err->params[1]); /* nobody said that it is wrong */
 	free(change);
 }
 
