@@ -208,6 +208,12 @@ static int is_blank(int fd, off_t offset)
 	}
 }
 
+static bool ends_with_file(const struct xn_journal_reader *reader, size_t last)
+{
+	return last + 1 == reader->n_segments &&
+	       offset_of(&reader->segments[last], reader->position) >= reader->segments[last].size;
+}
+
 /* Whether nothing but zeros follows the last valid record, and something: a file that ends there has
  * lost the space that was reserved, and maybe records with it. */
 static int ends_clean(struct opening *opening, size_t last)
@@ -216,8 +222,7 @@ static int ends_clean(struct opening *opening, size_t last)
 	char name[XN_SEGMENT_NAME];
 	int fd, rc;
 
-	if (last + 1 < reader->n_segments ||
-	    offset_of(&reader->segments[last], reader->position) >= reader->segments[last].size)
+	if (last + 1 < reader->n_segments || ends_with_file(reader, last))
 		return 0;
 	xn_journal_segment_name(reader->segments[last].number, name);
 	fd = openat(reader->dir_fd, name, O_RDONLY | O_CLOEXEC);
@@ -389,7 +394,7 @@ static int check_all(struct opening *opening, struct counted *counted)
 	if (rc < 0)
 		return rc;
 	rc = ends_clean(opening, reader->current);
-	counted->summary->has_remains = rc == 0;
+	counted->summary->has_remains = rc == 0 && !ends_with_file(reader, reader->current);
 	return rc < 0 ? fail(opening, rc, "reading the journal's end") : 0;
 }
 

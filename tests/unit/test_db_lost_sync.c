@@ -133,6 +133,20 @@ static off_t end_of_records(const char *path)
 	return (end + 7) & ~(off_t)7;
 }
 
+/* Nothing is left of what was cut off, so nobody is told that something is. */
+static void assert_nothing_remains(const struct fixture *f)
+{
+	struct xn_config *config = xn_config_new();
+	struct xn_buf report = {0}, summary = {0};
+
+	assert_int_equal(xn_db_check_folder(f->dir, config, &report, &summary), 0);
+	assert_non_null(strstr(xn_buf_cstr(&summary), "journal: "));
+	assert_null(strstr(xn_buf_cstr(&summary), "remains"));
+	xn_buf_clear(&report);
+	xn_buf_clear(&summary);
+	xn_config_free(config);
+}
+
 static void a_journal_cut_between_two_records_gives_no_stamp_out_again(void **state)
 {
 	struct fixture f = {.dir = "/tmp/xn-test-db-XXXXXX"};
@@ -153,6 +167,7 @@ static void a_journal_cut_between_two_records_gives_no_stamp_out_again(void **st
 	f.db->error = -1; /* leaves the journal as it is */
 	stop(&f);
 	assert_int_equal(truncate(path, end), 0);
+	assert_nothing_remains(&f);
 	start(&f);
 	assert_int_equal(xn_db_count(f.db, XN_CLASS_VM), 1);
 	for (int i = 0; i < 10; i++)
