@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 
-
 static void release(struct xn_call *call)
 {
 	for (unsigned i = 0; i < call->n_args; i++)
@@ -32,6 +31,11 @@ void xn_call_fail(struct xn_call *call, struct xn_error *err)
 	xn_error_move(&own, err); /* @err may hang off something that the sink frees */
 	call->sink->finish(call, NULL, &own);
 	xn_error_clear(&own);
+	release(call);
+}
+
+void xn_call_abandon(struct xn_call *call)
+{
 	release(call);
 }
 

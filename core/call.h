@@ -34,7 +34,8 @@ enum xn_durability {
 	XN_REPLY_WHEN_DURABLE, /* survives power loss: every change; the default for non-getters */
 };
 
-/* rpc's side of a call: called once, from xn_call_reply or xn_call_fail. */
+/* rpc's side of a call: called once, from xn_call_reply or xn_call_fail; an abandoned one is only
+ * released. */
 struct xn_call_sink {
 	void (*finish)(struct xn_call *call, const struct xn_value *result, /* NULL on failure */
 		       const struct xn_error *err);			    /* NULL on success */
@@ -67,6 +68,8 @@ struct xn_call {
 void xn_call_reply(struct xn_call *call, struct xn_value *result);
 void xn_call_reply_void(struct xn_call *call);
 void xn_call_fail(struct xn_call *call, struct xn_error *err);
+/* At the stop, by whoever would have answered: nobody does. The call must not be touched afterwards. */
+void xn_call_abandon(struct xn_call *call);
 
 static inline const char *xn_call_string(const struct xn_call *call, unsigned arg)
 {

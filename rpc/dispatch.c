@@ -92,15 +92,11 @@ static void on_finish(struct xn_call *call, const struct xn_value *result,
 	struct xn_rpc_call *rc = call->sink_data;
 
 	log_end(rc, err);
-	if (rc->rpc) {
-		xn_rpc_audit_ended(rc, result, err);
-		xn_rpc_count(rc->rpc, call->method, xn_now_us(call->core->loop) - rc->began_us,
-			     err);
-	}
-	if (!rc->rpc) {
-		if (!rc->async)
-			xn_rpc_call_drop(rc); /* the reply's hold */
-	} else if (rc->async) {
+	if (!rc->rpc)
+		return;
+	xn_rpc_audit_ended(rc, result, err);
+	xn_rpc_count(rc->rpc, call->method, xn_now_us(call->core->loop) - rc->began_us, err);
+	if (rc->async) {
 		if (err)
 			xn_task_fail(rc->rpc->tasks, rc->task, err, NULL, NULL);
 		else
@@ -117,6 +113,8 @@ static void on_released(struct xn_call *call)
 {
 	struct xn_rpc_call *rc = call->sink_data;
 
+	if (!rc->rpc && !rc->async)
+		xn_rpc_call_drop(rc); /* the reply's hold: nobody sends it any more */
 	xn_rpc_call_drop(rc);
 }
 
@@ -125,6 +123,7 @@ void xn_rpc_abandon(struct xn_rpc_call *rc)
 	struct xn_rpc *rpc = rc->rpc;
 	bool waits = xn_rpc_answer_waits(rc);
 	bool begins = !rc->answered && xn_fair_is_queued(&rc->turn);
+	bool is_left = !rc->answered && rc->call.sink && rc->holders == 1; /* by its handler */
 
 	xn_list_remove(&rc->link);
 	xn_timer_cancel(&rc->patience);
@@ -136,7 +135,7 @@ void xn_rpc_abandon(struct xn_rpc_call *rc)
 	rc->conn = NULL;
 	rc->reply = NULL;
 	rc->told = NULL;
-	if (rc->answered && (waits || rc->rest)) {
+	if (is_left || (rc->answered && (waits || rc->rest))) {
 		xn_rpc_call_drop(rc);
 	} else if (begins) { /* neither handler nor reply will be */
 		rc->holders = 1;

@@ -412,6 +412,8 @@ void xn_runs_stop(struct xn_operations *ops)
 			free(run->claims[i]);
 		}
 		free(run->claims);
+		if (run->call)
+			xn_call_abandon(run->call);
 		xn_error_clear(&run->error);
 		xn_list_remove(&run->link);
 		free(run);

@@ -127,6 +127,17 @@ class Life(OperationCase):
         self.assertEqual(self.wait(vm, power_state="Running")["power_state"], "Running")
 
 
+class Stopping(OperationCase):
+    def test_a_stop_leaves_nothing_of_the_calls_under_way(self):
+        vm = self.vm(sim_build_ms=60000)
+        harness.begin(self.client, "VM.start", vm, False, False)
+        harness.begin(self.client, "VM.snapshot", vm, "behind it")
+        self.client("Async.VM.snapshot", vm, "so is this")
+        self.assertIn("start", self.client("VM.get_current_operations", vm).values())
+        self.assertEqual(self.daemon.stop(), 0, self.daemon.log_text())  # sanitizers count what is left
+        self.daemon.start()
+
+
 class Waiting(OperationCase):
     def hung_shutdown(self):
         vm = self.running(sim_shutdown="hang")

@@ -321,8 +321,6 @@ static void a_cancel_ends_what_is_at_work_and_begins_nothing_more(void **state)
 static void kill(struct api *api, struct api_call *call)
 {
 	assert_false(call->done);
-	for (unsigned i = 0; i < call->call.n_args; i++)
-		xn_value_unref(call->call.args[i]);
 	api_crash(api, XN_CRASH_KILL);
 }
 

@@ -179,8 +179,6 @@ static void a_restart_decides_at_once_and_says_what(void **state)
 	given_vm_that_is(*state, &vm, "Running", "\"sim-shutdown\":\"hang\"");
 	vm_begin(&vm, &call, "VM.clean_shutdown", "");
 	api_run(vm.api, 5);
-	for (unsigned i = 0; i < call.call.n_args; i++)
-		xn_value_unref(call.call.args[i]);
 	api_crash(vm.api, XN_CRASH_KILL);
 	api_run(vm.api, 1);
 	task = task_of(&vm, "VM.clean_shutdown");
@@ -222,8 +220,6 @@ static void kill_in(struct api *api, const char *method, const char *args, unsig
 			xn_loop_turn(api->core.loop, 1000);
 	xn_loop_virtual_watch(api->core.loop, NULL, NULL);
 	free(end);
-	for (unsigned i = 0; i < call.call.n_args; i++)
-		xn_value_unref(call.call.args[i]);
 	api_call_clear(&call);
 	api_crash(api, XN_CRASH_KILL);
 }

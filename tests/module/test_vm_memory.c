@@ -316,8 +316,6 @@ static void a_kill_while_waiting_loses_nothing(void **state)
 	given_range(api, &second, 10, 40, "");
 	vm_begin(&second, &call, "VM.start", ",false,false");
 	api_run(api, 2);
-	for (unsigned i = 0; i < call.call.n_args; i++)
-		xn_value_unref(call.call.args[i]);
 	api_crash(api, XN_CRASH_KILL);
 	api_run(api, 30);
 	assert_state(&second, "Running");

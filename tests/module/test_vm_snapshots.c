@@ -567,8 +567,6 @@ static void a_guest_that_stood_still_when_the_daemon_was_killed_goes_on(void **s
 	free(args);
 	api_run(api, 5);
 	assert_true(vm_domain(&vm)->paused);
-	for (unsigned i = 0; i < call.call.n_args; i++)
-		xn_value_unref(call.call.args[i]);
 	api_crash(api, XN_CRASH_KILL);
 	api_run(api, 5);
 	assert_false(vm_domain(&vm)->paused);
@@ -594,9 +592,6 @@ static void a_vm_is_seen_as_it_is_after_a_kill_at_any_turn_of_a_copy(void **stat
 			xn_loop_turn(api->core.loop, 1000000);
 		if (call.done)
 			api_call_clear(&call);
-		else
-			for (unsigned i = 0; i < call.call.n_args; i++)
-				xn_value_unref(call.call.args[i]);
 		api_crash(api, XN_CRASH_KILL);
 		api_run(api, 5);
 		assert_state(&vm, "Running");
