@@ -64,7 +64,8 @@ void xn_json_write_string(const char *s, size_t len, struct xn_buf *out)
 			plain = i + 1;
 		}
 	}
-	xn_buf_add(out, s + plain, len - plain);
+	if (len > plain) /* else @s may be NULL */
+		xn_buf_add(out, s + plain, len - plain);
 	xn_buf_add_char(out, '"');
 }
 

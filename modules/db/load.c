@@ -59,7 +59,7 @@ static struct xn_value *take_field(struct load *load, const struct xn_row *row, 
 {
 	const struct xn_type *type = xn_row_field(row, field)->type;
 	struct xn_value *otherwise = row->table->defaults[field];
-	struct xn_cursor in = {bytes->data, bytes->data + bytes->len};
+	struct xn_cursor in = xn_cursor(bytes->data, bytes->len);
 	struct xn_value *v = xn_take_value(&in);
 
 	if (!v)
@@ -147,7 +147,7 @@ static int load_pairs(struct load *load, struct xn_row *row, struct xn_cursor *i
 static struct xn_row *find(struct load *load, const struct xn_slice *ref_bytes,
 			   char ref[XN_REF_LEN])
 {
-	struct xn_cursor in = {ref_bytes->data, ref_bytes->data + ref_bytes->len};
+	struct xn_cursor in = xn_cursor(ref_bytes->data, ref_bytes->len);
 
 	if (xn_take_string(&in, ref, XN_REF_LEN) < 0 || in.at != in.end) {
 		*ref = '\0';
@@ -215,7 +215,7 @@ static int load_tombstone(struct load *load, const struct xn_slice *key, struct 
 static int load_later(struct load *load, uint64_t id, const struct xn_tx_entry *entry)
 {
 	int class_id = xn_names_class(&load->db->names, entry->class_no), rc;
-	struct xn_cursor in = {entry->pairs.data, entry->pairs.data + entry->pairs.len};
+	struct xn_cursor in = xn_cursor(entry->pairs.data, entry->pairs.len);
 	struct xn_later *later;
 	struct xn_slice bytes;
 	uint32_t no;
@@ -235,7 +235,7 @@ static int load_later(struct load *load, uint64_t id, const struct xn_tx_entry *
 	find(load, &entry->ref, later->ref);
 	while ((rc = xn_take_pair(&in, &no, &bytes)) == 1) {
 		int field = xn_names_field(&load->db->names, class_id, no);
-		struct xn_cursor value_in = {bytes.data, bytes.data + bytes.len};
+		struct xn_cursor value_in = xn_cursor(bytes.data, bytes.len);
 		struct xn_value *v = xn_take_value(&value_in);
 
 		if (!v)
@@ -322,7 +322,7 @@ static int load_entry(struct load *load, enum xn_space space, const struct xn_sl
 /* What a start refuses, a check tells. @ref: encoded; empty: of no row. */
 static int judge(struct load *load, int rc, const struct xn_slice *ref)
 {
-	struct xn_cursor in = {ref->data, ref->data + ref->len};
+	struct xn_cursor in = xn_cursor(ref->data, ref->len);
 	char text[XN_REF_LEN] = "";
 
 	if (rc >= 0 || !load->db->findings)
@@ -358,7 +358,7 @@ static void load_delete(struct load *load, struct xn_row *row, const struct xn_t
 
 static int load_set(struct load *load, struct xn_row *row, const struct xn_tx_entry *entry)
 {
-	struct xn_cursor pairs = {entry->pairs.data, entry->pairs.data + entry->pairs.len};
+	struct xn_cursor pairs = xn_cursor(entry->pairs.data, entry->pairs.len);
 	int rc;
 
 	xn_row_uuid_leave(row);
@@ -370,7 +370,7 @@ static int load_set(struct load *load, struct xn_row *row, const struct xn_tx_en
 
 static int load_tx_entry(struct load *load, const struct xn_tx_entry *entry)
 {
-	struct xn_cursor pairs = {entry->pairs.data, entry->pairs.data + entry->pairs.len};
+	struct xn_cursor pairs = xn_cursor(entry->pairs.data, entry->pairs.len);
 	struct xn_row *row = NULL;
 	char ref[XN_REF_LEN];
 
