@@ -122,6 +122,8 @@ const struct xn_config_key xn_config_keys[] = {
 	 .doc = "sessions that any other account holds"},
 	{"sessions-pool", XN_CONFIG_INT, "400", .min = 1, .max = 100000, .argument = "N",
 	 .doc = "sessions that hosts of the pool hold"},
+	{"sessions", XN_CONFIG_INT, "5000", .min = 1, .max = 20000, .argument = "N",
+	 .doc = "sessions of all together; beyond, those that were not used for longest end"},
 	{"sessions-local", XN_CONFIG_INT, "64", .min = 1, .max = 1000, .argument = "N",
 	 .doc = "emergency sessions with this host alone"},
 	{"plug-width", XN_CONFIG_INT, "10", .min = 1, .max = 255, .argument = "N",

@@ -160,7 +160,7 @@ int audit_reader_next(struct audit_reader *reader, const char **line_out, size_t
 {
 	for (;;) {
 		size_t left = reader->buf.len - reader->used;
-		const char *at = reader->buf.data + reader->used;
+		const char *at = left ? reader->buf.data + reader->used : NULL;
 		const char *end = left ? memchr(at, '\n', left) : NULL;
 		ssize_t n;
 

@@ -38,7 +38,7 @@ struct session {
 /* How many sessions there may be: the configuration's, read once. */
 struct session_limits {
 	int64_t idle_s, step_s; /* step_s: what a row's last_active may lag */
-	unsigned anonymous, originator, user, pool, local;
+	unsigned anonymous, originator, user, pool, all, local;
 };
 
 struct failures; /* backoff.c */

@@ -1,10 +1,12 @@
 /*
- * Garbage collection of sessions: by age, then by number in each group. A session whose tasks
- * still run is kept. Every 30 seconds, and sooner when there were many logins.
+ * Garbage collection of sessions: by age, by number in each group, by number in all. A session whose
+ * tasks still run is kept. Every 30 seconds, and sooner when there were many logins.
  */
 #include "modules/auth/auth_internal.h"
 
 #include <stdlib.h>
+
+enum { ENDED_AT_ONCE = 500 };
 
 void auth_gc_read_limits(struct xn_auth *auth)
 {
@@ -20,15 +22,18 @@ void auth_gc_read_limits(struct xn_auth *auth)
 		.originator = (unsigned)xn_config_int(config, "sessions-per-originator"),
 		.user = (unsigned)xn_config_int(config, "sessions-per-user"),
 		.pool = (unsigned)xn_config_int(config, "sessions-pool"),
+		.all = (unsigned)xn_config_int(config, "sessions"),
 		.local = (unsigned)xn_config_int(config, "sessions-local"),
 	};
 }
 
 struct candidate {
 	const struct xn_row *row;
-	char *group;
-	unsigned limit;
+	enum { POOL, ANONYMOUS, ORIGINATOR, USER } kind;
+	const char *name; /* of the originator or user: the row's own */
+	unsigned limit;	  /* of the group: kind and name */
 	int64_t active_us; /* since the epoch */
+	bool ends;
 };
 
 static bool is_busy(struct xn_auth *auth, const struct xn_row *row)
@@ -67,32 +72,45 @@ static void classify(const struct session_limits *limits, struct candidate *c)
 	const char *originator = xn_row_string(c->row, XN_session_originator);
 	bool is_root = !*user || strcmp(user, "root") == 0;
 
+	c->name = "";
 	if (xn_row_bool(c->row, XN_session_pool)) {
-		c->group = xn_strdup("pool");
+		c->kind = POOL;
 		c->limit = limits->pool;
 	} else if (is_root && !*originator) {
-		c->group = xn_strdup("anonymous");
+		c->kind = ANONYMOUS;
 		c->limit = limits->anonymous;
 	} else if (is_root) {
-		c->group = xn_asprintf("originator %s", originator);
+		c->kind = ORIGINATOR;
+		c->name = originator;
 		c->limit = limits->originator;
 	} else {
-		c->group = xn_asprintf("user %s", user);
+		c->kind = USER;
+		c->name = user;
 		c->limit = limits->user;
 	}
+}
+
+static int by_use(const void *pa, const void *pb)
+{
+	const struct candidate *a = pa, *b = pb;
+
+	if (a->active_us != b->active_us)
+		return a->active_us < b->active_us ? 1 : -1;
+	return xn_row_created(a->row) < xn_row_created(b->row) ? 1 : -1;
+}
+
+static int compare_groups(const struct candidate *a, const struct candidate *b)
+{
+	return a->kind != b->kind ? (a->kind > b->kind) - (a->kind < b->kind)
+				  : strcmp(a->name, b->name);
 }
 
 /* By group; inside it the most recently active first, so that what is beyond the limit goes. */
 static int by_group(const void *pa, const void *pb)
 {
-	const struct candidate *a = pa, *b = pb;
-	int order = strcmp(a->group, b->group);
+	int order = compare_groups(pa, pb);
 
-	if (order)
-		return order;
-	if (a->active_us != b->active_us)
-		return a->active_us < b->active_us ? 1 : -1;
-	return xn_row_created(a->row) < xn_row_created(b->row) ? 1 : -1;
+	return order ? order : by_use(pa, pb);
 }
 
 static size_t collect(struct xn_auth *auth, struct candidate **out)
@@ -109,9 +127,31 @@ static size_t collect(struct xn_auth *auth, struct candidate **out)
 		classify(&auth->limits, &list[n]);
 		n++;
 	}
-	qsort(list, n, sizeof(*list), by_group);
 	*out = list;
 	return n;
+}
+
+static void mark_beyond_group(struct candidate *list, size_t n)
+{
+	size_t rank = 0;
+
+	qsort(list, n, sizeof(*list), by_group);
+	for (size_t i = 0; i < n; i++) {
+		rank = i > 0 && compare_groups(&list[i], &list[i - 1]) == 0 ? rank + 1 : 0;
+		list[i].ends |= rank >= list[i].limit;
+	}
+}
+
+/* @kept: sessions that are busy. */
+static void mark_beyond_all(struct candidate *list, size_t n, size_t kept, size_t limit)
+{
+	if (kept + n <= limit)
+		return;
+	qsort(list, n, sizeof(*list), by_use);
+	for (size_t i = 0; i < n; i++) {
+		list[i].ends |= kept >= limit;
+		kept += !list[i].ends;
+	}
 }
 
 /* Entries whose row's creation was refused by the disk: nobody was told their secrets. */
@@ -131,8 +171,9 @@ static void drop_rowless(struct xn_auth *auth)
 void auth_gc_run(struct xn_auth *auth)
 {
 	int64_t oldest = xn_wall_us(auth->core->loop) - auth->limits.idle_s * 1000000;
-	struct candidate *list;
-	size_t n, rank = 0;
+	struct candidate *list XN_CLEANUP(xn_free_p) = NULL;
+	unsigned ended = 0;
+	size_t n;
 
 	auth->logins_since_gc = 0;
 	if (xn_db_writable(auth->db) < 0)
@@ -140,16 +181,18 @@ void auth_gc_run(struct xn_auth *auth)
 	xn_db_set_origin(auth->db, &(struct xn_db_origin){.caller = "session expiry"});
 	drop_rowless(auth);
 	n = collect(auth, &list);
-	for (size_t i = 0; i < n; i++) {
-		rank = i > 0 && strcmp(list[i].group, list[i - 1].group) == 0 ? rank + 1 : 0;
-		if (list[i].active_us < oldest || rank >= list[i].limit)
-			auth->counters.collected +=
-				auth_session_end(auth, xn_row_ref(list[i].row));
-	}
-	xn_db_set_origin(auth->db, NULL);
 	for (size_t i = 0; i < n; i++)
-		free(list[i].group);
-	free(list);
+		list[i].ends = list[i].active_us < oldest;
+	mark_beyond_group(list, n);
+	mark_beyond_all(list, n, xn_db_count(auth->db, XN_CLASS_session) - n, auth->limits.all);
+	/* Only now: their names are the rows'. Not all at once, when a host's sessions all get too old. */
+	for (size_t i = 0; i < n && ended < ENDED_AT_ONCE; i++)
+		if (list[i].ends)
+			ended += auth_session_end(auth, xn_row_ref(list[i].row));
+	auth->counters.collected += ended;
+	if (ended == ENDED_AT_ONCE)
+		auth_gc_soon(auth);
+	xn_db_set_origin(auth->db, NULL);
 }
 
 static void on_gc_timer(struct xn_timer *timer)

@@ -220,6 +220,31 @@ static void logins_without_a_pause_are_bounded_too(void **state)
 	assert_true(count_of(api, "a loop") <= 600);
 }
 
+static void logins_that_all_name_another_originator_are_bounded_together(void **state)
+{
+	struct api *api = *state;
+	char busy[48], used[48], first[48], secret[48], originator[20];
+
+	log_in(api, "alice", "", busy);
+	give_pending_task(api, busy);
+	log_in(api, "alice", "", used);
+	log_in(api, "root", "the first", first);
+	for (int i = 0; i < 5500; i++) {
+		snprintf(originator, sizeof(originator), "program %d", i);
+		log_in(api, "root", originator, secret);
+		if (i % 50)
+			continue;
+		assert_true(is_valid(api, used));
+		api_run(api, 1);
+	}
+	api_run(api, 31);
+	assert_int_equal(xn_db_count(api->db, XN_CLASS_session), 5000);
+	assert_false(is_valid(api, first));
+	assert_true(is_valid(api, busy));
+	assert_true(is_valid(api, used));
+	assert_true(is_valid(api, secret));
+}
+
 static void long_texts_are_cut_between_characters(void **state)
 {
 	struct api *api = *state;
@@ -502,6 +527,7 @@ int main(void)
 		TEST(a_session_with_a_running_task_stays),
 		TEST(each_group_has_its_own_limit),
 		TEST(logins_without_a_pause_are_bounded_too),
+		TEST(logins_that_all_name_another_originator_are_bounded_together),
 		TEST(long_texts_are_cut_between_characters),
 		TEST(the_right_password_logs_in),
 		TEST(a_wrong_password_does_not),

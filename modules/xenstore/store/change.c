@@ -91,7 +91,10 @@ static void undo(struct xn_xs_store *store, struct xn_xs_change *change)
 		break;
 	case XN_XS_VALUE:
 		bytes = xn_xs_node_bytes(node);
-		xn_xs_node_set_value(node, store->old_values.data + change->old_value_at,
+		xn_xs_node_set_value(node,
+				     change->old_value_len
+					     ? store->old_values.data + change->old_value_at
+					     : NULL,
 				     change->old_value_len);
 		xn_xs_recharge(node, bytes);
 		break;
