@@ -374,15 +374,17 @@ static void on_disk_made(const struct xn_error *err, const char *vdi, void *arg)
 static void make_next_disk(struct import *i)
 {
 	struct xn_transfers *t = i->transfer.t;
-	const struct xn_import_object *disk = &i->plan.disks[i->made];
+	const struct xn_import_object *disk;
 	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
 	XN_CLEANUP(xn_value_unref_p) struct xn_value *record = NULL;
-	struct xn_vdi_plan plan = {.ref = disk->ref, .sr = i->plan.sr};
+	struct xn_vdi_plan plan = {.sr = i->plan.sr};
 
 	if (i->made == i->plan.n_disks) {
 		make_rows(i);
 		return;
 	}
+	disk = &i->plan.disks[i->made];
+	plan.ref = disk->ref;
 	record = xn_import_disk_record(&i->plan, disk, &err);
 	if (!record) {
 		fail(i, &err);

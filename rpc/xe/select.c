@@ -152,8 +152,10 @@ bool xe_line_select(struct xe_line *line)
 		return false;
 	}
 	find_all(line, xe_kind_class(kind), filter);
-	qsort(line->runs, line->n_runs, sizeof(struct xe *), by_age); /* the same order each time */
-	if (!line->n_runs) {
+	if (line->n_runs) {
+		/* the same order each time */
+		qsort(line->runs, line->n_runs, sizeof(struct xe *), by_age);
+	} else {
 		if (named)
 			xe_guess_object(line, kind, named);
 		else if (line->is_ours)
