@@ -121,8 +121,9 @@ static void order(struct play *play, uint8_t what, uint8_t how, uint32_t value)
 		break;
 	case 8:
 		play->seen = 0;
-		if (xn_xs_ring_resume(play->link, play->link->in_at, play->link->out_at - how, how) < 0)
-			play->broken = true;
+		/* As after a restart: the page alone tells, and the guest may have put that right. */
+		play->broken = xn_xs_ring_resume(play->link, play->link->in_at,
+						 play->link->out_at - how, how) < 0;
 		break;
 	default:
 		for (unsigned i = 0; i < how % 4u; i++)
