@@ -385,16 +385,22 @@ static void on_source_path(struct xn_sr_request *rq, int rc)
 	xn_sr_binding_clear(&into);
 }
 
-static void overwrite_disk(struct xn_op *op)
+/* A step's look at the image of the disk that its argument @arg names. */
+static void ask_image(struct xn_op *op, const char *arg,
+		      void (*then)(struct xn_sr_request *rq, int rc))
 {
 	struct xn_storage_op *o = xn_storage_op_of(op);
-	struct xn_sr_binding from = {0};
-	struct xn_sr_request *rq = request_for(o, xn_storage_op_arg(o, "source"), &from);
+	struct xn_sr_binding binding = {0};
+	struct xn_sr_request *rq = request_for(o, xn_storage_op_arg(o, arg), &binding);
 
 	if (rq)
-		xn_sr_request_submit(o->st, rq, from.ops->stat, on_source_path,
-				     xn_storage_wait_new(o));
-	xn_sr_binding_clear(&from);
+		xn_sr_request_submit(o->st, rq, binding.ops->stat, then, xn_storage_wait_new(o));
+	xn_sr_binding_clear(&binding);
+}
+
+static void overwrite_disk(struct xn_op *op)
+{
+	ask_image(op, "source", on_source_path);
 }
 
 static const struct xn_step overwrite_steps[] = {
@@ -562,14 +568,7 @@ static void on_size_found(struct xn_sr_request *rq, int rc)
 
 static void find_size(struct xn_op *op)
 {
-	struct xn_storage_op *o = xn_storage_op_of(op);
-	struct xn_sr_binding binding = {0};
-	struct xn_sr_request *rq = request_for(o, xn_storage_op_arg(o, "vdi"), &binding);
-
-	if (rq)
-		xn_sr_request_submit(o->st, rq, binding.ops->stat, on_size_found,
-				     xn_storage_wait_new(o));
-	xn_sr_binding_clear(&binding);
+	ask_image(op, "vdi", on_size_found);
 }
 
 static void shrink_image(struct xn_op *op);
@@ -669,14 +668,7 @@ static void resize(struct xn_call *call)
 
 static void look_at_image(struct xn_op *op)
 {
-	struct xn_storage_op *o = xn_storage_op_of(op);
-	struct xn_sr_binding binding = {0};
-	struct xn_sr_request *rq = request_for(o, xn_storage_op_arg(o, "vdi"), &binding);
-
-	if (rq)
-		xn_sr_request_submit(o->st, rq, binding.ops->stat, on_vdi_request,
-				     xn_storage_wait_new(o));
-	xn_sr_binding_clear(&binding);
+	ask_image(op, "vdi", on_vdi_request);
 }
 
 static const struct xn_step update_steps[] = {
