@@ -307,6 +307,17 @@ static void each_ending_follows_its_own_action(void **state)
 	}
 }
 
+static void a_guest_that_went_on_after_a_suspend_is_seen_to_end(void **state)
+{
+	struct vm vm;
+
+	given_vm_that_is(*state, &vm, "Running", "");
+	vm_do(&vm, "VM.checkpoint", ",\"before\"");
+	api_run(*state, 60); /* whoever looks once more after a change has looked */
+	stop_guest(&vm, XN_SHUTDOWN_POWEROFF);
+	assert_state(&vm, "Halted");
+}
+
 static void a_crash_soon_after_the_start_is_not_started_again(void **state)
 {
 	struct vm vm;
@@ -368,6 +379,7 @@ int main(void)
 		TEST(the_clock_that_a_guest_sets_is_kept_for_its_next_boot),
 		TEST(windows_drivers_set_what_the_next_boot_needs),
 		TEST(each_ending_follows_its_own_action),
+		TEST(a_guest_that_went_on_after_a_suspend_is_seen_to_end),
 		TEST(a_crash_soon_after_the_start_is_not_started_again),
 		TEST(what_is_kept_after_a_crash_is_kept_over_a_restart),
 		TEST(a_core_dump_is_where_it_is_looked_for),

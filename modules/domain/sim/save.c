@@ -117,6 +117,7 @@ static void resume_here(struct xn_sim_domain *domain)
 	if (xn_sim_may_run(domain))
 		xn_sim_guest_run(domain);
 	xn_sim_changed(domain);
+	xn_xs_domain_resume(domain->identity); /* or its next end would be told to nobody */
 }
 
 static void on_written(struct xn_work *work, int rc)
