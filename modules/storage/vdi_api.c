@@ -60,10 +60,8 @@ static void on_disk_made(const struct xn_error *err, const char *new_vdi, void *
 		xn_storage_destroy_vdi(st, new_vdi, ignore, NULL); /* nobody wants it any more */
 	if (wanted)
 		xn_storage_op_end_step(o, err);
-	else if (o && is_unmaking(&o->op) && err)
-		xn_op_done(&o->op, 0); /* the undo waited for this */
-	else if (o && is_unmaking(&o->op))
-		destroy_made(o);
+	else if (o && is_unmaking(&o->op)) /* who waited for this, also for one that failed: */
+		destroy_made(o); /* a row that could not be made durable stays */
 	/* Else the undo has yet to begin, and looks for itself. */
 }
 

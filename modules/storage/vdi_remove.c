@@ -159,10 +159,16 @@ static void on_retired(struct xn_sr_request *rq, int rc)
 static int begin(struct removal *r, const char *vdi)
 {
 	struct xn_row *row = xn_db_get(r->st->db, XN_CLASS_VDI, vdi);
+	int writable = xn_db_writable(r->st->db);
 	struct xn_row *sr;
 
 	if (!row)
 		return 0;
+	/* Nor is the image touched: the name that it has may be what a power cut goes by. */
+	if (writable < 0) {
+		xn_error_from_errno(&r->error, writable, "the database refuses changes");
+		return -1;
+	}
 	snprintf(r->vdi, sizeof(r->vdi), "%s", vdi);
 	snprintf(r->sr, sizeof(r->sr), "%s", xn_row_string(row, XN_VDI_SR));
 	snprintf(r->location, sizeof(r->location), "%s", xn_row_string(row, XN_VDI_location));

@@ -64,6 +64,7 @@ struct saving {
 	struct xn_db_wait wait;
 	struct xn_op_saving which;
 	uint64_t losses; /* of the database, before */
+	bool is_undo;
 };
 
 static void on_saved(struct xn_db_wait *wait, int rc)
@@ -73,6 +74,10 @@ static void on_saved(struct xn_db_wait *wait, int rc)
 	struct xn_tasks *tasks = saving->tasks;
 	bool lost = xn_db_losses(tasks->db) != saving->losses;
 
+	/* An undo that is tried again changes nothing in its entry, so no turn was refused: but the
+	 * undo would be. */
+	if (rc == 0 && saving->is_undo)
+		rc = xn_db_writable(tasks->db);
 	xn_list_remove(&saving->link);
 	free(saving);
 	xn_op_saved(tasks->core, &which, rc, lost);
@@ -94,6 +99,7 @@ static void journal_save(struct xn_core *core, const struct xn_op *op)
 	saving->tasks = tasks;
 	saving->losses = xn_db_losses(tasks->db);
 	saving->which = xn_op_saving(op);
+	saving->is_undo = op->undoing;
 	xn_list_push(&tasks->savings, &saving->link);
 	xn_db_when_visible(tasks->db, &saving->wait, on_saved);
 }

@@ -564,6 +564,40 @@ static void a_cancelled_copy_leaves_nothing(void **state)
 	free(args);
 }
 
+/* Its row is there, and the disk says that it may not survive. */
+static void a_cancelled_disk_goes_also_when_its_sync_fails(void **state)
+{
+	struct xn_sim_faults faults = {.sync_min_us = 100000, .sync_max_us = 100000};
+	struct api *api = *state;
+	struct api_call call, cancel;
+	char *args = vdi_args(local_sr(api), MIB, ""), *task, *image;
+
+	xn_sim_disk_set_faults(api->disk, &faults);
+	api_begin(api, &call, "VDI.create", args);
+	for (int ms = 0; ms < 10000 && xn_db_count(api->db, XN_CLASS_VDI) == 0; ms++)
+		xn_loop_turn(api->core.loop, 1000);
+	image = image_of(api, xn_row_ref(xn_db_first(api->db, XN_CLASS_VDI)), ".new");
+	task = xn_asprintf("[\"%s\"]", pending_task(api));
+	api_begin(api, &cancel, "task.cancel", task);
+	faults.sync_failures = faults.reopen_failures = 1;
+	xn_sim_disk_set_faults(api->disk, &faults);
+	api_run(api, 60);
+	assert_true(xn_db_writable(api->db) < 0);
+	assert_true(size_of_file(image) > 0); /* a power cut now leaves no image without a row */
+	xn_sim_disk_set_faults(api->disk, &(struct xn_sim_faults){0});
+	api_wait(api, &call.done);
+	assert_string_equal(call.err.code, "TASK_CANCELLED");
+	api_run(api, 60);
+	assert_int_equal(xn_db_count(api->db, XN_CLASS_VDI), 0);
+	assert_int_equal(size_of_file(image), -1);
+	assert_database_is_sound(api);
+	api_call_clear(&call);
+	api_call_clear(&cancel);
+	free(image);
+	free(task);
+	free(args);
+}
+
 static enum xn_op_fault late_on_a_full_disk(const struct xn_op *op, int member, void *arg)
 {
 	const struct xn_sim_faults full = {.append_failures = 1, .reopen_failures = 1};
@@ -1212,6 +1246,7 @@ int main(void)
 		STORAGE(a_disk_that_is_written_to_is_not_copied),
 		STORAGE(a_copy_into_a_smaller_disk_is_refused),
 		STORAGE(a_cancelled_copy_leaves_nothing),
+		STORAGE(a_cancelled_disk_goes_also_when_its_sync_fails),
 		STORAGE(what_ends_late_on_a_full_disk_ends_nothing_else),
 		STORAGE(an_image_without_a_row_that_was_being_made_is_removed),
 		STORAGE(an_image_without_a_row_that_was_being_destroyed_is_removed),

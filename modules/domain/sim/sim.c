@@ -364,6 +364,11 @@ void xn_sim_domain_reopened(struct xn_sim_domain *domain)
 		xn_sim_device_reopened(xn_list_entry(link, struct xn_sim_device, link));
 	if (!domain->identity->introduced)
 		xn_xs_domain_introduce(domain->identity);
+	/* The two journals may end at different moments. */
+	if (domain->info.shut_down)
+		xn_xs_domain_stopped(domain->identity);
+	else
+		xn_xs_domain_resume(domain->identity);
 	if (xn_sim_may_run(domain))
 		xn_sim_guest_run(domain);
 }
