@@ -164,8 +164,8 @@ static int open_log(struct xn_audit *audit, struct xn_error *err)
 		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "cannot open the audit log %s: %s",
 				     folder, strerror(-rc));
 	/* The chain goes on behind what is known to have been there, though it be gone. */
-	audit->written = tail.head.seq < audit->anchored.seq || tail.is_damaged ? audit->anchored
-										 : tail.head;
+	audit->written = tail.head.seq < audit->anchored.seq + tail.is_damaged ? audit->anchored
+									       : tail.head;
 	audit->last = audit->written.seq;
 	audit->is_open = true;
 	audit_writing_start(audit);

@@ -260,6 +260,36 @@ static int find_end(struct audit_writer *writer, struct audit_tail *tail)
 	return rc;
 }
 
+/*
+ * The last line that is whole of the newest file, with the number of the last one at all: what follows
+ * takes no number of a line that is there, and so no file's name either.
+ */
+static int find_damaged_end(const char *folder, struct audit_head *head)
+{
+	struct audit_reader reader;
+	struct audit_line line;
+	const char *text;
+	size_t len;
+	int rc = audit_reader_open(&reader, folder);
+
+	if (rc < 0)
+		return rc;
+	reader.current = reader.n_files - 1;
+	head->seq = reader.files[reader.current].first - 1;
+	memcpy(head->hash, audit_no_hash, sizeof(audit_no_hash));
+	while ((rc = audit_reader_next(&reader, &text, &len)) > 0) {
+		if (rc != AUDIT_READ_LINE)
+			continue;
+		head->seq++;
+		if (audit_line_read(text, len, &line) < 0 || !line.is_whole || line.seq < head->seq)
+			continue;
+		head->seq = line.seq;
+		memcpy(head->hash, line.hash, sizeof(line.hash));
+	}
+	audit_reader_close(&reader);
+	return rc;
+}
+
 int audit_writer_open(struct audit_writer *writer, const char *folder, uint64_t max_size,
 		      struct audit_tail *tail)
 {
@@ -275,6 +305,8 @@ int audit_writer_open(struct audit_writer *writer, const char *folder, uint64_t 
 	if (writer->dir_fd < 0)
 		return writer->dir_fd;
 	rc = find_end(writer, tail);
+	if (rc == 0 && tail->is_damaged)
+		rc = find_damaged_end(folder, &tail->head);
 	if (rc < 0)
 		audit_writer_close(writer);
 	return rc;

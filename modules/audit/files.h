@@ -53,7 +53,7 @@ struct audit_writer {
 };
 
 struct audit_tail { /* what the end of the log is like */
-	struct audit_head head;
+	struct audit_head head; /* damaged: the hash is that of the last whole line */
 	uint64_t torn_bytes; /* of a line that a crash cut off; removed */
 	bool is_damaged;     /* the last line is none of ours; a new file will follow */
 };

@@ -269,6 +269,25 @@ class Chain(unittest.TestCase):
         self.assertIn("are missing", lines_of(self.daemon)[-2]["found"])
         self.assert_found("are missing")
 
+    def test_the_next_daemon_goes_on_behind_a_damaged_end(self):
+        """Also where the database knows of none of the lines: it was killed in its first second."""
+        daemon = harness.Daemon()
+        self.addCleanup(daemon.clear)
+        daemon.start()
+        daemon.client()
+        daemon.kill()
+        before = files(daemon)
+        with open(before[-1], "a", encoding="utf-8") as file:
+            file.write("no line\n")
+        text = text_of(daemon)
+        daemon.start()
+        daemon.stop()
+        self.assertTrue(text_of(daemon).startswith(text))
+        self.assertEqual(files(daemon)[:-1], before)
+        out = check(daemon)
+        self.assertIn("no line of an audit log", out.stdout)
+        self.assertNotIn("stands behind", out.stdout)
+
 
 class Rotation(unittest.TestCase):
     def test_files_are_begun_anew_and_old_ones_go_and_the_chain_holds(self):

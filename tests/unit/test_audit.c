@@ -465,6 +465,24 @@ static void a_damaged_last_line_is_left_as_it_is(void **state)
 	assert_finding(f, "line 3: number 3 was changed");
 }
 
+static void no_number_of_a_damaged_end_is_given_again(void **state)
+{
+	struct fixture *f = *state;
+	char *before XN_CLEANUP(xn_free_p) = NULL, *after XN_CLEANUP(xn_free_p) = NULL;
+
+	given_lines(f, 2);
+	before = read_file(f, 1);
+	write_file(f, 3, "no line\nno line\n", 16);
+	reopen(f, 1 << 20);
+	assert_true(f->tail.is_damaged);
+	assert_int_equal(f->head.seq, 4);
+	assert_string_equal(f->head.hash, audit_no_hash);
+	given_lines(f, 1);
+	assert_finding(f, "line 2: no line of an audit log");
+	after = read_file(f, 1);
+	assert_string_equal(after, before);
+}
+
 /* ---- lines since a time ---- */
 
 static void lines_since_a_time_are_those_and_no_others(void **state)
@@ -635,6 +653,7 @@ int main(void)
 		TEST(a_line_that_a_crash_cut_off_is_removed_and_told_at_any_length),
 		TEST(a_file_without_a_whole_line_is_begun_again),
 		TEST(a_damaged_last_line_is_left_as_it_is),
+		TEST(no_number_of_a_damaged_end_is_given_again),
 		TEST(lines_since_a_time_are_those_and_no_others),
 		TEST(entries_of_a_turn_are_one_batch_in_the_order_in_which_they_came),
 		TEST(what_the_disk_refuses_is_told_and_written_once_when_it_takes_it),
