@@ -84,15 +84,14 @@ static void refuse(struct auth_claim *claim, const char *why)
 
 /* Guesses that were sent at the same time do not all count as the first: one that is right behind
  * many that were wrong is put off like the next one would be. */
-static void pass(struct auth_claim *claim)
+static bool is_put_off(const struct auth_claim *claim)
 {
-	struct xn_auth *auth = claim->auth;
+	return auth_failures_wait_us(claim->auth, claim->spec.user, claim->spec.origin) > 0;
+}
 
-	if (auth_failures_wait_us(auth, claim->spec.user, claim->spec.origin) > 0) {
-		refuse(claim, auth_wrong_password);
-		return;
-	}
-	auth_failures_forgive(auth, claim->spec.user, claim->spec.origin);
+static void forgive(const struct auth_claim *claim)
+{
+	auth_failures_forgive(claim->auth, claim->spec.user, claim->spec.origin);
 }
 
 static void fail(struct auth_claim *claim, const char *why)
@@ -134,9 +133,11 @@ static void on_file_checked(int rc, void *arg)
 	struct auth_claim *claim = arg;
 
 	claim->check = NULL;
-	if (rc == 0 && is_root(claim)) {
+	if (rc == 0 && is_root(claim) && is_put_off(claim)) {
+		refuse(claim, auth_wrong_password);
+	} else if (rc == 0 && is_root(claim)) {
 		give_everything(claim);
-		pass(claim);
+		forgive(claim);
 	} else if (rc == 0 || rc == -EACCES) {
 		fail(claim, auth_wrong_password);
 	} else {
@@ -161,7 +162,7 @@ static void take_account(struct auth_claim *claim, const struct pam_answer *answ
 	else if (auth_subject_login(auth, answer, &claim->login, &claim->err) < 0)
 		auth->counters.denied++;
 	if (!xn_error_is_set(&claim->err))
-		pass(claim);
+		forgive(claim);
 }
 
 static void on_pam_answered(const struct pam_answer *answer, void *arg)
@@ -169,17 +170,22 @@ static void on_pam_answered(const struct pam_answer *answer, void *arg)
 	struct auth_claim *claim = arg;
 	struct xn_loop *loop = claim->auth->core->loop;
 	int64_t left_us = claim->began_us + PAM_REFUSAL_US - xn_now_us(loop);
+	bool is_right = answer->verdict == PAM_RIGHT || answer->verdict == PAM_REFUSED;
 
 	claim->ask = NULL;
+	if (is_right && !is_put_off(claim)) {
+		if (answer->verdict == PAM_RIGHT)
+			take_account(claim, answer);
+		else
+			refuse(claim, answer->text);
+		tell(claim);
+		return;
+	}
 	switch (answer->verdict) {
 	case PAM_RIGHT:
-		take_account(claim, answer);
-		tell(claim);
-		return;
-	case PAM_REFUSED: /* the password was right */
-		refuse(claim, answer->text);
-		tell(claim);
-		return;
+	case PAM_REFUSED: /* looks like a wrong one, whatever the account may do */
+		refuse(claim, auth_wrong_password);
+		break;
 	case PAM_WRONG:
 		fail(claim, auth_wrong_password);
 		break;

@@ -270,6 +270,22 @@ class LoginQueue(PamCase):
             client.close()
 
 
+class GuessesAtOnce(PamCase):
+    more_options = ("--login-free-failures", "2", "--login-backoff", "600")
+
+    def test_a_right_one_behind_wrong_ones_shows_for_no_account(self):
+        self.subject("alice", "read-only")
+        for user in ("alice", "bob"):  # bob is no subject: that is told to the right password only
+            clients = [self.daemon.json() for _ in range(12)]
+            for i, client in enumerate(clients):
+                client.send(client.encode("session.login_with_password",
+                                          (user, self.passwords[user] if i > 7 else "a guess")))
+            for client in clients:
+                with self.fails("SESSION_AUTHENTICATION_FAILED", user,
+                                "wrong user name or password"):
+                    client.finish()
+
+
 class PamIsOff(harness.TestCase):
     def test_then_nobody_but_root_logs_in_and_nobody_is_looked_up(self):
         with self.fails("SESSION_AUTHENTICATION_FAILED"):
