@@ -122,15 +122,14 @@ static struct xn_row *self_row(struct xn_call *call)
 	return xn_db_get(auth->db, XN_CLASS_subject, xn_call_string(call, 0));
 }
 
-/* Who got in by this row leaves with it. */
-static void end_sessions(struct xn_auth *auth, const struct xn_row *subject, const char *but)
+/* Who got in by this row leaves with it, also who removes it. */
+static void end_sessions(struct xn_auth *auth, const struct xn_row *subject)
 {
 	XN_CLEANUP(xn_value_unref_p) struct xn_value *refs = xn_set_new();
 
 	for (struct xn_row *row = xn_db_first(auth->db, XN_CLASS_session); row;
 	     row = xn_db_next(auth->db, row))
-		if (strcmp(xn_row_string(row, XN_session_subject), xn_row_ref(subject)) == 0 &&
-		    strcmp(xn_row_ref(row), but) != 0)
+		if (strcmp(xn_row_string(row, XN_session_subject), xn_row_ref(subject)) == 0)
 			xn_set_append_string(&refs, xn_row_ref(row));
 	for (size_t i = 0; i < xn_set_len(refs); i++)
 		auth_session_end(auth, xn_value_string(xn_set_at(refs, i)));
@@ -141,7 +140,7 @@ static void subject_destroy(struct xn_call *call)
 	struct xn_auth *auth = call->state;
 	struct xn_row *row = self_row(call);
 
-	end_sessions(auth, row, call->caller.session);
+	end_sessions(auth, row);
 	xn_db_delete(auth->db, row);
 	xn_call_reply_void(call);
 }

@@ -106,6 +106,14 @@ class Pam(PamCase):
         with self.fails("SESSION_INVALID"):
             client("VM.get_all")
 
+    def test_who_removes_the_own_subject_is_out(self):
+        subject = self.subject("alice", "pool-admin")
+        client, other = self.log_in("alice"), self.log_in("alice")
+        client("subject.destroy", subject)
+        for client in client, other:
+            with self.fails("SESSION_INVALID"):
+                client("VM.get_all")
+
     def test_sessions_of_a_subject_are_told_and_ended(self):
         self.subject("alice", "pool-admin")
         clients = [self.log_in("alice") for _ in range(3)]
