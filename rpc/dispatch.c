@@ -327,6 +327,37 @@ static void begin_async(struct xn_rpc_call *rc)
 	xn_value_unref(ref);
 }
 
+/* Whoever comes while nothing can be stored may look: such a session lives in memory. */
+static bool is_for_emergencies(const struct xn_method *method)
+{
+	static const char *const names[] = {
+		"session.login_with_password",
+		"session.slave_local_login_with_password",
+		"session.logout",
+		"session.local_logout",
+	};
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(names); i++)
+		if (strcmp(method->name, names[i]) == 0)
+			return true;
+	return false;
+}
+
+static int check_storable(struct xn_rpc_call *rc, struct xn_error *err)
+{
+	int db = xn_db_writable(rc->rpc->db), audit = xn_audit_writable(rc->rpc->audit);
+
+	rc->is_emergency = (db < 0 || audit < 0) && is_for_emergencies(rc->call.method);
+	if (rc->is_emergency)
+		audit = xn_audit_has_room(rc->rpc->audit);
+	else if (db < 0)
+		return xn_error_from_errno(err, db, "the database refuses changes");
+	if (audit < 0)
+		return xn_error_from_errno(err, audit, "the audit log refuses lines");
+	rc->call.durability = rc->is_emergency ? XN_REPLY_AT_ONCE : XN_REPLY_WHEN_DURABLE;
+	return 0;
+}
+
 static int prepare(struct xn_rpc_call *rc, bool async, const struct xn_method_impl **impl_out,
 		   struct xn_error *err)
 {
@@ -347,17 +378,7 @@ static int prepare(struct xn_rpc_call *rc, bool async, const struct xn_method_im
 		return xn_error_set(err, XN_ERR_NOT_IMPLEMENTED, method->name);
 	if (xn_rpc_check_quotas(rc, async, err) < 0)
 		return -1;
-	if (xn_rpc_changes_something(method)) {
-		int writable = xn_db_writable(rc->rpc->db);
-
-		if (writable < 0)
-			return xn_error_from_errno(err, writable, "the database refuses changes");
-		writable = xn_audit_writable(rc->rpc->audit);
-		if (writable < 0)
-			return xn_error_from_errno(err, writable, "the audit log refuses lines");
-		call->durability = XN_REPLY_WHEN_DURABLE;
-	}
-	return 0;
+	return xn_rpc_changes_something(method) ? check_storable(rc, err) : 0;
 }
 
 static void refuse(struct xn_rpc_call *rc, struct xn_error *err)
@@ -499,8 +520,10 @@ bool xn_rpc_ask_again(struct xn_rpc_call *rc)
 {
 	enum { MOST = 100 };
 
-	if (rc->async || !rc->call.method || xn_rpc_changes_something(rc->call.method) ||
-	    rc->asked_again >= MOST || !rc->rpc || rc->rpc->stopping)
+	const struct xn_method *method = rc->call.method;
+
+	if (rc->async || !method || rc->asked_again >= MOST || !rc->rpc || rc->rpc->stopping ||
+	    (xn_rpc_changes_something(method) && !is_for_emergencies(method)))
 		return false;
 	rc->asked_again++;
 	rc->answered = false;

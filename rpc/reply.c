@@ -79,7 +79,7 @@ static void on_audited(struct xn_audit_wait *wait, int rc_audit)
 {
 	struct xn_rpc_call *rc = xn_container_of(wait, struct xn_rpc_call, audit_wait);
 
-	if (rc_audit < 0 && rc->audited)
+	if (rc_audit < 0 && rc->audited && !rc->is_emergency)
 		promise_nothing(rc, rc_audit, "the call is done, but the audit log could not take it");
 	send_body(rc);
 }
@@ -89,7 +89,8 @@ static void send_when_audited(struct xn_rpc_call *rc)
 {
 	struct xn_audit *audit = rc->rpc->audit;
 
-	if (xn_audit_is_written(audit, rc->audit_line))
+	if (xn_audit_is_written(audit, rc->audit_line) ||
+	    (rc->is_emergency && xn_audit_writable(audit) < 0)) /* its queue has the line */
 		send_body(rc);
 	else
 		xn_audit_when_written(audit, &rc->audit_wait, rc->audit_line, on_audited);

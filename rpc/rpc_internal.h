@@ -128,6 +128,7 @@ struct xn_rpc_call {
 	int64_t moved_us;		/* when its reader took something last */
 	struct xn_db_wait wait;
 	bool audited;		  /* it changes something: its end gets a line */
+	bool is_emergency;	  /* nothing can be stored, and it goes on all the same */
 	struct xn_buf subject;	  /* of that line */
 	uint64_t audit_line;	  /* the last one about it; 0: none */
 	struct xn_audit_wait audit_wait;
@@ -149,7 +150,7 @@ void xn_rpc_invoke_forget(struct xn_rpc_call *rc);
 
 /* dispatch.c. Takes @rc: every path ends in exactly one reply. */
 void xn_rpc_dispatch(struct xn_rpc_call *rc);
-/* A question whose answer showed what the store then refused is put again: reads go on while changes
+/* A question whose answer showed what the store then refused is put again, and so is a login: reads go on while changes
  * are refused. False for all else: @rc is as it was. */
 bool xn_rpc_ask_again(struct xn_rpc_call *rc);
 void xn_rpc_malformed(struct xn_rpc_call *rc, const char *why);

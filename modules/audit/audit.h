@@ -62,6 +62,8 @@ void xn_audit_when_written(struct xn_audit *audit, struct xn_audit_wait *wait, u
 void xn_audit_wait_cancel(struct xn_audit_wait *wait);
 /* 0, or -errno: changes must be refused, since their lines could not be written. */
 int xn_audit_writable(const struct xn_audit *audit);
+/* 0, or -errno: not even the queue of lines that wait for the disk would take one more. */
+int xn_audit_has_room(const struct xn_audit *audit);
 
 /* For diagnostics: the chain's end, files, what is missing; a new map. */
 struct xn_value *xn_audit_status(const struct xn_audit *audit);

@@ -182,7 +182,10 @@ uint64_t xn_audit_add(struct xn_audit *audit, const struct xn_audit_entry *entry
 
 int xn_audit_writable(const struct xn_audit *audit)
 {
-	if (audit->error)
-		return audit->error;
+	return audit->error ? audit->error : xn_audit_has_room(audit);
+}
+
+int xn_audit_has_room(const struct xn_audit *audit)
+{
 	return audit->queue.len >= AUDIT_QUEUE_MAX ? -EBUSY : 0;
 }

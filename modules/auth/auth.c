@@ -16,12 +16,19 @@ static int add_methods(struct xn_auth *auth, struct xn_error *err)
 	return 0;
 }
 
+static void on_db_failed(const struct xn_ev_db_failed *ev, void *arg)
+{
+	if (!ev->error) /* it works again */
+		auth_sessions_make_rows(arg);
+}
+
 static int auth_init(struct xn_core *core, void **state_out, struct xn_error *err)
 {
 	struct xn_auth *auth = xn_calloc(1, sizeof(*auth));
 
 	auth->core = core;
 	xn_list_init(&auth->local);
+	xn_list_init(&auth->rowless);
 	xn_list_init(&auth->claims);
 	if (add_methods(auth, err) < 0) {
 		free(auth);
@@ -49,6 +56,7 @@ static int auth_start(void *state, struct xn_error *err)
 	if (auth_pam_start(auth, err) < 0)
 		return -1;
 	auth_roles_create(auth);
+	auth->on_db_failed = xn_subscribe_db_failed(auth->core->bus, "auth", on_db_failed, auth);
 	auth_gc_start(auth);
 	auth_password_announce(auth);
 	return 0;
@@ -58,6 +66,8 @@ static void auth_stop(void *state)
 {
 	struct xn_auth *auth = state;
 
+	xn_bus_unsubscribe(auth->on_db_failed);
+	xn_db_wait_cancel(&auth->rows_made);
 	xn_metrics_remove(&auth->metrics);
 	xn_timer_cancel(&auth->gc_timer);
 	xn_job_cancel(&auth->gc_job);

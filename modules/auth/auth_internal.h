@@ -24,11 +24,13 @@ enum {
 /*
  * One session in memory, found by its secret: the hot path of every call. A session with a row is
  * entered at its login or, after a restart, when its secret is first seen. A local session has no
- * row and lives here only.
+ * row and lives here only; so does, until the database takes changes again, one that was made while
+ * it refused them.
  */
 struct session {
 	struct xn_hnode by_secret, by_ref;
-	struct xn_list link; /* xn_auth.local; local sessions only */
+	struct xn_list link;	  /* xn_auth.local or .rowless; else alone */
+	struct xn_value *row;	  /* NULL, or the fields of the row to be */
 	char secret[XN_REF_LEN], ref[XN_REF_LEN], user[64];
 	enum xn_role role;
 	bool superuser, local;
@@ -55,8 +57,10 @@ struct xn_auth {
 	struct xn_core *core;
 	struct xn_db *db;
 	struct xn_hmap by_secret, by_ref;
-	struct xn_list local; /* least recently made first */
-	unsigned n_local;
+	struct xn_list local, rowless; /* least recently made first */
+	unsigned n_local, n_rowless;
+	struct xn_subscription *on_db_failed;
+	struct xn_db_wait rows_made; /* of those without */
 	struct session_limits limits;
 
 	char *password_path; /* NULL: none configured */
@@ -88,6 +92,8 @@ struct login {
 	const char *sid;
 };
 void auth_session_begin(struct xn_auth *auth, const struct login *login, char secret[XN_REF_LEN]);
+/* The database takes changes again: sessions that were made meanwhile get their rows. */
+void auth_sessions_make_rows(struct xn_auth *auth);
 /* Deletes the row, forgets the cache entry, tells session_ended. Unknown: false. */
 bool auth_session_end(struct xn_auth *auth, const char *ref);
 /* The cache entry of a row, or NULL when its secret was not seen since the start. */

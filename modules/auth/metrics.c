@@ -38,7 +38,7 @@ static void write_pam(const struct xn_auth *auth, struct xn_metrics_page *page)
 
 static void write_sessions(const struct xn_auth *auth, struct xn_metrics_page *page)
 {
-	size_t rows = xn_db_count(auth->db, XN_CLASS_session);
+	size_t rows = xn_db_count(auth->db, XN_CLASS_session) + auth->n_rowless;
 
 	xn_metrics_family(page, XN_METRIC_GAUGE, "xenolith_sessions", "", "Sessions that are open.");
 	xn_metrics_int(page, (int64_t)rows, "kind", "ordinary");

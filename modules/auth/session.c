@@ -91,6 +91,9 @@ static void forget(struct xn_auth *auth, struct session *s)
 	xn_list_remove(&s->link);
 	if (s->local)
 		auth->n_local--;
+	if (s->row)
+		auth->n_rowless--;
+	xn_value_unref(s->row);
 	memset(s->secret, 0, sizeof(s->secret));
 	free(s);
 }
@@ -178,6 +181,8 @@ const char *xn_auth_session_ref(struct xn_auth *auth, const char *secret_or_ref)
 	struct session *s = find(auth, secret_or_ref);
 	struct xn_row *row;
 
+	if (!s)
+		s = auth_session_by_ref(auth, secret_or_ref);
 	if (s)
 		return s->ref;
 	row = xn_db_get(auth->db, XN_CLASS_session, secret_or_ref);
@@ -203,9 +208,9 @@ static struct xn_value *bounded_text(const char *text)
 	return xn_string_len(text, len);
 }
 
-static void create_row(struct xn_auth *auth, const char *ref, const struct login *login)
+static struct xn_value *fields_of(struct xn_auth *auth, const struct login *login)
 {
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields = xn_map_new();
+	struct xn_value *fields = xn_map_new();
 	int64_t now = xn_wall_s(auth->core->loop);
 
 	xn_map_put_string(&fields, "this_host", this_host(auth));
@@ -219,23 +224,76 @@ static void create_row(struct xn_auth *auth, const char *ref, const struct login
 	xn_map_put(&fields, "auth_user_name", bounded_text(login->user));
 	xn_map_put(&fields, "originator", bounded_text(login->originator));
 	xn_map_put_string(&fields, "xn_role", xn_role_names[login->role]);
-	xn_db_create(auth->db, XN_CLASS_session, ref, fields);
+	return fields;
 }
+
+/* ---- without a row, for now ---- */
+
+/* Who comes while the disk is full must be able to look, and to help. */
+static void keep_without_row(struct xn_auth *auth, struct session *s, struct xn_value *fields)
+{
+	if (auth->n_rowless >= auth->limits.all)
+		auth_session_end(auth,
+				 xn_list_entry(auth->rowless.next, struct session, link)->ref);
+	s->row = fields;
+	xn_list_push(&auth->rowless, &s->link);
+	auth->n_rowless++;
+}
+
+static void on_rows_made(struct xn_db_wait *wait, int rc)
+{
+	struct xn_auth *auth = xn_container_of(wait, struct xn_auth, rows_made);
+
+	xn_list_each_safe(node, &auth->rowless) {
+		struct session *s = xn_list_entry(node, struct session, link);
+
+		if (rc < 0 || !xn_db_get(auth->db, XN_CLASS_session, s->ref))
+			continue; /* at the next opportunity */
+		xn_list_remove(&s->link);
+		xn_value_unref(s->row);
+		s->row = NULL;
+		auth->n_rowless--;
+	}
+}
+
+void auth_sessions_make_rows(struct xn_auth *auth)
+{
+	if (!auth->n_rowless)
+		return;
+	xn_list_each(node, &auth->rowless) {
+		struct session *s = xn_list_entry(node, struct session, link);
+
+		if (!xn_db_get(auth->db, XN_CLASS_session, s->ref))
+			xn_db_create(auth->db, XN_CLASS_session, s->ref, s->row);
+	}
+	xn_db_wait_cancel(&auth->rows_made);
+	xn_db_when_visible(auth->db, &auth->rows_made, on_rows_made);
+	auth_gc_soon(auth);
+}
+
+/* ---- beginning and end ---- */
 
 void auth_session_begin(struct xn_auth *auth, const struct login *login, char secret[XN_REF_LEN])
 {
+	struct xn_value *fields = login->local ? NULL : fields_of(auth, login);
+	struct session *s;
 	char ref[XN_REF_LEN];
 
 	xn_ref_new(auth->core->loop, secret);
 	ref_of_secret(secret, ref);
 	if (login->local && auth->n_local >= auth->limits.local)
 		auth_session_end(auth, xn_list_entry(auth->local.next, struct session, link)->ref);
-	if (!login->local) {
-		create_row(auth, ref, login);
-		if (++auth->logins_since_gc >= SESSION_GC_LOGINS)
-			auth_gc_soon(auth);
+	s = remember(auth, secret, ref, login);
+	if (!fields)
+		return;
+	if (xn_db_writable(auth->db) < 0) {
+		keep_without_row(auth, s, fields);
+		return;
 	}
-	remember(auth, secret, ref, login);
+	xn_db_create(auth->db, XN_CLASS_session, ref, fields);
+	xn_value_unref(fields);
+	if (++auth->logins_since_gc >= SESSION_GC_LOGINS)
+		auth_gc_soon(auth);
 }
 
 bool auth_session_end(struct xn_auth *auth, const char *ref)

@@ -28,7 +28,6 @@ static void on_login_decided(const struct login *decided, struct xn_error *err, 
 	struct xn_auth *auth = call->state;
 	struct login login = *decided;
 	bool local = login.local = waiting->local;
-	int writable = xn_db_writable(auth->db);
 
 	free(waiting);
 	call->on_cancel = NULL;
@@ -37,8 +36,6 @@ static void on_login_decided(const struct login *decided, struct xn_error *err, 
 	if (!xn_error_is_set(err) && local && !login.superuser)
 		xn_error_set(err, XN_ERR_SESSION_AUTHORIZATION_FAILED, login.user,
 			     "only superusers may log in to this host alone");
-	if (!xn_error_is_set(err) && !local && writable < 0)
-		xn_error_from_errno(err, writable, "the database refuses changes");
 	if (xn_error_is_set(err)) {
 		/* Nobody was let in; who is known by that name is told to the audit log. */
 		if (!auth_may_be_named(auth, login.user))
@@ -86,7 +83,6 @@ static void check_login(struct xn_call *call, const char *originator, bool local
 static void log_in(struct xn_call *call, const char *originator, bool local)
 {
 	struct xn_auth *auth = call->state;
-	struct xn_error err = {0};
 	const struct login login = {
 		.user = xn_call_string(call, 0),
 		.originator = originator,
@@ -95,10 +91,7 @@ static void log_in(struct xn_call *call, const char *originator, bool local)
 		.local = local,
 	};
 
-	if (!local && xn_db_writable(auth->db) < 0) {
-		xn_error_from_errno(&err, xn_db_writable(auth->db), "the database refuses changes");
-		xn_call_fail(call, &err);
-	} else if (call->caller.is_trusted_socket) {
+	if (call->caller.is_trusted_socket) {
 		/* Its peers are root or the daemon's own user: they need no password. */
 		auth->counters.logins_trusted++;
 		snprintf(call->caller.user, sizeof(call->caller.user), "%s", login.user);
@@ -128,6 +121,17 @@ static void refuse_pool_secret(struct xn_call *call)
 		     names_host ? xn_call_string(call, 0) : "localhost",
 		     "Pool credentials invalid");
 	xn_call_fail(call, &err);
+}
+
+/* A row that cannot be deleted would let its session in again after a restart. */
+static int check_logout(struct xn_call *call, struct xn_error *err)
+{
+	struct xn_auth *auth = call->state;
+	int writable = xn_db_writable(auth->db);
+
+	if (writable == 0 || !xn_db_get(auth->db, XN_CLASS_session, call->caller.session))
+		return 0;
+	return xn_error_from_errno(err, writable, "the database refuses changes");
 }
 
 static void session_logout(struct xn_call *call)
@@ -316,7 +320,7 @@ const struct xn_method_impl auth_methods[] = {
 	{"session.slave_local_login", refuse_pool_secret},
 	{"session.slave_local_login_with_password", session_slave_local_login_with_password},
 	{"session.local_logout", session_local_logout},
-	{"session.logout", session_logout},
+	{"session.logout", session_logout, check_logout},
 	{"session.change_password", session_change_password},
 	{"session.get_all_subject_identifiers", session_get_all_subject_identifiers},
 	{"session.logout_subject_identifier", session_logout_subject_identifier},

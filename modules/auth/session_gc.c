@@ -163,7 +163,7 @@ static void drop_rowless(struct xn_auth *auth)
 		struct session *s = xn_container_of(node, struct session, by_ref);
 
 		node = xn_hmap_next(&auth->by_ref, node);
-		if (!s->local && !xn_db_get(auth->db, XN_CLASS_session, s->ref))
+		if (!s->local && !s->row && !xn_db_get(auth->db, XN_CLASS_session, s->ref))
 			auth_session_end(auth, s->ref);
 	}
 }

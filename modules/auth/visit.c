@@ -17,7 +17,7 @@ static int admit_session(struct xn_auth_visit *visit, const char *secret, struct
 {
 	if (xn_auth_session(visit->auth, secret, &visit->caller, err) < 0)
 		return -1;
-	if (xn_db_get(visit->auth->db, XN_CLASS_session, visit->caller.session))
+	if (!auth_session_by_ref(visit->auth, visit->caller.session)->local)
 		return 1;
 	return xn_error_set(err, XN_ERR_SESSION_INVALID, secret);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/json.h"
+#include "modules/auth/auth.h"
 #include "rpc/xe/commands/vm.h"
 #include "rpc/xe/engine_internal.h"
 
@@ -71,7 +72,7 @@ bool xe_is_logged_in(struct xe *x)
 {
 	struct xn_error err = {0};
 
-	if (xe_row(x, XN_CLASS_session, xe_caller(x)->session))
+	if (xn_auth_session_ref(xn_module_state(xe_core(x), "auth"), xe_caller(x)->session))
 		return true;
 	xn_error_set(&err, XN_ERR_SESSION_INVALID, xe_caller(x)->session);
 	xe_fail_api(x, &err);
