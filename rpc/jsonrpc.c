@@ -56,9 +56,10 @@ static int read_call(const struct xn_value *call, struct xn_request *request, st
 		return refuse(why, "the member id must be a number or a string");
 	request->id = xn_value_ref(id);
 	method = xn_map_get(call, "method");
-	if (!method || method->kind != XN_STRING ||
-	    xn_value_string_len(method) > XN_METHOD_NAME_MAX)
+	if (!method || method->kind != XN_STRING)
 		return refuse(why, "the member method must be a string");
+	if (xn_value_string_len(method) > XN_METHOD_NAME_MAX)
+		return refuse(why, "the method's name is too long");
 	request->method = xn_value_ref(method);
 	return read_params(call, request, why);
 }

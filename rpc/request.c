@@ -147,7 +147,8 @@ void xn_request_print_malformed(const struct xn_request *request, const char *wh
 		xn_buf_add_string(out, ",\"data\":[]}");
 		break;
 	case XN_JSON_RPC_1:
-		xn_buf_add_string(out, "{\"result\":null,\"error\":[\"INTERNAL_ERROR\",");
+		xn_buf_add_string(out, "{\"result\":null,\"error\":[\"" XN_ERR_INVALID_VALUE
+				       "\",\"request\",");
 		xn_json_write_string(why, strlen(why), out);
 		xn_buf_add_char(out, ']');
 		break;

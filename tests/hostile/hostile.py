@@ -159,8 +159,8 @@ class Answer:
             self.value = reply["result"]
         elif isinstance(error, list):  # JSON-RPC 1.0 has no place of its own for faults
             self.error = error
-            if error[0] == "INTERNAL_ERROR":
-                self.fault = error[1]
+            if error[:2] == ["INVALID_VALUE", "request"]:
+                self.fault = error[2]
         elif error["code"] == 1:
             self.error = [error["message"], *error["data"]]
         else:

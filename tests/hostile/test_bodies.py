@@ -271,7 +271,8 @@ class Shape(HostileCase):
                         self.assert_error(answer, "MESSAGE_METHOD_UNKNOWN", name)
                 for name in ("x" * 201, "_" * 100_000, "." * 900_000, "VM.get_all" * 100):
                     with self.subTest(name[:30], length=len(name), protocol=protocol):
-                        self.assert_fault(self.call(protocol, name))
+                        answer = self.call(protocol, name)
+                        self.assertEqual(answer.fault, "the method's name is too long", answer)
 
     def test_what_is_no_call_is_a_fault_and_no_notification_is_run(self):
         me = self.client.session
@@ -289,6 +290,8 @@ class Shape(HostileCase):
             for body in bodies:
                 with self.subTest(body):
                     self.assert_fault(self.post("json2", body.encode()))
+            answer = self.post("json1", b'{"id":null,"method":"VM.get_all","params":[]}')
+            self.assert_error(answer, "INVALID_VALUE", "request")
             for inside in ("<params/>", "<methodName>a</methodName><methodName>b</methodName>",
                            "<methodName>VM.get_all</methodName><params><param/><param/></params>x"
                            "<params/>", "<methodName/><params><value/></params>"):
