@@ -65,6 +65,14 @@ bool xn_rpc_changes_something(const struct xn_method *method)
 	}
 }
 
+static bool gives_session(const struct xn_method *method)
+{
+	const struct xn_type *result = method->result;
+
+	return method->flags & XN_MF_NO_SESSION && result && result->kind == XN_T_REF &&
+	       result->class_id == XN_CLASS_session;
+}
+
 /* A line a call: what changes things and is more than a field at info, the rest at debug. */
 static void log_end(const struct xn_rpc_call *rc, const struct xn_error *err)
 {
@@ -105,6 +113,8 @@ static void on_finish(struct xn_call *call, const struct xn_value *result,
 	} else if (err) {
 		xn_rpc_answer_error(rc, err);
 	} else {
+		if (rc->conn && gives_session(call->method))
+			xn_http_set_authenticated(rc->conn);
 		xn_rpc_answer(rc, result, false, call->durability);
 	}
 }

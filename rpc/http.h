@@ -86,7 +86,7 @@ void xn_http_on_close(struct xn_http_conn *conn, void (*closed)(void *arg), void
 /* Ends the connection without an answer; on_close is told. */
 void xn_http_cut(struct xn_http_conn *conn);
 
-/* The peer showed a valid session: its connection leaves the caps on strangers. */
+/* The peer showed a valid session, or logged in: its connection leaves the caps on strangers. */
 void xn_http_set_authenticated(struct xn_http_conn *conn);
 
 /* ---- streams (XN_HTTP_STREAM_OUT, XN_HTTP_STREAM_IN), with back-pressure ---- */

@@ -1,4 +1,5 @@
 """Connections that do not behave, in numbers: idle, slow, half, broken, deaf."""
+import json
 import os
 import resource
 import socket
@@ -95,6 +96,20 @@ class Capped(siege.TestCase):
             sock.sendall(call("session.get_uuid", "none"))
             self.assertEqual(read_reply(sock)[0], 200)
         self.assertLess(self.daemon.open_files(), 120)
+
+    def test_who_logged_in_and_called_nothing_yet_is_no_stranger(self):
+        sock = self.connect()
+        sock.sendall(call("session.login_with_password", "root", harness.PASSWORD, "1.0", "quiet"))
+        session = json.loads(read_reply(sock)[1])["result"]
+        for _ in range(100):
+            read_reply(self.ask("session.get_uuid", "none"))
+        sock.sendall(call("session.get_uuid", session, session))
+        self.assertIn("result", json.loads(read_reply(sock)[1]))
+
+    def ask(self, *words):
+        sock = self.connect()
+        sock.sendall(call(*words))
+        return sock
 
 
 class FewDescriptors(unittest.TestCase):
