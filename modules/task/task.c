@@ -64,6 +64,17 @@ bool task_row_is_pending(const struct xn_row *row)
 	return strcmp(status, "pending") == 0 || strcmp(status, "cancelling") == 0;
 }
 
+bool xn_task_are_pending(struct xn_tasks *tasks, size_t n)
+{
+	struct xn_row *row = xn_db_first(tasks->db, XN_CLASS_task);
+
+	if (xn_db_count(tasks->db, XN_CLASS_task) < n)
+		return false;
+	for (; row && n; row = xn_db_next(tasks->db, row))
+		n -= task_row_is_pending(row);
+	return n == 0;
+}
+
 struct xn_row *task_pending(struct xn_tasks *tasks, const char *ref)
 {
 	struct xn_row *row = xn_db_get(tasks->db, XN_CLASS_task, ref);
