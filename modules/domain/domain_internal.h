@@ -291,6 +291,8 @@ void xn_copy_metrics(struct xn_domains *d, const struct xn_row *from, struct xn_
 /* ---- disks that an operation makes ---- */
 unsigned xn_vm_count_disks(const struct xn_op *op);
 const struct xn_value *xn_vm_disk_at(const struct xn_op *op, unsigned index);
+/* A device may go while its disk is copied: nothing would lead to the copy then. 0, or -1 and @err. */
+int xn_vm_disks_are_wanted(struct xn_vm_op *vmo, struct xn_error *err);
 /* A member of the step's group; fills .ref and what is told of the plan. */
 void xn_vm_make_disk(struct xn_vm_op *vmo, struct xn_group *group, unsigned index,
 		     struct xn_vdi_plan *plan);

@@ -135,6 +135,38 @@ static void a_disk_can_be_left_out_of_a_snapshot(void **state)
 	assert_int_equal(xn_set_len(xn_row_get(snapshot, XN_VM_VBDs)), 1);
 }
 
+/* Its copy would be a disk that no VM has, and the copied VM one without a disk. */
+static void a_device_that_goes_while_its_disk_is_copied_ends_that_and_leaves_nothing(void **state)
+{
+	static const char *const calls[][2] = {{"VM.clone", ",\"two\""},
+					       {"VM.copy", ",\"two\",\"OpaqueRef:NULL\""},
+					       {"VM.snapshot", ",\"two\",[]"}};
+	struct api *api = *state;
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(calls); i++) {
+		XN_CLEANUP(xn_free_p) char *vbd = NULL;
+		struct api_call call;
+		struct vm vm;
+		size_t vms, disks;
+
+		given_vm(api, &vm, "");
+		given_disks(&vm, 8);
+		vms = xn_db_count(api->db, XN_CLASS_VM);
+		disks = xn_db_count(api->db, XN_CLASS_VDI);
+		vbd = xn_asprintf("[\"%s\"]", vm.disk);
+		vm_begin(&vm, &call, calls[i][0], calls[i][1]);
+		while (!call.done && xn_db_count(api->db, XN_CLASS_VDI) == disks)
+			xn_loop_turn(api->core.loop, -1);
+		free(api_do(api, "VBD.destroy", vbd));
+		api_wait(api, &call.done);
+		assert_non_null(call.err.code);
+		assert_string_equal(call.err.code, "HANDLE_INVALID");
+		api_call_clear(&call);
+		assert_int_equal(xn_db_count(api->db, XN_CLASS_VM), vms);
+		assert_int_equal(xn_db_count(api->db, XN_CLASS_VDI), disks);
+	}
+}
+
 static void a_provisioned_template_is_a_vm_with_the_disks_it_asks_for(void **state)
 {
 	struct vm vm;
@@ -269,6 +301,7 @@ int main(void)
 		TEST(a_snapshot_of_a_running_vm_is_a_template_with_its_addresses),
 		TEST(a_second_snapshot_is_a_child_of_the_first_and_takes_its_place),
 		TEST(a_disk_can_be_left_out_of_a_snapshot),
+		TEST(a_device_that_goes_while_its_disk_is_copied_ends_that_and_leaves_nothing),
 		TEST(a_provisioned_template_is_a_vm_with_the_disks_it_asks_for),
 		TEST(disks_that_cannot_be_understood_are_refused_before_anything_is_made),
 		TEST(a_destroyed_vm_leaves_its_disks),

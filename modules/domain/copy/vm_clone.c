@@ -387,6 +387,10 @@ static void make_rows(struct xn_op *op)
 
 	if (!vm)
 		return;
+	if (xn_vm_disks_are_wanted(vmo, &err) < 0) {
+		xn_op_fail(op, &err);
+		return;
+	}
 	fields = copied_fields(op, vm);
 	copy = xn_vm_new_ref(op->core, xn_map_get_string(op->args, "new"), fields, &err);
 	if (!copy) {

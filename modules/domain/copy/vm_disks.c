@@ -33,6 +33,17 @@ const struct xn_value *xn_vm_disk_at(const struct xn_op *op, unsigned index)
 	return xn_set_at(xn_map_get(op->args, "disks"), index);
 }
 
+int xn_vm_disks_are_wanted(struct xn_vm_op *vmo, struct xn_error *err)
+{
+	for (unsigned i = 0; i < xn_vm_count_disks(&vmo->op); i++) {
+		const char *vbd = xn_map_get_string(xn_vm_disk_at(&vmo->op, i), "vbd");
+
+		if (vbd && !xn_db_need(vmo->d->db, XN_CLASS_VBD, vbd, err))
+			return -1;
+	}
+	return 0;
+}
+
 /* ---- taking back ---- */
 
 /* While the database refuses changes no disk can be deleted: it is tried again until it can, or its

@@ -467,6 +467,10 @@ static void put_rows_back(struct xn_op *op)
 		xn_op_done(op, 0);
 		return;
 	}
+	if (xn_vm_disks_are_wanted(vmo, &err) < 0) {
+		xn_op_fail(op, &err);
+		return;
+	}
 	if (!vm) {
 		vm = make_vm_again(op, snapshot, &err);
 		if (!vm) {
