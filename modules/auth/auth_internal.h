@@ -16,7 +16,7 @@ enum {
 	LAST_ACTIVE_PART = 10,	  /* but so many times in session-idle, where that is short */
 	SESSION_TEXT_MAX = 256,   /* originator, kept in the row */
 	SESSION_GC_PERIOD_S = 30,
-	SESSION_GC_LOGINS = 100, /* so many logins bring the next collection forward */
+	SESSION_GC_LOGINS = 100, /* logins that bring the next collection forward, at most */
 	USER_MAX = 63,		 /* bytes of a user's name that may log in */
 	PASSWORD_MAX = 1024,
 };
@@ -109,6 +109,7 @@ void auth_gc_read_limits(struct xn_auth *auth);
 void auth_gc_start(struct xn_auth *auth);
 void auth_gc_soon(struct xn_auth *auth);
 void auth_gc_run(struct xn_auth *auth);
+void auth_gc_note_login(struct xn_auth *auth); /* which may bring the next one forward */
 
 /* ---- claim.c ---- */
 /*

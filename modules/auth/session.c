@@ -292,8 +292,7 @@ void auth_session_begin(struct xn_auth *auth, const struct login *login, char se
 	}
 	xn_db_create(auth->db, XN_CLASS_session, ref, fields);
 	xn_value_unref(fields);
-	if (++auth->logins_since_gc >= SESSION_GC_LOGINS)
-		auth_gc_soon(auth);
+	auth_gc_note_login(auth);
 }
 
 bool auth_session_end(struct xn_auth *auth, const char *ref)

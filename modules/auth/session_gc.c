@@ -1,6 +1,6 @@
 /*
  * Garbage collection of sessions: by age, by number in each group, by number in all. A session whose
- * tasks still run is kept. Every 30 seconds, and sooner when there were many logins.
+ * tasks still run is kept. Every 30 seconds, and sooner after many logins, for what the limits are.
  */
 #include "modules/auth/auth_internal.h"
 
@@ -217,4 +217,24 @@ static void on_gc_job(struct xn_job *job)
 void auth_gc_soon(struct xn_auth *auth)
 {
 	xn_loop_defer(auth->core->loop, &auth->gc_job, XN_PRIO_IDLE, on_gc_job);
+}
+
+/* Few logins where a limit is low, so that it is passed by a quarter only; but never so few that
+ * looking through all sessions, divided among them, costs each login much. */
+void auth_gc_note_login(struct xn_auth *auth)
+{
+	enum { LOOKS_A_LOGIN = 50 };
+	const struct session_limits *limits = &auth->limits;
+	const unsigned numbers[] = {limits->anonymous, limits->originator, limits->user,
+				    limits->pool, limits->all};
+	size_t enough = SESSION_GC_LOGINS;
+	size_t least = xn_db_count(auth->db, XN_CLASS_session) / LOOKS_A_LOGIN;
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(numbers); i++)
+		if (enough > numbers[i] / 4)
+			enough = numbers[i] / 4;
+	if (enough < least)
+		enough = least < (size_t)SESSION_GC_LOGINS ? least : (size_t)SESSION_GC_LOGINS;
+	if (++auth->logins_since_gc >= enough)
+		auth_gc_soon(auth);
 }

@@ -159,7 +159,8 @@ class Loops(siege.TestCase):
 
 
 class Quotas(siege.TestCase):
-    daemon_options = ("--session-calls", "8", "--pending-tasks", "10", "--session-waits", "6", "--event-classes", "10")
+    daemon_options = ("--session-calls", "8", "--pending-tasks", "10", "--session-waits", "6", "--event-classes", "10",
+                      "--sessions-per-originator", "3")
 
     def reply_to(self, sock):
         return json.loads(siege.read_reply(sock)[1])
@@ -181,6 +182,17 @@ class Quotas(siege.TestCase):
         self.daemon.client()("VM.get_all")  # of others there is no such number
         self.lift_siege()
         self.wait_until(lambda: len(self.client("VM.get_all")) > 0, "the session may go on")
+
+    def test_an_originator_has_so_many_sessions(self):
+        clients = [self.daemon.json() for _ in range(12)]
+        for client in clients:
+            client.login("root", harness.PASSWORD, "1.0", "many")
+        for client in clients[:8]:
+            with self.fails("SESSION_INVALID"):
+                client("VM.get_all")
+        clients[-1]("VM.get_all")
+        for client in clients:
+            client.close()
 
     def test_tasks_and_classes_have_their_numbers(self):
         with self.fails("TOO_MANY_PENDING_TASKS"):
