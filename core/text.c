@@ -56,6 +56,25 @@ bool xn_text_is_valid(const char *text, size_t len)
 	return true;
 }
 
+size_t xn_text_fit(const char *text, size_t max)
+{
+	size_t len = strnlen(text, max + 1);
+
+	if (len <= max)
+		return len;
+	for (len = max; len && ((unsigned char)text[len] & 0xc0) == 0x80;)
+		len--;
+	return len;
+}
+
+void xn_text_copy(char *out, size_t size, const char *text)
+{
+	size_t len = xn_text_fit(text, size - 1);
+
+	memcpy(out, text, len);
+	out[len] = '\0';
+}
+
 void xn_text_recode(const char *text, size_t len, struct xn_buf *out)
 {
 	const unsigned char *s = (const unsigned char *)text;

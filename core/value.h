@@ -145,6 +145,11 @@ bool xn_text_is_valid(const char *s, size_t len);
 /* Appends @s with each byte that makes it invalid replaced by U+FFFD: at most three times as long. */
 void xn_text_recode(const char *s, size_t len, struct xn_buf *out);
 
+/* How much of valid text to take where only @max bytes of it fit: no part of a character. */
+size_t xn_text_fit(const char *text, size_t max);
+/* What fits into @size bytes, terminated. */
+void xn_text_copy(char *out, size_t size, const char *text);
+
 #define XN_NULL_REF "OpaqueRef:NULL"
 
 #endif

@@ -49,7 +49,7 @@ static void serve(struct xn_rpc *rpc, const struct xn_http_request *req, bool is
 	rc->call.caller.is_trusted_socket = req->peer_is_trusted;
 	snprintf(rc->call.caller.origin, sizeof(rc->call.caller.origin), "%s", req->peer);
 	if (agent)
-		snprintf(rc->call.user_agent, sizeof(rc->call.user_agent), "%s", agent);
+		xn_text_copy(rc->call.user_agent, sizeof(rc->call.user_agent), agent);
 	xn_rpc_read_trace(req, rc->call.trace);
 	xn_http_on_close(req->conn, on_closed, rc);
 	xn_rpc_read_body(rc, req->body, req->body_len, is_json);

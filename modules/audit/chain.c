@@ -32,10 +32,7 @@ static void add_member(struct xn_buf *line, const char *name, const char *value)
 
 	if (!value || !*value)
 		return;
-	len = strnlen(value, MAX_MEMBER + 1);
-	if (len > MAX_MEMBER)
-		for (len = MAX_MEMBER; len && ((unsigned char)value[len] & 0xc0) == 0x80;)
-			len--;
+	len = xn_text_fit(value, MAX_MEMBER);
 	if (!xn_text_is_valid(value, len)) {
 		xn_text_recode(value, len, &good);
 		value = good.data;

@@ -35,26 +35,15 @@ bool auth_may_be_named(struct xn_auth *auth, const char *user)
 	return false;
 }
 
-/* As much as fits, cut between characters. */
-static void copy(char *out, size_t size, const char *text)
-{
-	size_t len = strnlen(text, size - 1);
-
-	while (len && ((unsigned char)text[len] & 0xc0) == 0x80)
-		len--;
-	memcpy(out, text, len);
-	out[len] = '\0';
-}
-
 static void describe(const struct auth_claim_spec *claim, struct client *out)
 {
 	const char *colon = strrchr(claim->origin, ':');
 	size_t len = colon ? (size_t)(colon - claim->origin) : strlen(claim->origin);
 
 	*out = (struct client){0};
-	copy(out->user, sizeof(out->user), claim->user);
-	copy(out->originator, sizeof(out->originator), claim->originator);
-	copy(out->agent, sizeof(out->agent), claim->user_agent);
+	xn_text_copy(out->user, sizeof(out->user), claim->user);
+	xn_text_copy(out->originator, sizeof(out->originator), claim->originator);
+	xn_text_copy(out->agent, sizeof(out->agent), claim->user_agent);
 	snprintf(out->address, sizeof(out->address), "%.*s", (int)len, claim->origin);
 }
 

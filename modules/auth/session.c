@@ -69,7 +69,7 @@ static struct session *remember(struct xn_auth *auth, const char *secret, const 
 
 	snprintf(s->secret, sizeof(s->secret), "%s", secret);
 	snprintf(s->ref, sizeof(s->ref), "%s", ref);
-	snprintf(s->user, sizeof(s->user), "%s", login->user);
+	xn_text_copy(s->user, sizeof(s->user), login->user);
 	s->role = login->role;
 	s->superuser = login->superuser;
 	s->local = login->local;
@@ -201,11 +201,7 @@ static const char *this_host(struct xn_auth *auth)
 /* As much of @text as a row should keep, cut between characters. */
 static struct xn_value *bounded_text(const char *text)
 {
-	size_t len = strnlen(text, SESSION_TEXT_MAX);
-
-	while (len == SESSION_TEXT_MAX && len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80)
-		len--;
-	return xn_string_len(text, len);
+	return xn_string_len(text, xn_text_fit(text, SESSION_TEXT_MAX));
 }
 
 static struct xn_value *fields_of(struct xn_auth *auth, const struct login *login)

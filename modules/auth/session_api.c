@@ -31,7 +31,7 @@ static void on_login_decided(const struct login *decided, struct xn_error *err, 
 
 	free(waiting);
 	call->on_cancel = NULL;
-	snprintf(call->caller.user, sizeof(call->caller.user), "%s", login.user);
+	xn_text_copy(call->caller.user, sizeof(call->caller.user), login.user);
 	/* A session with this host alone may do everything: it is for superusers. */
 	if (!xn_error_is_set(err) && local && !login.superuser)
 		xn_error_set(err, XN_ERR_SESSION_AUTHORIZATION_FAILED, login.user,
@@ -94,7 +94,7 @@ static void log_in(struct xn_call *call, const char *originator, bool local)
 	if (call->caller.is_trusted_socket) {
 		/* Its peers are root or the daemon's own user: they need no password. */
 		auth->counters.logins_trusted++;
-		snprintf(call->caller.user, sizeof(call->caller.user), "%s", login.user);
+		xn_text_copy(call->caller.user, sizeof(call->caller.user), login.user);
 		reply_session(call, &login);
 	} else {
 		check_login(call, originator, local);

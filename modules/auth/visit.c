@@ -48,13 +48,13 @@ static int begin_basic(struct xn_auth_visit *visit, const struct xn_auth_shown *
 		.decided = on_decided,
 		.arg = visit,
 	};
+	const char *program = shown->user_agent ? shown->user_agent : "a program";
 	char *user, *password, *originator;
 
 	if (xn_auth_basic(shown->authorization, &user, &password) < 0)
 		return refuse(err, "", "this kind of authorization is not understood");
 	spec.originator = originator =
-		xn_asprintf("%.40s using Basic auth",
-			    shown->user_agent ? shown->user_agent : "a program");
+		xn_asprintf("%.*s using Basic auth", (int)xn_text_fit(program, 40), program);
 	spec.user = user;
 	spec.password = password;
 	visit->claim = auth_claim_begin(visit->auth, &spec);

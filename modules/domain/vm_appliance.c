@@ -187,13 +187,15 @@ static void describe(struct appliance_op *a)
 {
 	const struct xn_member *first;
 	const struct xn_row *vm;
+	const char *name;
 
 	if (xn_list_empty(&a->members))
 		return;
 	first = xn_list_entry(a->members.next, struct xn_member, link);
 	vm = xn_db_get(a->d->db, XN_CLASS_VM, first->vm);
-	xn_op_waiting(&a->op, "%s of VM \"%.60s\" (order %lld), %u of %u through",
-		      operation_of(&a->op), vm ? xn_row_string(vm, XN_VM_name_label) : "",
+	name = vm ? xn_row_string(vm, XN_VM_name_label) : "";
+	xn_op_waiting(&a->op, "%s of VM \"%.*s\" (order %lld), %u of %u through",
+		      operation_of(&a->op), (int)xn_text_fit(name, 60), name,
 		      vm ? (long long)xn_row_int(vm, XN_VM_order) : 0, a->ended, a->total);
 }
 

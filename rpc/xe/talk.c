@@ -628,7 +628,7 @@ static void read_request(struct xe_talk *talk, const struct xn_http_request *req
 	request->len = req->body_len;
 	request->caller.is_trusted_socket = req->peer_is_trusted;
 	snprintf(request->caller.origin, sizeof(request->caller.origin), "%s", req->peer);
-	snprintf(request->user_agent, sizeof(request->user_agent), "%s", agent ? agent : "");
+	xn_text_copy(request->user_agent, sizeof(request->user_agent), agent ? agent : "");
 	xn_rpc_read_trace(req, request->trace);
 	talk->local_host = local_host_of(req);
 	request->local_host = talk->local_host;

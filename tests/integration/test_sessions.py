@@ -1,4 +1,6 @@
 """Logins, logouts, roles and what becomes of sessions over a restart."""
+import base64
+import http.client
 import os
 import re
 import unittest
@@ -186,6 +188,26 @@ class Restart(harness.TestCase):
         self.daemon.crash_and_restart()
         self.client.close()
         self.assertEqual(self.client("session.get_auth_user_name", self.client.session), "root")
+
+    def test_no_cut_text_keeps_the_daemon_from_starting(self):
+        """Names and programs are cut to what a row keeps: between characters, wherever that is."""
+        basic = base64.b64encode(f"root:{PASSWORD}".encode()).decode()
+        local = self.daemon.local()
+        for character in "\u00fc", "\u20ac", "\U0001f600":
+            for before in range(4):
+                text = "x" * before + character * 300
+                self.daemon.json().login("root", PASSWORD, "1.0", text)
+                local.login(text, "")
+                local("task.create", text, "")
+                connection = http.client.HTTPConnection(*self.daemon.address)
+                connection.request("GET", "/backup", headers={
+                    "Authorization": "Basic " + basic, "User-Agent": text[:200].encode()})
+                self.assertEqual(connection.getresponse().status, 200)
+                connection.close()
+        self.client("History.get_changes", {"class": "session"})
+        self.daemon.crash_and_restart()
+        self.client.close()
+        self.client("VM.get_all")
 
     def test_a_logged_out_session_stays_out(self):
         gone = self.daemon.client()

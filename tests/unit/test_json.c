@@ -122,6 +122,18 @@ static void text_that_xml_cannot_carry_is_invalid(void **state)
 	assert_false(xn_text_is_valid("\xe2\x82", 2));	      /* cut */
 }
 
+static void text_is_cut_between_characters(void **state)
+{
+	static const char text[] = "a\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80";
+	static const size_t fits[] = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 10};
+	char out[6];
+
+	for (size_t max = 0; max < XN_ARRAY_SIZE(fits); max++)
+		assert_int_equal(xn_text_fit(text, max), fits[max]);
+	xn_text_copy(out, sizeof(out), text);
+	assert_string_equal(out, "a\xc3\xa9");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -133,6 +145,7 @@ int main(void)
 		cmocka_unit_test(dates_of_every_spelling_are_read),
 		cmocka_unit_test(impossible_dates_are_refused),
 		cmocka_unit_test(text_that_xml_cannot_carry_is_invalid),
+		cmocka_unit_test(text_is_cut_between_characters),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
