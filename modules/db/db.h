@@ -149,6 +149,11 @@ void xn_db_set_origin_of(struct xn_db *db, const struct xn_caller *caller, const
  * were deleted are gone after it. */
 void xn_db_bound_turn(struct xn_db *db);
 void xn_db_set_origin(struct xn_db *db, const struct xn_db_origin *origin); /* NULL: the daemon */
+/* The one of this callback, to be said again in a later one of the same work: a caller may have
+ * several tasks, so that what is known of a worker's caller (origin.c) tells none. */
+struct xn_kept_origin { char texts[3][XN_ORIGIN_TEXT]; };
+void xn_db_keep_origin(struct xn_db *db, struct xn_kept_origin *kept);
+void xn_db_say_origin(struct xn_db *db, const struct xn_kept_origin *kept);
 
 /* ---- generations ---- */
 uint64_t xn_db_generation(const struct xn_db *db); /* next free stamp */

@@ -1,8 +1,8 @@
 /*
  * Who makes the changes of a turn: said by whoever runs a call or a step, for the callback under way.
- * A worker's result comes back in a callback of its own, where nobody says it again: then it is
- * whoever was last named for the caller that the work was submitted for. What nobody answers for is
- * the daemon's own.
+ * A worker's result comes back in a callback of its own: who knows the task says it again there
+ * (xn_db_keep_origin), else it is whoever was last named for the caller that the work was submitted
+ * for. What nobody answers for is the daemon's own.
  */
 #include "modules/db/db_internal.h"
 
@@ -119,4 +119,17 @@ void xn_origin_settle(struct xn_db *db)
 	} else {
 		set_texts(db, nobody);
 	}
+}
+
+void xn_db_keep_origin(struct xn_db *db, struct xn_kept_origin *kept)
+{
+	xn_origin_settle(db);
+	memcpy(kept->texts, db->origin, sizeof(kept->texts));
+}
+
+void xn_db_say_origin(struct xn_db *db, const struct xn_kept_origin *kept)
+{
+	const struct xn_db_origin origin = {kept->texts[0], kept->texts[1], kept->texts[2]};
+
+	xn_db_set_origin(db, &origin);
 }

@@ -115,10 +115,19 @@ static void give_up(struct xn_run *run, struct xn_error *err)
 	answer(run, NULL, &own);
 }
 
+/* In a callback of somebody else, or of the loop. */
+static void say_for_whom(const struct xn_run *run)
+{
+	if (run->call)
+		xn_db_set_origin_of(run->ops->db, &run->call->caller, run->call->task);
+}
+
 static void abort_claiming(struct xn_job *job)
 {
-	give_up(xn_container_of(job, struct xn_run, abort),
-		&xn_container_of(job, struct xn_run, abort)->error);
+	struct xn_run *run = xn_container_of(job, struct xn_run, abort);
+
+	say_for_whom(run);
+	give_up(run, &run->error);
 }
 
 static void cancel(void *arg)
@@ -187,6 +196,7 @@ static void on_granted(struct xn_claim *claim, struct xn_error *err)
 {
 	struct xn_run *run = claim->arg;
 
+	say_for_whom(run);
 	if (err) {
 		give_up(run, err);
 		return;

@@ -7,6 +7,7 @@
 #define XN_SR_OPS_H
 
 #include "core/worker.h"
+#include "modules/db/db.h"
 #include "modules/storage/image.h"
 
 struct xn_sr_request;
@@ -66,6 +67,8 @@ bool xn_sr_has_feature(const struct xn_sr_ops *ops, const char *name); /* NULL o
 struct xn_sr_request {
 	struct xn_work work;
 	struct xn_list link; /* the module's list of requests under way */
+	struct xn_db *db;
+	struct xn_kept_origin origin; /* of who submitted it: done() acts for the same */
 	int (*call)(struct xn_sr_request *rq);
 	bool fixed_facts; /* virtual time: sizes that depend on the machine's disk are made up */
 	/* in, owned */

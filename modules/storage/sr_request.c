@@ -119,6 +119,7 @@ static void on_request_done(struct xn_work *work, int rc)
 	struct xn_sr_request *rq = xn_container_of(work, struct xn_sr_request, work);
 
 	xn_list_remove(&rq->link);
+	xn_db_say_origin(rq->db, &rq->origin);
 	if (rq->done)
 		rq->done(rq, rc);
 	free_request(rq);
@@ -133,6 +134,8 @@ void xn_sr_request_submit(struct xn_storage *st, struct xn_sr_request *rq,
 	rq->arg = arg;
 	rq->work.run = run_request;
 	rq->work.done = on_request_done;
+	rq->db = st->db;
+	xn_db_keep_origin(st->db, &rq->origin);
 	xn_list_push(&st->requests, &rq->link);
 	xn_pool_submit(rq->source ? st->copies : st->quick, &rq->work);
 }

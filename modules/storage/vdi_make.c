@@ -25,6 +25,7 @@ struct xn_vdi_make {
 	struct xn_sr_binding binding;
 	struct xn_sr_request *request; /* under way, or NULL */
 	struct xn_db_wait durable;
+	struct xn_kept_origin origin;
 	struct xn_timer tick;
 	struct xn_job fail_later;
 	struct xn_error error;
@@ -172,6 +173,7 @@ static void make_row(struct xn_vdi_make *m, const struct xn_sr_request *rq)
 	xn_operation_refresh(st->operations, xn_db_create(st->db, XN_CLASS_VDI, m->ref, m->fields));
 	m->has_row = true;
 	xn_sr_note(st, m->sr, &rq->space, m->size);
+	xn_db_keep_origin(st->db, &m->origin);
 	xn_db_when_durable(st->db, &m->durable, on_durable);
 }
 
@@ -180,6 +182,7 @@ static void on_durable(struct xn_db_wait *wait, int rc)
 	struct xn_vdi_make *m = xn_container_of(wait, struct xn_vdi_make, durable);
 	struct xn_sr_request *rq;
 
+	xn_db_say_origin(m->st->db, &m->origin);
 	if (rc < 0) {
 		/* The row cannot be taken back either; what the disk says decides at the next
 		 * start. */

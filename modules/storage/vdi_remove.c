@@ -17,6 +17,7 @@ struct removal {
 	int64_t size;
 	struct xn_sr_binding binding;
 	struct xn_db_wait durable;
+	struct xn_kept_origin origin;
 	struct xn_job fail_later;
 	struct xn_error error;
 	xn_storage_done *done;
@@ -120,6 +121,7 @@ static void on_durable(struct xn_db_wait *wait, int rc)
 {
 	struct removal *r = xn_container_of(wait, struct removal, durable);
 
+	xn_db_say_origin(r->st->db, &r->origin);
 	if (rc < 0) {
 		xn_error_from_errno(&r->error, rc, "the database refuses changes");
 		/* Taken back, or else only not known to be durable: the next start decides. */
@@ -153,6 +155,7 @@ static void on_retired(struct xn_sr_request *rq, int rc)
 		xn_vdi_delete_rows(r->st, row);
 		xn_sr_note(r->st, r->sr, NULL, -r->size);
 	}
+	xn_db_keep_origin(r->st->db, &r->origin);
 	xn_db_when_durable(r->st->db, &r->durable, on_durable);
 }
 

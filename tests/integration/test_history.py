@@ -116,6 +116,36 @@ class Blame(HistoryCase):
         ended = self.changes(ref=task, field="status", operation="set")[-1]
         self.assertEqual((ended["new"], ended["user"]), ("success", "root"))
 
+    def finish(self, method, *args):
+        task = self.client("Async." + method, *args)
+        self.assertEqual(wait_for_task(self.client, task)["status"], "success")
+        return task
+
+    def test_a_disk_is_made_and_removed_by_the_task_that_waited_for_its_image(self):
+        sr = self.client("SR.get_by_name_label", "Local storage")[0]
+        first = self.finish("VDI.create", {
+            "name_label": "told", "SR": sr, "virtual_size": "1048576", "type": "user",
+            "sharable": False, "read_only": False, "other_config": {}})
+        disk = self.client("VDI.get_by_name_label", "told")[0]
+        second = self.finish("VDI.copy", disk, sr)
+        copy = self.changes(task=second, operation="create", **{"class": "VDI"})[0]["ref"]
+        third = self.finish("VDI.destroy", copy)
+        told = [(c["ref"], c["operation"], c["task"], c["user"])
+                for c in self.changes(**{"class": "VDI"}) if c["operation"] != "set"]
+        self.assertEqual([c for c in told if c[0] in (disk, copy)],
+                         [(disk, "create", first, "root"), (copy, "create", second, "root"),
+                          (copy, "delete", third, "root")])
+        allocated = self.changes(ref=sr, field="virtual_allocation", operation="set")
+        self.assertEqual([c["task"] for c in allocated[-3:]], [first, second, third])
+
+    def test_a_task_that_is_refused_in_the_queue_fails_by_its_callers_doing(self):
+        vm = self.vm("halted")
+        task = self.client("Async.VM.hard_shutdown", vm)
+        self.assertEqual(wait_for_task(self.client, task)["status"], "failure")
+        failed = self.changes(ref=task, field="status", operation="set")[-1]
+        self.assertEqual((failed["new"], failed["user"], failed["task"]),
+                         ("failure", "root", task))
+
     def test_a_start_is_told_with_who_began_it_and_what_was_watched(self):
         vm = self.running()
         up = [c for c in self.changes(ref=vm, field="power_state", operation="set")
