@@ -229,10 +229,11 @@ static bool is_moody(const struct sim_deed *deed)
 	return vm && vm->is_moody;
 }
 
-/* A session that was only shown may be lost with what the disk lost, or to a jump of the clock. */
+/* A session that was only shown may be lost with what the disk lost, or to a jump of the clock; one
+ * that the disk did not take, to any death. */
 static bool session_may_end(const struct sim_client *c)
 {
-	return c->is_away || c->login_cuts != c->world->cuts || c->world->plan.clock_jumps;
+	return c->is_away || c->is_unstored || c->login_cuts != c->world->cuts || c->world->plan.clock_jumps;
 }
 
 /* A guest that was asked to go may still do so when nobody waits for it any more. */
@@ -605,6 +606,7 @@ static void on_logged_in(const struct xn_value *result, const char *code, void *
 	snprintf(c->secret, sizeof(c->secret), "%s", xn_value_string(result));
 	c->is_away = false;
 	c->login_cuts = w->cuts;
+	c->is_unstored = !sim_session_is_stored(w, c->secret);
 }
 
 static void log_in(struct sim_client *c)

@@ -81,6 +81,7 @@ struct sim_client {
 	unsigned index, counter;
 	char secret[48];
 	unsigned login_cuts; /* when it logged in */
+	bool is_unstored;    /* its session: the disk refused then */
 	bool resting, is_away; /* not logged in */
 	bool logging_in;
 	struct xn_list vms, snapshots, things;

@@ -126,6 +126,8 @@ void sim_say(struct sim_world *w, const char *fmt, ...) XN_PRINTF(2, 3);
 void sim_fail(struct sim_world *w, const char *fmt, ...) XN_PRINTF(2, 3) XN_NORETURN;
 /* Whether a token that was handed out may be answered EVENTS_LOST. */
 bool sim_may_be_lost(const struct sim_world *w, const char *token);
+/* False: it was made while the disk refused, and lives in memory. */
+bool sim_session_is_stored(struct sim_world *w, const char *secret);
 /* What somebody was told is part of a seed's hash. */
 void sim_trace(struct sim_world *w, const char *bytes, size_t len);
 int64_t sim_now_us(const struct sim_world *w); /* since the first start; no clock shows it */

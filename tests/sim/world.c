@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/json.h"
+#include "modules/auth/auth.h"
 #include "modules/modules.h"
 #include "rpc/rpc_internal.h"
 #include "sim.h"
@@ -144,6 +145,14 @@ static void at_point(enum xn_sim_point point, void *arg)
 		come_to_the_end(w);
 }
 
+bool sim_session_is_stored(struct sim_world *w, const char *secret)
+{
+	struct xn_auth *auth = xn_module_state(&w->core, "auth");
+	const char *ref = xn_auth_session_ref(auth, secret);
+
+	return ref && xn_db_get(sim_db(w), XN_CLASS_session, ref);
+}
+
 void sim_world_crash(struct sim_world *w, enum sim_death how)
 {
 	bool doubtful = how == SIM_POWER_CUT || xn_sim_disk_is_doubtful(w->disk);
@@ -158,6 +167,8 @@ void sim_world_crash(struct sim_world *w, enum sim_death how)
 		w->worst = how;
 	if (w->modules && xn_db_durable_generation(sim_db(w)) > w->durable)
 		w->durable = xn_db_durable_generation(sim_db(w));
+	if (w->modules && w->secret[0] && !sim_session_is_stored(w, w->secret))
+		w->secret[0] = '\0';
 	if (doubtful) {
 		w->doubtful = true;
 		w->lost[w->cuts % SIM_CUTS].first = w->durable;
