@@ -293,6 +293,7 @@ static struct xn_value *as_kept(struct xn_db *db, const struct xn_table *table, 
 		xn_value_unref(v);
 		return xn_value_ref(table->defaults[field]);
 	}
+	v = xn_value_cleaned(db, table->cls, field, v);
 	if (f->relation == XN_REL_MANY_TO_MANY && xn_field_is_related(table->cls, f))
 		v = sorted(v);
 	return xn_db_share(db, f->type, v);

@@ -214,6 +214,12 @@ void xn_turn_put_later_done(struct xn_db *db, uint64_t id);
 void xn_turn_roll_back(struct xn_db *db); /* memory is as before the turn */
 void xn_turn_end(struct xn_db *db);	  /* forgets undo, frees deleted rows; an empty turn */
 
+/* ---- clean.c ---- */
+/* @v itself where a later start could read it, else what is left of it. Takes and returns a
+ * reference. */
+struct xn_value *xn_value_cleaned(struct xn_db *db, const struct xn_class *cls, int field,
+				  struct xn_value *v);
+
 /* ---- relations.c ---- */
 /* Whether the field has another end to keep in step. */
 bool xn_field_is_related(const struct xn_class *cls, const struct xn_field *f);

@@ -286,6 +286,27 @@ static void the_record_cache_keeps_to_its_limit(void **state)
 
 /* ---- restarts ---- */
 
+/* Whoever lets it through: one row's odd bytes must not keep the daemon from coming up. */
+static void what_is_no_text_is_not_kept(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_row *vm = a_vm(f, "cut \xe2\x82");
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *map = xn_map_new();
+	char ref[XN_REF_LEN];
+
+	snprintf(ref, sizeof(ref), "%s", xn_row_ref(vm));
+	xn_map_put_string(&map, "key \x01", "value \xff");
+	xn_db_set(f->db, vm, XN_VM_other_config, xn_value_ref(map));
+	xn_db_map_put(f->db, vm, XN_VM_other_config, "two", "\xc3");
+	restart(f);
+	vm = xn_db_get(f->db, XN_CLASS_VM, ref);
+	assert_string_equal(xn_row_string(vm, XN_VM_name_label),
+			    "cut \xef\xbf\xbd\xef\xbf\xbd");
+	assert_string_equal(xn_row_map_string(vm, XN_VM_other_config, "key \xef\xbf\xbd"),
+			    "value \xef\xbf\xbd");
+	assert_string_equal(xn_row_map_string(vm, XN_VM_other_config, "two"), "\xef\xbf\xbd");
+}
+
 static void a_restart_finds_the_same_state(void **state)
 {
 	struct fixture *f = *state;
@@ -470,6 +491,7 @@ int main(void)
 		SIM(a_token_of_the_future_is_invalid),
 		SIM(a_record_has_every_public_field_and_follows_changes),
 		SIM(the_record_cache_keeps_to_its_limit),
+		FILES(what_is_no_text_is_not_kept),
 		FILES(a_restart_finds_the_same_state),
 		SIM(a_rolled_back_turn_leaves_no_trace),
 		FILES(a_second_database_on_the_folder_is_refused),
