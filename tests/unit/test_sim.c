@@ -918,6 +918,36 @@ static void a_full_disk_is_survived_and_made_good(void **state)
 	assert_non_null(info(f));
 }
 
+/* The domain that a caller is told of, and that it runs, are there for the next daemon, too. */
+static void what_the_disk_does_not_take_is_no_success(void **state)
+{
+	struct fixture *f = *state;
+	struct rlimit old, tight;
+
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	tight = old;
+	tight.rlim_cur = (rlim_t)world_size(f);
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+	assert_int_equal(create(f, UUID "1", NULL), 0);
+	run_ms(f, 20);
+	assert_int_equal(f->rc, -EFBIG);
+	assert_nothing_left(f);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_int_equal(create(f, UUID "1", NULL), 0);
+	run_ms(f, 20);
+	assert_int_equal(f->rc, 0);
+	tight.rlim_cur = (rlim_t)world_size(f);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+	assert_int_equal(f->b->ops->unpause(f->b, f->domid, on_done, f), -EFBIG);
+	assert_true(info(f)->paused);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_int_equal(f->b->ops->unpause(f->b, f->domid, on_done, f), 0);
+	run_ms(f, 20);
+	restart(f);
+	assert_false(info(f)->paused);
+}
+
 /* ---- any calls in any order ---- */
 
 enum { N_CALLS = 300, N_VMS = 4 };
@@ -1128,6 +1158,7 @@ int main(void)
 		TF(a_half_made_domain_goes_on_dying_after_a_restart),
 		TF(a_long_history_is_shortened_while_the_world_goes_on),
 		TF(a_full_disk_is_survived_and_made_good),
+		TF(what_the_disk_does_not_take_is_no_success),
 		cmocka_unit_test(each_call_is_answered_once_and_nothing_is_left),
 		cmocka_unit_test(the_same_with_restarts),
 		TF(half_a_record_at_the_end_is_left_out),

@@ -32,7 +32,7 @@ static void on_answer(struct xn_job *job)
 	struct xn_sim_call *call = xn_container_of(job, struct xn_sim_call, job);
 
 	xn_list_remove(&call->link);
-	xn_sim_world_flush(call->sim); /* what the caller will rely on outlives the daemon */
+	(void)xn_sim_world_flush(call->sim); /* what the caller will rely on outlives the daemon */
 	if (call->created)
 		call->created(call->rc, call->domid, call->arg);
 	else if (call->done)
@@ -189,6 +189,11 @@ static void on_built(struct xn_timer *timer)
 	int failure = domain->guest.phase == XN_SIM_RESUMING ? -EIO : -ENOEXEC;
 	int rc = domain->options.build == XN_SIM_FAIL ? failure : xn_sim_keys_built(domain);
 
+	if (rc == 0) {
+		domain->is_building = false;
+		xn_sim_changed(domain);
+		rc = xn_sim_world_flush(domain->sim); /* else the next daemon had no such domain */
+	}
 	if (call) {
 		domain->creation = NULL;
 		call->domid = domain->info.domid;
@@ -198,7 +203,6 @@ static void on_built(struct xn_timer *timer)
 		take_down(domain);
 		return;
 	}
-	domain->is_building = false;
 	xn_xs_domain_introduce(domain->identity);
 	xn_sim_changed(domain);
 }
@@ -398,10 +402,19 @@ static int sim_unpause(struct xn_backend *b, uint32_t domid, xn_backend_done *do
 {
 	struct xn_sim *sim = xn_sim_of(b);
 	struct xn_sim_domain *domain = xn_sim_domain(sim, domid);
+	bool was_paused = domain && domain->info.paused;
+	int rc;
 
 	if (!domain)
 		return -ENOENT;
 	domain->info.paused = false;
+	xn_sim_changed(domain);
+	rc = xn_sim_world_flush(sim);
+	if (rc < 0) { /* the next daemon would find it paused */
+		domain->info.paused = was_paused;
+		xn_sim_changed(domain);
+		return rc;
+	}
 	if (xn_sim_may_run(domain))
 		xn_sim_guest_run(domain);
 	xn_sim_changed(domain);

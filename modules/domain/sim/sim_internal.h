@@ -261,7 +261,8 @@ void xn_sim_world_close(struct xn_sim *sim);
 void xn_sim_added(struct xn_sim_domain *domain);
 void xn_sim_changed(struct xn_sim_domain *domain);
 void xn_sim_gone(struct xn_sim_domain *domain);
-/* What changed so far is in the file (as far as the kernel) when this returns. */
-void xn_sim_world_flush(struct xn_sim *sim);
+/* What changed so far is in the file (as far as the kernel) when this returns 0; else -errno, and it
+ * is written with what comes next. */
+int xn_sim_world_flush(struct xn_sim *sim);
 
 #endif

@@ -305,25 +305,25 @@ static int write_fresh(struct xn_sim_world *world)
 
 static void start_shortening(struct xn_sim_world *world);
 
-void xn_sim_world_flush(struct xn_sim *sim)
+int xn_sim_world_flush(struct xn_sim *sim)
 {
 	struct xn_sim_world *world = sim->world;
 	int rc;
 
 	if (!world)
-		return;
+		return 0;
 	while (!xn_list_empty(&world->changed))
 		put_domain(world, xn_list_entry(xn_list_pop(&world->changed), struct xn_sim_domain,
 						changed));
 	if (!world->out.len)
-		return;
+		return 0;
 	rc = xn_write_all(world->fd, world->out.data, world->out.len);
 	if (rc < 0) { /* no half records: what comes after would be lost with them */
 		complain(world, -rc, "writing");
 		give_up_shortening(world);
 		if (ftruncate(world->fd, (off_t)world->size) < 0 || world->out.len > MAX_WAITING)
 			world->out.len = 0;
-		return;
+		return rc;
 	}
 	world->has_complained = false;
 	world->size += world->out.len;
@@ -334,11 +334,12 @@ void xn_sim_world_flush(struct xn_sim *sim)
 	world->out.len = 0;
 	if (world->out.cap > 1 << 20)
 		xn_buf_clear(&world->out);
+	return 0;
 }
 
 static void on_flush(struct xn_job *job)
 {
-	xn_sim_world_flush(xn_container_of(job, struct xn_sim_world, flush)->sim);
+	(void)xn_sim_world_flush(xn_container_of(job, struct xn_sim_world, flush)->sim);
 }
 
 static void put_added(struct xn_sim_world *world, const struct xn_sim_domain *domain)
@@ -532,7 +533,7 @@ static void on_shorten(struct xn_job *job)
 {
 	struct xn_sim_world *world = xn_container_of(job, struct xn_sim_world, shorten);
 
-	xn_sim_world_flush(world->sim); /* what the slice shows already must come before it */
+	(void)xn_sim_world_flush(world->sim); /* before what the slice shows already */
 	if (world->fresh_fd < 0 || world->out.len)
 		return;
 	for (int i = 0; i < SLICE_DOMAINS && !xn_list_empty(&world->unwritten); i++) {
@@ -678,7 +679,7 @@ int xn_sim_world_open(struct xn_sim *sim, const char *path, struct xn_error *err
 	}
 	sim->world = world;
 	reconcile(sim);
-	xn_sim_world_flush(sim);
+	(void)xn_sim_world_flush(sim);
 	if (!world->size) {
 		xn_sim_world_close(sim);
 		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "%s: cannot be written", path);
@@ -694,7 +695,7 @@ void xn_sim_world_close(struct xn_sim *sim)
 
 	if (!world)
 		return;
-	xn_sim_world_flush(sim);
+	(void)xn_sim_world_flush(sim);
 	sim->world = NULL;
 	while (!xn_list_empty(&world->changed))
 		xn_list_pop(&world->changed);
