@@ -13,6 +13,7 @@ struct xn_host {
 	struct xn_operations *operations;
 	struct xn_host_facts facts;
 	bool first_start, rebooted;
+	bool renamed; /* the machine, since the last start */
 	char ref[XN_REF_LEN], pool[XN_REF_LEN], control_domain[XN_REF_LEN];
 	struct xn_timer refresh; /* host_metrics */
 	void (*ask_memory)(void *arg, int64_t *free_out, int64_t *available_out);

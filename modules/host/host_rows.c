@@ -194,6 +194,14 @@ static bool has_rebooted(const struct xn_host *host, const struct xn_row *row)
 	return stored && llabs(before - (long long)host->facts.boot_time) > 5;
 }
 
+/* Names that a client gave stay until the machine itself is called otherwise. */
+static bool has_another_name(const struct xn_host *host, const struct xn_row *row)
+{
+	const char *before = xn_row_map_string(row, XN_host_software_version, "hostname");
+
+	return !before || strcmp(before, host->facts.hostname) != 0;
+}
+
 /* What may differ from the last time the daemon ran. */
 static void refresh_host(struct xn_host *host)
 {
@@ -203,10 +211,12 @@ static void refresh_host(struct xn_host *host)
 	char seconds[32];
 
 	host->rebooted = has_rebooted(host, row);
+	host->renamed = has_another_name(host, row);
 	xn_db_set_int(db, row, XN_host_API_version_major, API_MAJOR);
 	xn_db_set_int(db, row, XN_host_API_version_minor, API_MINOR);
 	xn_db_set_string(db, row, XN_host_API_version_vendor, "Xenolith");
-	xn_db_set_string(db, row, XN_host_hostname, f->hostname);
+	if (host->renamed)
+		xn_db_set_string(db, row, XN_host_hostname, f->hostname);
 	xn_db_set(db, row, XN_host_software_version, software_version(host));
 	xn_db_set(db, row, XN_host_license_params, license_params());
 	xn_db_set(db, row, XN_host_bios_strings, bios_strings(f));
@@ -291,6 +301,11 @@ static int64_t control_domain_memory(const struct xn_host_facts *f)
 	return bytes > 4096 * MIB ? 4096 * MIB : bytes;
 }
 
+static struct xn_value *control_domain_name(const struct xn_host *host)
+{
+	return xn_stringf("Control domain on host: %s", host->facts.hostname);
+}
+
 static void make_control_domain(struct xn_host *host)
 {
 	XN_CLEANUP(xn_value_unref_p) struct xn_value *v = xn_map_new();
@@ -302,6 +317,7 @@ static void make_control_domain(struct xn_host *host)
 
 	for (unsigned i = 0; i < XN_ARRAY_SIZE(memory_fields); i++)
 		xn_map_put(&v, memory_fields[i], xn_int(memory));
+	xn_map_put(&v, "name_label", control_domain_name(host));
 	xn_map_put_string(&v, "name_description", "The domain that runs the host's own software");
 	xn_map_put(&v, "is_control_domain", xn_bool(true));
 	xn_map_put(&v, "is_a_template", xn_bool(false));
@@ -325,10 +341,10 @@ static void refresh_control_domain(struct xn_host *host)
 	struct xn_db *db = host->db;
 	struct xn_row *vm = xn_db_get(db, XN_CLASS_VM, host->control_domain);
 	struct xn_row *metrics = row_behind(db, vm, XN_VM_metrics, XN_CLASS_VM_metrics);
-	struct xn_value *name = xn_stringf("Control domain on host: %s", f->hostname);
 	struct xn_value *state = xn_set_new();
 
-	xn_db_set(db, vm, XN_VM_name_label, name);
+	if (host->renamed)
+		xn_db_set(db, vm, XN_VM_name_label, control_domain_name(host));
 	xn_db_set_string(db, vm, XN_VM_power_state, "Running");
 	xn_db_set_string(db, vm, XN_VM_resident_on, host->ref);
 	xn_db_set_int(db, vm, XN_VM_domid, 0);

@@ -120,6 +120,15 @@ static void refresh_metrics(struct xn_network *network, struct xn_row *pif,
 			  xn_datetime(xn_wall_s(network->core->loop)));
 }
 
+/* Only when the management interface or its address is another: a client may have set the host's. */
+static void set_host_address(struct xn_network *network, const struct xn_interface *card)
+{
+	struct xn_row *host = xn_db_get(network->db, XN_CLASS_host, xn_host_ref(network->host));
+
+	if (card->ip[0])
+		xn_db_set_string(network->db, host, XN_host_address, card->ip);
+}
+
 static void refresh_pif(struct xn_network *network, struct xn_row *pif,
 			const struct xn_interface *card, const char *dns)
 {
@@ -131,7 +140,8 @@ static void refresh_pif(struct xn_network *network, struct xn_row *pif,
 		return;
 	xn_db_set_string(db, pif, XN_PIF_MAC, card->mac);
 	xn_db_set_int(db, pif, XN_PIF_MTU, card->mtu);
-	xn_db_set_string(db, pif, XN_PIF_IP, card->ip);
+	if (xn_db_set_string(db, pif, XN_PIF_IP, card->ip) && xn_row_bool(pif, XN_PIF_management))
+		set_host_address(network, card);
 	xn_db_set_string(db, pif, XN_PIF_netmask, card->netmask);
 	xn_db_set_string(db, pif, XN_PIF_gateway, card->gateway);
 	xn_db_set_string(db, pif, XN_PIF_DNS, card->is_default ? dns : "");
@@ -145,7 +155,6 @@ static void refresh_pif(struct xn_network *network, struct xn_row *pif,
 static void choose_management(struct xn_network *network, const struct xn_interfaces *found)
 {
 	struct xn_db *db = network->db;
-	struct xn_row *host = xn_db_get(db, XN_CLASS_host, xn_host_ref(network->host));
 	const struct xn_interface *best = NULL;
 	struct xn_row *pif = NULL;
 
@@ -163,10 +172,8 @@ static void choose_management(struct xn_network *network, const struct xn_interf
 			best = card;
 		}
 	}
-	if (pif)
-		xn_db_set_bool(db, pif, XN_PIF_management, true);
-	if (best && best->ip[0])
-		xn_db_set_string(db, host, XN_host_address, best->ip);
+	if (pif && xn_db_set_bool(db, pif, XN_PIF_management, true))
+		set_host_address(network, best);
 }
 
 static bool next_absent(struct xn_network *network, const struct xn_interfaces *found,

@@ -381,6 +381,20 @@ class Restart(HostCase):
         self.assertEqual(self.client("host.get_name_label", host), "renamed")
         self.assertEqual(self.client("VM.get_name_label", template), "my own")
 
+    def test_names_and_address_that_a_client_set_stay(self):
+        host, machine = self.only("host")
+        self.client("host.set_hostname", host, "called-otherwise")
+        self.client("host.set_address", host, "192.0.2.77")
+        self.client("VM.set_name_label", machine["control_domain"], "dom0")
+        for again in (self.daemon.crash_and_restart, self.daemon.restart):
+            again()
+            self.client = self.daemon.client()
+            record = self.client("host.get_record", host)
+            self.assertEqual((record["hostname"], record["address"]),
+                             ("called-otherwise", "192.0.2.77"))
+            self.assertEqual(record["software_version"]["hostname"], machine["hostname"])
+            self.assertEqual(self.client("VM.get_name_label", record["control_domain"]), "dom0")
+
     def test_a_host_disabled_for_good_stays_disabled(self):
         host, _ = self.only("host")
         self.client("host.disable", host, False)
