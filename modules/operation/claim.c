@@ -516,6 +516,31 @@ static void restore_current(struct xn_operations *ops, struct xn_row *row)
 	xn_db_set(ops->db, row, rules->current_field, held_on(ops, xn_row_ref(row)));
 }
 
+static void refresh_stale(struct xn_job *job)
+{
+	enum { A_SLICE = 64 };
+	struct xn_operations *ops = xn_container_of(job, struct xn_operations, refresh_stale);
+
+	for (int i = 0; i < A_SLICE && ops->stale_at < xn_set_len(ops->stale); i++) {
+		const char *ref = xn_value_string(xn_set_at(ops->stale, ops->stale_at++));
+		struct xn_row *row = xn_db_get_any(ops->db, ref);
+
+		if (row)
+			xn_operation_refresh(ops, row);
+	}
+	if (ops->stale_at < xn_set_len(ops->stale)) {
+		xn_loop_defer(ops->core->loop, job, XN_PRIO_REFRESH, refresh_stale);
+		return;
+	}
+	xn_value_unref(ops->stale);
+	ops->stale = NULL;
+}
+
+static void is_stale(struct xn_operations *ops, struct xn_row *row)
+{
+	xn_set_append_string(&ops->stale, xn_row_ref(row));
+}
+
 static void each_row(struct xn_operations *ops,
 		     void (*visit)(struct xn_operations *ops, struct xn_row *row))
 {
@@ -536,7 +561,11 @@ void xn_claims_restore(struct xn_operations *ops)
 {
 	/* What is allowed on a row depends on others' current operations, of any class. */
 	each_row(ops, restore_current);
-	each_row(ops, xn_operation_refresh);
+	xn_value_unref(ops->stale);
+	ops->stale = xn_set_new();
+	ops->stale_at = 0;
+	each_row(ops, is_stale);
+	xn_loop_defer(ops->core->loop, &ops->refresh_stale, XN_PRIO_REFRESH, refresh_stale);
 	for (struct xn_hnode *node = xn_hmap_first(&ops->objects); node;
 	     node = xn_hmap_next(&ops->objects, node))
 		wake_later(xn_container_of(node, struct xn_claimed, node));
@@ -558,6 +587,9 @@ void xn_claim_cut(struct xn_claim *claim)
 void xn_claims_stop(struct xn_operations *ops)
 {
 	struct xn_hnode *node, *next;
+
+	xn_job_cancel(&ops->refresh_stale);
+	xn_value_unref(ops->stale);
 
 	for (node = xn_hmap_first(&ops->objects); node; node = next) {
 		struct xn_claimed *object = xn_container_of(node, struct xn_claimed, node);

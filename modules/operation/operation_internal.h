@@ -24,6 +24,9 @@ struct xn_operations {
 	struct xn_list shorts;  /* short.c: those that wait */
 	struct xn_list kinds;
 	struct xn_subscription *on_db_failed;
+	struct xn_value *stale; /* NULL, or references of rows to refresh, from .stale_at on */
+	size_t stale_at;
+	struct xn_job refresh_stale;
 	struct xn_metrics_source metrics;
 };
 
@@ -47,7 +50,7 @@ void xn_claim_force(struct xn_operations *ops, struct xn_claim *claim, int class
 		    const char *ref, const char *operation, const char *holder);
 
 /* After turns that the disk refused: current_operations shows what is held, and who waits asks
- * again. */
+ * again; what is allowed follows in slices. */
 void xn_claims_restore(struct xn_operations *ops);
 /* Cuts a claim off without telling anybody: at the stop. */
 void xn_claim_cut(struct xn_claim *claim);
