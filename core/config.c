@@ -173,7 +173,7 @@ const struct xn_config_key xn_config_keys[] = {
 	 .doc = "bytes of one object to which a caller still may add"},
 	{"all-rows", XN_CONFIG_INT, "1000000", .min = 1000, .max = 100000000, .argument = "N",
 	 .doc = "objects in the database beyond which callers make no more"},
-	{"pending-tasks", XN_CONFIG_INT, "10000", .min = 10, .max = 1000000, .argument = "N",
+	{"pending-tasks", XN_CONFIG_INT, "10000", .min = 10, .max = 20000, .argument = "N",
 	 .doc = "tasks that are not finished beyond which callers begin no more"},
 	{"http-header-idle", XN_CONFIG_INT, "10", .min = 1, .max = 3600, .unit = "seconds",
 	 .argument = "SECONDS",
