@@ -157,8 +157,11 @@ static int open_log(struct xn_audit *audit, struct xn_error *err)
 	char *folder XN_CLEANUP(xn_free_p) =
 		xn_asprintf("%s/audit", xn_config_string(config, "state-dir"));
 	struct audit_tail tail;
+	/* Only whole files go, so that one must not take all there is room for. */
+	int64_t half = xn_config_int(config, "audit-size") / 2;
+	int64_t file_size = xn_config_int(config, "audit-file-size");
 	int rc = audit_writer_open(&audit->writer, folder,
-				   (uint64_t)xn_config_int(config, "audit-file-size"), &tail);
+				   (uint64_t)(file_size < half ? file_size : half), &tail);
 
 	if (rc < 0)
 		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "cannot open the audit log %s: %s",

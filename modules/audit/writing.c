@@ -14,6 +14,15 @@
 
 /* ---- the worker ---- */
 
+/* What the files may take together now, so that they still fit when the newest one is full. */
+static uint64_t bound_now(const struct audit_batch *batch)
+{
+	const struct audit_writer *writer = batch->writer;
+	uint64_t to_come = writer->size < writer->max_size ? writer->max_size - writer->size : 0;
+
+	return to_come < batch->max_bytes ? batch->max_bytes - to_come : 0;
+}
+
 static int run_batch(struct xn_work *work)
 {
 	struct audit_batch *batch = xn_container_of(work, struct audit_batch, work);
@@ -33,8 +42,8 @@ static int run_batch(struct xn_work *work)
 	if (batch->remove_below)
 		audit_files_remove_below(batch->writer->dir_fd, batch->remove_below);
 	batch->keep_from = batch->wants_trim || is_new > 0
-				   ? audit_files_keep_from(batch->writer->dir_fd, batch->max_bytes,
-							   batch->oldest_s)
+				   ? audit_files_keep_from(batch->writer->dir_fd,
+							   bound_now(batch), batch->oldest_s)
 				   : 0;
 	return rc;
 }
