@@ -145,8 +145,8 @@ class Server:
                 return
             sock.settimeout(DEADLINE)
             thread = threading.Thread(target=self.serve, args=(sock,), daemon=True)
-            self.threads.append(thread)
             thread.start()
+            self.threads.append(thread)  # who settles joins only what runs
 
     def serve(self, sock):
         try:
