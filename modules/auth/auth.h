@@ -27,6 +27,8 @@ int xn_auth_session(struct xn_auth *auth, const char *secret, struct xn_caller *
 		    struct xn_error *err);
 /* The row's (public) reference of a session secret, or of a row reference itself. NULL: unknown. */
 const char *xn_auth_session_ref(struct xn_auth *auth, const char *secret_or_ref);
+/* A field of a session that has no row because the disk refuses, a new reference. NULL: no such. */
+struct xn_value *xn_auth_rowless_get(struct xn_auth *auth, const char *secret_or_ref, int field);
 /* Whether @ref is that of a single permission: to clients a role, too, but without a row. */
 bool xn_auth_is_permission(struct xn_auth *auth, const char *ref);
 /* RBAC: 0, or -1 with RBAC_PERMISSION_DENIED. @key: for map-key permissions, or NULL. */

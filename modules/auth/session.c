@@ -176,13 +176,18 @@ int xn_auth_session(struct xn_auth *auth, const char *secret, struct xn_caller *
 	return 0;
 }
 
-const char *xn_auth_session_ref(struct xn_auth *auth, const char *secret_or_ref)
+static struct session *find_named(struct xn_auth *auth, const char *secret_or_ref)
 {
 	struct session *s = find(auth, secret_or_ref);
+
+	return s ? s : auth_session_by_ref(auth, secret_or_ref);
+}
+
+const char *xn_auth_session_ref(struct xn_auth *auth, const char *secret_or_ref)
+{
+	struct session *s = find_named(auth, secret_or_ref);
 	struct xn_row *row;
 
-	if (!s)
-		s = auth_session_by_ref(auth, secret_or_ref);
 	if (s)
 		return s->ref;
 	row = xn_db_get(auth->db, XN_CLASS_session, secret_or_ref);
@@ -225,9 +230,25 @@ static struct xn_value *fields_of(struct xn_auth *auth, const struct login *logi
 
 /* ---- without a row, for now ---- */
 
+struct xn_value *xn_auth_rowless_get(struct xn_auth *auth, const char *secret_or_ref, int field)
+{
+	const struct xn_class *cls = &xn_classes[XN_CLASS_session];
+	const struct session *s = find_named(auth, secret_or_ref);
+	const struct xn_value *v;
+
+	if (!s || !s->row)
+		return NULL;
+	v = xn_map_get(s->row, cls->fields[field].name);
+	return v ? xn_value_ref(v) : xn_field_default(cls, (unsigned)field);
+}
+
 /* Who comes while the disk is full must be able to look, and to help. */
 static void keep_without_row(struct xn_auth *auth, struct session *s, struct xn_value *fields)
 {
+	char uuid[XN_UUID_LEN];
+
+	xn_uuid_new(auth->core->loop, uuid);
+	xn_map_put_string(&fields, "uuid", uuid);
 	if (auth->n_rowless >= auth->limits.all)
 		auth_session_end(auth,
 				 xn_list_entry(auth->rowless.next, struct session, link)->ref);

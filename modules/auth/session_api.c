@@ -277,40 +277,55 @@ static void session_logout_subject_identifier(struct xn_call *call)
 
 /* ---- what a session may: told by its role, not kept in each row ---- */
 
-static struct xn_row *self_row(struct xn_call *call, struct xn_error *err)
+/* A new reference, or NULL with HANDLE_INVALID. */
+static struct xn_value *self_field(struct xn_call *call, int field, struct xn_error *err)
 {
 	struct xn_auth *auth = call->state;
-	const char *ref = xn_auth_session_ref(auth, xn_call_string(call, 0));
+	const char *given = xn_call_string(call, 0), *ref = xn_auth_session_ref(auth, given);
+	struct xn_value *rowless = xn_auth_rowless_get(auth, given, field);
+	struct xn_row *row;
 
-	return xn_db_need(auth->db, XN_CLASS_session, ref ? ref : xn_call_string(call, 0), err);
+	if (rowless)
+		return rowless;
+	row = xn_db_need(auth->db, XN_CLASS_session, ref ? ref : given, err);
+	return row ? xn_value_ref(xn_row_get(row, field)) : NULL;
 }
 
 static int check_self(struct xn_call *call, struct xn_error *err)
 {
-	return self_row(call, err) ? 0 : -1;
+	struct xn_value *uuid = self_field(call, XN_session_uuid, err);
+
+	xn_value_unref(uuid);
+	return uuid ? 0 : -1;
 }
 
 /* A superuser's is empty: nothing is asked of it. */
-static struct xn_value *permissions_of(struct xn_auth *auth, const struct xn_row *row)
+static struct xn_value *permissions_of_self(struct xn_call *call)
 {
-	enum xn_role role = auth_role_by_name(xn_row_string(row, XN_session_xn_role));
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *name = self_field(call, XN_session_xn_role, NULL);
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *superuser = self_field(call, XN_session_is_local_superuser, NULL);
+	enum xn_role role = auth_role_by_name(xn_value_string(name));
 
-	if (xn_row_bool(row, XN_session_is_local_superuser) || role == XN_ROLE_COUNT)
+	if (xn_value_bool(superuser) || role == XN_ROLE_COUNT)
 		return xn_set_new();
-	return auth_role_permissions(auth, role);
+	return auth_role_permissions(call->state, role);
 }
 
 static void session_get_rbac_permissions(struct xn_call *call)
 {
-	xn_call_reply(call, permissions_of(call->state, self_row(call, NULL)));
+	xn_call_reply(call, permissions_of_self(call));
 }
 
 static void session_get_record(struct xn_call *call)
 {
-	struct xn_row *row = self_row(call, NULL);
-	struct xn_value *record = xn_row_to_map(row);
+	const struct xn_class *cls = &xn_classes[XN_CLASS_session];
+	struct xn_value *record = xn_map_new();
 
-	xn_map_put(&record, "rbac_permissions", permissions_of(call->state, row));
+	for (unsigned f = 0; f < cls->n_public; f++)
+		xn_map_put(&record, cls->fields[f].name, self_field(call, (int)f, NULL));
+	xn_map_put(&record, "rbac_permissions", permissions_of_self(call));
 	xn_call_reply(call, record);
 }
 

@@ -50,9 +50,17 @@ static struct xn_row *self_row_or_fail(struct xn_call *call)
 
 static void run_get(struct xn_call *call)
 {
-	struct xn_row *row = self_row_or_fail(call);
+	const struct records *records = call->state;
+	struct xn_value *rowless =
+		call->method->class_id == XN_CLASS_session
+			? xn_auth_rowless_get(records->auth, xn_call_string(call, 0),
+					      call->method->field)
+			: NULL;
+	struct xn_row *row = rowless ? NULL : self_row_or_fail(call);
 
-	if (row)
+	if (rowless)
+		xn_call_reply(call, rowless);
+	else if (row)
 		xn_call_reply(call, xn_value_ref(xn_row_get(row, call->method->field)));
 }
 

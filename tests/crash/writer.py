@@ -42,7 +42,7 @@ class Writer(threading.Thread):
         self.number = 0
         self.client = world.daemon.json() if index % 2 else world.daemon.local()
         self.client.login()
-        self.sessions = {}  # secret -> {True}: is valid; {True, False}: its logout is under way
+        self.sessions = {}  # secret -> {True}: is valid; {True, False}: its logout is under way, or it has no row yet
         self.tasks = {}  # task -> (kind, Vm or name)
         self.vms = {}
         self.clones = set()  # names of clones that may or may not be
@@ -151,7 +151,18 @@ class Writer(threading.Thread):
         if len(self.sessions) >= MOST_SESSIONS:
             self.log_out(next(iter(self.sessions)))
         session = self.client.raw("session.login_with_password", "root", harness.PASSWORD)
-        self.sessions[session] = {True}
+        self.sessions[session] = {True, False}
+        self.look_at_session(session)
+
+    def look_at_session(self, session):
+        """It is there. One that was made while the disk refused has no row yet: it may be lost."""
+        uuid = self.client.raw("session.get_uuid", session, session)
+        try:
+            self.client.raw("session.get_by_uuid", session, uuid)
+            self.sessions[session] = {True}
+        except Failure as failure:
+            if failure.code != "UUID_INVALID" or False not in self.sessions[session]:
+                raise
 
     def log_out(self, session):
         self.sessions[session] = {True, False}
@@ -278,8 +289,7 @@ class Writer(threading.Thread):
     def look_at_sessions(self):
         for session, allowed in list(self.sessions.items()):
             try:
-                self.client.raw("session.get_uuid", session, session)
-                self.sessions[session] = {True}
+                self.look_at_session(session)
             except Failure as failure:
                 if failure.code != "SESSION_INVALID" or False not in allowed:
                     raise

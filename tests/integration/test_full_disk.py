@@ -97,6 +97,9 @@ class FullDisk(harness.TestCase):
         with self.fails("INTERNAL_ERROR"):
             new("pool.set_name_label", pool, "refused")
         token = Events(new, ["pool"]).token
+        record = new("session.get_record", new.session)
+        self.assertEqual(new("session.get_uuid", new.session), record["uuid"])
+        self.assertEqual((record["auth_user_name"], record["is_local_superuser"]), ("root", True))
         brief = self.daemon.client()
         secret = brief.session
         brief.logout()
@@ -110,7 +113,7 @@ class FullDisk(harness.TestCase):
         self.limit(resource.RLIM_INFINITY)
         self.set_label_once_possible(pool, "there is room")
         self.assertEqual(len(new("event.from", ["pool"], token, harness.DEADLINE)["events"]), 1)
-        self.assertEqual(new("session.get_originator", new.session), "")
+        self.assertEqual(new("session.get_record", new.session), record)
         new("pool.set_name_label", pool, "by the new one")
         self.assertEqual(self.audited_logins(), before + 2)
         self.daemon.crash_and_restart()
