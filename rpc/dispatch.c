@@ -543,6 +543,7 @@ bool xn_rpc_ask_again(struct xn_rpc_call *rc)
 	rc->body.len = 0;
 	rc->call.durability = XN_REPLY_AT_ONCE;
 	rc->call.on_cancel = NULL;
+	xn_rpc_close_account(rc); /* it is opened again */
 	xn_rpc_dispatch(rc);
 	return true;
 }

@@ -171,6 +171,15 @@ class Daemon:
         """JSON-RPC over the Unix socket."""
         return JsonClient(self.socket, self.clients)
 
+    def metrics(self):
+        """What /metrics says: {name with labels: value}."""
+        connection = UnixConnection(self.socket, DEADLINE)
+        connection.request("GET", "/metrics")
+        page = connection.getresponse().read().decode()
+        connection.close()
+        lines = (line.rsplit(" ", 1) for line in page.splitlines() if line[0] != "#")
+        return {name: float(value) for name, value in lines}
+
     def close_clients(self):
         while self.clients:
             self.clients.pop().close()

@@ -281,11 +281,23 @@ class LoginQueue(PamCase):
 class GuessesAtOnce(PamCase):
     more_options = ("--login-free-failures", "2", "--login-backoff", "600")
 
+    def logins(self):
+        return sum(value for name, value in self.daemon.metrics().items()
+                   if name.startswith(("xenolith_logins_checked", "xenolith_logins_total")))
+
+    def wait_for_logins(self, n):
+        end = time.monotonic() + harness.DEADLINE
+        while self.logins() < n:
+            self.assertLess(time.monotonic(), end, f"{self.logins()} logins of {n}")
+
     def test_a_right_one_behind_wrong_ones_shows_for_no_account(self):
         self.subject("alice", "read-only")
         for user in ("alice", "bob"):  # bob is no subject: that is told to the right password only
             clients = [self.daemon.json() for _ in range(12)]
+            before = self.logins()
             for i, client in enumerate(clients):
+                if i == 8:
+                    self.wait_for_logins(before + 8)  # they are in line, or through
                 client.send(client.encode("session.login_with_password",
                                           (user, self.passwords[user] if i > 7 else "a guess")))
             for client in clients:

@@ -80,6 +80,7 @@ class FullDisk(harness.TestCase):
         new = self.daemon.client()
         self.assertTrue(new("pool.get_all"))
         new.logout()
+        self.assertEqual(self.daemon.metrics()["xenolith_calls_under_way"], 0)
 
     def fill_the_disk(self):
         self.limit(0)
