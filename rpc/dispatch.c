@@ -361,7 +361,7 @@ static int check_storable(struct xn_rpc_call *rc, struct xn_error *err)
 	if (rc->is_emergency)
 		audit = xn_audit_has_room(rc->rpc->audit);
 	else if (db < 0)
-		return xn_error_from_errno(err, db, "the database refuses changes");
+		return xn_db_error(db, err);
 	if (audit < 0)
 		return xn_error_from_errno(err, audit, "the audit log refuses lines");
 	rc->call.durability = rc->is_emergency ? XN_REPLY_AT_ONCE : XN_REPLY_WHEN_DURABLE;

@@ -263,7 +263,7 @@ static int check_room(struct xn_rpc *rpc, const struct xn_method *method, struct
 	if (!begins_with_any(method->message, makers))
 		return 0;
 	if (method->class_id == XN_CLASS_task &&
-	    xn_task_are_pending(rpc->tasks, rpc->quotas.pending_tasks))
+	    xn_tasks_are_pending(rpc->tasks, rpc->quotas.pending_tasks))
 		return refuse(rpc, XN_QUOTA_PENDING_TASKS, err);
 	for (int c = 0; c < XN_CLASS_COUNT; c++)
 		rows += xn_db_count(rpc->db, c);
@@ -284,7 +284,7 @@ int xn_rpc_check_quotas(struct xn_rpc_call *rc, bool async, struct xn_error *err
 	const struct xn_row *row;
 	size_t bytes = 0;
 
-	if (async && xn_task_are_pending(rpc->tasks, rpc->quotas.pending_tasks))
+	if (async && xn_tasks_are_pending(rpc->tasks, rpc->quotas.pending_tasks))
 		return refuse(rpc, XN_QUOTA_PENDING_TASKS, err);
 	if (!xn_rpc_changes_something(method))
 		return 0;

@@ -127,11 +127,10 @@ static void refuse_pool_secret(struct xn_call *call)
 static int check_logout(struct xn_call *call, struct xn_error *err)
 {
 	struct xn_auth *auth = call->state;
-	int writable = xn_db_writable(auth->db);
 
-	if (writable == 0 || !xn_db_get(auth->db, XN_CLASS_session, call->caller.session))
+	if (!xn_db_get(auth->db, XN_CLASS_session, call->caller.session))
 		return 0;
-	return xn_error_from_errno(err, writable, "the database refuses changes");
+	return xn_db_check_writable(auth->db, err);
 }
 
 static void session_logout(struct xn_call *call)

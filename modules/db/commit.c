@@ -67,6 +67,16 @@ int xn_db_writable(const struct xn_db *db)
 	return db->error;
 }
 
+int xn_db_check_writable(const struct xn_db *db, struct xn_error *err)
+{
+	return db->error ? xn_db_error(db->error, err) : 0;
+}
+
+int xn_db_error(int neg_errno, struct xn_error *err)
+{
+	return xn_error_from_errno(err, neg_errno, "the database refuses changes");
+}
+
 /* ---- sync ---- */
 
 static void on_synced(int rc, void *arg);

@@ -198,6 +198,10 @@ uint64_t xn_db_losses(const struct xn_db *db);
 /* 0, or -errno while the store refuses writes (disk full ...): changes must then be refused with
  * an error before they are made. */
 int xn_db_writable(const struct xn_db *db);
+/* The same, and -1 with the error that a caller gets. */
+int xn_db_check_writable(const struct xn_db *db, struct xn_error *err);
+/* That error, of a change which the store did not take. -1. */
+int xn_db_error(int neg_errno, struct xn_error *err);
 /* Whether this turn has changed anything yet (dispatch: does this reply need to wait?). */
 uint64_t xn_db_turn_changes(const struct xn_db *db);
 /* Bytes of the journal that no checkpoint holds. */

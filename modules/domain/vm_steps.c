@@ -562,7 +562,7 @@ static void on_durable(struct xn_db_wait *wait, int rc)
 	if (!xn_op_find(vmo->d->core, &vmo->at))
 		return;
 	if (rc < 0) {
-		xn_error_from_errno(&err, rc, "the database refuses changes");
+		xn_db_error(rc, &err);
 		xn_op_fail(&vmo->op, &err);
 	} else {
 		xn_op_done(&vmo->op, 0);

@@ -536,7 +536,7 @@ static void refresh_stale(struct xn_job *job)
 	ops->stale = NULL;
 }
 
-static void is_stale(struct xn_operations *ops, struct xn_row *row)
+static void mark_stale(struct xn_operations *ops, struct xn_row *row)
 {
 	xn_set_append_string(&ops->stale, xn_row_ref(row));
 }
@@ -564,7 +564,7 @@ void xn_claims_restore(struct xn_operations *ops)
 	xn_value_unref(ops->stale);
 	ops->stale = xn_set_new();
 	ops->stale_at = 0;
-	each_row(ops, is_stale);
+	each_row(ops, mark_stale);
 	xn_loop_defer(ops->core->loop, &ops->refresh_stale, XN_PRIO_REFRESH, refresh_stale);
 	for (struct xn_hnode *node = xn_hmap_first(&ops->objects); node;
 	     node = xn_hmap_next(&ops->objects, node))
@@ -590,18 +590,15 @@ void xn_claims_stop(struct xn_operations *ops)
 
 	xn_job_cancel(&ops->refresh_stale);
 	xn_value_unref(ops->stale);
-
 	for (node = xn_hmap_first(&ops->objects); node; node = next) {
 		struct xn_claimed *object = xn_container_of(node, struct xn_claimed, node);
 
 		next = xn_hmap_next(&ops->objects, node);
-		/* The claims belong to others, who may still look at them: they are only cut off.
-		 */
+		/* The claims belong to others, who may still look at them: they are only cut off. */
 		xn_list_each_safe(link, &object->held)
 			xn_list_remove(link);
-		xn_list_each_safe(link, &object->waiting) {
+		xn_list_each_safe(link, &object->waiting)
 			xn_claim_cut(xn_list_entry(link, struct xn_claim, link));
-		}
 		free_object(object);
 	}
 	xn_hmap_clear(&ops->objects);

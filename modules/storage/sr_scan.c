@@ -230,10 +230,8 @@ static void on_step(struct xn_job *job)
 {
 	struct scan *s = xn_container_of(job, struct scan, step);
 	unsigned left = ITEMS_A_TURN;
-	int writable = xn_db_writable(s->st->db);
 
-	if (writable < 0) {
-		xn_error_from_errno(&s->error, writable, "the database refuses changes");
+	if (xn_db_check_writable(s->st->db, &s->error) < 0) {
 		finish(s);
 		return;
 	}

@@ -157,10 +157,8 @@ static void put_format(struct xn_vdi_make *m, enum xn_image_format format)
 static void make_row(struct xn_vdi_make *m, const struct xn_sr_request *rq)
 {
 	struct xn_storage *st = m->st;
-	int writable = xn_db_writable(st->db);
 
-	if (writable < 0) {
-		xn_error_from_errno(&m->error, writable, "the database refuses changes");
+	if (xn_db_check_writable(st->db, &m->error) < 0) {
 		undo(m);
 		return;
 	}
@@ -186,7 +184,7 @@ static void on_durable(struct xn_db_wait *wait, int rc)
 	if (rc < 0) {
 		/* The row cannot be taken back either; what the disk says decides at the next
 		 * start. */
-		xn_error_from_errno(&m->error, rc, "the database refuses changes");
+		xn_db_error(rc, &m->error);
 		finish(m);
 		return;
 	}

@@ -123,7 +123,7 @@ static void on_durable(struct xn_db_wait *wait, int rc)
 
 	xn_db_say_origin(r->st->db, &r->origin);
 	if (rc < 0) {
-		xn_error_from_errno(&r->error, rc, "the database refuses changes");
+		xn_db_error(rc, &r->error);
 		/* Taken back, or else only not known to be durable: the next start decides. */
 		if (xn_db_get(r->st->db, XN_CLASS_VDI, r->vdi))
 			bring_back(r);
@@ -139,15 +139,13 @@ static void on_retired(struct xn_sr_request *rq, int rc)
 {
 	struct removal *r = rq->arg;
 	struct xn_row *row = xn_db_get(r->st->db, XN_CLASS_VDI, r->vdi);
-	int writable = xn_db_writable(r->st->db);
 
 	if (rc < 0) {
 		xn_sr_request_error(rq, rc, r->sr, r->vdi, &r->error);
 		finish(r);
 		return;
 	}
-	if (writable < 0) {
-		xn_error_from_errno(&r->error, writable, "the database refuses changes");
+	if (xn_db_check_writable(r->st->db, &r->error) < 0) {
 		bring_back(r);
 		return;
 	}
@@ -162,16 +160,13 @@ static void on_retired(struct xn_sr_request *rq, int rc)
 static int begin(struct removal *r, const char *vdi)
 {
 	struct xn_row *row = xn_db_get(r->st->db, XN_CLASS_VDI, vdi);
-	int writable = xn_db_writable(r->st->db);
 	struct xn_row *sr;
 
 	if (!row)
 		return 0;
 	/* Nor is the image touched: the name that it has may be what a power cut goes by. */
-	if (writable < 0) {
-		xn_error_from_errno(&r->error, writable, "the database refuses changes");
+	if (xn_db_check_writable(r->st->db, &r->error) < 0)
 		return -1;
-	}
 	snprintf(r->vdi, sizeof(r->vdi), "%s", vdi);
 	snprintf(r->sr, sizeof(r->sr), "%s", xn_row_string(row, XN_VDI_SR));
 	snprintf(r->location, sizeof(r->location), "%s", xn_row_string(row, XN_VDI_location));

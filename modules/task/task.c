@@ -64,7 +64,7 @@ bool task_row_is_pending(const struct xn_row *row)
 	return strcmp(status, "pending") == 0 || strcmp(status, "cancelling") == 0;
 }
 
-bool xn_task_are_pending(struct xn_tasks *tasks, size_t n)
+bool xn_tasks_are_pending(struct xn_tasks *tasks, size_t n)
 {
 	struct xn_row *row = xn_db_first(tasks->db, XN_CLASS_task);
 

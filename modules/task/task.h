@@ -43,7 +43,7 @@ void xn_task_waiting(struct xn_tasks *tasks, const char *ref, const char *what,
 void xn_task_on_cancel(struct xn_tasks *tasks, const char *ref, void (*cancel)(void *arg),
 		       void *arg);
 /* Whether so many tasks are not finished, or more; looks through their rows. */
-bool xn_task_are_pending(struct xn_tasks *tasks, size_t n);
+bool xn_tasks_are_pending(struct xn_tasks *tasks, size_t n);
 /* Whether a client made this task, for a transfer to work under, and it is pending. */
 bool xn_task_is_clients(struct xn_tasks *tasks, const char *ref);
 /* Whether @caller may do something to the task: it is its own, or its role is high enough. 0, or -1

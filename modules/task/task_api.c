@@ -114,11 +114,9 @@ static void on_status_recorded(void *arg)
 {
 	struct xn_call *call = arg;
 	const struct xn_tasks *tasks = call->state;
-	int writable = xn_db_writable(tasks->db);
 	struct xn_error err = {0};
 
-	if (writable < 0)
-		xn_error_from_errno(&err, writable, "the database refuses changes");
+	xn_db_check_writable(tasks->db, &err);
 	finish_call(call, &err);
 }
 

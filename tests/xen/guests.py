@@ -9,6 +9,9 @@ TEMPLATES = {"pv": "Generic Linux PV", "pvh": "Generic Linux PVH", "hvm": "Other
 
 dom0 = daemon = None
 
+# A case of half a minute or more that others resemble: XN_LAB_CASES=most leaves it out.
+takes_long = unittest.skipIf(os.environ.get("XN_LAB_CASES") == "most", "takes long")
+
 
 def boot(xenstore="system"):
     """The lab, with a daemon in it that serves; xenstore="embedded": it is the host's xenstored."""

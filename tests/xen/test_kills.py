@@ -3,7 +3,7 @@ truth, the guests have not noticed, and nothing is left of what was half done.""
 import unittest
 
 import guests
-from guests import XenCase, set_up_module
+from guests import XenCase, set_up_module, takes_long
 from xen_host import timed
 
 
@@ -86,12 +86,14 @@ class Kills(XenCase):
         guest.halt()
         self.assert_true(guest, guest.becomes(power_state="Halted"))
 
+    @takes_long
     def test_killed_as_soon_as_a_start_begins(self):
         self.killed_in_start("true")
 
     def test_killed_while_the_domain_is_built(self):
         self.killed_in_start("[ $(xenstore-list /local/domain | wc -l) -gt 1 ]")
 
+    @takes_long
     def test_killed_while_devices_are_plugged(self):
         self.killed_in_start("[ -n \"$(losetup -a)\" ]")
 
@@ -108,6 +110,7 @@ class Kills(XenCase):
             guest.becomes(power_state="Running")
         guest.ticks_beyond(tick)
 
+    @takes_long
     def test_killed_in_suspend_and_resume(self):
         guest = self.guest().start()
         self.killed_in(guest, "VM.suspend", (), "true")

@@ -3,7 +3,7 @@ seen through event.from, and looked up in dom0."""
 import unittest
 
 import guests
-from guests import XenCase, set_up_module
+from guests import XenCase, set_up_module, takes_long
 from xen_host import LIMIT, MIB, NULL, timed
 
 
@@ -152,6 +152,7 @@ class PvGuest(XenCase):
             self.world.becomes(ref, currently_attached=True)
         guest.guest_will_say("disks", "xvda")
 
+    @takes_long
     def test_a_snapshot_of_the_running_guest_is_reverted_to(self):
         guest = self.guest(vif=False).start()
         self.assertIn("boots=1", guests.dom0.ready_line(guest.domid(), 1))
@@ -219,6 +220,7 @@ class PvGuest(XenCase):
         guest.becomes(power_state="Halted", domid=-1)
         self.assertEqual(guests.dom0.leftovers(), "")
 
+    @takes_long
     def test_what_it_does_itself_follows_actions_after(self):
         guest = self.guest(disk=False, vif=False)
         guest.configure(actions_after_crash="preserve", actions_after_shutdown="restart")
@@ -237,6 +239,7 @@ class PvGuest(XenCase):
         guest.becomes(power_state="Halted", domid=-1)
 
 
+@takes_long
 class PvhGuest(XenCase):
     def start(self, guest):
         """
@@ -285,6 +288,7 @@ class PvhGuest(XenCase):
         guest.becomes(power_state="Halted")
 
 
+@takes_long
 class HvmGuest(XenCase):
     def test_an_hvm_guest_is_created_paused_and_destroyed(self):
         guest = self.guest("hvm", memory=256 * MIB)

@@ -3,7 +3,7 @@ to it, and none of them notices when it is killed and comes back."""
 import unittest
 
 import guests
-from guests import XenCase, timed
+from guests import XenCase, takes_long, timed
 from xen_host import NULL
 
 
@@ -64,6 +64,7 @@ class Xenstored(XenCase):
         guest.run("clean_shutdown")
         guest.becomes(power_state="Halted", resident_on=NULL)
 
+    @takes_long
     def test_killed_again_and_again_the_guest_s_counter_goes_on(self):
         guest = self.guest(vif=False).start()
         for _ in range(5):
@@ -73,6 +74,7 @@ class Xenstored(XenCase):
         guest.run("clean_shutdown")
         guest.becomes(power_state="Halted")
 
+    @takes_long
     def test_xl_works_beside_it(self):
         domid = self.xl_guest("beside")
         self.ticks(domid, 0)
