@@ -18,6 +18,7 @@
 #include "core/state_dir.h"
 #include "modules/commands.h"
 #include "modules/daemon.h"
+#include "modules/db/db.h"
 #include "modules/domain/domain.h"
 #include "modules/options.h"
 
@@ -180,7 +181,7 @@ static int start(struct daemon *d)
 	xn_loop_on_signal(d->loop, SIGINT, on_stop_signal, d);
 	xn_loop_on_signal(d->loop, SIGHUP, on_reload_signal, d);
 	d->modules = xn_modules_start(&d->core, d->list, &err);
-	if (!d->modules) {
+	if (!d->modules || xn_db_settle(xn_db_of(&d->core), &err) < 0) {
 		log_error(d, &err);
 		return -1;
 	}

@@ -157,6 +157,12 @@ static int db_start(void *state, struct xn_error *err)
 	return 0;
 }
 
+int xn_db_settle(struct xn_db *db, struct xn_error *err)
+{
+	xn_commit_turn(db);
+	return xn_db_count(db, XN_CLASS_pool) ? 0 : xn_db_check_writable(db, err);
+}
+
 void xn_db_on_history(struct xn_db *db, void (*run)(void *arg), void *arg)
 {
 	if (!db->store)

@@ -206,6 +206,9 @@ int xn_db_error(int neg_errno, struct xn_error *err);
 uint64_t xn_db_turn_changes(const struct xn_db *db);
 /* Bytes of the journal that no checkpoint holds. */
 uint64_t xn_db_backlog(const struct xn_db *db);
+/* When all modules have started: commits what that changed. -1 with @err when a new folder did not
+ * take it, and nothing would be there to serve. */
+int xn_db_settle(struct xn_db *db, struct xn_error *err);
 /* Ordinary stop: commit, sync, checkpoint. Blocks; at most a second. */
 void xn_db_close(struct xn_db *db);
 

@@ -1,12 +1,14 @@
 /*
  * Preloaded into the daemon: a disk that fails when the test says so. The file that XN_DISK_FAULT
  * names is mapped; its first byte is the errno of every write into a database's folder, its second
- * that of every sync there. Zero: the real call.
+ * that of every sync there. Zero: the real call. So many calls as XN_DISK_FAULT_AFTER says succeed
+ * before one fails.
  */
 #undef _FILE_OFFSET_BITS /* both names of each call are defined here */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,12 +20,15 @@
 enum { WRITE, SYNC };
 
 static const volatile unsigned char *control;
+static atomic_int spared;
 
 __attribute__((constructor)) static void map_control(void)
 {
 	const char *path = getenv("XN_DISK_FAULT");
+	const char *after = getenv("XN_DISK_FAULT_AFTER");
 	int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 
+	spared = after ? atoi(after) : 0;
 	if (fd < 0)
 		return;
 	control = mmap(NULL, 2, PROT_READ, MAP_SHARED, fd, 0);
@@ -46,6 +51,8 @@ static int fails(int fd, int what)
 		return 0;
 	path[n] = '\0';
 	if (!strstr(path, "/db/") && (n < 3 || strcmp(path + n - 3, "/db") != 0))
+		return 0;
+	if (atomic_fetch_sub(&spared, 1) > 0)
 		return 0;
 	errno = control[what];
 	return 1;

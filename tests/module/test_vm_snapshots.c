@@ -445,6 +445,38 @@ static void a_revert_that_cannot_copy_the_disks_changes_nothing(void **state)
 	assert_state(&vm, "Running");
 }
 
+static void a_snapshot_that_loses_a_disk_while_it_is_gone_back_to_changes_nothing(void **state)
+{
+	struct api *api = *state;
+	struct api_call call;
+	struct vm vm, taken = {.api = api};
+	char *args;
+	size_t disks;
+
+	given_vm(api, &vm, "");
+	write_disk(&vm, "then");
+	vm_do_ref(&vm, "VM.snapshot", ",\"snap\",[]", vm.snapshot);
+	write_disk(&vm, "now!");
+	snprintf(taken.ref, sizeof(taken.ref), "%s", vm.snapshot);
+	vm_find_devices(&taken);
+	disks = xn_db_count(api->db, XN_CLASS_VDI);
+	args = xn_asprintf("[\"%s\"]", vm.snapshot);
+	api_begin(api, &call, "VM.revert", args);
+	free(args);
+	while (!call.done && xn_db_count(api->db, XN_CLASS_VDI) == disks)
+		xn_loop_turn(api->core.loop, -1);
+	args = xn_asprintf("[\"%s\"]", taken.disk);
+	free(api_do(api, "VBD.destroy", args));
+	free(args);
+	api_wait(api, &call.done);
+	assert_non_null(call.err.code);
+	api_call_clear(&call);
+	api_run(api, 2);
+	assert_int_equal(xn_db_count(api->db, XN_CLASS_VDI), disks);
+	assert_disk(api, vm.vdi, "now!");
+	assert_non_null(row_of(api, XN_CLASS_VBD, vm.disk));
+}
+
 static void a_vm_that_is_gone_comes_back_from_its_snapshot(void **state)
 {
 	struct api *api = *state;
@@ -620,6 +652,7 @@ int main(void)
 		TEST(going_back_to_a_checkpoint_goes_on_from_its_moment),
 		TEST(a_reverted_vm_is_what_it_was),
 		TEST(a_revert_that_cannot_copy_the_disks_changes_nothing),
+		TEST(a_snapshot_that_loses_a_disk_while_it_is_gone_back_to_changes_nothing),
 		TEST(a_vm_that_is_gone_comes_back_from_its_snapshot),
 		TEST(only_snapshots_can_be_gone_back_to),
 		TEST(a_disk_alone_can_be_set_back_to_its_snapshot),
