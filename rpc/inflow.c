@@ -102,8 +102,10 @@ static size_t on_data(struct xn_http_conn *conn, const char *bytes, size_t len, 
 	struct xn_inflow *flow = arg;
 	size_t room = ROOM - flow->waiting.len;
 
-	if (!len)
+	if (!len) {
+		flow->was_cut = xn_http_stream_was_cut(conn);
 		flow->is_ended = true;
+	}
 	if (len > room)
 		len = room;
 	xn_buf_add(&flow->waiting, bytes, len);

@@ -22,7 +22,8 @@ struct xn_inflow {
 	struct xn_http_conn *conn;
 	struct xn_pool *pool; /* that take() runs on */
 	/* On a worker: enum xn_inflow_next, or -errno. At the end of the body @len is 0, once; more
-	 * cannot come then (end_told). After a pause it may be called without new bytes, too. */
+	 * cannot come then (end_told), and was_cut tells whether it was the end that the client
+	 * announced. After a pause it may be called without new bytes, too. */
 	int (*take)(struct xn_inflow *flow, const char *bytes, size_t len, size_t *used);
 	void (*taken)(struct xn_inflow *flow);	/* on the loop, after each piece; may be NULL */
 	void (*paused)(struct xn_inflow *flow); /* on the loop; may be NULL when take() never says so */
@@ -34,6 +35,7 @@ struct xn_inflow {
 	struct xn_buf waiting, piece;
 	size_t used; /* of piece */
 	bool working, is_paused, goes_on /* after that */, is_ended /* by the client */, end_told;
+	bool was_cut; /* set with is_ended; see xn_http_stream_was_cut() */
 };
 
 /* Answers with @headers (each line ended by CRLF). From here on the connection is the flow's. */

@@ -25,6 +25,7 @@ struct raw {
 	bool is_import, flows;
 	int64_t at, size; /* the worker's while it works */
 	int64_t length;	  /* of the body; -1: unknown */
+	bool ends_by_hanging_up; /* the client, who knows no other way */
 };
 
 /* ---- the end ---- */
@@ -144,7 +145,7 @@ static int take_piece(struct xn_inflow *flow, const char *bytes, size_t len, siz
 	int rc = 0;
 
 	if (!len)
-		return is_known && raw->at < raw->length ? -ENODATA : xn_disk_sync(file);
+		return flow->was_cut && !raw->ends_by_hanging_up ? -ENODATA : xn_disk_sync(file);
 	if ((int64_t)len > raw->size - raw->at)
 		rc = is_known || raw->at == raw->size ? -ENOSPC : 0;
 	if (rc == 0) {
@@ -254,7 +255,8 @@ static int read_request(struct raw *raw, const struct xn_http_request *req, stru
 	if (!vdi || check_format(req, err) < 0)
 		return -1;
 	raw->size = xn_row_int(vdi, XN_VDI_virtual_size);
-	raw->length = req->body_length < unknown_length ? req->body_length : -1;
+	raw->ends_by_hanging_up = req->body_length >= unknown_length;
+	raw->length = raw->ends_by_hanging_up ? -1 : req->body_length;
 	if (raw->is_import && (check_alone(vdi, err) < 0 || check_length(raw, vdi, err) < 0))
 		return -1;
 	snprintf(raw->uuid, sizeof(raw->uuid), "%s", xn_row_uuid(vdi));

@@ -408,6 +408,47 @@ class RawDisks(Machines):
         self.assertEqual(record["error_info"], ["IMPORT_ERROR_PREMATURE_EOF"])
         self.assertEqual(self.client("VDI.get_current_operations", self.vdi), {})
 
+    def begin(self, body, tls=False, version="1.1", declared="Transfer-Encoding: chunked\r\n"):
+        """A part of a body is with the daemon, which has answered."""
+        task = self.new_task()
+        query = urlencode({"session_id": self.client.session, "task_id": task, "vdi": self.vdi})
+        connection = self.connection(tls)
+        connection.connect()
+        self.addCleanup(connection.sock.close)
+        connection.sock.sendall(f"PUT /import_raw_vdi?{query} HTTP/{version}\r\n{declared}\r\n".encode())
+        self.assertIn(b" 200 ", connection.sock.recv(4096))
+        connection.sock.sendall(body)
+        return connection.sock, task
+
+    def test_an_end_that_the_client_did_not_announce_is_no_end(self):
+        chunk = b"100000\r\n" + self.content[:MIB] + b"\r\n"
+        for how, tls, body, version, declared in (
+                ("goes", False, chunk, "1.1", "Transfer-Encoding: chunked\r\n"),
+                ("goes", True, chunk, "1.1", "Transfer-Encoding: chunked\r\n"),
+                ("goes", True, chunk[:-100], "1.1", "Transfer-Encoding: chunked\r\n"),
+                ("goes", True, self.content[:MIB], "1.0", ""),
+                ("half", False, chunk, "1.1", "Transfer-Encoding: chunked\r\n"),
+                ("half", False, chunk[:-100], "1.1", "Transfer-Encoding: chunked\r\n"),
+                ("stays", False, chunk + b"zz\r\n", "1.1", "Transfer-Encoding: chunked\r\n")):
+            with self.subTest(how=how, tls=tls, version=version, sent=len(body)):
+                sock, task = self.begin(body, tls, version, declared)
+                if how == "goes":
+                    sock.close()
+                elif how == "half":
+                    sock.shutdown(socket.SHUT_WR)
+                self.assertEqual(self.ended(task)["error_info"], ["IMPORT_ERROR_PREMATURE_EOF"])
+                self.assertEqual(self.client("VDI.get_current_operations", self.vdi), {})
+
+    def test_an_announced_end_is_one_wherever_it_is(self):
+        part = self.content[:MIB]
+        for body, version, declared in (
+                (b"100000\r\n" + part + b"\r\n0\r\n\r\n", "1.1", "Transfer-Encoding: chunked\r\n"),
+                (part, "1.0", ""),
+                (part, "1.1", f"Content-Length: {1 << 50}\r\n")):  # who say so hang up at the end
+            sock, task = self.begin(body, False, version, declared)
+            sock.shutdown(socket.SHUT_WR)
+            self.assertEqual(self.ended(task)["status"], "success")
+
     def test_what_cannot_be_is_refused_before_the_body(self):
         def refused(status, *error, **query):
             found, record = self.upload(self.content, **query)
