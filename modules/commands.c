@@ -202,8 +202,7 @@ static int restore_into(const struct xn_invocation *in, bool over)
 {
 	struct xn_buf said XN_CLEANUP(xn_buf_clear_p) = {0};
 	char *why XN_CLEANUP(xn_free_p) = NULL;
-	int rc = xn_backup_restore(in->argument, xn_config_string(in->config, "state-dir"), over,
-				   &said, &why);
+	int rc = xn_backup_restore(in->argument, in->config, over, &said, &why);
 
 	fputs(xn_buf_cstr(&said), stdout);
 	return end_with(rc, why);

@@ -45,10 +45,11 @@ int xn_backup_read(int fd, const struct xn_backup_reader *reader, void *arg, cha
 
 /*
  * ---- for `xenolithd --restore` ----
- * Makes @dir's database what the backup in the file @path holds, proven first. @over: also where
- * there is one, which is kept beside as db.replaced. Blocks. 0 with a line in @said, or -1 with a
- * sentence in *why: then nothing was changed.
+ * Makes the state folder's database what the backup in the file @path holds, proven first; history
+ * begins with it. @over: also where there is one, which is kept beside as db.replaced. Blocks. 0 with
+ * a line in @said, or -1 with a sentence in *why: then nothing was changed.
  */
-int xn_backup_restore(const char *path, const char *dir, bool over, struct xn_buf *said, char **why);
+int xn_backup_restore(const char *path, const struct xn_config *config, bool over,
+		      struct xn_buf *said, char **why);
 
 #endif

@@ -3,7 +3,8 @@
  * folder beside, opened as a daemon would, proven again, and takes its place in one step.
  *
  * Sessions are left out: who logged out since the backup must not be logged in again. Generations go
- * on far beyond, so that every token of the original's later life is answered EVENTS_LOST.
+ * on far beyond, so that every token of the original's later life is answered EVENTS_LOST. History
+ * begins with what was restored.
  */
 #include "modules/db/backup.h"
 
@@ -11,6 +12,7 @@
 #include "modules/db/checkpoint.h"
 #include "modules/db/db_internal.h"
 #include "modules/db/format.h"
+#include "modules/db/history/record.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,10 +23,14 @@
 #include <unistd.h>
 
 #define SCRATCH "restoring" /* in the state folder */
-enum { FOLD_BYTES = 4 << 20 };
+enum {
+	FOLD_BYTES = 4 << 20,
+	BEGIN = 8, /* a journal from 0 would tell all since the database was made */
+};
 
 struct restore {
 	const char *path, *dir;
+	const struct xn_config *config;
 	int file, dir_fd, lock; /* the backup; the state folder */
 	struct xn_backup_head head;
 	struct xn_checkpoint *cp;
@@ -157,7 +163,7 @@ static int fill(struct restore *r, int db_fd, const char *db_dir)
 	if (rc == 0)
 		rc = finish_fold(r);
 	if (rc == 0)
-		rc = xn_checkpoint_commit(r->cp, 0);
+		rc = xn_checkpoint_commit(r->cp, BEGIN);
 	xn_checkpoint_end(r->cp);
 	xn_fold_free(r->fold);
 	return rc < 0 ? fail(r, rc, "making the checkpoint") : 0;
@@ -198,6 +204,37 @@ static int settle(struct restore *r, struct xn_db *db, struct xn_buf *said)
 	return 0;
 }
 
+static int record(struct restore *r, struct xn_recorder *recorder, const char *db_dir,
+		  int64_t now_us)
+{
+	struct xn_checkpoint_walk *walk;
+	uint64_t position;
+	int rc = xn_checkpoint_walk_begin(db_dir, &walk, &position);
+
+	xn_checkpoint_walk_end(walk);
+	if (rc == 0)
+		rc = xn_recorder_begin(recorder, db_dir, position, position, now_us);
+	return rc < 0 ? fail(r, rc, "beginning the history") : 0;
+}
+
+/* With what the checkpoint holds now, so that no answer has to wait for the next one. */
+static int begin_history(struct restore *r, const char *scratch, int64_t now_us)
+{
+	char *db_dir XN_CLEANUP(xn_free_p) = xn_asprintf("%s/db", scratch);
+	struct xn_history_options options;
+	struct xn_recorder *recorder;
+	int rc;
+
+	if (!xn_config_int(r->config, "history-size"))
+		return 0;
+	if (xn_history_options_read(&options, r->config, r->why) < 0)
+		return -1;
+	recorder = xn_recorder_new(scratch, &options);
+	rc = record(r, recorder, db_dir, now_us);
+	xn_recorder_free(recorder);
+	return rc;
+}
+
 /* Opened as a daemon opens it, which also brings an older format up to date. */
 static int open_and_settle(struct restore *r, const char *scratch, struct xn_buf *said)
 {
@@ -210,11 +247,13 @@ static int open_and_settle(struct restore *r, const char *scratch, struct xn_buf
 	int rc = -1;
 
 	xn_config_decide(config, "state-dir", scratch);
-	xn_config_decide(config, "history-size", "0"); /* it begins with what comes */
+	xn_config_decide(config, "history-size", "0"); /* it begins with what this leaves */
 	xn_core_init(&core, loop, log, config);
 	if (xn_modules_start(&core, modules, &err)) {
 		rc = settle(r, xn_db_of(&core), said);
 		xn_modules_stop(core.modules);
+		if (rc == 0)
+			rc = begin_history(r, scratch, xn_wall_us(loop));
 	} else if (err.n_params) {
 		*r->why = xn_asprintf("%s is not restored: %s", r->path, err.params[0]);
 	}
@@ -227,7 +266,7 @@ static int open_and_settle(struct restore *r, const char *scratch, struct xn_buf
 
 /* ---- in its place ---- */
 
-/* Kept under another name, for who wants it back. */
+/* Under another name, when it is there. */
 static int put_aside(struct restore *r, const char *name, const char *aside)
 {
 	if (faccessat(r->dir_fd, name, F_OK, 0) < 0)
@@ -252,6 +291,10 @@ static int take_place(struct restore *r)
 	rc = put_aside(r, SCRATCH "/db", "db.replaced");
 	if (rc < 0)
 		return fail(r, rc, "keeping the old database");
+	/* Last: beside the old database it would tell of that. */
+	rc = put_aside(r, SCRATCH "/history", "history");
+	if (rc < 0)
+		return fail(r, rc, "putting the history in its place");
 	remove_folder(r, SCRATCH);
 	return fsync(r->dir_fd) < 0 ? fail(r, -errno, "putting the database in its place") : 0;
 }
@@ -275,10 +318,16 @@ static int make(struct restore *r, struct xn_buf *said)
 	return rc;
 }
 
-int xn_backup_restore(const char *path, const char *dir, bool over, struct xn_buf *said, char **why)
+int xn_backup_restore(const char *path, const struct xn_config *config, bool over,
+		      struct xn_buf *said, char **why)
 {
-	struct restore r = {
-		.path = path, .dir = dir, .file = -1, .dir_fd = -1, .lock = -1, .why = why};
+	struct restore r = {.path = path,
+			    .dir = xn_config_string(config, "state-dir"),
+			    .config = config,
+			    .file = -1,
+			    .dir_fd = -1,
+			    .lock = -1,
+			    .why = why};
 	int rc;
 
 	*why = NULL;

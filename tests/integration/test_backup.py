@@ -1,7 +1,9 @@
 """A backup of a daemon under load, restored elsewhere; who may have one; what a wrong file does."""
 import base64
 import http.client
+import json
 import os
+import shutil
 import subprocess
 import threading
 import unittest
@@ -22,7 +24,7 @@ class Backup(harness.TestCase):
         self.assertIn("the database at generation", done.stdout)
         return path
 
-    def restored(self, path):
+    def restored(self, path, start=True):
         """A daemon on what the file holds."""
         other = harness.Daemon()
         self.addCleanup(other.clear)
@@ -30,7 +32,8 @@ class Backup(harness.TestCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         done = self.run_command("--check-db", "--state-dir", other.state)
         self.assertEqual(done.returncode, 0, done.stdout)
-        other.start()
+        if start:
+            other.start()
         self.addCleanup(other.close_clients)
         return other
 
@@ -80,6 +83,47 @@ class Backup(harness.TestCase):
         self.assertNotEqual(client("pool.get_name_label", pool), "later")
         with self.fails("EVENTS_LOST"):
             client("event.from", ["pool"], token, 0.0)
+
+    def history(self, other, query):
+        done = self.run_command("--state-dir", other.state, "--history", query + " json")
+        return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+    def test_history_begins_with_what_was_restored(self):
+        template = self.client("VM.get_by_name_label", "Other install media")[0]
+        vm = self.client("VM.clone", template, "backed up")
+        generation = self.client("History.get_bounds")["newest"]["generation"]
+        other = self.restored(self.backup(), start=False)
+        records, _ = self.history(other, "at=now class=VM")
+        self.assertEqual({ref for line in records for ref in line},
+                         set(self.client("VM.get_all")))
+        other.start()
+        client = other.client()
+        self.assertEqual(client("History.get_all_records", "VM", "now", {}),
+                         client("VM.get_all_records"))
+        bounds = client("History.get_bounds")
+        self.assertFalse(bounds["complete"])
+        self.assertFalse(bounds["since_the_beginning"])
+        self.assertEqual(bounds["gaps"], [])
+        for at in (str(generation), bounds["oldest"]["time"][:10]):
+            with self.fails("VALUE_NOT_SUPPORTED") as caught:
+                client("History.get_record", vm, at)
+            self.assertIn("older than what is kept", caught.exception.params[2])
+        client("VM.set_name_label", vm, "changed")
+        for _ in range(2):
+            answer = client("History.get_changes", {"ref": vm, "field": "name_label"})
+            self.assertEqual([(c["old"], c["new"]) for c in answer["changes"]],
+                             [("backed up", "changed")])
+            self.assertFalse(answer["complete"])
+            self.assertEqual(client("History.get_record", vm, "now")["name_label"], "changed")
+            other.crash_and_restart()
+            client = other.client()
+
+    def test_without_its_first_files_history_says_that_there_is_none_yet(self):
+        other = self.restored(self.backup(), start=False)
+        shutil.rmtree(os.path.join(other.state, "history"))
+        records, said = self.history(other, "at=now class=VM")
+        self.assertEqual(records, [])
+        self.assertIn("there is no history yet", said)
 
     def get(self, headers):
         connection = http.client.HTTPConnection(*self.daemon.address, timeout=harness.DEADLINE)

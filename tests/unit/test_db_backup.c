@@ -76,9 +76,13 @@ static void make_backup(struct backup_fixture *f, unsigned meanwhile)
 
 static int restore(struct backup_fixture *f, const char *dir, bool over, char **why)
 {
+	struct xn_config *config = xn_config_new();
 	struct xn_buf said = {0};
-	int rc = xn_backup_restore(f->file, dir, over, &said, why);
+	int rc;
 
+	xn_config_decide(config, "state-dir", dir);
+	rc = xn_backup_restore(f->file, config, over, &said, why);
+	xn_config_free(config);
 	assert_int_equal(rc == 0, said.len > 0);
 	xn_buf_clear(&said);
 	return rc;

@@ -335,7 +335,9 @@ static int begin_history(struct xn_recorder *r, const char *db_dir, uint64_t pos
 	xn_names_clear(&r->names);
 	xn_names_init(&r->names);
 	rc = copy_checkpoint(r, db_dir, r->number + 1);
-	return rc < 0 ? rc : begin_file(r, r->number + 1);
+	if (rc == 0)
+		rc = begin_file(r, r->number + 1);
+	return rc < 0 ? rc : sync_file(r);
 }
 
 /* ---- going on ---- */
