@@ -148,6 +148,9 @@ const struct xn_config_key xn_config_keys[] = {
 	/* What callers may have of it. Each is told at /metrics beside what is used. */
 	{"rpc-body", XN_CONFIG_SIZE, "1M", .min = 65536, .max = 16 << 20, .argument = "SIZE",
 	 .doc = "bytes of one call's body"},
+	{"long-bodies", XN_CONFIG_SIZE, "64M", .min = 4 << 20, .max = INT64_C(1) << 34,
+	 .argument = "SIZE",
+	 .doc = "bytes of bodies over 32K that are being parsed or wait for that, of all callers"},
 	{"session-calls", XN_CONFIG_INT, "5000", .min = 8, .max = 100000, .argument = "N",
 	 .doc = "calls of one session under way, those that wait for events too"},
 	{"session-replies", XN_CONFIG_SIZE, "64M", .min = 1 << 20, .max = INT64_C(1) << 40,

@@ -19,6 +19,7 @@ static const char *const quota_names[XN_QUOTA_COUNT] = {
 	[XN_QUOTA_ROW_BYTES] = "row-bytes",
 	[XN_QUOTA_ALL_ROWS] = "all-rows",
 	[XN_QUOTA_PENDING_TASKS] = "pending-tasks",
+	[XN_QUOTA_LONG_BODIES] = "long-bodies",
 };
 
 /* ---- counting ---- */
@@ -79,6 +80,9 @@ static void write_calls(struct xn_metrics_page *page, const struct xn_rpc *rpc)
 	xn_metrics_gauge(page, "xenolith_old_records_used_bytes", "bytes",
 			 "Memory of records that changed while somebody still reads them.",
 			 (int64_t)xn_db_frozen_bytes(rpc->db));
+	xn_metrics_gauge(page, "xenolith_long_bodies_used_bytes", "bytes",
+			 "Bodies of calls that are being parsed or wait for that.",
+			 (int64_t)rpc->long_bytes);
 	xn_metrics_counter(page, "xenolith_replies_cut", "",
 			   "Connections closed to make room, since their reader stood still.",
 			   rpc->n_cut);

@@ -471,19 +471,25 @@ static void dispatch(struct xn_rpc_call *rc)
 	}
 }
 
+void xn_rpc_find_address(struct xn_rpc_call *rc)
+{
+	const char *origin = rc->call.caller.origin;
+	const char *port = strrchr(origin, ':');
+
+	rc->address = xn_hash_bytes(origin, port ? (size_t)(port - origin) : strlen(origin));
+}
+
 /* Who takes turns with whom: addresses; for each its sessions. */
 static void find_caller(struct xn_rpc_call *rc)
 {
 	const struct xn_value *params = rc->request.params;
-	const char *origin = rc->call.caller.origin;
-	const char *port = strrchr(origin, ':');
 	const struct xn_value *first = params && xn_set_len(params) ? xn_set_at(params, 0) : NULL;
 	const char *session =
 		first && first->kind == XN_STRING
 			? xn_auth_session_ref(rc->rpc->auth, xn_value_string(first))
 			: NULL;
 
-	rc->address = xn_hash_bytes(origin, port ? (size_t)(port - origin) : strlen(origin));
+	xn_rpc_find_address(rc);
 	rc->caller = session ? xn_hash_string(session) : rc->address;
 }
 

@@ -29,10 +29,11 @@ void xn_rpc_read_quotas(struct xn_rpc *rpc)
 		.row_bytes = (size_t)xn_config_int(config, "row-bytes"),
 		.all_rows = (size_t)xn_config_int(config, "all-rows"),
 		.pending_tasks = (size_t)xn_config_int(config, "pending-tasks"),
+		.long_bodies = (size_t)xn_config_int(config, "long-bodies"),
 	};
 }
 
-static int refuse(struct xn_rpc *rpc, enum xn_rpc_quota quota, struct xn_error *err)
+int xn_rpc_over_quota(struct xn_rpc *rpc, enum xn_rpc_quota quota, struct xn_error *err)
 {
 	rpc->n_over_quota[quota]++;
 	return xn_error_set(err, XN_ERR_TOO_MANY_PENDING_TASKS);
@@ -58,7 +59,7 @@ int xn_rpc_open_account(struct xn_rpc_call *rc, struct xn_error *err)
 	struct xn_rpc_account *account = account_of(rpc, rc->caller);
 
 	if (account->calls >= rpc->quotas.session_calls)
-		return refuse(rpc, XN_QUOTA_SESSION_CALLS, err);
+		return xn_rpc_over_quota(rpc, XN_QUOTA_SESSION_CALLS, err);
 	account->calls++;
 	rpc->n_calls++;
 	rc->account = account;
@@ -116,10 +117,10 @@ int xn_rpc_charge_reply(struct xn_rpc_call *rc, size_t bytes, struct xn_error *e
 	if (!account) /* of nobody, such as a refusal */
 		return 0;
 	if (account->reply_bytes && account->reply_bytes + bytes > rpc->quotas.session_replies)
-		return refuse(rpc, XN_QUOTA_SESSION_REPLIES, err);
+		return xn_rpc_over_quota(rpc, XN_QUOTA_SESSION_REPLIES, err);
 	while (rpc->reply_bytes && rpc->reply_bytes + bytes > rpc->quotas.all_replies)
 		if (!cut_stalled(rpc))
-			return refuse(rpc, XN_QUOTA_ALL_REPLIES, err);
+			return xn_rpc_over_quota(rpc, XN_QUOTA_ALL_REPLIES, err);
 	rc->charged += bytes;
 	account->reply_bytes += bytes;
 	rpc->reply_bytes += bytes;
@@ -264,7 +265,7 @@ static int check_room(struct xn_rpc *rpc, const struct xn_method *method, struct
 		return 0;
 	if (method->class_id == XN_CLASS_task &&
 	    xn_tasks_are_pending(rpc->tasks, rpc->quotas.pending_tasks))
-		return refuse(rpc, XN_QUOTA_PENDING_TASKS, err);
+		return xn_rpc_over_quota(rpc, XN_QUOTA_PENDING_TASKS, err);
 	for (int c = 0; c < XN_CLASS_COUNT; c++)
 		rows += xn_db_count(rpc->db, c);
 	if (rows < rpc->quotas.all_rows)
@@ -285,7 +286,7 @@ int xn_rpc_check_quotas(struct xn_rpc_call *rc, bool async, struct xn_error *err
 	size_t bytes = 0;
 
 	if (async && xn_tasks_are_pending(rpc->tasks, rpc->quotas.pending_tasks))
-		return refuse(rpc, XN_QUOTA_PENDING_TASKS, err);
+		return xn_rpc_over_quota(rpc, XN_QUOTA_PENDING_TASKS, err);
 	if (!xn_rpc_changes_something(method))
 		return 0;
 	for (unsigned i = 0; i < call->n_args; i++) {

@@ -209,6 +209,7 @@ static void rpc_stop(void *state)
 	xn_buf_clear(&rpc->piece);
 	xn_rpc_remove_metrics(rpc);
 	xn_hmap_clear(&rpc->accounts);
+	xn_hmap_clear(&rpc->senders);
 	free(rpc);
 }
 

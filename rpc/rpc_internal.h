@@ -24,7 +24,7 @@ struct xn_rpc_account;	/* quota.c: what one caller uses */
 
 struct xn_rpc_quotas { /* as configured */
 	size_t session_calls, session_replies, all_replies, old_records;
-	size_t string_bytes, field_items, row_bytes, all_rows, pending_tasks;
+	size_t string_bytes, field_items, row_bytes, all_rows, pending_tasks, long_bodies;
 };
 
 enum xn_rpc_quota { /* those that calls are refused for */
@@ -36,6 +36,7 @@ enum xn_rpc_quota { /* those that calls are refused for */
 	XN_QUOTA_ROW_BYTES,
 	XN_QUOTA_ALL_ROWS,
 	XN_QUOTA_PENDING_TASKS,
+	XN_QUOTA_LONG_BODIES,
 	XN_QUOTA_COUNT,
 };
 
@@ -84,7 +85,8 @@ struct xn_rpc {
 	struct xn_subscription *on_reload;
 	struct xn_pool *readers; /* body.c: threads that parse long bodies */
 	struct xn_request_bounds bounds; /* of a call */
-	size_t bytes_read;       /* that the readers have, queued ones too */
+	struct xn_hmap senders;  /* body.c: addresses whose bodies the readers have */
+	size_t long_bytes;       /* of these, queued ones too */
 	struct xe_engine *xe;    /* the command line; NULL in a simulation */
 };
 
@@ -154,6 +156,7 @@ void xn_rpc_dispatch(struct xn_rpc_call *rc);
  * are refused. False for all else: @rc is as it was. */
 bool xn_rpc_ask_again(struct xn_rpc_call *rc);
 void xn_rpc_malformed(struct xn_rpc_call *rc, const char *why);
+void xn_rpc_find_address(struct xn_rpc_call *rc); /* from its origin */
 void xn_rpc_call_drop(struct xn_rpc_call *rc); /* one holder less */
 /* The client hung up before its reply. */
 void xn_rpc_client_gone(struct xn_rpc_call *rc);
@@ -201,6 +204,8 @@ void xn_rpc_answer_malformed(struct xn_rpc_call *rc, const char *why);
 
 /* quota.c */
 void xn_rpc_read_quotas(struct xn_rpc *rpc);
+/* Counts it, and says TOO_MANY_PENDING_TASKS. Returns -1. */
+int xn_rpc_over_quota(struct xn_rpc *rpc, enum xn_rpc_quota quota, struct xn_error *err);
 int xn_rpc_open_account(struct xn_rpc_call *rc, struct xn_error *err); /* the call counts */
 void xn_rpc_close_account(struct xn_rpc_call *rc);		       /* no more; any time */
 /* A reply that is not read yet takes so many bytes. */
