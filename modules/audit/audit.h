@@ -5,8 +5,8 @@
  * SIGKILL waits for it. No argument that could be a secret is ever in it (subject.c).
  *
  * What cannot be written is not dropped quietly: while the disk refuses, changes are refused
- * (xn_audit_writable), and lines of denied calls beyond what the queue holds, or beyond a rate that
- * no honest client has, are counted, and a later line tells how many there were.
+ * (xn_audit_writable), and lines of denied calls beyond their share of the queue, or beyond a rate
+ * that no honest client has, are counted, and a later line tells how many there were.
  */
 #ifndef XN_AUDIT_H
 #define XN_AUDIT_H
@@ -62,8 +62,16 @@ void xn_audit_when_written(struct xn_audit *audit, struct xn_audit_wait *wait, u
 void xn_audit_wait_cancel(struct xn_audit_wait *wait);
 /* 0, or -errno: changes must be refused, since their lines could not be written. */
 int xn_audit_writable(const struct xn_audit *audit);
-/* 0, or -errno: not even the queue of lines that wait for the disk would take one more. */
-int xn_audit_has_room(const struct xn_audit *audit);
+
+/* Whose lines may wait for the disk, each beside less of the queue than the next: so that strangers
+ * who are refused, and files that are fetched, do not keep anybody from logging in. */
+enum xn_audit_share {
+	XN_AUDIT_DENIALS, /* half of the queue */
+	XN_AUDIT_WORK,	  /* changes and requests of HTTP handlers: three quarters */
+	XN_AUDIT_LOGINS,  /* logins and logouts: all of it */
+};
+/* 0, or -errno: the queue has no room for one more line of this kind. */
+int xn_audit_has_room(const struct xn_audit *audit, enum xn_audit_share share);
 
 /* For diagnostics: the chain's end, files, what is missing; a new map. */
 struct xn_value *xn_audit_status(const struct xn_audit *audit);

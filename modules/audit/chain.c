@@ -144,8 +144,8 @@ static bool take_credit(struct xn_audit *audit)
 static bool has_room(struct xn_audit *audit, const struct xn_audit_entry *entry)
 {
 	if (entry->event != XN_AUDIT_DENIED)
-		return true; /* changes stop at xn_audit_writable() */
-	return audit->queue.len < AUDIT_QUEUE_MAX && take_credit(audit);
+		return true; /* who makes such lines asks before */
+	return xn_audit_has_room(audit, XN_AUDIT_DENIALS) == 0 && take_credit(audit);
 }
 
 static void tell_suppressed(struct xn_audit *audit)
@@ -179,10 +179,16 @@ uint64_t xn_audit_add(struct xn_audit *audit, const struct xn_audit_entry *entry
 
 int xn_audit_writable(const struct xn_audit *audit)
 {
-	return audit->error ? audit->error : xn_audit_has_room(audit);
+	return audit->error ? audit->error : xn_audit_has_room(audit, XN_AUDIT_WORK);
 }
 
-int xn_audit_has_room(const struct xn_audit *audit)
+int xn_audit_has_room(const struct xn_audit *audit, enum xn_audit_share share)
 {
-	return audit->queue.len >= AUDIT_QUEUE_MAX ? -EBUSY : 0;
+	static const size_t shares[] = {
+		[XN_AUDIT_DENIALS] = AUDIT_QUEUE_MAX / 2,
+		[XN_AUDIT_WORK] = AUDIT_QUEUE_MAX / 4 * 3,
+		[XN_AUDIT_LOGINS] = AUDIT_QUEUE_MAX,
+	};
+
+	return audit->queue.len >= shares[share] ? -EBUSY : 0;
 }

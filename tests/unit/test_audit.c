@@ -598,6 +598,33 @@ static void what_the_disk_refuses_is_told_and_written_once_when_it_takes_it(void
 	assert_non_null(strstr(xn_buf_cstr(&f->summary), "3 lines, number 1 of"));
 }
 
+static const struct xn_audit_entry denied_entry = {.event = XN_AUDIT_DENIED, .method = "VM.start"};
+
+static void denied_calls_do_not_take_the_room_of_others_nor_work_that_of_logins(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_audit audit;
+	struct xn_core core;
+	size_t len;
+
+	given_running(f, &core, &audit);
+	do {
+		len = audit.queue.len;
+		audit.credit = AUDIT_DENIED_BURST; /* however slowly they come */
+	} while (xn_audit_add(&audit, &denied_entry));
+	assert_int_equal(xn_audit_add(&audit, &denied_entry), 0);
+	assert_int_equal(audit.queue.len, len);
+	assert_int_equal(xn_audit_has_room(&audit, XN_AUDIT_DENIALS), -EBUSY);
+	assert_int_equal(xn_audit_has_room(&audit, XN_AUDIT_WORK), 0);
+	while (xn_audit_has_room(&audit, XN_AUDIT_WORK) == 0)
+		add(&audit);
+	assert_int_equal(xn_audit_writable(&audit), -EBUSY);
+	assert_int_equal(xn_audit_has_room(&audit, XN_AUDIT_LOGINS), 0);
+	assert_true(AUDIT_QUEUE_MAX - audit.queue.len > 1000 << 10);
+	audit.queue.len = 0; /* no turn has written them */
+	stop(&audit);
+}
+
 /* What runs when the disk gets full still has its lines: nothing is done and then called refused. */
 static void a_full_disk_refuses_changes_before_lines_have_no_room(void **state)
 {
@@ -657,6 +684,7 @@ int main(void)
 		TEST(lines_since_a_time_are_those_and_no_others),
 		TEST(entries_of_a_turn_are_one_batch_in_the_order_in_which_they_came),
 		TEST(what_the_disk_refuses_is_told_and_written_once_when_it_takes_it),
+		TEST(denied_calls_do_not_take_the_room_of_others_nor_work_that_of_logins),
 		TEST(a_full_disk_refuses_changes_before_lines_have_no_room),
 	};
 
