@@ -51,7 +51,7 @@ static unsigned check(struct xn_db *db, struct xn_buf *report, struct xn_buf *su
 	db->findings = &findings;
 	if (xn_db_load(db, &err) < 0)
 		tell_error(&findings, &err);
-	else
+	else if (!findings.is_partial)
 		findings.n += xn_db_check(db, report);
 	if (xn_store_reading_summary(db->store)->format > 0)
 		summarise(db, summary);

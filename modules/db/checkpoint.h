@@ -12,7 +12,8 @@
 
 struct xn_checkpoint;
 
-/* Tells every entry and the journal position; no file is an empty checkpoint at position 0. */
+/* Tells every entry and the journal position; no file is an empty checkpoint at position 0. After
+ * an error the position is known if it is not 0. */
 int xn_checkpoint_read(const char *dir, const struct xn_store_reader *reader, void *arg,
 		       uint64_t *position) XN_MUST_CHECK;
 

@@ -192,10 +192,21 @@ struct xn_kv *xn_checkpoint_kv(struct xn_checkpoint *cp)
 
 /* ---- reading ---- */
 
-/* Calls @each for every entry of a space. */
-static int walk(struct xn_checkpoint *cp, enum xn_space space,
-		int (*each)(void *arg, enum xn_space space, const void *key, size_t key_len,
-			    const void *value, size_t len),
+static int tell_entry(const struct xn_store_reader *reader, void *arg, enum xn_space space,
+		      const MDB_val *k, const MDB_val *v)
+{
+	struct xn_slice value = {0};
+	int rc = unwrap(v, &value);
+
+	if (rc < 0 && reader->damaged_entry) {
+		reader->damaged_entry(arg, space, k->mv_data, k->mv_size, value.data, value.len);
+		return 0;
+	}
+	return rc < 0 ? rc : reader->entry(arg, space, k->mv_data, k->mv_size, value.data, value.len);
+}
+
+/* Tells every entry of a space. */
+static int walk(struct xn_checkpoint *cp, enum xn_space space, const struct xn_store_reader *reader,
 		void *arg)
 {
 	MDB_cursor *cursor;
@@ -205,11 +216,7 @@ static int walk(struct xn_checkpoint *cp, enum xn_space space,
 	if (rc < 0)
 		return rc;
 	while ((rc = from_mdb(mdb_cursor_get(cursor, &k, &v, MDB_NEXT))) == 0) {
-		struct xn_slice value;
-
-		rc = unwrap(&v, &value);
-		if (rc == 0)
-			rc = each(arg, space, k.mv_data, k.mv_size, value.data, value.len);
+		rc = tell_entry(reader, arg, space, &k, &v);
 		if (rc < 0)
 			break;
 	}
@@ -236,7 +243,7 @@ int xn_checkpoint_read(const char *dir, const struct xn_store_reader *reader, vo
 	struct xn_checkpoint *cp;
 	struct stat st;
 	bool is_empty = stat(path, &st) < 0 || st.st_size == 0;
-	int rc;
+	int rc, position_rc = 0;
 
 	free(path);
 	*position = 0;
@@ -245,10 +252,12 @@ int xn_checkpoint_read(const char *dir, const struct xn_store_reader *reader, vo
 	rc = open_file(dir, file_name, false, &cp);
 	if (rc == -ENOENT) /* a crash before the first transaction: nothing is in it */
 		return 0;
+	if (rc == 0) /* first: who goes on behind what is damaged has it */
+		position_rc = read_position(cp, position);
 	for (int space = 0; rc == 0 && space < XN_SPACE_STORE; space++)
-		rc = walk(cp, (enum xn_space)space, reader->entry, arg);
+		rc = walk(cp, (enum xn_space)space, reader, arg);
 	if (rc == 0)
-		rc = read_position(cp, position);
+		rc = position_rc;
 	xn_checkpoint_end(cp);
 	return rc;
 }
@@ -335,6 +344,7 @@ static int copy_entry(void *arg, enum xn_space space, const void *key, size_t ke
 
 static int copy_all(const char *dir, struct xn_checkpoint *to)
 {
+	static const struct xn_store_reader reader = {.entry = copy_entry};
 	char *path = xn_asprintf("%s/%s", dir, file_name);
 	bool exists = access(path, F_OK) == 0;
 	struct xn_checkpoint *from;
@@ -347,7 +357,7 @@ static int copy_all(const char *dir, struct xn_checkpoint *to)
 	if (rc == -ENOENT)
 		return 0;
 	for (int space = 0; rc == 0 && space < XN_SPACE_COUNT; space++)
-		rc = walk(from, (enum xn_space)space, copy_entry, &to->kv);
+		rc = walk(from, (enum xn_space)space, &reader, &to->kv);
 	xn_checkpoint_end(from);
 	return rc;
 }

@@ -113,6 +113,7 @@ struct xn_grave { /* a tombstone as kept; numbered from 1 in order of deletion *
 struct xn_findings { /* of a check: a line each */
 	struct xn_buf *report;
 	unsigned n;
+	bool is_partial; /* what is loaded is not all that should be: nothing is proven by it */
 };
 
 struct xn_db {

@@ -353,6 +353,8 @@ static int check_past(struct opening *opening, struct xn_journal_summary *summar
 	struct xn_slice bytes;
 	int rc = 1;
 
+	if (opening->position == XN_JOURNAL_OLDEST)
+		opening->position = reader->n_segments ? reader->segments[0].start : 0;
 	if (!reader->n_segments)
 		return opening->position ? damaged(opening, "no segment is there") : 0;
 	if (reader->segments[0].start > opening->position)

@@ -42,6 +42,7 @@ void xn_journal_reader_close(struct xn_journal_reader *reader);
 /* 1: a record, borrowed until the next call; 0: no valid record here; -errno. */
 int xn_journal_next(struct xn_journal_reader *reader, struct xn_slice *record) XN_MUST_CHECK;
 
+#define XN_JOURNAL_OLDEST UINT64_MAX
 struct xn_journal_summary {
 	size_t segments, records;
 	uint64_t end;	  /* position behind the last valid record */
@@ -49,7 +50,8 @@ struct xn_journal_summary {
 };
 /*
  * xn_journal_check - reads every record that is kept, and changes nothing
- * @each gets those from @position on. Return 0; or -errno with a sentence in @why.
+ * @each gets those from @position on; XN_JOURNAL_OLDEST: of the first one that is there.
+ * Return 0; or -errno with a sentence in @why.
  */
 int xn_journal_check(int dir_fd, uint64_t position,
 		     int (*each)(void *arg, const void *bytes, size_t len), void *arg,

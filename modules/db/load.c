@@ -194,16 +194,23 @@ static int load_checkpointed_row(struct load *load, const struct xn_slice *key,
 	return load_row(load, key, head.class_no, head.created, head.modified, &in);
 }
 
+/* Such keys are big-endian, in order. */
+static uint64_t number_of_key(const struct xn_slice *key)
+{
+	uint64_t number = 0;
+
+	for (size_t i = 0; i < key->len; i++)
+		number = number << 8 | key->data[i];
+	return number;
+}
+
 static int load_tombstone(struct load *load, const struct xn_slice *key, struct xn_cursor in)
 {
 	struct xn_tombstone_bytes tomb;
-	uint64_t stamp = 0;
 
 	if (xn_take_tombstone(&in, &tomb) < 0)
 		return refuse(load, "a malformed tombstone");
-	for (size_t i = 0; i < key->len; i++)
-		stamp = stamp << 8 | key->data[i];
-	if (load->db->findings && (key->len != 8 || stamp != tomb.deleted))
+	if (load->db->findings && (key->len != 8 || number_of_key(key) != tomb.deleted))
 		xn_finding(load->db->findings, "the deletion of %s lies at another stamp than its",
 			   tomb.ref);
 	if (xn_names_class(&load->db->names, tomb.class_no) >= 0)
@@ -335,12 +342,66 @@ static int judge(struct load *load, int rc, const struct xn_slice *ref)
 	return 0;
 }
 
+static const char damaged_here[] = "is damaged in the checkpoint";
+
+/* As far as it still tells of what class it was. */
+static void tell_damaged_row(struct load *load, struct xn_cursor key, struct xn_cursor in)
+{
+	char ref[XN_REF_LEN];
+	struct xn_row_head head;
+	int class_id = -1;
+
+	if (xn_take_string(&key, ref, sizeof(ref)) < 0)
+		*ref = '\0';
+	if (xn_take_row_head(&in, &head) == 0)
+		class_id = xn_names_class(&load->db->names, head.class_no);
+	xn_finding(load->db->findings, "%s %s: %s",
+		   class_id < 0 ? "a row" : xn_classes[class_id].name, ref, damaged_here);
+}
+
+static void on_damaged_entry(void *arg, enum xn_space space, const void *key, size_t key_len,
+			     const void *value, size_t len)
+{
+	const struct xn_slice key_slice = {key, key_len};
+	struct load *load = arg;
+	struct xn_findings *findings = load->db->findings;
+
+	if (space == XN_SPACE_ROWS) {
+		tell_damaged_row(load, xn_cursor(key, key_len), xn_cursor(value, len));
+	} else if (space == XN_SPACE_TOMBS) {
+		xn_finding(findings, "the deletion of generation %" PRIu64 ": %s",
+			   number_of_key(&key_slice), damaged_here);
+	} else if (space == XN_SPACE_LATER) {
+		xn_finding(findings, "the change that waits, number %" PRIu64 ": %s",
+			   number_of_key(&key_slice), damaged_here);
+	} else { /* by which rows are read */
+		xn_finding(findings, "the database's \"%.*s\": %s", (int)key_len,
+			   (const char *)key, damaged_here);
+		findings->is_partial = true;
+	}
+}
+
+static void on_damaged_checkpoint(void *arg, const char *what)
+{
+	struct load *load = arg;
+
+	xn_finding(load->db->findings, "%s", what);
+	load->db->findings->is_partial = true;
+}
+
+static bool is_partial(const struct load *load)
+{
+	return load->db->findings && load->db->findings->is_partial;
+}
+
 static int on_entry(void *arg, enum xn_space space, const void *key, size_t key_len,
 		    const void *value, size_t len)
 {
 	const struct xn_slice none = {0}, key_slice = {key, key_len};
 	struct load *load = arg;
 
+	if (is_partial(load))
+		return 0;
 	return judge(load, load_entry(load, space, &key_slice, xn_cursor(value, len)),
 		     space == XN_SPACE_ROWS ? &key_slice : &none);
 }
@@ -444,6 +505,8 @@ static int on_transaction(void *arg, const void *bytes, size_t len)
 	struct load *load = arg;
 
 	forget_known(load);
+	if (is_partial(load))
+		return 0;
 	return judge(load, load_transaction(load, xn_cursor(bytes, len)), &none);
 }
 
@@ -475,13 +538,17 @@ static void sort_table(struct xn_table *table)
 
 int xn_db_load(struct xn_db *db, struct xn_error *err)
 {
-	static const struct xn_store_reader reader = {.entry = on_entry,
-						      .transaction = on_transaction};
+	static const struct xn_store_reader loading = {.entry = on_entry,
+						       .transaction = on_transaction};
+	static const struct xn_store_reader checking = {.entry = on_entry,
+							.transaction = on_transaction,
+							.damaged_entry = on_damaged_entry,
+							.damaged_checkpoint = on_damaged_checkpoint};
 	struct load load = {.db = db, .known = xn_calloc(KNOWN_SLOTS, sizeof(struct known))};
 	int rc;
 
 	db->loading = true;
-	rc = db->store->ops->open(db->store, &reader, &load, err);
+	rc = db->store->ops->open(db->store, db->findings ? &checking : &loading, &load, err);
 	db->loading = false;
 	forget_known(&load);
 	if (rc < 0) {

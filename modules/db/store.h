@@ -25,11 +25,19 @@ enum xn_space {
 
 /* What open() tells: the checkpoint, space by space in the order above, then the transactions that
  * came after it, oldest first. Bytes are borrowed: of entries until the last one was told, of
- * a transaction for the call. A return < 0 ends the opening with it. */
+ * a transaction for the call. A return < 0 ends the opening with it.
+ *
+ * Damage refuses, unless the two below are there: then they are told of it, and of the rest all
+ * that can be read. Only a store that reads looks for them. */
 struct xn_store_reader {
 	int (*entry)(void *arg, enum xn_space space, const void *key, size_t key_len,
 		     const void *value, size_t len);
 	int (*transaction)(void *arg, const void *bytes, size_t len);
+	/* The value is not what was written; the key may be. */
+	void (*damaged_entry)(void *arg, enum xn_space space, const void *key, size_t key_len,
+			      const void *value, size_t len);
+	/* Nobody knows what of the checkpoint was not told. */
+	void (*damaged_checkpoint)(void *arg, const char *what);
 };
 
 struct xn_store_copy;

@@ -49,20 +49,37 @@ static int read_format(struct reading_store *s, struct xn_error *err)
 	return s->summary.format < 0 ? -1 : 0;
 }
 
+/* @from: where the journal goes on; all of it is proven if the checkpoint does not say. */
+static int read_checkpoint(struct reading_store *s, const struct xn_store_reader *reader, void *arg,
+			   uint64_t *from, struct xn_error *err)
+{
+	int rc = xn_checkpoint_read(s->dir, reader, arg, &s->summary.position);
+
+	*from = s->summary.position;
+	if (rc >= 0)
+		return 0;
+	xn_folder_refuse(s->dir, err, rc, "reading the checkpoint");
+	if (!reader->damaged_checkpoint)
+		return -1;
+	reader->damaged_checkpoint(arg, err->params[0]);
+	xn_error_clear(err);
+	if (!*from)
+		*from = XN_JOURNAL_OLDEST;
+	return 0;
+}
+
 static int reading_open(struct xn_store *store, const struct xn_store_reader *reader, void *arg,
 			struct xn_error *err)
 {
 	struct reading_store *s = from_store(store);
 	char *why XN_CLEANUP(xn_free_p) = NULL;
+	uint64_t from;
 	int rc;
 
-	if (hold(s, err) < 0 || read_format(s, err) < 0)
+	if (hold(s, err) < 0 || read_format(s, err) < 0 ||
+	    read_checkpoint(s, reader, arg, &from, err) < 0)
 		return -1;
-	rc = xn_checkpoint_read(s->dir, reader, arg, &s->summary.position);
-	if (rc < 0)
-		return xn_folder_refuse(s->dir, err, rc, "reading the checkpoint");
-	rc = xn_journal_check(s->dir_fd, s->summary.position, reader->transaction, arg,
-			      &s->summary.journal, &why);
+	rc = xn_journal_check(s->dir_fd, from, reader->transaction, arg, &s->summary.journal, &why);
 	if (rc < 0)
 		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "%s: %s", s->dir,
 				     why ? why : "no journal");

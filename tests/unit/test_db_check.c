@@ -23,6 +23,11 @@ static void make_row(struct fixture *f, int class_id, const char *ref, const cha
 	xn_value_unref(fields);
 }
 
+static void label(struct fixture *f, const char *vm, const char *text)
+{
+	xn_db_set_string(f->db, xn_db_get(f->db, XN_CLASS_VM, vm), XN_VM_name_label, text);
+}
+
 static int set_up(void **state)
 {
 	struct fixture *f;
@@ -51,23 +56,34 @@ static unsigned check_folder(struct fixture *f, struct xn_buf *report)
 	return n;
 }
 
+static void empty(struct fixture *f)
+{
+	char *command = xn_asprintf("rm -rf '%s/db'", f->dir);
+
+	assert_int_equal(system(command), 0);
+	free(command);
+}
+
 /* Stops without a checkpoint, checks, and starts anew for the teardown in an empty folder. */
-static void assert_found(struct fixture *f, const char *line)
+static void assert_found_all(struct fixture *f, const char *const *lines)
 {
 	struct xn_buf report = {0};
-	char *command;
 	unsigned n;
 
 	f->db->error = -1;
 	stop(f);
 	n = check_folder(f, &report);
-	if (!n || !strstr(xn_buf_cstr(&report), line))
-		fail_msg("%u findings:\n%sno \"%s\"", n, xn_buf_cstr(&report), line);
+	for (; *lines; lines++)
+		if (!n || !strstr(xn_buf_cstr(&report), *lines))
+			fail_msg("%u findings:\n%sno \"%s\"", n, xn_buf_cstr(&report), *lines);
 	xn_buf_clear(&report);
-	command = xn_asprintf("rm -rf '%s/db'", f->dir);
-	assert_int_equal(system(command), 0);
-	free(command);
+	empty(f);
 	start(f);
+}
+
+static void assert_found(struct fixture *f, const char *line)
+{
+	assert_found_all(f, (const char *const[]){line, NULL});
 }
 
 /* ---- a transaction of our own ---- */
@@ -380,14 +396,71 @@ static void a_damaged_record_of_the_past_is_named(void **state)
 	assert_found(f, "a record before the checkpoint's place is not valid");
 }
 
-static void a_damaged_checkpoint_is_named(void **state)
+/* The row is; what refers to it is proven all the same. */
+static void a_damaged_row_of_the_checkpoint_is_named(void **state)
 {
 	struct fixture *f = *state;
 
-	a_vm(f, "damaged here");
+	label(f, vm_ref, "damaged here");
 	restart(f);
 	damage(f, "checkpoint.mdb", "damaged here");
-	assert_found(f, "reading the checkpoint in");
+	assert_found_all(f,
+			 (const char *const[]){
+				 "VM OpaqueRef:11111111-1111-4111-8111-111111111111: "
+				 "is damaged in the checkpoint\n",
+				 "VBD OpaqueRef:33333333-3333-4333-8333-333333333333 VM: "
+				 "names a row that is gone",
+				 NULL});
+}
+
+static void a_start_refuses_a_damaged_row(void **state)
+{
+	struct fixture *f = *state;
+
+	label(f, vm_ref, "damaged here");
+	stop(f);
+	damage(f, "checkpoint.mdb", "damaged here");
+	assert_false(try_start(f));
+	assert_non_null(strstr(f->why, "reading the checkpoint in"));
+	stop(f);
+	empty(f);
+	start(f);
+}
+
+/* Neither hides what is wrong in the journal. */
+static void damage_of_the_checkpoint_and_the_journal_is_all_named(void **state)
+{
+	struct fixture *f = *state;
+
+	label(f, vm_ref, "damaged here");
+	label(f, other_vm_ref, "damaged there");
+	restart(f);
+	a_vm(f, "damaged then");
+	assert_int_equal(sync_all(f), 0);
+	a_vm(f, "behind it");
+	assert_int_equal(sync_all(f), 0);
+	damage(f, "checkpoint.mdb", "damaged here");
+	damage(f, "checkpoint.mdb", "damaged there");
+	damage(f, "journal-00000001", "damaged then");
+	assert_found_all(f, (const char *const[]){
+				    "VM OpaqueRef:11111111-1111-4111-8111-111111111111: is damaged",
+				    "VM OpaqueRef:22222222-2222-4222-8222-222222222222: is damaged",
+				    "journal-00000001 is damaged at position", NULL});
+}
+
+/* Without the dictionary no row can be read, but each is proven to be as it was written. */
+static void damaged_housekeeping_does_not_hide_damaged_rows(void **state)
+{
+	struct fixture *f = *state;
+
+	label(f, vm_ref, "damaged here");
+	restart(f);
+	damage(f, "checkpoint.mdb", "name_label");
+	damage(f, "checkpoint.mdb", "damaged here");
+	assert_found_all(f, (const char *const[]){
+				    "the database's \"names\": is damaged in the checkpoint",
+				    "OpaqueRef:11111111-1111-4111-8111-111111111111: is damaged",
+				    NULL});
 }
 
 static void a_missing_segment_is_named(void **state)
@@ -443,7 +516,10 @@ int main(void)
 		TEST(several_findings_are_all_named),
 		TEST(a_damaged_record_of_the_journal_is_named),
 		TEST(a_damaged_record_of_the_past_is_named),
-		TEST(a_damaged_checkpoint_is_named),
+		TEST(a_damaged_row_of_the_checkpoint_is_named),
+		TEST(a_start_refuses_a_damaged_row),
+		TEST(damage_of_the_checkpoint_and_the_journal_is_all_named),
+		TEST(damaged_housekeeping_does_not_hide_damaged_rows),
 		TEST(a_missing_segment_is_named),
 		TEST(a_newer_format_is_named),
 		TEST(a_folder_in_use_is_not_checked),
