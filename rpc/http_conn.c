@@ -655,6 +655,17 @@ static int64_t declared_length(const struct xn_http_head *head)
 	return head->chunked || (!head->has_length && head->minor_version == 0) ? -1 : head->length;
 }
 
+/* How much of a path the log may show: a query whose mark was encoded too, or is another one, may hold
+ * a session's secret. */
+static int loggable(const char *path)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-";
+	enum { MOST = 64 };
+	size_t len = strspn(path, plain);
+
+	return (int)(len < MOST ? len : MOST);
+}
+
 static void run_request(struct xn_http_conn *conn, const struct xn_http_head *head, char *data,
 			size_t body_len, const struct xn_http_target *target, const char *path)
 {
@@ -683,8 +694,8 @@ static void run_request(struct xn_http_conn *conn, const struct xn_http_head *he
 	conn->http->stats.requests++;
 	conn->is_new = false;
 	xn_http_conn_set_state(conn, XN_CONN_RUNNING);
-	xn_log_debug(conn->http->core->log, "rpc", "%s: %s %s, body %zu", conn->peer,
-		     request.req.method, path, body_len);
+	xn_log_debug(conn->http->core->log, "rpc", "%s: %s %.*s, body %zu", conn->peer,
+		     request.req.method, loggable(path), path, body_len);
 	target->route->run(&request.req, target->arg);
 	free_decoded(&request);
 }

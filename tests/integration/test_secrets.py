@@ -111,7 +111,13 @@ class Secrets(PamCase):
                 ("/audit_log", {"Cookie": "session_id=" + self.client.session}),
                 ("/audit_log?session_id=" + self.client.session, {}),
                 ("/export?session_id=" + self.client.session, {}),
-                ("/nowhere?session_id=" + self.client.session, {})):
+                ("/nowhere?session_id=" + self.client.session, {}),
+                ("/nowhere%3Fsession_id=" + self.client.session, {}),
+                ("/export%3Fref=x&session_id=" + self.client.session, {}),
+                ("/export;session_id=" + self.client.session, {}),
+                ("/export/session_id=" + self.client.session, {}),
+                ("/export/" + self.client.session, {}),
+                ("/export&" + self.client.session, {})):
             self.get(target, headers)
 
     def get(self, target, headers):
