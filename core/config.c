@@ -177,7 +177,7 @@ const struct xn_config_key xn_config_keys[] = {
 	{"all-rows", XN_CONFIG_INT, "1000000", .min = 1000, .max = 100000000, .argument = "N",
 	 .doc = "objects in the database beyond which callers make no more"},
 	{"pending-tasks", XN_CONFIG_INT, "10000", .min = 10, .max = 20000, .argument = "N",
-	 .doc = "tasks that are not finished beyond which callers begin no more"},
+	 .doc = "tasks that are not finished beyond which callers begin none but to end something"},
 	{"http-header-idle", XN_CONFIG_INT, "10", .min = 1, .max = 3600, .unit = "seconds",
 	 .argument = "SECONDS",
 	 .doc = "longest silence inside a request's head, and before the first"},

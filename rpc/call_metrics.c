@@ -18,7 +18,6 @@ static const char *const quota_names[XN_QUOTA_COUNT] = {
 	[XN_QUOTA_FIELD_ITEMS] = "field-items",
 	[XN_QUOTA_ROW_BYTES] = "row-bytes",
 	[XN_QUOTA_ALL_ROWS] = "all-rows",
-	[XN_QUOTA_PENDING_TASKS] = "pending-tasks",
 	[XN_QUOTA_LONG_BODIES] = "long-bodies",
 };
 
@@ -90,6 +89,7 @@ static void write_calls(struct xn_metrics_page *page, const struct xn_rpc *rpc)
 			  "Calls refused, by the limit that they met.");
 	for (int i = 0; i < XN_QUOTA_COUNT; i++)
 		xn_metrics_int(page, (int64_t)rpc->n_over_quota[i], "limit", quota_names[i]);
+	xn_metrics_int(page, (int64_t)xn_tasks_refused(rpc->tasks), "limit", "pending-tasks");
 }
 
 static void write_errors(struct xn_metrics_page *page, const struct xn_rpc_counts *counts)

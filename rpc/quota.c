@@ -28,7 +28,6 @@ void xn_rpc_read_quotas(struct xn_rpc *rpc)
 		.field_items = (size_t)xn_config_int(config, "field-items"),
 		.row_bytes = (size_t)xn_config_int(config, "row-bytes"),
 		.all_rows = (size_t)xn_config_int(config, "all-rows"),
-		.pending_tasks = (size_t)xn_config_int(config, "pending-tasks"),
 		.long_bodies = (size_t)xn_config_int(config, "long-bodies"),
 	};
 }
@@ -263,9 +262,8 @@ static int check_room(struct xn_rpc *rpc, const struct xn_method *method, struct
 
 	if (!begins_with_any(method->message, makers))
 		return 0;
-	if (method->class_id == XN_CLASS_task &&
-	    xn_tasks_are_pending(rpc->tasks, rpc->quotas.pending_tasks))
-		return xn_rpc_over_quota(rpc, XN_QUOTA_PENDING_TASKS, err);
+	if (method->class_id == XN_CLASS_task && xn_task_check_room(rpc->tasks, err) < 0)
+		return -1;
 	for (int c = 0; c < XN_CLASS_COUNT; c++)
 		rows += xn_db_count(rpc->db, c);
 	if (rows < rpc->quotas.all_rows)
@@ -274,6 +272,13 @@ static int check_room(struct xn_rpc *rpc, const struct xn_method *method, struct
 	return xn_error_setf(err, XN_ERR_OUT_OF_SPACE,
 			     "the database has %zu objects, and the limit all-rows is %zu", rows,
 			     rpc->quotas.all_rows);
+}
+
+/* However many tasks there are. */
+static bool ends_something(const struct xn_rpc *rpc, const struct xn_method *method)
+{
+	return strcmp(method->name, "task.cancel") == 0 ||
+	       xn_operation_is_urgent(rpc->operations, method);
 }
 
 int xn_rpc_check_quotas(struct xn_rpc_call *rc, bool async, struct xn_error *err)
@@ -285,8 +290,8 @@ int xn_rpc_check_quotas(struct xn_rpc_call *rc, bool async, struct xn_error *err
 	const struct xn_row *row;
 	size_t bytes = 0;
 
-	if (async && xn_tasks_are_pending(rpc->tasks, rpc->quotas.pending_tasks))
-		return xn_rpc_over_quota(rpc, XN_QUOTA_PENDING_TASKS, err);
+	if (async && !ends_something(rpc, method) && xn_task_check_room(rpc->tasks, err) < 0)
+		return -1;
 	if (!xn_rpc_changes_something(method))
 		return 0;
 	for (unsigned i = 0; i < call->n_args; i++) {

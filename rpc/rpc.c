@@ -141,6 +141,7 @@ static int rpc_start(void *state, struct xn_error *err)
 	rpc->db = xn_db_of(rpc->core);
 	rpc->auth = xn_module_state(rpc->core, "auth");
 	rpc->tasks = xn_tasks_of(rpc->core);
+	rpc->operations = xn_operations_of(rpc->core);
 	xn_rpc_read_quotas(rpc);
 	rpc->audit = xn_audit_of(rpc->core);
 	rpc->bounds.values = (size_t)xn_config_int(rpc->core->config, "call-values");
@@ -213,7 +214,7 @@ static void rpc_stop(void *state)
 	free(rpc);
 }
 
-static const char *const rpc_needs[] = {"audit", "db", "auth", "task", NULL};
+static const char *const rpc_needs[] = {"audit", "db", "auth", "operation", "task", NULL};
 
 const struct xn_module xn_rpc_module = {
 	.name = "rpc",

@@ -10,6 +10,7 @@
 #include "modules/audit/audit.h"
 #include "modules/auth/auth.h"
 #include "modules/db/db.h"
+#include "modules/operation/operation.h"
 #include "modules/task/task.h"
 #include "rpc/http.h"
 #include "rpc/request.h"
@@ -24,7 +25,7 @@ struct xn_rpc_account;	/* quota.c: what one caller uses */
 
 struct xn_rpc_quotas { /* as configured */
 	size_t session_calls, session_replies, all_replies, old_records;
-	size_t string_bytes, field_items, row_bytes, all_rows, pending_tasks, long_bodies;
+	size_t string_bytes, field_items, row_bytes, all_rows, long_bodies;
 };
 
 enum xn_rpc_quota { /* those that calls are refused for */
@@ -35,7 +36,6 @@ enum xn_rpc_quota { /* those that calls are refused for */
 	XN_QUOTA_FIELD_ITEMS,
 	XN_QUOTA_ROW_BYTES,
 	XN_QUOTA_ALL_ROWS,
-	XN_QUOTA_PENDING_TASKS,
 	XN_QUOTA_LONG_BODIES,
 	XN_QUOTA_COUNT,
 };
@@ -64,6 +64,7 @@ struct xn_rpc {
 	struct xn_auth *auth;
 	struct xn_audit *audit;
 	struct xn_tasks *tasks;
+	struct xn_operations *operations;
 	struct xn_list calls; /* struct xn_rpc_call, by link */
 	/* Who waits for a turn, by address, then by session: calls to begin, slices of long replies. */
 	struct xn_fair begins, slices;

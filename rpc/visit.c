@@ -34,16 +34,30 @@ static const char *cookie_or_query(const struct xn_http_request *req, const char
 
 /* ---- refusals ---- */
 
+static int status_of(const char *code)
+{
+	static const struct {
+		const char *code;
+		int status;
+	} table[] = {
+		{XN_ERR_RBAC_PERMISSION_DENIED, 403},
+		{XN_ERR_SESSION_AUTHENTICATION_FAILED, 401},
+		{XN_ERR_SESSION_AUTHORIZATION_FAILED, 401},
+		{XN_ERR_SESSION_INVALID, 401},
+		{XN_ERR_TOO_MANY_PENDING_TASKS, 503},
+	};
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(table); i++)
+		if (strcmp(table[i].code, code) == 0)
+			return table[i].status;
+	return 400;
+}
+
 static void reply_refusal(const struct visit *visit, const struct xn_http_request *req,
 			  const struct xn_error *err)
 {
 	char headers[160] = "", text[64];
-	int status = strcmp(err->code, XN_ERR_RBAC_PERMISSION_DENIED) == 0	      ? 403
-		     : strcmp(err->code, XN_ERR_SESSION_AUTHENTICATION_FAILED) == 0 ||
-			       strcmp(err->code, XN_ERR_SESSION_AUTHORIZATION_FAILED) == 0 ||
-			       strcmp(err->code, XN_ERR_SESSION_INVALID) == 0
-			     ? 401
-			     : 400;
+	int status = status_of(err->code);
 	int len = snprintf(text, sizeof(text), "%d %s\n", status, err->code);
 
 	if (status == 401)
@@ -125,7 +139,8 @@ static int make_task(struct visit *visit, const char *parent, struct xn_error *e
 	struct xn_tasks *tasks = visit->rpc->tasks;
 	struct xn_db *db = visit->rpc->db;
 
-	if (parent && xn_task_permit(tasks, &visit->auth.caller, parent, err) < 0)
+	if ((parent && xn_task_permit(tasks, &visit->auth.caller, parent, err) < 0) ||
+	    xn_task_check_room(tasks, err) < 0)
 		return -1;
 	xn_task_create(tasks, visit->door->task_label, "", &visit->auth.caller,
 		       visit->visible.task);

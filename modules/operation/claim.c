@@ -68,6 +68,14 @@ static bool is_urgent(const struct xn_operation_rules *rules, const char *operat
 	return false;
 }
 
+bool xn_operation_is_urgent(const struct xn_operations *ops, const struct xn_method *method)
+{
+	if (method->lock_param < 0 || !method->operation)
+		return false;
+	return is_urgent(xn_rules_of(ops, method->params[method->lock_param].type->class_id),
+			 method->operation);
+}
+
 static int ask(struct xn_claim *claim, struct xn_error *err)
 {
 	struct xn_operations *ops = claim->ops;

@@ -55,6 +55,8 @@ void xn_operation_register_rules(struct xn_operations *ops, const struct xn_oper
 /* The rules' answer without taking anything: assert_operation_valid, dry runs. */
 int xn_operation_check(struct xn_operations *ops, int class_id, const char *ref,
 		       const char *operation, struct xn_error *err);
+/* Whether a call of @method ends something, and so passes by those that wait. */
+bool xn_operation_is_urgent(const struct xn_operations *ops, const struct xn_method *method);
 /* allowed_operations of @row written anew (after a power state or device change). */
 void xn_operation_refresh(struct xn_operations *ops, struct xn_row *row);
 /* The same for it and its dependents. */
@@ -145,8 +147,8 @@ enum { XN_OPERATION_WAIT_MS = 7200 * 1000, XN_OPERATION_MAX_WAITING = 100 };
 /*
  * xn_operation_run - the usual whole of an API call: take the object, run the step table, release,
  * answer. @op is taken. The call's method names operation and object (schema: lock_param). A
- * synchronous call gets a task row for the time it runs; cancelling the task withdraws the claim or
- * cancels the operation.
+ * synchronous call gets a task row for the time it runs, and is refused where that is one too many
+ * (urgent ones are not); cancelling the task withdraws the claim or cancels the operation.
  * @result: as in struct xn_run_spec.
  */
 void xn_operation_run(struct xn_call *call, struct xn_op *op,

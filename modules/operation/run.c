@@ -266,12 +266,24 @@ static void start(struct xn_run *run)
 	claim_next(run);
 }
 
+/* Whether one more task may be, for a call that would begin it. */
+static bool has_room(struct xn_run *run)
+{
+	return xn_operation_is_urgent(run->ops, run->call->method) ||
+	       xn_task_check_room(run->ops->tasks, &run->error) == 0;
+}
+
 void xn_operation_run_spec(struct xn_call *call, struct xn_op *op, const struct xn_run_spec *spec)
 {
 	struct xn_run *run = new_run(op, spec);
 
 	run->call = call;
 	if (!call->task[0] && (call->method->flags & XN_MF_ASYNC)) {
+		if (!has_room(run)) {
+			xn_loop_defer(run->ops->core->loop, &run->abort, XN_PRIO_OPERATION,
+				      abort_claiming);
+			return;
+		}
 		xn_task_create(run->ops->tasks, call->method->name, "", &call->caller, call->task);
 		run->own_task = true;
 		xn_db_set_origin_of(run->ops->db, &call->caller, call->task);

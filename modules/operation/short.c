@@ -110,8 +110,10 @@ void xn_operation_run_short(struct xn_call *call, const char *operation,
 		rc = body(call, &err);
 	} else if (strcmp(err.code, XN_ERR_OTHER_OPERATION_IN_PROGRESS) == 0) {
 		xn_error_clear(&err);
-		queue(ops, call, class_id, ref, name, body);
-		return;
+		if (call->task[0] || xn_task_check_room(ops->tasks, &err) == 0) {
+			queue(ops, call, class_id, ref, name, body);
+			return;
+		}
 	}
 	answer(call, rc, &err);
 }

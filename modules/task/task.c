@@ -64,15 +64,24 @@ bool task_row_is_pending(const struct xn_row *row)
 	return strcmp(status, "pending") == 0 || strcmp(status, "cancelling") == 0;
 }
 
-bool xn_tasks_are_pending(struct xn_tasks *tasks, size_t n)
+int xn_task_check_room(struct xn_tasks *tasks, struct xn_error *err)
 {
-	struct xn_row *row = xn_db_first(tasks->db, XN_CLASS_task);
+	size_t room = (size_t)xn_config_int(tasks->core->config, "pending-tasks");
 
-	if (xn_db_count(tasks->db, XN_CLASS_task) < n)
-		return false;
-	for (; row && n; row = xn_db_next(tasks->db, row))
-		n -= task_row_is_pending(row);
-	return n == 0;
+	if (xn_db_count(tasks->db, XN_CLASS_task) < room)
+		return 0;
+	for (struct xn_row *row = xn_db_first(tasks->db, XN_CLASS_task); row && room;
+	     row = xn_db_next(tasks->db, row))
+		room -= task_row_is_pending(row);
+	if (room)
+		return 0;
+	tasks->n_refused++;
+	return xn_error_set(err, XN_ERR_TOO_MANY_PENDING_TASKS);
+}
+
+uint64_t xn_tasks_refused(const struct xn_tasks *tasks)
+{
+	return tasks->n_refused;
 }
 
 struct xn_row *task_pending(struct xn_tasks *tasks, const char *ref)

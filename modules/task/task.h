@@ -42,8 +42,10 @@ void xn_task_waiting(struct xn_tasks *tasks, const char *ref, const char *what,
 /* What task.cancel does while the task runs; NULL when it can no longer be cancelled. */
 void xn_task_on_cancel(struct xn_tasks *tasks, const char *ref, void (*cancel)(void *arg),
 		       void *arg);
-/* Whether so many tasks are not finished, or more; looks through their rows. */
-bool xn_tasks_are_pending(struct xn_tasks *tasks, size_t n);
+/* Before a caller's task is made: 0, or -1 with TOO_MANY_PENDING_TASKS when pending-tasks are not
+ * finished. Looks through their rows. */
+int xn_task_check_room(struct xn_tasks *tasks, struct xn_error *err);
+uint64_t xn_tasks_refused(const struct xn_tasks *tasks); /* so many were */
 /* Whether a client made this task, for a transfer to work under, and it is pending. */
 bool xn_task_is_clients(struct xn_tasks *tasks, const char *ref);
 /* Whether @caller may do something to the task: it is its own, or its role is high enough. 0, or -1

@@ -148,12 +148,16 @@ void xe_transfer_interrupt(struct xe *x, struct xe_effect *effect)
 
 /* A task of its own, as if the client had made it; one effect with the transfer, so that it never is
  * without one. */
-static void make_task(struct xe *x, const char *label, char ref[48])
+static int make_task(struct xe *x, const char *label, char ref[48], struct xn_error *err)
 {
+	struct xn_tasks *tasks = x->line->engine->rpc->tasks;
 	struct xn_db *db = xe_db(x);
 
-	xn_task_create(x->line->engine->rpc->tasks, label, "", &x->line->caller, ref);
+	if (xn_task_check_room(tasks, err) < 0)
+		return -1;
+	xn_task_create(tasks, label, "", &x->line->caller, ref);
 	xn_db_set(db, xn_db_get(db, XN_CLASS_task, ref), XN_task_xn_made_by_client, xn_bool(true));
+	return 0;
 }
 
 static int take_task(struct xe *x, const char *ref, struct xn_error *err)
@@ -185,10 +189,11 @@ static void begin(struct xe *x, struct xe_effect *effect, ask_client *ask, const
 	char *url XN_CLEANUP(xn_free_p) = NULL;
 	char own[48];
 
-	if (!task) {
-		make_task(x, label, own);
-		task = own;
+	if (!task && make_task(x, label, own, &effect->error) < 0) {
+		effect->is_done = true;
+		return;
 	}
+	task = task ? task : own;
 	url = xn_asprintf("%s&task_id=%s", begun, task);
 	if (take_task(x, task, &effect->error) < 0) {
 		effect->is_done = true;

@@ -204,6 +204,75 @@ class Quotas(siege.TestCase):
             self.client("event.from", ["vm"] * 11, "", 0.0)
 
 
+class Tasks(siege.TestCase):
+    """A call that takes an operation, or a transfer, is a task, too."""
+
+    MOST = 10
+    daemon_options = ("--pending-tasks", str(MOST))
+
+    def setUp(self):
+        super().setUp()
+        sr = next(ref for ref, record in self.client("SR.get_all_records").items()
+                  if record["content_type"] != "iso")
+        self.vdi = self.client("VDI.create", {
+            "name_label": "held", "SR": sr, "virtual_size": 4 << 20, "type": "user", "sharable": False,
+            "read_only": False, "other_config": {}})
+        template = self.client("VM.get_by_name_label", "Other install media")[0]
+        self.vm = self.client("VM.clone", template, "to be ended")
+        self.client("VM.provision", self.vm)
+        self.client("VM.start", self.vm, False, False)
+
+    def pending(self):
+        return [ref for ref, task in self.client("task.get_all_records").items()
+                if task["status"] == "pending"]
+
+    def begin(self, request):
+        sock = self.connect()
+        sock.sendall(request)
+        return sock
+
+    def begin_upload(self):
+        """Holds the disk until its end."""
+        self.begin(f"PUT /import_raw_vdi?session_id={self.client.session}&vdi={self.vdi} HTTP/1.1\r\n"
+                   "Host: h\r\nContent-Length: 4194304\r\n\r\nabc".encode())
+        self.wait_until(lambda: self.client("VDI.get_current_operations", self.vdi), "it is held")
+        return self.pending()
+
+    def test_no_more_of_them_begin_than_may_be_pending(self):
+        upload, = self.begin_upload()
+        calls = [self.begin(siege.call("VDI.snapshot", self.client.session, self.vdi, {}))
+                 for _ in range(2 * self.MOST)]
+        self.wait_until(lambda: len(self.pending()) == self.MOST, "so many are begun")
+        refused = []
+        while len(refused) < len(calls) - self.MOST + 1:
+            refused += siege.select.select(
+                [sock for sock in calls if sock not in refused], [], [], harness.DEADLINE)[0]
+        self.assertEqual(len(refused), len(calls) - self.MOST + 1)
+        for sock in refused:
+            self.assertEqual(json.loads(siege.read_reply(sock)[1])["error"]["message"],
+                             "TOO_MANY_PENDING_TASKS")
+        for path in (f"GET /export_raw_vdi?vdi={self.vdi}&", f"PUT /import_raw_vdi?vdi={self.vdi}&",
+                     "PUT /import?", f"GET /export?ref={self.vm}&"):
+            status, body = siege.read_reply(self.begin(
+                f"{path}session_id={self.client.session} HTTP/1.1\r\nHost: h\r\n"
+                "Content-Length: 0\r\n\r\n".encode()))
+            self.assertEqual(status, 503, body)
+            self.assertIn(b"TOO_MANY_PENDING_TASKS", body)
+        for method, *params in (("VM.clean_shutdown", self.vm), ("Async.VM.clean_shutdown", self.vm),
+                                ("VM.snapshot", self.vm, "one more"), ("task.create", "one", "")):
+            with self.fails("TOO_MANY_PENDING_TASKS"):
+                self.client(method, *params)
+        self.assertEqual(len(self.pending()), self.MOST)
+        self.client("VM.set_name_label", self.vm, "what makes no task goes on")
+        self.client("event.from", ["vm"], "", 5.0)
+        self.client("VM.hard_shutdown", self.vm)
+        self.client("task.cancel", upload)
+        for sock in calls:
+            if sock not in refused:
+                self.assertIn("result", json.loads(siege.read_reply(sock)[1]))
+        self.client("VM.start", self.vm, False, False)
+
+
 class Room(siege.TestCase):
     daemon_options = ("--all-rows", "1000")
 

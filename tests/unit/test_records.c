@@ -8,6 +8,7 @@
 #include "modules/audit/audit.h"
 #include "modules/auth/auth.h"
 #include "modules/db/db.h"
+#include "modules/operation/operation.h"
 #include "modules/records/records.h"
 #include "modules/task/task.h"
 #include "rpc/rpc.h"
@@ -26,7 +27,7 @@ static void start(struct fixture *f)
 {
 	static const struct xn_module *const modules[] = {
 		&xn_audit_module, &xn_auth_module, &xn_db_module,   &xn_records_module,
-		&xn_rpc_module,  &xn_task_module, NULL,
+		&xn_operation_module, &xn_rpc_module, &xn_task_module, NULL,
 	};
 	struct xn_config *config = xn_config_new();
 	struct xn_error err = {0};

@@ -10,6 +10,7 @@
 #include "modules/audit/audit.h"
 #include "modules/auth/auth.h"
 #include "modules/event/event.h"
+#include "modules/operation/operation.h"
 #include "modules/records/records.h"
 #include "modules/task/task.h"
 #include "rpc/rpc.h"
@@ -19,7 +20,7 @@ enum { ROWS = 3000, CALLERS = 80 };
 
 static const struct xn_module *const modules[] = {
 	&xn_audit_module, &xn_db_module,      &xn_auth_module, &xn_task_module,
-	&xn_event_module, &xn_records_module, &xn_rpc_module,  NULL,
+	&xn_event_module, &xn_operation_module, &xn_records_module, &xn_rpc_module, NULL,
 };
 
 static int setup(void **state)

@@ -4,6 +4,7 @@
 #include "modules/audit/audit.h"
 #include "modules/auth/auth.h"
 #include "modules/db/db.h"
+#include "modules/operation/operation.h"
 #include "modules/task/task.h"
 #include "rpc/rpc.h"
 
@@ -86,8 +87,8 @@ static const struct xn_http_route routes[] = {
 };
 
 static const struct xn_module *const modules[] = {
-	&xn_audit_module, &xn_db_module,  &xn_auth_module,
-	&xn_task_module,  &xn_rpc_module, NULL,
+	&xn_audit_module,     &xn_db_module,  &xn_auth_module, &xn_task_module,
+	&xn_operation_module, &xn_rpc_module, NULL,
 };
 
 static void write_password(struct fixture *f, const char *path)
