@@ -106,6 +106,9 @@ void xn_http_stream_read(struct xn_http_conn *conn,
 			 size_t (*data)(struct xn_http_conn *conn, const char *bytes, size_t len, void *arg),
 			 void *arg);
 void xn_http_stream_resume(struct xn_http_conn *conn);
+/* The peer's silence ends its connection (http-body-idle) from xn_http_stream_read() on, while it is
+ * read for. Not while the sink is @busy with what it has taken: then nobody waits for the peer. */
+void xn_http_stream_set_busy(struct xn_http_conn *conn, bool busy);
 /* EOF came before the declared length or the last chunk. */
 bool xn_http_stream_was_cut(const struct xn_http_conn *conn);
 /*

@@ -279,6 +279,8 @@ static int64_t next_deadline(struct xn_http_conn *conn)
 		return min_us(now + limits->body_idle_us,
 			      conn->request_since_us + limits->body_total_us);
 	case XN_CONN_RUNNING:
+		if (xn_http_stream_awaits_peer(conn))
+			return now + limits->body_idle_us;
 		/* The end of an upload is no sign that nobody waits for the answer. */
 		return conn->end_of_input && !xn_http_stream_is_in(conn) ? now + limits->grace_us : 0;
 	default:
@@ -445,11 +447,13 @@ static void close_hard(struct xn_http_conn *conn)
 
 void xn_http_conn_on_deadline(struct xn_http_conn *conn)
 {
-	bool is_late = conn->out.len || conn->state == XN_CONN_BODY ||
+	bool is_upload = conn->state == XN_CONN_RUNNING && xn_http_stream_awaits_peer(conn);
+	bool is_late = conn->out.len || conn->state == XN_CONN_BODY || is_upload ||
 		       (conn->state == XN_CONN_HEAD && !conn->in_kept);
 
 	conn->http->stats.timed_out += is_late;
-	if (is_late && !conn->out.len && (conn->in.len || conn->state == XN_CONN_BODY)) {
+	if (is_late && !is_upload && !conn->out.len &&
+	    (conn->in.len || conn->state == XN_CONN_BODY)) {
 		xn_http_conn_enter(conn);
 		conn->keep_alive = false;
 		xn_http_conn_set_state(conn, XN_CONN_RUNNING);

@@ -215,6 +215,7 @@ void xn_http_stream_open(struct xn_http_conn *conn, enum xn_http_kind kind,
 void xn_http_stream_close(struct xn_http_conn *conn); /* NULL stream is fine */
 bool xn_http_stream_reads(const struct xn_http_conn *conn); /* the socket, now */
 bool xn_http_stream_is_in(const struct xn_http_conn *conn);
+bool xn_http_stream_awaits_peer(const struct xn_http_conn *conn); /* for the next bytes of its body */
 bool xn_http_stream_input_is_over(const struct xn_http_conn *conn);
 bool xn_http_stream_has_work(const struct xn_http_conn *conn);
 void xn_http_stream_work(struct xn_http_conn *conn); /* feeds data(), calls want() */

@@ -23,7 +23,7 @@ struct xn_http_stream {
 	struct xn_http_chunks chunks;
 	bool chunked_in, to_eof;
 	bool expects_continue;
-	bool paused, told_end, cut;
+	bool paused, busy, told_end, cut;
 	int64_t in_left; /* declared */
 };
 
@@ -80,6 +80,14 @@ bool xn_http_stream_was_cut(const struct xn_http_conn *conn)
 bool xn_http_stream_reads(const struct xn_http_conn *conn)
 {
 	return !conn->stream->paused;
+}
+
+bool xn_http_stream_awaits_peer(const struct xn_http_conn *conn)
+{
+	const struct xn_http_stream *stream = conn->stream;
+
+	return xn_http_stream_is_in(conn) && stream->data && !stream->paused && !stream->busy &&
+	       !stream->told_end && !xn_http_stream_input_is_over(conn);
 }
 
 /* ---- in ---- */
@@ -195,6 +203,15 @@ void xn_http_stream_resume(struct xn_http_conn *conn)
 		return;
 	xn_http_conn_enter(conn);
 	conn->stream->paused = false;
+	xn_http_conn_leave(conn);
+}
+
+void xn_http_stream_set_busy(struct xn_http_conn *conn, bool busy)
+{
+	if (conn->state == XN_CONN_CLOSED || conn->stream->busy == busy)
+		return;
+	xn_http_conn_enter(conn);
+	conn->stream->busy = busy;
 	xn_http_conn_leave(conn);
 }
 

@@ -81,8 +81,10 @@ static void pump(struct xn_inflow *flow)
 	if (flow->working || flow->is_paused)
 		return;
 	if (flow->used == flow->piece.len && !flow->goes_on) {
-		if (!flow->waiting.len && !flow->is_ended)
+		if (!flow->waiting.len && !flow->is_ended) {
+			xn_http_stream_set_busy(flow->conn, false); /* may be the end of @flow */
 			return;
+		}
 		flow->end_told = !flow->waiting.len;
 		flow->piece = flow->waiting;
 		flow->waiting = worked_off;
@@ -90,8 +92,11 @@ static void pump(struct xn_inflow *flow)
 	}
 	flow->goes_on = false;
 	flow->working = true; /* so that nothing below is the end of @flow */
-	if (!flow->is_ended)
+	if (!flow->is_ended) {
 		xn_http_stream_resume(flow->conn);
+		if (flow->conn)
+			xn_http_stream_set_busy(flow->conn, true);
+	}
 	flow->work.run = work_off;
 	flow->work.done = on_worked_off;
 	xn_pool_submit(flow->pool, &flow->work);

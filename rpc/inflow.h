@@ -1,6 +1,7 @@
 /*
  * A request's body that does not fit in memory: answered with 200 at once, then worked off in pieces
- * by a worker, while the connection is read only as far as there is room. The other way of outflow.h.
+ * by a worker, while the connection is read only as far as there is room. A client that is waited
+ * for and says nothing is gone after http-body-idle. The other way of outflow.h.
  */
 #ifndef XN_INFLOW_H
 #define XN_INFLOW_H

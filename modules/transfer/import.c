@@ -17,7 +17,8 @@
 #include "modules/transfer/xva_reader.h"
 #include "rpc/inflow.h"
 
-enum { PATIENCE_MS = 300 * 1000 }; /* for the next bytes */
+/* For the disks. A silent client is ended by http-body-idle, which is an hour at most. */
+enum { PATIENCE_MS = 2 * 3600 * 1000 };
 
 struct import {
 	struct xn_transfer transfer;

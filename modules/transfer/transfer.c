@@ -75,7 +75,8 @@ bool xn_transfer_error(struct xn_error *err, int rc, const char *doing)
 	if (rc == 0 || xn_error_is_set(err))
 		return rc != 0;
 	if (rc == -EPIPE)
-		xn_error_set(err, XN_ERR_CLIENT_ERROR, "the client has hung up");
+		xn_error_set(err, XN_ERR_CLIENT_ERROR,
+			     "the client has hung up, or was silent for too long");
 	else if (rc == -EIO)
 		xn_error_set(err, XN_ERR_VDI_IO_ERROR, "Device I/O error");
 	else

@@ -736,6 +736,56 @@ class SlowReaders(Machines):
             self.begin()
 
 
+class Idlers(Machines):
+    """Who is there, and neither sends nor reads, holds nothing for long."""
+
+    daemon_options = ("--http-body-idle", "1", "--http-write-idle", "1")
+
+    def ask(self, method, path, head="", **query):
+        task = self.new_task()
+        query.update(session_id=self.client.session, task_id=task)
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(self.daemon.address)
+        self.addCleanup(sock.close)
+        sock.sendall(f"{method} {path}?{urlencode(query)} HTTP/1.1\r\nHost: h\r\n{head}\r\n".encode())
+        return sock, task
+
+    def test_uploads_of_the_silent_end_and_leave_their_places(self):
+        disks = [self.new_vdi(MIB) for _ in range(32)]
+        begun = [self.ask("PUT", "/import_raw_vdi", "Transfer-Encoding: chunked\r\n" if n % 2 else
+                          f"Content-Length: {MIB}\r\n", vdi=vdi) for n, vdi in enumerate(disks)]
+        for n, (sock, _) in enumerate(begun):
+            if n % 4 > 1:
+                sock.sendall(b"5\r\nhello\r\n")
+        sock, task = self.ask("PUT", "/import_raw_vdi", f"Content-Length: {MIB}\r\n", vdi=self.new_vdi(MIB))
+        self.assertIn(b" 503 ", sock.recv(100))
+        for _, task in begun:
+            self.assertEqual(self.ended(task)["error_info"][0], "CLIENT_ERROR")
+        for vdi in disks:
+            self.assertEqual(self.client("VDI.get_current_operations", vdi), {})
+        self.assertEqual(self.put("/import_raw_vdi", noise(MIB, 1), vdi=disks[0])[1]["status"], "success")
+
+    def test_an_archive_that_does_not_go_on_leaves_nothing(self):
+        vm = self.new_vm()
+        self.new_disk(vm, MIB, ((0, noise(MIB, 3)),))
+        archive = self.get("/export", ref=vm)[2]
+        before = self.client("VM.get_all"), self.client("VDI.get_all")
+        for size in (0, len(archive) - 100000):
+            sock, task = self.ask("PUT", "/import", f"Content-Length: {1 << 50}\r\n")
+            sock.sendall(archive[:size])
+            self.assertEqual(self.ended(task)["error_info"][0], "CLIENT_ERROR")
+            self.assertEqual((self.client("VM.get_all"), self.client("VDI.get_all")), before)
+
+    def test_downloads_that_nobody_reads_end(self):
+        vm = self.new_vm()
+        disk = self.new_disk(vm, 32 * MIB, ((0, noise(MIB, 2) * 32),))
+        for path, query in (("/export", {"ref": vm}), ("/export_raw_vdi", {"vdi": disk})):
+            _, task = self.ask("GET", path, **query)
+            self.assertEqual(self.ended(task)["error_info"][0], "CLIENT_ERROR")
+            self.assertEqual(self.client("VDI.get_current_operations", disk), {})
+
+
 class Dump(Transfers):
     def rows(self, text):
         root = xml.etree.ElementTree.fromstring(text)

@@ -386,6 +386,68 @@ static void an_upload_whose_client_vanishes_is_told_its_end(void **state)
 	assert_int_equal(f->http->n_open, 0);
 }
 
+static bool no_connection(struct fixture *f)
+{
+	return f->http->n_open == 0;
+}
+
+static void an_upload_that_falls_silent_is_ended(void **state)
+{
+	static const char *const heads[] = {
+		"PUT /in HTTP/1.1\r\nContent-Length: 10\r\n\r\n",
+		"PUT /in HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc",
+		"PUT /in HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r",
+		"PUT /in HTTP/1.0\r\n\r\nabc",
+	};
+	struct fixture *f = *state;
+
+	for (unsigned i = 0; i < 2 * XN_ARRAY_SIZE(heads); i++) {
+		int fd = connect_pair(f);
+
+		f->http->limits.body_idle_us = 30000000;
+		f->http->limits.sweep_us = 1000000;
+		script.answers_first = i % 2;
+		send_text(fd, heads[i / 2]);
+		settle_loop(f);
+		assert_int_equal(f->http->n_open, 1);
+		f->http->limits.body_idle_us = f->http->limits.sweep_us = 1000;
+		xn_http_conn_enter(script.conn);
+		xn_http_conn_leave(script.conn);
+		turn_until(f, no_connection);
+		assert_int_equal(script.n_closed, i + 1);
+		assert_int_equal(f->http->stats.timed_out, i + 1);
+		assert_false(script.over);
+		close(fd);
+	}
+}
+
+static void silence_counts_while_the_peer_is_waited_for_only(void **state)
+{
+	struct fixture *f = *state;
+	int fd = connect_pair(f);
+
+	script.answers_first = true;
+	script.takes = 2;
+	send_text(fd, "PUT /in HTTP/1.1\r\nContent-Length: 6\r\n\r\n");
+	settle_loop(f);
+	assert_true(script.conn->deadline_us > 0);
+	send_text(fd, "abcd");
+	settle_loop(f);
+	assert_int_equal(script.seen.len, 2); /* not read for until it resumes */
+	assert_int_equal(script.conn->deadline_us, 0);
+	xn_http_stream_set_busy(script.conn, true);
+	xn_http_stream_resume(script.conn);
+	settle_loop(f);
+	assert_int_equal(script.seen.len, 4);
+	assert_int_equal(script.conn->deadline_us, 0);
+	xn_http_stream_set_busy(script.conn, false);
+	assert_true(script.conn->deadline_us > 0);
+	send_text(fd, "ef");
+	settle_loop(f);
+	assert_true(script.over && !script.cut);
+	close(fd);
+}
+
 /* ---- taken-over sockets ---- */
 
 static void a_taken_over_socket_is_the_handlers_with_what_was_read_ahead(void **state)
@@ -469,6 +531,8 @@ int main(int argc, char **argv)
 		TEST(curl_is_told_to_go_on_before_any_answer),
 		TEST(a_broken_chunk_ends_the_upload_as_cut),
 		TEST(an_upload_whose_client_vanishes_is_told_its_end),
+		TEST(an_upload_that_falls_silent_is_ended),
+		TEST(silence_counts_while_the_peer_is_waited_for_only),
 		TEST(a_taken_over_socket_is_the_handlers_with_what_was_read_ahead),
 		TEST(the_cli_socket_starts_after_its_whole_body_without_a_head),
 		TEST(the_cli_socket_comes_with_what_was_sent_behind_the_body),
