@@ -19,7 +19,7 @@ static int add_methods(struct xn_auth *auth, struct xn_error *err)
 static void on_db_failed(const struct xn_ev_db_failed *ev, void *arg)
 {
 	if (!ev->error) /* it works again */
-		auth_sessions_make_rows(arg);
+		auth_sessions_catch_up(arg);
 }
 
 static int auth_init(struct xn_core *core, void **state_out, struct xn_error *err)
@@ -28,7 +28,7 @@ static int auth_init(struct xn_core *core, void **state_out, struct xn_error *er
 
 	auth->core = core;
 	xn_list_init(&auth->local);
-	xn_list_init(&auth->rowless);
+	xn_list_init(&auth->late);
 	xn_list_init(&auth->claims);
 	if (add_methods(auth, err) < 0) {
 		free(auth);

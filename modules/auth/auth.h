@@ -20,7 +20,7 @@ bool xn_pam_is_built_in(void);
 /*
  * xn_auth_session - who holds @secret ("OpaqueRef:...")
  * Fills session, user, role, is_superuser of @caller. Refreshes last_active when older than 600 s,
- * or a tenth of session-idle.
+ * or a tenth of session-idle. Ends what was not used for longer than session-idle.
  * Return: 0, or -1 with SESSION_INVALID [secret].
  */
 int xn_auth_session(struct xn_auth *auth, const char *secret, struct xn_caller *caller,
@@ -29,6 +29,8 @@ int xn_auth_session(struct xn_auth *auth, const char *secret, struct xn_caller *
 const char *xn_auth_session_ref(struct xn_auth *auth, const char *secret_or_ref);
 /* A field of a session that has no row because the disk refuses, a new reference. NULL: no such. */
 struct xn_value *xn_auth_rowless_get(struct xn_auth *auth, const char *secret_or_ref, int field);
+/* The reference of such a session. NULL: no such. */
+const char *xn_auth_rowless_by_uuid(struct xn_auth *auth, const char *uuid);
 /* Whether @ref is that of a single permission: to clients a role, too, but without a row. */
 bool xn_auth_is_permission(struct xn_auth *auth, const char *ref);
 /* RBAC: 0, or -1 with RBAC_PERMISSION_DENIED. @key: for map-key permissions, or NULL. */

@@ -25,15 +25,16 @@ enum {
  * One session in memory, found by its secret: the hot path of every call. A session with a row is
  * entered at its login or, after a restart, when its secret is first seen. A local session has no
  * row and lives here only; so does, until the database takes changes again, one that was made while
- * it refused them.
+ * it refused them. One that ended then stays here until its row is deleted.
  */
 struct session {
 	struct xn_hnode by_secret, by_ref;
-	struct xn_list link;	  /* xn_auth.local or .rowless; else alone */
+	struct xn_list link;	  /* xn_auth.local or .late; else alone */
 	struct xn_value *row;	  /* NULL, or the fields of the row to be */
 	char secret[XN_REF_LEN], ref[XN_REF_LEN], user[64];
 	enum xn_role role;
 	bool superuser, local;
+	bool ended; /* but the row could not be deleted yet */
 	int64_t used_us, written_us; /* last use; time of the row's last_active */
 };
 
@@ -57,10 +58,11 @@ struct xn_auth {
 	struct xn_core *core;
 	struct xn_db *db;
 	struct xn_hmap by_secret, by_ref;
-	struct xn_list local, rowless; /* least recently made first */
-	unsigned n_local, n_rowless;
+	struct xn_list local; /* least recently made first */
+	struct xn_list late;  /* session_late.c */
+	unsigned n_local, n_rowless, n_ended;
 	struct xn_subscription *on_db_failed;
-	struct xn_db_wait rows_made; /* of those without */
+	struct xn_db_wait rows_made; /* a slice of .late */
 	struct session_limits limits;
 
 	char *password_path; /* NULL: none configured */
@@ -92,19 +94,46 @@ struct login {
 	const char *sid;
 };
 void auth_session_begin(struct xn_auth *auth, const struct login *login, char secret[XN_REF_LEN]);
-/* The database takes changes again: sessions that were made meanwhile get their rows. */
-void auth_sessions_make_rows(struct xn_auth *auth);
-/* Deletes the row, forgets the cache entry, tells session_ended. Unknown: false. */
+/* Deletes the row, at once or as soon as that is possible, forgets the cache entry, tells session_ended. Unknown: false. */
 bool auth_session_end(struct xn_auth *auth, const char *ref);
 /* The cache entry of a row, or NULL when its secret was not seen since the start. */
 struct session *auth_session_by_ref(struct xn_auth *auth, const char *ref);
-void auth_sessions_clear(struct xn_auth *auth); /* cache only */
+void auth_session_forget(struct xn_auth *auth, struct session *s); /* cache only */
+void auth_sessions_clear(struct xn_auth *auth);			   /* cache only */
+/* Since the epoch; of a row whose secret was not seen since the start (@s NULL) the last moment that
+ * it can have been. */
+int64_t auth_last_use_us(const struct xn_auth *auth, const struct session *s);
+int64_t auth_last_use_of_row_us(struct xn_auth *auth, const struct session *s,
+				const struct xn_row *row);
+/* Into the row that is there, or is to be; not while the database refuses. */
+void auth_write_last_active(struct xn_auth *auth, struct session *s);
 /* A reference that follows from a hash; bits of @hash are changed. */
 void auth_ref_of_hash(unsigned char hash[32], char ref[XN_REF_LEN]);
+void auth_sessions_end_all(struct xn_auth *auth, struct xn_value *refs); /* takes @refs */
 /* Of everybody who logged in as this account, but the session @but and superusers. */
 void auth_sessions_end_of(struct xn_auth *auth, const char *sid, const char *but);
 
+/* ---- session_late.c ---- */
+/* Begin or end while the database refuses changes. The first takes @fields. */
+void auth_session_make_later(struct xn_auth *auth, struct session *s, struct xn_value *fields);
+void auth_session_end_later(struct xn_auth *auth, struct session *s);
+/* It takes changes again. */
+void auth_sessions_catch_up(struct xn_auth *auth);
+struct xn_value *auth_rowless_field(const struct session *s, int field);
+
+struct session_facts { /* borrowed for the call */
+	const struct xn_row *row;	/* NULL: none yet */
+	const struct session *session; /* NULL: its secret was not seen since the start */
+	const char *ref, *user, *originator, *subject, *sid;
+	bool superuser, pool;
+};
+typedef void (*auth_session_fn)(const struct session_facts *facts, void *arg);
+/* All that are open, with or without a row; but local ones. @fn ends none. */
+void auth_sessions_each(struct xn_auth *auth, auth_session_fn fn, void *arg);
+size_t auth_sessions_count(const struct xn_auth *auth);
+
 /* ---- session_gc.c ---- */
+bool auth_session_is_busy(struct xn_auth *auth, const struct xn_row *row); /* its tasks run */
 void auth_gc_read_limits(struct xn_auth *auth);
 void auth_gc_start(struct xn_auth *auth);
 void auth_gc_soon(struct xn_auth *auth);

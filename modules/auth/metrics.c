@@ -38,10 +38,8 @@ static void write_pam(const struct xn_auth *auth, struct xn_metrics_page *page)
 
 static void write_sessions(const struct xn_auth *auth, struct xn_metrics_page *page)
 {
-	size_t rows = xn_db_count(auth->db, XN_CLASS_session) + auth->n_rowless;
-
 	xn_metrics_family(page, XN_METRIC_GAUGE, "xenolith_sessions", "", "Sessions that are open.");
-	xn_metrics_int(page, (int64_t)rows, "kind", "ordinary");
+	xn_metrics_int(page, (int64_t)auth_sessions_count(auth), "kind", "ordinary");
 	xn_metrics_int(page, auth->n_local, "kind", "local");
 	xn_metrics_counter(page, "xenolith_sessions_collected", "",
 			   "Sessions ended for their age or number.", auth->counters.collected);

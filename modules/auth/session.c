@@ -84,15 +84,15 @@ static struct session *remember(struct xn_auth *auth, const char *secret, const 
 	return s;
 }
 
-static void forget(struct xn_auth *auth, struct session *s)
+void auth_session_forget(struct xn_auth *auth, struct session *s)
 {
 	xn_hmap_remove(&auth->by_secret, &s->by_secret);
 	xn_hmap_remove(&auth->by_ref, &s->by_ref);
 	xn_list_remove(&s->link);
 	if (s->local)
 		auth->n_local--;
-	if (s->row)
-		auth->n_rowless--;
+	auth->n_rowless -= s->row != NULL;
+	auth->n_ended -= s->ended;
 	xn_value_unref(s->row);
 	memset(s->secret, 0, sizeof(s->secret));
 	free(s);
@@ -106,10 +106,58 @@ void auth_sessions_clear(struct xn_auth *auth)
 		struct session *s = xn_container_of(node, struct session, by_ref);
 
 		node = xn_hmap_next(&auth->by_ref, node);
-		forget(auth, s);
+		auth_session_forget(auth, s);
 	}
 	xn_hmap_clear(&auth->by_secret);
 	xn_hmap_clear(&auth->by_ref);
+}
+
+/* The last moment that a session can have been used that was not seen since the start: its row may
+ * lag. */
+static int64_t last_use_by_row_us(const struct xn_auth *auth, const struct xn_row *row)
+{
+	int64_t written = xn_row_int(row, XN_session_last_active) * 1000000;
+	int64_t used = written + auth->limits.step_s * 1000000;
+
+	if (used > auth->started_us)
+		used = auth->started_us;
+	return used > written ? used : written;
+}
+
+int64_t auth_last_use_us(const struct xn_auth *auth, const struct session *s)
+{
+	return xn_wall_us(auth->core->loop) - (xn_now_us(auth->core->loop) - s->used_us);
+}
+
+int64_t auth_last_use_of_row_us(struct xn_auth *auth, const struct session *s,
+				const struct xn_row *row)
+{
+	int64_t written = xn_row_int(row, XN_session_last_active) * 1000000;
+	int64_t used = s ? auth_last_use_us(auth, s) : last_use_by_row_us(auth, row);
+
+	return used > written ? used : written;
+}
+
+/* The entry of a row that had none. */
+static struct session *enter(struct xn_auth *auth, const char *secret, const struct xn_row *row)
+{
+	struct xn_loop *loop = auth->core->loop;
+	struct login login = {
+		.user = xn_row_string(row, XN_session_auth_user_name),
+		.role = auth_role_by_name(xn_row_string(row, XN_session_xn_role)),
+		.superuser = xn_row_bool(row, XN_session_is_local_superuser),
+	};
+	struct session *s;
+	int64_t idle_s;
+
+	if (login.role == XN_ROLE_COUNT) /* of another release: the least that there is */
+		login.role = XN_ROLE_READ_ONLY;
+	s = remember(auth, secret, xn_row_ref(row), &login);
+	s->used_us -= xn_wall_us(loop) - last_use_by_row_us(auth, row);
+	idle_s = xn_wall_s(loop) - xn_row_int(row, XN_session_last_active);
+	if (idle_s > 0)
+		s->written_us -= idle_s * 1000000;
+	return s;
 }
 
 /* A session whose secret is seen for the first time since the daemon started. */
@@ -117,26 +165,12 @@ static struct session *recall(struct xn_auth *auth, const char *secret)
 {
 	char ref[XN_REF_LEN];
 	struct xn_row *row;
-	struct login login;
-	struct session *s;
-	int64_t idle_s;
 
 	ref_of_secret(secret, ref);
 	row = xn_db_get(auth->db, XN_CLASS_session, ref);
-	if (!row)
+	if (!row || auth_session_by_ref(auth, ref)) /* that one has ended */
 		return NULL;
-	login = (struct login){
-		.user = xn_row_string(row, XN_session_auth_user_name),
-		.role = auth_role_by_name(xn_row_string(row, XN_session_xn_role)),
-		.superuser = xn_row_bool(row, XN_session_is_local_superuser),
-	};
-	if (login.role == XN_ROLE_COUNT) /* of another release: the least that there is */
-		login.role = XN_ROLE_READ_ONLY;
-	s = remember(auth, secret, ref, &login);
-	idle_s = xn_wall_s(auth->core->loop) - xn_row_int(row, XN_session_last_active);
-	if (idle_s > 0)
-		s->written_us -= idle_s * 1000000;
-	return s;
+	return enter(auth, secret, row);
 }
 
 static struct session *find(struct xn_auth *auth, const char *secret)
@@ -146,17 +180,34 @@ static struct session *find(struct xn_auth *auth, const char *secret)
 	if (!could_be_ref(secret))
 		return NULL;
 	s = find_by_secret(auth, secret);
-	return s ? s : recall(auth, secret);
+	if (!s)
+		s = recall(auth, secret);
+	return s && !s->ended ? s : NULL;
 }
 
-static void write_last_active(struct xn_auth *auth, struct session *s)
+void auth_write_last_active(struct xn_auth *auth, struct session *s)
 {
+	int64_t used_s = auth_last_use_us(auth, s) / 1000000;
 	struct xn_row *row = xn_db_get(auth->db, XN_CLASS_session, s->ref);
 
-	s->written_us = s->used_us;
+	if (s->row)
+		xn_map_put(&s->row, "last_active", xn_datetime(used_s));
+	else if (xn_db_writable(auth->db) < 0)
+		return; /* once changes are accepted again */
 	if (row)
-		xn_db_set(auth->db, row, XN_session_last_active,
-			  xn_datetime(xn_wall_s(auth->core->loop)));
+		xn_db_set(auth->db, row, XN_session_last_active, xn_datetime(used_s));
+	s->written_us = s->used_us;
+}
+
+/* Not all ends are the collection's: it comes now and then only. */
+static bool is_too_old(struct xn_auth *auth, const struct session *s)
+{
+	struct xn_row *row;
+
+	if (xn_now_us(auth->core->loop) - s->used_us <= auth->limits.idle_s * 1000000)
+		return false;
+	row = xn_db_get(auth->db, XN_CLASS_session, s->ref);
+	return !row || !auth_session_is_busy(auth, row);
 }
 
 int xn_auth_session(struct xn_auth *auth, const char *secret, struct xn_caller *caller,
@@ -164,11 +215,15 @@ int xn_auth_session(struct xn_auth *auth, const char *secret, struct xn_caller *
 {
 	struct session *s = find(auth, secret);
 
+	if (s && is_too_old(auth, s)) {
+		auth->counters.collected += auth_session_end(auth, s->ref);
+		s = NULL;
+	}
 	if (!s)
 		return xn_error_set(err, XN_ERR_SESSION_INVALID, secret);
 	s->used_us = xn_now_us(auth->core->loop);
 	if (s->used_us - s->written_us > auth->limits.step_s * 1000000 && !s->local)
-		write_last_active(auth, s);
+		auth_write_last_active(auth, s);
 	memcpy(caller->session, s->ref, sizeof(s->ref));
 	memcpy(caller->user, s->user, sizeof(s->user));
 	caller->role = s->role;
@@ -180,7 +235,16 @@ static struct session *find_named(struct xn_auth *auth, const char *secret_or_re
 {
 	struct session *s = find(auth, secret_or_ref);
 
-	return s ? s : auth_session_by_ref(auth, secret_or_ref);
+	if (!s)
+		s = auth_session_by_ref(auth, secret_or_ref);
+	return s && !s->ended ? s : NULL;
+}
+
+struct xn_value *xn_auth_rowless_get(struct xn_auth *auth, const char *secret_or_ref, int field)
+{
+	const struct session *s = find_named(auth, secret_or_ref);
+
+	return s && s->row ? auth_rowless_field(s, field) : NULL;
 }
 
 const char *xn_auth_session_ref(struct xn_auth *auth, const char *secret_or_ref)
@@ -228,66 +292,6 @@ static struct xn_value *fields_of(struct xn_auth *auth, const struct login *logi
 	return fields;
 }
 
-/* ---- without a row, for now ---- */
-
-struct xn_value *xn_auth_rowless_get(struct xn_auth *auth, const char *secret_or_ref, int field)
-{
-	const struct xn_class *cls = &xn_classes[XN_CLASS_session];
-	const struct session *s = find_named(auth, secret_or_ref);
-	const struct xn_value *v;
-
-	if (!s || !s->row)
-		return NULL;
-	v = xn_map_get(s->row, cls->fields[field].name);
-	return v ? xn_value_ref(v) : xn_field_default(cls, (unsigned)field);
-}
-
-/* Who comes while the disk is full must be able to look, and to help. */
-static void keep_without_row(struct xn_auth *auth, struct session *s, struct xn_value *fields)
-{
-	char uuid[XN_UUID_LEN];
-
-	xn_uuid_new(auth->core->loop, uuid);
-	xn_map_put_string(&fields, "uuid", uuid);
-	if (auth->n_rowless >= auth->limits.all)
-		auth_session_end(auth,
-				 xn_list_entry(auth->rowless.next, struct session, link)->ref);
-	s->row = fields;
-	xn_list_push(&auth->rowless, &s->link);
-	auth->n_rowless++;
-}
-
-static void on_rows_made(struct xn_db_wait *wait, int rc)
-{
-	struct xn_auth *auth = xn_container_of(wait, struct xn_auth, rows_made);
-
-	xn_list_each_safe(node, &auth->rowless) {
-		struct session *s = xn_list_entry(node, struct session, link);
-
-		if (rc < 0 || !xn_db_get(auth->db, XN_CLASS_session, s->ref))
-			continue; /* at the next opportunity */
-		xn_list_remove(&s->link);
-		xn_value_unref(s->row);
-		s->row = NULL;
-		auth->n_rowless--;
-	}
-}
-
-void auth_sessions_make_rows(struct xn_auth *auth)
-{
-	if (!auth->n_rowless)
-		return;
-	xn_list_each(node, &auth->rowless) {
-		struct session *s = xn_list_entry(node, struct session, link);
-
-		if (!xn_db_get(auth->db, XN_CLASS_session, s->ref))
-			xn_db_create(auth->db, XN_CLASS_session, s->ref, s->row);
-	}
-	xn_db_wait_cancel(&auth->rows_made);
-	xn_db_when_visible(auth->db, &auth->rows_made, on_rows_made);
-	auth_gc_soon(auth);
-}
-
 /* ---- beginning and end ---- */
 
 void auth_session_begin(struct xn_auth *auth, const struct login *login, char secret[XN_REF_LEN])
@@ -303,12 +307,12 @@ void auth_session_begin(struct xn_auth *auth, const struct login *login, char se
 	s = remember(auth, secret, ref, login);
 	if (!fields)
 		return;
-	if (xn_db_writable(auth->db) < 0) {
-		keep_without_row(auth, s, fields);
-		return;
+	if (xn_db_writable(auth->db) < 0) { /* who comes now must be able to look, and to help */
+		auth_session_make_later(auth, s, fields);
+	} else {
+		xn_db_create(auth->db, XN_CLASS_session, ref, fields);
+		xn_value_unref(fields);
 	}
-	xn_db_create(auth->db, XN_CLASS_session, ref, fields);
-	xn_value_unref(fields);
 	auth_gc_note_login(auth);
 }
 
@@ -318,13 +322,17 @@ bool auth_session_end(struct xn_auth *auth, const char *ref)
 	struct xn_row *row = xn_db_get(auth->db, XN_CLASS_session, ref);
 	struct xn_ev_session_ended ended = {0};
 
-	if (!s && !row)
+	if ((!s && !row) || (s && s->ended))
 		return false;
 	snprintf(ended.session, sizeof(ended.session), "%s", ref); /* @ref may be the row's own */
-	if (row)
-		xn_db_delete(auth->db, row);
-	if (s)
-		forget(auth, s);
+	if (row && xn_db_writable(auth->db) < 0) {
+		auth_session_end_later(auth, s ? s : enter(auth, "", row));
+	} else {
+		if (row)
+			xn_db_delete(auth->db, row);
+		if (s)
+			auth_session_forget(auth, s);
+	}
 	xn_publish_session_ended(auth->core->bus, &ended);
 	return true;
 }
@@ -342,17 +350,31 @@ void xn_auth_login_as(struct xn_auth *auth, const char *user, enum xn_role role,
 	auth_session_begin(auth, &login, secret);
 }
 
-void auth_sessions_end_of(struct xn_auth *auth, const char *sid, const char *but)
+void auth_sessions_end_all(struct xn_auth *auth, struct xn_value *refs)
 {
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *refs = xn_set_new();
-
-	for (struct xn_row *row = xn_db_first(auth->db, XN_CLASS_session); row;
-	     row = xn_db_next(auth->db, row)) {
-		if (strcmp(xn_row_string(row, XN_session_auth_user_sid), sid) == 0 &&
-		    !xn_row_bool(row, XN_session_is_local_superuser) &&
-		    strcmp(xn_row_ref(row), but) != 0)
-			xn_set_append_string(&refs, xn_row_ref(row));
-	}
 	for (size_t i = 0; i < xn_set_len(refs); i++)
 		auth_session_end(auth, xn_value_string(xn_set_at(refs, i)));
+	xn_value_unref(refs);
+}
+
+struct to_end {
+	const char *sid, *but;
+	struct xn_value *refs;
+};
+
+static void note_to_end(const struct session_facts *facts, void *arg)
+{
+	struct to_end *end = arg;
+
+	if (strcmp(facts->sid, end->sid) == 0 && !facts->superuser &&
+	    strcmp(facts->ref, end->but) != 0)
+		xn_set_append_string(&end->refs, facts->ref);
+}
+
+void auth_sessions_end_of(struct xn_auth *auth, const char *sid, const char *but)
+{
+	struct to_end end = {sid, but, xn_set_new()};
+
+	auth_sessions_each(auth, note_to_end, &end);
+	auth_sessions_end_all(auth, end.refs);
 }

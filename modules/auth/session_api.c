@@ -252,18 +252,19 @@ static void session_change_password(struct xn_call *call)
 	auth_claim_begin(auth, &spec);
 }
 
+static void add_subject_identifier(const struct session_facts *facts, void *arg)
+{
+	struct xn_value **ids = arg;
+
+	if (*facts->sid && !facts->superuser)
+		xn_set_insert_sorted(ids, xn_string(facts->sid));
+}
+
 static void session_get_all_subject_identifiers(struct xn_call *call)
 {
-	struct xn_auth *auth = call->state;
 	struct xn_value *ids = xn_set_new();
 
-	for (struct xn_row *row = xn_db_first(auth->db, XN_CLASS_session); row;
-	     row = xn_db_next(auth->db, row)) {
-		const char *sid = xn_row_string(row, XN_session_auth_user_sid);
-
-		if (*sid && !xn_row_bool(row, XN_session_is_local_superuser))
-			xn_set_insert_sorted(&ids, xn_string(sid));
-	}
+	auth_sessions_each(call->state, add_subject_identifier, &ids);
 	xn_call_reply(call, ids);
 }
 

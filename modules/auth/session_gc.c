@@ -1,6 +1,7 @@
 /*
- * Garbage collection of sessions: by age, by number in each group, by number in all. A session whose
- * tasks still run is kept. Every 30 seconds, and sooner after many logins, for what the limits are.
+ * Garbage collection of sessions: by age, by number in each group, by number in all; also while the
+ * database refuses changes. A session whose tasks still run is kept. Every 30 seconds, and sooner
+ * after many logins, for what the limits are.
  */
 #include "modules/auth/auth_internal.h"
 
@@ -28,15 +29,16 @@ void auth_gc_read_limits(struct xn_auth *auth)
 }
 
 struct candidate {
-	const struct xn_row *row;
+	const char *ref;
 	enum { POOL, ANONYMOUS, ORIGINATOR, USER } kind;
-	const char *name; /* of the originator or user: the row's own */
+	const char *name; /* of the originator or user */
 	unsigned limit;	  /* of the group: kind and name */
 	int64_t active_us; /* since the epoch */
+	uint64_t made;	   /* in this order */
 	bool ends;
 };
 
-static bool is_busy(struct xn_auth *auth, const struct xn_row *row)
+bool auth_session_is_busy(struct xn_auth *auth, const struct xn_row *row)
 {
 	const struct xn_value *tasks = xn_row_get(row, XN_session_tasks);
 
@@ -50,42 +52,25 @@ static bool is_busy(struct xn_auth *auth, const struct xn_row *row)
 	return false;
 }
 
-/* Exact for sessions seen since the start; of others the last moment that it can have been, because
- * their rows may lag. */
-static int64_t last_active_us(struct xn_auth *auth, const struct xn_row *row)
+static void classify(const struct session_limits *limits, const struct session_facts *facts,
+		     struct candidate *c)
 {
-	const struct session *s = auth_session_by_ref(auth, xn_row_ref(row));
-	struct xn_loop *loop = auth->core->loop;
-	int64_t written = xn_row_int(row, XN_session_last_active) * 1000000;
-	int64_t used = written + auth->limits.step_s * 1000000;
-
-	if (s)
-		used = xn_wall_us(loop) - (xn_now_us(loop) - s->used_us);
-	else if (used > auth->started_us)
-		used = auth->started_us;
-	return used > written ? used : written;
-}
-
-static void classify(const struct session_limits *limits, struct candidate *c)
-{
-	const char *user = xn_row_string(c->row, XN_session_auth_user_name);
-	const char *originator = xn_row_string(c->row, XN_session_originator);
-	bool is_root = !*user || strcmp(user, "root") == 0;
+	bool is_root = !*facts->user || strcmp(facts->user, "root") == 0;
 
 	c->name = "";
-	if (xn_row_bool(c->row, XN_session_pool)) {
+	if (facts->pool) {
 		c->kind = POOL;
 		c->limit = limits->pool;
-	} else if (is_root && !*originator) {
+	} else if (is_root && !*facts->originator) {
 		c->kind = ANONYMOUS;
 		c->limit = limits->anonymous;
 	} else if (is_root) {
 		c->kind = ORIGINATOR;
-		c->name = originator;
+		c->name = facts->originator;
 		c->limit = limits->originator;
 	} else {
 		c->kind = USER;
-		c->name = user;
+		c->name = facts->user;
 		c->limit = limits->user;
 	}
 }
@@ -96,7 +81,7 @@ static int by_use(const void *pa, const void *pb)
 
 	if (a->active_us != b->active_us)
 		return a->active_us < b->active_us ? 1 : -1;
-	return xn_row_created(a->row) < xn_row_created(b->row) ? 1 : -1;
+	return a->made < b->made ? 1 : -1;
 }
 
 static int compare_groups(const struct candidate *a, const struct candidate *b)
@@ -113,22 +98,31 @@ static int by_group(const void *pa, const void *pb)
 	return order ? order : by_use(pa, pb);
 }
 
-static size_t collect(struct xn_auth *auth, struct candidate **out)
-{
-	struct candidate *list = xn_calloc(xn_db_count(auth->db, XN_CLASS_session), sizeof(*list));
-	size_t n = 0;
+struct collection {
+	struct xn_auth *auth;
+	struct candidate *list;
+	size_t n, kept; /* kept: are busy */
+};
 
-	for (struct xn_row *row = xn_db_first(auth->db, XN_CLASS_session); row;
-	     row = xn_db_next(auth->db, row)) {
-		if (is_busy(auth, row))
-			continue;
-		list[n].row = row;
-		list[n].active_us = last_active_us(auth, row);
-		classify(&auth->limits, &list[n]);
-		n++;
+static void collect(const struct session_facts *facts, void *arg)
+{
+	struct collection *all = arg;
+	struct candidate *c = &all->list[all->n];
+
+	if (facts->row && auth_session_is_busy(all->auth, facts->row)) {
+		all->kept++;
+		return;
 	}
-	*out = list;
-	return n;
+	*c = (struct candidate){.ref = facts->ref};
+	if (facts->row) {
+		c->active_us = auth_last_use_of_row_us(all->auth, facts->session, facts->row);
+		c->made = xn_row_created(facts->row);
+	} else { /* after all that have rows; these come in the order in which they were made */
+		c->active_us = auth_last_use_us(all->auth, facts->session);
+		c->made = UINT64_MAX / 2 + all->n;
+	}
+	classify(&all->auth->limits, facts, c);
+	all->n++;
 }
 
 static void mark_beyond_group(struct candidate *list, size_t n)
@@ -142,7 +136,6 @@ static void mark_beyond_group(struct candidate *list, size_t n)
 	}
 }
 
-/* @kept: sessions that are busy. */
 static void mark_beyond_all(struct candidate *list, size_t n, size_t kept, size_t limit)
 {
 	if (kept + n <= limit)
@@ -163,7 +156,8 @@ static void drop_rowless(struct xn_auth *auth)
 		struct session *s = xn_container_of(node, struct session, by_ref);
 
 		node = xn_hmap_next(&auth->by_ref, node);
-		if (!s->local && !s->row && !xn_db_get(auth->db, XN_CLASS_session, s->ref))
+		if (!s->local && !s->row && !s->ended &&
+		    !xn_db_get(auth->db, XN_CLASS_session, s->ref))
 			auth_session_end(auth, s->ref);
 	}
 }
@@ -172,23 +166,23 @@ void auth_gc_run(struct xn_auth *auth)
 {
 	int64_t oldest = xn_wall_us(auth->core->loop) - auth->limits.idle_s * 1000000;
 	struct candidate *list XN_CLEANUP(xn_free_p) = NULL;
+	struct collection all = {.auth = auth};
 	unsigned ended = 0;
-	size_t n;
 
 	auth->logins_since_gc = 0;
-	if (xn_db_writable(auth->db) < 0)
-		return;
 	xn_db_set_origin(auth->db, &(struct xn_db_origin){.caller = "session expiry"});
 	drop_rowless(auth);
-	n = collect(auth, &list);
-	for (size_t i = 0; i < n; i++)
+	list = all.list = xn_calloc(xn_db_count(auth->db, XN_CLASS_session) + auth->n_rowless,
+				    sizeof(*list));
+	auth_sessions_each(auth, collect, &all);
+	for (size_t i = 0; i < all.n; i++)
 		list[i].ends = list[i].active_us < oldest;
-	mark_beyond_group(list, n);
-	mark_beyond_all(list, n, xn_db_count(auth->db, XN_CLASS_session) - n, auth->limits.all);
+	mark_beyond_group(list, all.n);
+	mark_beyond_all(list, all.n, all.kept, auth->limits.all);
 	/* Only now: their names are the rows'. Not all at once, when a host's sessions all get too old. */
-	for (size_t i = 0; i < n && ended < ENDED_AT_ONCE; i++)
+	for (size_t i = 0; i < all.n && ended < ENDED_AT_ONCE; i++)
 		if (list[i].ends)
-			ended += auth_session_end(auth, xn_row_ref(list[i].row));
+			ended += auth_session_end(auth, list[i].ref);
 	auth->counters.collected += ended;
 	if (ended == ENDED_AT_ONCE)
 		auth_gc_soon(auth);
@@ -228,7 +222,7 @@ void auth_gc_note_login(struct xn_auth *auth)
 	const unsigned numbers[] = {limits->anonymous, limits->originator, limits->user,
 				    limits->pool, limits->all};
 	size_t enough = SESSION_GC_LOGINS;
-	size_t least = xn_db_count(auth->db, XN_CLASS_session) / LOOKS_A_LOGIN;
+	size_t least = auth_sessions_count(auth) / LOOKS_A_LOGIN;
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(numbers); i++)
 		if (enough > numbers[i] / 4)

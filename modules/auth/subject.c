@@ -122,17 +122,26 @@ static struct xn_row *self_row(struct xn_call *call)
 	return xn_db_get(auth->db, XN_CLASS_subject, xn_call_string(call, 0));
 }
 
+struct to_end {
+	const struct xn_row *subject;
+	struct xn_value *refs;
+};
+
+static void note_to_end(const struct session_facts *facts, void *arg)
+{
+	struct to_end *end = arg;
+
+	if (strcmp(facts->subject, xn_row_ref(end->subject)) == 0)
+		xn_set_append_string(&end->refs, facts->ref);
+}
+
 /* Who got in by this row leaves with it, also who removes it. */
 static void end_sessions(struct xn_auth *auth, const struct xn_row *subject)
 {
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *refs = xn_set_new();
+	struct to_end end = {subject, xn_set_new()};
 
-	for (struct xn_row *row = xn_db_first(auth->db, XN_CLASS_session); row;
-	     row = xn_db_next(auth->db, row))
-		if (strcmp(xn_row_string(row, XN_session_subject), xn_row_ref(subject)) == 0)
-			xn_set_append_string(&refs, xn_row_ref(row));
-	for (size_t i = 0; i < xn_set_len(refs); i++)
-		auth_session_end(auth, xn_value_string(xn_set_at(refs, i)));
+	auth_sessions_each(auth, note_to_end, &end);
+	auth_sessions_end_all(auth, end.refs);
 }
 
 static void subject_destroy(struct xn_call *call)

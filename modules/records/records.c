@@ -75,11 +75,17 @@ static void run_get_record(struct xn_call *call)
 static void run_get_by_uuid(struct xn_call *call)
 {
 	const struct records *records = call->state;
+	int class_id = call->method->class_id;
+	const char *uuid = xn_call_string(call, 0);
+	const char *rowless = class_id == XN_CLASS_session
+				      ? xn_auth_rowless_by_uuid(records->auth, uuid)
+				      : NULL;
 	struct xn_error err = {0};
-	struct xn_row *row =
-		xn_db_need_uuid(records->db, call->method->class_id, xn_call_string(call, 0), &err);
+	struct xn_row *row = rowless ? NULL : xn_db_need_uuid(records->db, class_id, uuid, &err);
 
-	if (row)
+	if (rowless)
+		xn_call_reply(call, xn_string(rowless));
+	else if (row)
 		xn_call_reply(call, xn_string(xn_row_ref(row)));
 	else
 		xn_call_fail(call, &err);

@@ -1,7 +1,7 @@
 /* Sessions, their collection, roles. */
 #include "tests/unit/cmocka_all.h"
 
-#include "modules/auth/auth.h"
+#include "modules/auth/auth_internal.h"
 #include "tests/unit/api_fixture.h"
 
 #include <stdio.h>
@@ -243,6 +243,197 @@ static void logins_that_all_name_another_originator_are_bounded_together(void **
 	assert_true(is_valid(api, busy));
 	assert_true(is_valid(api, used));
 	assert_true(is_valid(api, secret));
+}
+
+/* ---- while the disk refuses changes ---- */
+
+static void disk_refuses(struct api *api, bool yes)
+{
+	const struct xn_sim_faults faults = {.append_failures = yes, .reopen_failures = yes};
+	char secret[48];
+
+	xn_sim_disk_set_faults(api->disk, &faults);
+	if (yes)
+		log_in(api, "mallory", "", secret); /* is refused, and so the refusal is found */
+	api_run(api, yes ? 1 : 3);
+	assert_int_equal(xn_db_writable(api->db) < 0, yes);
+}
+
+static void unused_sessions_end_while_the_disk_refuses_too(void **state)
+{
+	struct api *api = *state;
+	char row[48], memory[48], used_row[48], used_memory[48];
+
+	log_in(api, "alice", "", row);
+	log_in(api, "alice", "", used_row);
+	disk_refuses(api, true);
+	log_in(api, "alice", "", memory);
+	log_in(api, "alice", "", used_memory);
+	for (int i = 0; i < 25; i++) {
+		api_run(api, 3600);
+		assert_true(is_valid(api, used_row));
+		assert_true(is_valid(api, used_memory));
+	}
+	assert_false(is_valid(api, row));
+	assert_false(is_valid(api, memory));
+	disk_refuses(api, false);
+	assert_false(is_valid(api, row));
+	assert_null(row_of(api, row));
+	assert_true(is_valid(api, used_row));
+	assert_true(is_valid(api, used_memory));
+}
+
+/* Not when the next collection comes, but when the time is over. */
+static void an_unused_session_ends_on_time(void **state)
+{
+	struct api *api = *state;
+	char early[48], late[48];
+
+	log_in(api, "alice", "", early);
+	log_in(api, "alice", "", late);
+	api_run(api, 86395);
+	assert_true(is_valid(api, early));
+	api_run(api, 10);
+	assert_true(is_valid(api, early));
+	assert_false(is_valid(api, late));
+}
+
+static void a_session_used_while_the_disk_refused_is_known_to_have_been(void **state)
+{
+	struct api *api = *state;
+	char row[48], memory[48];
+
+	log_in(api, "alice", "", row);
+	api_run(api, 3600);
+	assert_true(is_valid(api, row)); /* its time is in the turn that the disk refuses */
+	disk_refuses(api, true);
+	log_in(api, "alice", "", memory);
+	for (int i = 0; i < 20; i++) {
+		api_run(api, 3600);
+		assert_true(is_valid(api, row));
+		assert_true(is_valid(api, memory));
+	}
+	disk_refuses(api, false);
+	api_crash(api, XN_CRASH_KILL);
+	api_run(api, 85000);
+	assert_true(is_valid(api, row));
+	assert_true(is_valid(api, memory));
+}
+
+static void a_use_that_the_failing_disk_took_back_is_written_again(void **state)
+{
+	struct api *api = *state;
+	char row[48];
+
+	log_in(api, "alice", "", row);
+	api_run(api, 50000);
+	xn_sim_disk_set_faults(api->disk, &(struct xn_sim_faults){.append_failures = 1});
+	assert_true(is_valid(api, row));
+	api_run(api, 1);
+	disk_refuses(api, false);
+	api_crash(api, XN_CRASH_KILL);
+	api_run(api, 80000);
+	assert_true(is_valid(api, row));
+}
+
+static unsigned count_valid(struct api *api, char (*secrets)[48], unsigned n)
+{
+	unsigned valid = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		valid += is_valid(api, secrets[i]);
+	return valid;
+}
+
+static void the_least_recently_used_ends_first_while_the_disk_refuses(void **state)
+{
+	enum { ROWS = 300, ALL = 900, LIMIT = 500 };
+	struct api *api = *state;
+	char bob[ALL][48], first[48], row[48];
+
+	log_in(api, "root", "", row);
+	for (int i = 0; i < ROWS; i++)
+		log_in(api, "bob", "", bob[i]);
+	disk_refuses(api, true);
+	log_in(api, "root", "", first);
+	for (int i = ROWS; i < ALL; i++) {
+		api_run(api, 1);
+		log_in(api, "bob", "", bob[i]);
+		assert_true(is_valid(api, bob[0]));
+		assert_true(is_valid(api, first));
+	}
+	api_run(api, 31);
+	assert_int_equal(count_valid(api, bob, ALL), LIMIT);
+	assert_true(is_valid(api, bob[0]));
+	assert_int_equal(count_valid(api, bob + ALL - LIMIT + 1, LIMIT - 1), LIMIT - 1);
+	disk_refuses(api, false);
+	api_crash(api, XN_CRASH_KILL);
+	assert_int_equal(count_valid(api, bob, ALL), LIMIT);
+	assert_true(is_valid(api, first));
+	assert_true(is_valid(api, row));
+	assert_int_equal(xn_db_count(api->db, XN_CLASS_session), LIMIT + 3); /* and the fixture's */
+}
+
+static void a_session_in_memory_is_found_by_its_uuid_and_account(void **state)
+{
+	static const char *const sid = "u:1000";
+	struct api *api = *state;
+	const struct login login = {
+		.user = "bob", .originator = "", .role = XN_ROLE_VM_ADMIN, .sid = sid};
+	char secret[48], args[80], *uuid, *json, ref[60];
+
+	disk_refuses(api, true);
+	auth_session_begin(auth_of(api), &login, secret);
+	snprintf(args, sizeof(args), "[\"%s\"]", secret);
+	uuid = api_do(api, "session.get_uuid", args);
+	snprintf(args, sizeof(args), "[%s]", uuid);
+	json = api_do(api, "session.get_by_uuid", args);
+	snprintf(ref, sizeof(ref), "\"%s\"", xn_auth_session_ref(auth_of(api), secret));
+	assert_string_equal(json, ref);
+	free(json);
+	json = api_do(api, "session.get_all_subject_identifiers", "[]");
+	assert_string_equal(json, "[\"u:1000\"]");
+	free(json);
+	free(uuid);
+	auth_sessions_end_of(auth_of(api), sid, "");
+	assert_false(is_valid(api, secret));
+}
+
+/* ---- the rows that are made when it takes them again ---- */
+
+struct most_rows {
+	struct xn_db *db;
+	size_t before, most;
+};
+
+static void note_rows(void *arg)
+{
+	struct most_rows *rows = arg;
+	size_t now = xn_db_count(rows->db, XN_CLASS_session);
+
+	if (now > rows->before && now - rows->before > rows->most)
+		rows->most = now - rows->before;
+	rows->before = now;
+}
+
+static void rows_are_made_up_for_in_slices(void **state)
+{
+	enum { USERS = 8, EACH = 300 };
+	struct api *api = *state;
+	struct most_rows rows = {.db = api->db};
+	char secret[48], user[8];
+
+	disk_refuses(api, true);
+	for (int i = 0; i < USERS * EACH; i++) {
+		snprintf(user, sizeof(user), "user%d", i % USERS);
+		log_in(api, user, "", secret);
+	}
+	rows.before = xn_db_count(api->db, XN_CLASS_session);
+	xn_loop_virtual_watch(api->core.loop, note_rows, &rows);
+	disk_refuses(api, false);
+	xn_loop_virtual_watch(api->core.loop, NULL, NULL);
+	assert_int_equal(xn_db_count(api->db, XN_CLASS_session), USERS * EACH + 1);
+	assert_in_range(rows.most, 1, 500);
 }
 
 static void long_texts_are_cut_between_characters(void **state)
@@ -528,6 +719,13 @@ int main(void)
 		TEST(each_group_has_its_own_limit),
 		TEST(logins_without_a_pause_are_bounded_too),
 		TEST(logins_that_all_name_another_originator_are_bounded_together),
+		TEST(unused_sessions_end_while_the_disk_refuses_too),
+		TEST(an_unused_session_ends_on_time),
+		TEST(a_session_used_while_the_disk_refused_is_known_to_have_been),
+		TEST(a_use_that_the_failing_disk_took_back_is_written_again),
+		TEST(the_least_recently_used_ends_first_while_the_disk_refuses),
+		TEST(a_session_in_memory_is_found_by_its_uuid_and_account),
+		TEST(rows_are_made_up_for_in_slices),
 		TEST(long_texts_are_cut_between_characters),
 		TEST(the_right_password_logs_in),
 		TEST(a_wrong_password_does_not),
