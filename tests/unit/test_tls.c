@@ -190,8 +190,10 @@ static void the_server_may_end_while_handshakes_are_computed(void **state)
 static void upload_and(struct fixture *f, bool farewell)
 {
 	int fd;
-	struct tls_client *client = tls_connect(f, &fd);
+	struct tls_client *client;
 
+	f->http->limits.sweep_us = 1000000; /* of the upload's silence: no moment would be quiet */
+	client = tls_connect(f, &fd);
 	send_text(fd, "PUT /in HTTP/1.0\r\n\r\nsome bytes");
 	settle_loop(f);
 	assert_false(over);
