@@ -57,6 +57,7 @@ struct xn_history_bounds {
 	uint64_t bytes, image_bytes;
 	unsigned files;
 	bool is_whole; /* since the database was made */
+	bool ends_in_gap; /* what came after .to_us is not known */
 	const struct xn_history_gap *gaps;
 	size_t n_gaps;
 };

@@ -114,40 +114,11 @@ static int replay(struct opening *opening,
 	return rc < 0 ? fail(opening, rc, "reading the journal") : 0;
 }
 
-/*
- * Whether a record behind the bad place was written when that place was known to be durable.
- * Records are 8-aligned, so every 8th byte is tried; the magic sorts out nearly all of them.
- */
-static int has_proof(struct xn_journal_reader *reader, uint64_t offset, uint64_t bad)
-{
-	uint64_t size = reader->segments[reader->current].size;
-	struct xn_journal_record record;
-
-	for (; offset + XN_RECORD_HEAD <= size; offset += 8) {
-		int rc = xn_journal_record_at(reader, offset, &record);
-
-		if (rc < 0 || (rc == 1 && record.synced > bad))
-			return rc;
-	}
-	return 0;
-}
-
 /* Nothing durable is lost at the place where valid records end? */
-static int check_end(struct opening *opening, size_t last)
+static int check_end(struct opening *opening)
 {
-	struct xn_journal_reader *reader = &opening->reader;
-	uint64_t bad = reader->position;
-	int rc = 0;
+	int rc = xn_journal_is_damaged(&opening->reader);
 
-	for (size_t i = last; rc == 0 && i < reader->n_segments; i++) {
-		uint64_t offset = XN_SEGMENT_HEAD;
-
-		if (i == last)
-			offset = offset_of(&reader->segments[last], bad);
-		rc = xn_journal_reader_select(reader, i);
-		if (rc == 0)
-			rc = has_proof(reader, offset, bad);
-	}
 	if (rc < 0)
 		return fail(opening, rc, "reading the journal");
 	return rc ? damaged(opening, "a record that was durable is not valid") : 0;
@@ -235,7 +206,7 @@ static int ends_clean(struct opening *opening, size_t last)
 
 static int repair(struct opening *opening, size_t last)
 {
-	int rc = check_end(opening, last);
+	int rc = check_end(opening);
 
 	if (rc < 0)
 		return rc;
@@ -392,7 +363,7 @@ static int check_all(struct opening *opening, struct counted *counted)
 		rc = replay(opening, count_record, counted);
 	if (rc < 0 || !reader->n_segments)
 		return rc;
-	rc = check_end(opening, reader->current);
+	rc = check_end(opening);
 	if (rc < 0)
 		return rc;
 	rc = ends_clean(opening, reader->current);

@@ -41,6 +41,9 @@ int xn_journal_reader_open(struct xn_journal_reader *reader, int dir_fd, uint64_
 void xn_journal_reader_close(struct xn_journal_reader *reader);
 /* 1: a record, borrowed until the next call; 0: no valid record here; -errno. */
 int xn_journal_next(struct xn_journal_reader *reader, struct xn_slice *record) XN_MUST_CHECK;
+/* Where next() returned 0: 1: a record behind was written when this place was known to be durable;
+ * 0: as a crash may leave it; -errno. Beside one who writes, next() may have a record now. */
+int xn_journal_is_damaged(struct xn_journal_reader *reader) XN_MUST_CHECK;
 
 #define XN_JOURNAL_OLDEST UINT64_MAX
 struct xn_journal_summary {

@@ -122,12 +122,27 @@ static int in_future(struct history_asking *a, const struct xn_moment *when, con
 	return xn_error_set(a->err, XN_ERR_VALUE_NOT_SUPPORTED, name, when->text, why);
 }
 
+static bool is_now(const struct xn_moment *when)
+{
+	return when->is_now || !when->is_given;
+}
+
+/* The last change that is known. */
+static bool is_behind(const struct xn_history_bounds *b, const struct xn_moment *when)
+{
+	if (is_now(when))
+		return true;
+	return when->is_time ? when->us > b->to_us : when->generation >= b->next;
+}
+
 int history_generation(struct history_asking *a, const struct xn_moment *when, const char *name,
 		       uint64_t *out)
 {
 	const struct xn_history_bounds *b = xn_history_bounds(a->h);
 
-	if (when->is_now || !when->is_given) {
+	if (b->ends_in_gap && is_behind(b, when))
+		return unknown(a, when, name, b->next);
+	if (is_now(when)) {
 		*out = b->next - 1;
 	} else if (!when->is_time) {
 		*out = when->generation;

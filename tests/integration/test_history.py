@@ -1,6 +1,7 @@
 """History as clients and the flag tell it: who changed what, the database at a time, differences."""
 import datetime
 import json
+import os
 import subprocess
 import time
 import unittest
@@ -265,6 +266,34 @@ class Times(HistoryCase):
             with self.fails("VALUE_NOT_SUPPORTED") as caught:
                 self.client("History.get_all_records", "VM", at)
             self.assertIn("in the future", caught.exception.params[2])
+
+    def test_where_the_journal_is_damaged_history_does_not_end_as_if_nothing_had_followed(self):
+        vm = self.vm("first")
+        self.daemon.restart()
+        self.login_again()
+        for name in ("second", "damaged here", "behind it"):
+            self.client("VM.set_name_label", vm, name)
+        known = next(c for c in self.changes(ref=vm, field="name_label") if c["new"] == "second")
+        self.daemon.kill()
+        path = os.path.join(self.daemon.state, "db", "journal-00000001")
+        with open(path, "r+b") as journal:
+            at = journal.read().index(b"damaged here")
+            journal.seek(at)
+            journal.write(b"#")
+        changes = self.flag_json(f"ref={vm} field=name_label")
+        self.assertEqual(changes[-1], known)
+        bounds, = self.flag_json("bounds")
+        self.assertFalse(bounds["complete"])
+        self.assertEqual([gap["why"] for gap in bounds["gaps"]], ["the journal is damaged"])
+        record, = self.flag_json(f"ref={vm} at={known['generation']}")
+        self.assertEqual(record["name_label"], "second")
+        for at in ("now", iso(time.time()), str(known["generation"] + 1000)):
+            run = subprocess.run(
+                [harness.XENOLITHD, "--state-dir", self.daemon.state, "--history",
+                 f"ref={vm} at={at}"],
+                capture_output=True, text=True, timeout=harness.DEADLINE, check=False)
+            self.assertEqual((run.returncode, run.stdout), (1, ""))
+            self.assertIn("the journal is damaged", run.stderr)
 
     def test_questions_that_are_none_are_refused(self):
         for code, method, *params in (

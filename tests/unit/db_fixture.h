@@ -7,8 +7,10 @@
 #include "modules/db/db_internal.h"
 #include "modules/db/store_sim.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct fixture {
@@ -164,6 +166,26 @@ static inline int sync_all(struct fixture *f)
 	commit(f);
 	run_until(f, &flag.told);
 	return flag.rc;
+}
+
+/* Changes a byte where the file has this text. */
+static inline void damage(struct fixture *f, const char *file, const char *text)
+{
+	char *path = xn_asprintf("%s/db/%s", f->dir, file);
+	int fd = open(path, O_RDWR);
+	struct stat st;
+	char *bytes, *at;
+
+	assert_true(fd >= 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	bytes = malloc((size_t)st.st_size);
+	assert_int_equal(pread(fd, bytes, (size_t)st.st_size, 0), st.st_size);
+	at = memmem(bytes, (size_t)st.st_size, text, strlen(text));
+	assert_non_null(at);
+	assert_int_equal(pwrite(fd, "#", 1, at - bytes), 1);
+	close(fd);
+	free(bytes);
+	free(path);
 }
 
 /* ---- rows ---- */

@@ -4,7 +4,6 @@
  */
 #include "tests/unit/db_fixture.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 
 static const char vm_ref[] = "OpaqueRef:11111111-1111-4111-8111-111111111111";
@@ -352,26 +351,6 @@ static void several_findings_are_all_named(void **state)
 }
 
 /* ---- files ---- */
-
-/* Changes a byte where the file has this text. */
-static void damage(struct fixture *f, const char *file, const char *text)
-{
-	char *path = xn_asprintf("%s/db/%s", f->dir, file);
-	int fd = open(path, O_RDWR);
-	struct stat st;
-	char *bytes, *at;
-
-	assert_true(fd >= 0);
-	assert_int_equal(fstat(fd, &st), 0);
-	bytes = malloc((size_t)st.st_size);
-	assert_int_equal(pread(fd, bytes, (size_t)st.st_size, 0), st.st_size);
-	at = memmem(bytes, (size_t)st.st_size, text, strlen(text));
-	assert_non_null(at);
-	assert_int_equal(pwrite(fd, "#", 1, at - bytes), 1);
-	close(fd);
-	free(bytes);
-	free(path);
-}
 
 static void a_damaged_record_of_the_journal_is_named(void **state)
 {

@@ -688,6 +688,59 @@ static void damage_is_told_and_never_believed(void **state)
 	xn_buf_clear(&found);
 }
 
+/* Of which the recorder has not all; a start refuses it, and history must not end there as if
+ * nothing had followed. */
+static void a_damaged_journal_is_a_gap_up_to_now(void **state)
+{
+	static const char *const names[] = {"first", "damaged here", "behind it"};
+	struct book *b = *state;
+	const struct xn_history_bounds *bounds;
+	struct moment before, m;
+	struct xn_history *h;
+
+	run_turns(b, 30, 9, "64M");
+	checkpoint(b->f);
+	for (size_t i = 0; i < XN_ARRAY_SIZE(names); i++) {
+		if (i == 1)
+			before = now(b);
+		a_vm(b->f, names[i]);
+		assert_int_equal(sync_all(b->f), 0);
+	}
+	damage(b->f, "journal-00000001", "damaged here");
+	h = open_history(b);
+	bounds = xn_history_bounds(h);
+	assert_int_equal(bounds->n_gaps, 1);
+	assert_string_equal(bounds->gaps[0].why, "the journal is damaged");
+	assert_int_equal(bounds->gaps[0].first, before.generation + 1);
+	assert_int_equal(bounds->gaps[0].next, 0);
+	assert_true(bounds->ends_in_gap);
+	assert_int_equal(bounds->next, before.generation + 1);
+	assert_known(b, h, &before);
+	assert_known(b, h, &b->moments[20]);
+	assert_int_equal(xn_history_generation_at(h, xn_wall_us(b->f->core.loop) + 1), 0);
+	assert_int_equal(known(b, h, before.generation + 1, &m), -ENODATA);
+	xn_history_close(h);
+}
+
+/* The last record may be what a crash left: nothing proves that it was durable. */
+static void a_journal_that_was_cut_is_no_gap(void **state)
+{
+	struct book *b = *state;
+	struct moment before;
+	struct xn_history *h;
+
+	run_turns(b, 30, 9, "64M");
+	before = now(b);
+	a_vm(b->f, "damaged here");
+	assert_int_equal(sync_all(b->f), 0);
+	damage(b->f, "journal-00000001", "damaged here");
+	h = open_history(b);
+	assert_int_equal(xn_history_bounds(h)->n_gaps, 0);
+	assert_int_equal(xn_history_bounds(h)->next, before.generation + 1);
+	assert_known(b, h, &before);
+	xn_history_close(h);
+}
+
 static void lost_files_are_begun_anew_with_an_image(void **state)
 {
 	struct book *b = *state;
@@ -743,6 +796,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_crash_anywhere_in_recording_loses_and_doubles_nothing, setup, clear),
 		cmocka_unit_test_setup_teardown(damage_is_told_and_never_believed, setup, clear),
+		cmocka_unit_test_setup_teardown(a_damaged_journal_is_a_gap_up_to_now, setup, clear),
+		cmocka_unit_test_setup_teardown(a_journal_that_was_cut_is_no_gap, setup, clear),
 		cmocka_unit_test_setup_teardown(lost_files_are_begun_anew_with_an_image, setup,
 						clear),
 		cmocka_unit_test_setup_teardown(secrets_are_not_written, setup, clear),

@@ -177,6 +177,7 @@ struct tail {
 	struct xn_history_rows *rows;
 	struct xn_kv kv;
 	struct xn_recording recording;
+	const char *ends_by; /* why it ends before the journal does; NULL: it does not */
 };
 
 static int note_touched(struct tail *t, struct xn_cursor in)
@@ -194,6 +195,33 @@ static int note_touched(struct tail *t, struct xn_cursor in)
 	return rc;
 }
 
+static const char damaged_journal[] = "the journal is damaged";
+
+/* 1; 0: no more; -EBADMSG: what was there is damaged; -errno. */
+static int next_record(struct xn_journal_reader *reader, struct xn_slice *bytes)
+{
+	int rc = xn_journal_next(reader, bytes), damaged;
+
+	if (rc != 0)
+		return rc;
+	damaged = xn_journal_is_damaged(reader);
+	if (damaged <= 0)
+		return damaged;
+	rc = xn_journal_next(reader, bytes); /* or it was written meanwhile */
+	return rc == 0 ? -EBADMSG : rc;
+}
+
+static bool take_record(struct tail *t, const struct xn_slice *bytes)
+{
+	if (t->records.len >= TAIL_MAX)
+		t->ends_by = "the journal holds more than can be read at once";
+	else if (note_touched(t, xn_cursor(bytes->data, bytes->len)) < 0)
+		t->ends_by = damaged_journal;
+	else
+		xn_put_text(&t->records, (const char *)bytes->data, bytes->len);
+	return !t->ends_by;
+}
+
 /* All records from the files' end on. 1: there is no gap before them; 0; -errno. */
 static int read_records(struct tail *t, uint64_t position)
 {
@@ -204,10 +232,11 @@ static int read_records(struct tail *t, uint64_t position)
 	if (rc < 0)
 		return rc;
 	joins = reader.n_segments ? reader.segments[0].start <= position : position == 0;
-	while (joins && (rc = xn_journal_next(&reader, &bytes)) == 1 && t->records.len < TAIL_MAX) {
-		xn_put_text(&t->records, (const char *)bytes.data, bytes.len);
-		if (note_touched(t, xn_cursor(bytes.data, bytes.len)) < 0)
-			break; /* the next start tells; nothing behind it counts */
+	while (joins && (rc = next_record(&reader, &bytes)) == 1 && take_record(t, &bytes)) {
+	}
+	if (rc == -EBADMSG) {
+		t->ends_by = damaged_journal;
+		rc = 0;
 	}
 	xn_journal_reader_close(&reader);
 	return rc < 0 ? rc : joins;
@@ -282,12 +311,13 @@ static int rows_before_tail(struct tail *t)
 	return h->tail_is_blind ? 0 : rc;
 }
 
-static void tail_gap(struct xn_history *h, const struct xn_history_source *last)
+/* From what was read up to now. */
+static void tail_gap(struct xn_history *h, const struct xn_history_source *last, const char *why)
 {
-	struct xn_history_gap gap = {.first = h->tail_block.first,
-				     .from_us = last ? end_time(last) : 0,
-				     .why = "the journal no longer has it"};
+	struct xn_history_gap gap = {.first = h->tail_block.next};
 
+	gap.from_us = h->tail.len ? h->tail_block.max_us : last ? end_time(last) : 0;
+	snprintf(gap.why, sizeof(gap.why), "%s", why);
 	xn_history_add_gap(h, &gap);
 }
 
@@ -304,7 +334,7 @@ static int read_tail(struct xn_history *h, bool is_last_attempt)
 	if (rc == 0 && !is_last_attempt)
 		rc = -EAGAIN;
 	if (rc == 0)
-		tail_gap(h, last);
+		t.ends_by = "the journal no longer has it";
 	if (rc == 1) {
 		if (last)
 			last->joins_next = true;
@@ -312,6 +342,8 @@ static int read_tail(struct xn_history *h, bool is_last_attempt)
 		if (rc == 0)
 			rc = record_tail(&t);
 	}
+	if (rc == 0 && t.ends_by)
+		tail_gap(h, last, t.ends_by);
 	xn_buf_clear(&t.records);
 	xn_history_rows_free(t.touched);
 	xn_history_rows_free(t.rows);
@@ -325,9 +357,12 @@ static void set_bounds(struct xn_history *h)
 	struct xn_history_bounds *b = &h->bounds;
 	const struct xn_history_source *first = h->n_sources ? h->sources : NULL;
 
-	b->is_whole = first ? first->changes.head.position == 0 : !h->n_gaps;
+	b->is_whole = first ? first->changes.head.position == 0
+			    : !h->n_gaps || h->gaps[0].first > 1;
 	b->first = first ? first->changes.head.generation : 1;
 	b->next = h->tail_block.next;
+	for (size_t i = 0; i < h->n_gaps; i++)
+		b->ends_in_gap |= !h->gaps[i].next;
 	b->from_us = first ? first->changes.head.wall_us : 0;
 	for (size_t i = 0; b->from_us == 0 && first && i < first->changes.n_blocks; i++)
 		if (first->changes.blocks[i].len && first->changes.blocks[i].kind == XN_HISTORY_TXS)
@@ -544,7 +579,7 @@ uint64_t xn_history_generation_at(struct xn_history *h, int64_t us)
 	struct xn_cursor tail = xn_cursor(h->tail.data, h->tail.len);
 	uint64_t generation = 0;
 
-	if (us < h->bounds.from_us)
+	if (us < h->bounds.from_us || (h->bounds.ends_in_gap && us > h->bounds.to_us))
 		return 0;
 	if (h->tail.len && h->tail_block.min_us <= us)
 		generation = generation_in(&tail, us);
@@ -669,6 +704,8 @@ static int fill(struct filling *f)
 	size_t i = h->n_sources;
 	int rc = 0;
 
+	if (h->bounds.ends_in_gap && f->until >= h->bounds.next)
+		return -ENODATA;
 	while (i > 0 && (!h->sources[i - 1].starts_whole ||
 			 h->sources[i - 1].changes.head.generation > f->until + 1))
 		i--;
@@ -676,8 +713,6 @@ static int fill(struct filling *f)
 		if (!i)
 			return -ENODATA;
 		rc = fill_from(f, i - 1);
-	} else if (h->n_gaps) {
-		return -ENODATA;
 	}
 	if (rc == 0 && h->tail_block.first <= f->until)
 		rc = apply_texts(f, xn_cursor(h->tail.data, h->tail.len));
