@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <pwd.h>
 #include <sched.h>
 #include <security/pam_appl.h>
@@ -255,6 +256,16 @@ XN_NORETURN static void end_like(pid_t pid)
 	_exit(pid > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILURE);
 }
 
+/* However the daemon ends; if it is gone by now nobody reads the answer any more. */
+static void end_with_parent(void)
+{
+	struct pollfd reader = {.fd = STDOUT_FILENO};
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (poll(&reader, 1, 0) > 0 && (reader.revents & (POLLERR | POLLHUP)))
+		_exit(EXIT_FAILURE);
+}
+
 /*
  * Whatever modules start ends with this process, also what left its process group and when this is
  * killed: they run in a process namespace of their own, and the kernel clears that. Where namespaces
@@ -269,7 +280,7 @@ static void enclose(void)
 	pid = fork();
 	if (pid != 0)
 		end_like(pid);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	end_with_parent();
 	pid = fork(); /* the first one there cannot be killed from inside, which hides crashes */
 	if (pid != 0)
 		end_like(pid);
@@ -282,6 +293,7 @@ int xn_pam_child_main(void)
 	struct question q = {0};
 	int out, nothing;
 
+	end_with_parent();
 	setrlimit(RLIMIT_CORE, &no_core); /* a password is in here */
 	enclose();
 	/* Modules, and programs that they run, may print what they like. */

@@ -237,10 +237,31 @@ class PamThatBlocks(PamCase):
         began = time.monotonic()
         self.assertEqual(self.daemon.stop(), 0)
         self.assertLess(time.monotonic() - began, 5)
-        left = subprocess.run(["pgrep", "-f", self.accounts.script], capture_output=True,
-                              check=False).stdout
-        self.assertEqual(left, b"")
+        self.assertEqual(self.blocked(), [])
         self.daemon.start()
+
+    @staticmethod
+    def processes(*which):
+        return subprocess.run(["pgrep", *which], capture_output=True, check=False,
+                              text=True).stdout.split()
+
+    def blocked(self):
+        """Those that run the script."""
+        return self.processes("-f", self.accounts.script)
+
+    def wait_until(self, condition):
+        end = time.monotonic() + harness.DEADLINE
+        while not condition():
+            self.assertLess(time.monotonic(), end)
+
+    def test_nothing_of_it_outlives_a_daemon_that_is_killed(self):
+        client = self.daemon.json()
+        client.send(client.encode("session.login_with_password", ("slow", "x")))
+        self.wait_until(self.blocked)
+        group, = self.processes("-P", str(self.daemon.process.pid), "-f", "pam-child")
+        self.assertTrue(self.processes("-g", group))  # its password is in the memory of these
+        self.daemon.crash_and_restart()
+        self.wait_until(lambda: not self.processes("-g", group) and not self.blocked())
 
 
 class PamDeadline(PamCase):
