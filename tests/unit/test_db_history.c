@@ -251,7 +251,8 @@ static void start_with(struct fixture *f, const char *size)
 	xn_config_decide(config, "state-dir", f->dir);
 	xn_config_decide(config, "history-size", size);
 	xn_config_decide(config, "history-skip", "task.progress, VIF.MTU,VDI.*");
-	xn_core_init(&f->core, xn_loop_new(), xn_log_new(XN_LOG_ERROR, false, -1), config);
+	xn_core_init(&f->core, f->in_virtual_time ? xn_loop_new_virtual(1) : xn_loop_new(),
+		     xn_log_new(XN_LOG_ERROR, false, -1), config);
 	f->db = NULL;
 	if (!xn_modules_start(&f->core, modules, &err))
 		fail_msg("%s", err.params[0]);
@@ -299,11 +300,12 @@ static void run_turns(struct book *b, unsigned n, uint64_t seed, const char *siz
 	}
 }
 
-static int setup(void **state)
+static int setup_with(void **state, bool in_virtual_time)
 {
 	struct book *b = calloc(1, sizeof(*b));
 
 	b->f = calloc(1, sizeof(*b->f));
+	b->f->in_virtual_time = in_virtual_time;
 	strcpy(b->f->dir, "/tmp/xn-test-hist-XXXXXX");
 	if (!mkdtemp(b->f->dir))
 		return -1;
@@ -311,6 +313,16 @@ static int setup(void **state)
 	start_with(b->f, "64M");
 	*state = b;
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return setup_with(state, false);
+}
+
+static int setup_in_virtual_time(void **state)
+{
+	return setup_with(state, true);
 }
 
 static int clear(void **state)
@@ -485,6 +497,54 @@ static void old_history_goes(void **state)
 	assert_int_equal(xn_history_bounds(h)->files, 1);
 	assert_known(b, h, &(struct moment){now(b).generation, 0, now(b).hash, now(b).n_rows});
 	xn_history_close(h);
+}
+
+#define DAY_US INT64_C(86400000000)
+
+static void start_on(struct book *b, int64_t day)
+{
+	stop(b->f);
+	start_with(b->f, "64M");
+	xn_loop_virtual_set_wall(b->f->core.loop, (20000 + day) * DAY_US);
+}
+
+static void change_label(struct book *b, const char *label)
+{
+	struct xn_db *db = b->f->db;
+
+	xn_db_set_string(db, xn_db_get(db, XN_CLASS_pool, WORKLOAD_POOL), XN_pool_name_label, label);
+	commit(b->f);
+	b->moments[b->n++] = now(b);
+}
+
+/* Its first file, and one that nothing was added to for long, end as any other. */
+static void history_keeps_to_its_age(void **state)
+{
+	struct book *b = *state;
+	struct xn_history *h;
+	char label[20];
+
+	xn_loop_virtual_set_wall(b->f->core.loop, 20000 * DAY_US);
+	workload_turn(b->f->db, 9, 0);
+	for (int day = 0; day <= 400; day += day < 200 ? 5 : 40) {
+		if (day % 3 == 0)
+			start_on(b, day);
+		xn_loop_virtual_set_wall(b->f->core.loop, (20000 + day) * DAY_US);
+		snprintf(label, sizeof(label), "day %d", day);
+		change_label(b, label);
+		checkpoint(b->f);
+		tidy(b);
+		h = open_history(b);
+		if (day >= 120) /* a file holds an eighth; nothing was written for so long */
+			assert_true(xn_history_bounds(h)->from_us >=
+				    (20000 + day - 90 - 12 - 40) * DAY_US);
+		assert_int_equal(xn_history_bounds(h)->n_gaps, 0);
+		assert_in_range(xn_history_bounds(h)->files, 1, 11);
+		for (unsigned i = 0; i < b->n; i++)
+			if (b->moments[i].wall_us >= (20000 + day - 90) * DAY_US)
+				assert_known(b, h, &b->moments[i]);
+		xn_history_close(h);
+	}
 }
 
 static void copy_folder(const char *from, const char *to)
@@ -793,6 +853,8 @@ int main(void)
 						setup, clear),
 		cmocka_unit_test_setup_teardown(bounds_hold_under_200000_changes, setup, clear),
 		cmocka_unit_test_setup_teardown(old_history_goes, setup, clear),
+		cmocka_unit_test_setup_teardown(history_keeps_to_its_age, setup_in_virtual_time,
+						clear),
 		cmocka_unit_test_setup_teardown(
 			a_crash_anywhere_in_recording_loses_and_doubles_nothing, setup, clear),
 		cmocka_unit_test_setup_teardown(damage_is_told_and_never_believed, setup, clear),

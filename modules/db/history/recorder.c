@@ -26,7 +26,7 @@ struct xn_recorder {
 	uint32_t number;
 	unsigned n_begun;
 	uint64_t size;	  /* of that file */
-	int64_t began_us; /* its first time */
+	int64_t began_us; /* time of its first change; 0: there is none yet */
 	uint64_t end;	  /* of the journal, that is in files */
 	uint64_t closed;  /* the same, with blocks that are not written */
 	uint64_t reached; /* the transaction under way ends there */
@@ -171,12 +171,12 @@ static int write_out(struct xn_recorder *r)
 	return 0;
 }
 
-static bool is_full(const struct xn_recorder *r)
+static bool is_full(const struct xn_recorder *r, int64_t now_us)
 {
 	uint64_t share = r->options.size / FILES;
 
 	return r->size + r->out.len >= (share > FILE_LEAST ? share : FILE_LEAST) ||
-	       (r->began_us && r->wall_us - r->began_us >= r->options.age_us / FILES);
+	       (r->began_us && now_us - r->began_us >= r->options.age_us / FILES);
 }
 
 /* The next changes file, from r->closed on. */
@@ -197,7 +197,7 @@ static int begin_file(struct xn_recorder *r, uint32_t number)
 		return -errno;
 	r->number = number;
 	r->size = 0;
-	r->began_us = r->wall_us;
+	r->began_us = 0;
 	r->dir_dirty = true;
 	r->n_begun++;
 	r->out.len = 0;
@@ -229,9 +229,11 @@ int xn_recorder_reach(struct xn_recorder *r, uint64_t position)
 	if (r->reached > r->end) {
 		r->generation = r->recording.head.next;
 		r->wall_us = r->recording.head.wall_us;
+		if (!r->began_us)
+			r->began_us = r->wall_us;
 		if (r->payload.len >= XN_HISTORY_BLOCK)
 			close_block(r, r->reached);
-		if (r->closed == r->reached && is_full(r)) {
+		if (r->closed == r->reached && is_full(r, r->wall_us)) {
 			rc = sync_file(r);
 			if (rc == 0)
 				rc = begin_file(r, r->number + 1);
@@ -359,6 +361,14 @@ static int load_names(struct xn_recorder *r, const struct xn_history_file *file)
 	return rc;
 }
 
+static int64_t first_time(const struct xn_history_file *file)
+{
+	for (size_t i = 0; i < file->n_blocks; i++)
+		if (file->blocks[i].kind == XN_HISTORY_TXS)
+			return file->blocks[i].min_us;
+	return 0;
+}
+
 /* A file, as far as it is whole. 1: goes on in it; 0: it is of no use; -errno. */
 static int open_file(struct xn_recorder *r, uint64_t position, uint64_t journal_end)
 {
@@ -374,8 +384,8 @@ static int open_file(struct xn_recorder *r, uint64_t position, uint64_t journal_
 	r->end = xn_history_file_position(&file);
 	r->generation = xn_history_file_generation(&file);
 	r->size = xn_history_file_end(&file);
-	r->began_us = file.head.wall_us;
-	r->wall_us = file.n_blocks ? file.blocks[file.n_blocks - 1].max_us : r->began_us;
+	r->began_us = first_time(&file);
+	r->wall_us = file.n_blocks ? file.blocks[file.n_blocks - 1].max_us : file.head.wall_us;
 	xn_history_file_close(&file);
 	if (rc < 0)
 		return rc == -EBADMSG ? 0 : rc;
@@ -434,7 +444,7 @@ int xn_recorder_begin(struct xn_recorder *r, const char *db_dir, uint64_t positi
 	}
 	if (rc >= 0 && (rc == 0 || r->anew || r->end < position))
 		rc = begin_history(r, db_dir, position, now_us);
-	else if (rc > 0 && r->end == position && is_full(r))
+	else if (rc > 0 && r->end == position && is_full(r, now_us))
 		rc = begin_file(r, r->number + 1);
 	if (rc < 0) {
 		xn_recorder_forget(r);
