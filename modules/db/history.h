@@ -79,8 +79,12 @@ int xn_history_walk(struct xn_history *history, uint64_t after, uint64_t until, 
 		    int64_t to_us,
 		    int (*visit)(void *arg, const struct xn_tx_head *head, struct xn_cursor in),
 		    void *arg) XN_MUST_CHECK;
-/* The generation of the last change made at @us or before; 0: all are younger, or a gap. */
-uint64_t xn_history_generation_at(struct xn_history *history, int64_t us);
+/*
+ * xn_history_generation_at - the generation of the last change made at @us or before
+ * 0; -ENODATA: all are younger, or a gap; -ENOTUNIQ: the clock was set back and may have shown this
+ * time more than once, first at about *out; -errno
+ */
+int xn_history_generation_at(struct xn_history *history, int64_t us, uint64_t *out) XN_MUST_CHECK;
 
 /* ---- rows at a time ---- */
 struct xn_history_rows;

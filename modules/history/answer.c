@@ -122,6 +122,17 @@ static int in_future(struct history_asking *a, const struct xn_moment *when, con
 	return xn_error_set(a->err, XN_ERR_VALUE_NOT_SUPPORTED, name, when->text, why);
 }
 
+static int set_back(struct history_asking *a, const struct xn_moment *when, const char *name,
+		    uint64_t first)
+{
+	char *why XN_CLEANUP(xn_free_p) =
+		xn_asprintf("the clock was set back and may have shown this time twice: name a "
+			    "generation, from %" PRIu64 " on",
+			    first);
+
+	return xn_error_set(a->err, XN_ERR_VALUE_NOT_SUPPORTED, name, when->text, why);
+}
+
 static bool is_now(const struct xn_moment *when)
 {
 	return when->is_now || !when->is_given;
@@ -139,6 +150,7 @@ int history_generation(struct history_asking *a, const struct xn_moment *when, c
 		       uint64_t *out)
 {
 	const struct xn_history_bounds *b = xn_history_bounds(a->h);
+	int rc = 0;
 
 	if (b->ends_in_gap && is_behind(b, when))
 		return unknown(a, when, name, b->next);
@@ -151,11 +163,13 @@ int history_generation(struct history_asking *a, const struct xn_moment *when, c
 	} else {
 		if (when->us > a->now_us)
 			return in_future(a, when, name);
-		*out = xn_history_generation_at(a->h, when->us);
-		if (!*out)
+		rc = xn_history_generation_at(a->h, when->us, out);
+		if (rc == -ENODATA)
 			return unknown(a, when, name, 0);
+		if (rc == -ENOTUNIQ)
+			return set_back(a, when, name, *out);
 	}
-	return 0;
+	return rc < 0 ? history_failed(a, rc) : 0;
 }
 
 int history_rows(struct history_asking *a, const struct xn_moment *when, const char *name,

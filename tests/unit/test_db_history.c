@@ -356,17 +356,20 @@ static void a_time_is_the_generation_it_had(void **state)
 {
 	struct book *b = *state;
 	struct xn_history *h;
+	uint64_t early;
 
 	run_turns(b, 100, 5, "64M");
 	h = open_history(b);
 	for (unsigned i = 0; i < b->n; i++) {
-		uint64_t g = xn_history_generation_at(h, b->moments[i].wall_us);
 		struct moment m;
+		uint64_t g;
 
+		assert_int_equal(xn_history_generation_at(h, b->moments[i].wall_us, &g), 0);
 		assert_int_equal(known(b, h, g, &m), 0);
 		assert_true(m.hash == b->moments[i].hash);
 	}
-	assert_int_equal(xn_history_generation_at(h, b->moments[0].wall_us - 60000000), 0);
+	assert_int_equal(xn_history_generation_at(h, b->moments[0].wall_us - 60000000, &early),
+			 -ENODATA);
 	xn_history_close(h);
 }
 
@@ -545,6 +548,68 @@ static void history_keeps_to_its_age(void **state)
 				assert_known(b, h, &b->moments[i]);
 		xn_history_close(h);
 	}
+}
+
+#define MINUTE_US INT64_C(60000000)
+
+/* The change that was the last one at @us beyond doubt: none before it claims to be younger, all
+ * behind it are. -1: none is. */
+static int last_at(const struct book *b, int64_t us)
+{
+	for (unsigned i = 0; i < b->n; i++) {
+		bool is_it = b->moments[i].wall_us <= us;
+
+		for (unsigned k = 0; is_it && k < b->n; k++)
+			is_it = k <= i ? b->moments[k].wall_us <= b->moments[i].wall_us
+				       : b->moments[k].wall_us > us;
+		if (is_it)
+			return (int)i;
+	}
+	return -1;
+}
+
+static void assert_times(struct book *b, unsigned *doubtful)
+{
+	struct xn_history *h = open_history(b);
+
+	for (int minute = -5; minute < 300; minute++) {
+		int64_t us = 20000 * DAY_US + minute * MINUTE_US;
+		int i = last_at(b, us);
+		uint64_t g;
+
+		assert_int_equal(xn_history_generation_at(h, us, &g), i < 0 ? -ENOTUNIQ : 0);
+		if (i >= 0)
+			assert_true(g == b->moments[i].generation);
+		*doubtful += i < 0;
+	}
+	xn_history_close(h);
+}
+
+/* The clock runs, and is set back by a little, by much, and forth again. */
+static void times_that_the_clock_may_have_shown_twice_are_refused(void **state)
+{
+	struct book *b = *state;
+	struct dice dice = {12};
+	unsigned doubtful = 0;
+
+	xn_loop_virtual_set_wall(b->f->core.loop, 19000 * DAY_US);
+	workload_turn(b->f->db, 9, 0);
+	change_label(b, "before");
+	for (int i = 0, minute = 0; i < 120; i++) {
+		int back = roll(&dice, 12) ? 0 : roll(&dice, 3) ? 4 : 150;
+
+		minute += (int)roll(&dice, 4);
+		xn_loop_virtual_set_wall(b->f->core.loop,
+					 20000 * DAY_US + (minute - back) * MINUTE_US);
+		change_label(b, i & 1 ? "one" : "other");
+		if (roll(&dice, 3) == 0)
+			checkpoint(b->f);
+		if (roll(&dice, 9) == 0)
+			start_on(b, 0);
+		if (i % 10 == 9)
+			assert_times(b, &doubtful);
+	}
+	assert_in_range(doubtful, 1, 305 * 12 - 1);
 }
 
 static void copy_folder(const char *from, const char *to)
@@ -853,6 +918,8 @@ int main(void)
 						setup, clear),
 		cmocka_unit_test_setup_teardown(bounds_hold_under_200000_changes, setup, clear),
 		cmocka_unit_test_setup_teardown(old_history_goes, setup, clear),
+		cmocka_unit_test_setup_teardown(times_that_the_clock_may_have_shown_twice_are_refused,
+						setup_in_virtual_time, clear),
 		cmocka_unit_test_setup_teardown(history_keeps_to_its_age, setup_in_virtual_time,
 						clear),
 		cmocka_unit_test_setup_teardown(

@@ -536,61 +536,104 @@ int xn_history_walk(struct xn_history *h, uint64_t after, uint64_t until, int64_
 
 /* ---- a time's generation ---- */
 
-static int note_generation(void *arg, const struct xn_tx_head *head, struct xn_cursor in)
-{
-	uint64_t *last = arg;
+/*
+ * The clock may have been set back: then it showed some times more than once. From where it was set
+ * back to until a change is at or beyond the latest time before, no time is one moment.
+ */
+struct showing {
+	int64_t us, latest_us; /* the time; of changes up to it */
+	uint64_t last; /* generation when the clock first showed the time; 0: not known */
+	bool is_beyond, is_again;
+};
 
-	*last = head->next - 1;
+static void note_time(struct showing *at, int64_t us, uint64_t next)
+{
+	if (us > at->us) {
+		at->is_beyond = true;
+	} else if (at->is_beyond || us < at->latest_us) {
+		at->is_again = true;
+	} else {
+		at->last = next - 1;
+		at->latest_us = us;
+		at->is_again = false;
+	}
+}
+
+static int note_tx(void *arg, const struct xn_tx_head *head, struct xn_cursor in)
+{
+	note_time(arg, head->wall_us, head->next);
 	return 0;
 }
 
-/* Of what is in one block; 0: nothing that old. */
-static uint64_t generation_in(const struct xn_cursor *texts, int64_t us)
+static int note_texts(struct showing *at, const void *bytes, size_t len)
 {
-	uint64_t last = 0;
-	const struct walk w = {0, UINT64_MAX, INT64_MIN, us, note_generation, &last};
+	const struct walk w = {0, UINT64_MAX, INT64_MIN, INT64_MAX, note_tx, at};
 
-	return walk_texts(&w, *texts) < 0 ? 0 : last;
+	return walk_texts(&w, xn_cursor(bytes, len));
 }
 
-static uint64_t generation_in_file(struct xn_history *h, const struct xn_history_file *file,
-				   int64_t us)
+static int note_block(struct xn_history *h, const struct xn_history_file *file,
+		      const struct xn_history_block *block, struct showing *at)
 {
-	for (size_t i = file->n_blocks; i > 0; i--) {
-		const struct xn_history_block *block = &file->blocks[i - 1];
-		struct xn_cursor in;
+	int rc = xn_history_block_read(file, block, &h->scratch);
 
-		if (block->kind != XN_HISTORY_TXS || !block->len || block->min_us > us)
+	if (rc == 0)
+		rc = note_texts(at, h->scratch.data, h->scratch.len);
+	if (rc == -EBADMSG)
+		damaged_block(h, block);
+	return rc;
+}
+
+static bool has_changes(const struct xn_history_block *block)
+{
+	return block->kind == XN_HISTORY_TXS && block->len;
+}
+
+/* Of blocks that are wholly before the time, the last one is read: how it ends is in no head. */
+static int note_file(struct xn_history *h, const struct xn_history_file *file, struct showing *at)
+{
+	const struct xn_history_block *before = NULL, *end = file->blocks + file->n_blocks;
+	int rc = 0;
+
+	for (const struct xn_history_block *block = file->blocks; rc == 0 && block < end; block++) {
+		if (!has_changes(block))
 			continue;
-		if (block->max_us <= us) /* all of it; no need to look */
-			return block->next - 1;
-		if (xn_history_block_read(file, block, &h->scratch) < 0) {
-			damaged_block(h, block);
-			return 0;
-		}
-		in = xn_cursor(h->scratch.data, h->scratch.len);
-		return generation_in(&in, us);
+		if (before && block->max_us <= at->us)
+			note_time(at, before->max_us, before->next);
+		else if (before)
+			rc = note_block(h, file, before, at);
+		before = block->max_us <= at->us ? block : NULL;
+		if (rc == 0 && block->min_us > at->us)
+			note_time(at, block->min_us, block->next);
+		else if (rc == 0 && !before)
+			rc = note_block(h, file, block, at);
 	}
-	return 0;
+	return rc == 0 && before ? note_block(h, file, before, at) : rc;
 }
 
-uint64_t xn_history_generation_at(struct xn_history *h, int64_t us)
+int xn_history_generation_at(struct xn_history *h, int64_t us, uint64_t *out)
 {
-	struct xn_cursor tail = xn_cursor(h->tail.data, h->tail.len);
-	uint64_t generation = 0;
+	struct showing at = {.us = us, .latest_us = INT64_MIN};
+	int rc = 0;
 
+	*out = 0;
 	if (us < h->bounds.from_us || (h->bounds.ends_in_gap && us > h->bounds.to_us))
-		return 0;
-	if (h->tail.len && h->tail_block.min_us <= us)
-		generation = generation_in(&tail, us);
-	for (size_t i = h->n_sources; !generation && i > 0; i--) {
-		const struct xn_history_file *file = &h->sources[i - 1].changes;
+		return -ENODATA;
+	for (size_t i = 0; rc == 0 && i < h->n_sources; i++) {
+		const struct xn_history_file *file = &h->sources[i].changes;
 
-		generation = generation_in_file(h, file, us);
-		if (!generation && file->head.wall_us && file->head.wall_us <= us)
-			generation = file->head.generation - 1;
+		if (file->head.wall_us && (!i || !h->sources[i - 1].joins_next))
+			note_time(&at, file->head.wall_us, file->head.generation);
+		rc = note_file(h, file, &at);
 	}
-	return generation;
+	if (rc == 0)
+		rc = note_texts(&at, h->tail.data, h->tail.len);
+	if (rc < 0)
+		return rc == -EBADMSG ? -ENODATA : rc;
+	*out = at.last;
+	if (at.is_again)
+		return -ENOTUNIQ;
+	return at.last ? 0 : -ENODATA;
 }
 
 /* ---- rows at a time ---- */
