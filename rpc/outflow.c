@@ -12,8 +12,15 @@
 
 #include "core/module.h"
 
+static void moves(struct xn_outflow *flow)
+{
+	if (flow->holds_records)
+		xn_rpc_reader_moves(flow->core, &flow->reader);
+}
+
 static void finish(struct xn_outflow *flow, int rc)
 {
+	xn_rpc_reader_leaves(&flow->reader);
 	xn_buf_clear(&flow->piece);
 	flow->over(flow, rc);
 }
@@ -53,6 +60,7 @@ static void on_piece(struct xn_outflow *flow, int rc)
 		xn_http_stream_write(flow->conn, flow->piece.data, len);
 	flow->piece.len = 0;
 	flow->making = false;
+	moves(flow);
 	flow->ended = rc == 0;
 	if (!flow->conn)
 		finish(flow, -EPIPE);
@@ -99,6 +107,7 @@ static void on_want(struct xn_http_conn *conn, void *arg)
 {
 	struct xn_outflow *flow = arg;
 
+	moves(flow);
 	if (flow->making)
 		return;
 	if (flow->ended)
@@ -107,8 +116,20 @@ static void on_want(struct xn_http_conn *conn, void *arg)
 		make_next(flow);
 }
 
+static bool cut_reader(struct xn_rpc_reader *reader)
+{
+	struct xn_outflow *flow = xn_container_of(reader, struct xn_outflow, reader);
+
+	if (!flow->conn || flow->making)
+		return false;
+	xn_outflow_cut(flow);
+	return true;
+}
+
 void xn_outflow_begin(struct xn_outflow *flow, const char *headers, int64_t length)
 {
+	flow->reader.cut = cut_reader;
+	moves(flow);
 	xn_http_on_close(flow->conn, on_closed, flow);
 	xn_http_stream_begin(flow->conn, 200, headers, length, on_want, flow);
 }

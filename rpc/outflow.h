@@ -7,7 +7,7 @@
 
 #include "core/loop.h"
 #include "core/worker.h"
-#include "rpc/http.h"
+#include "rpc/rpc.h"
 
 struct xn_core;
 
@@ -21,9 +21,11 @@ struct xn_outflow {
 	int (*make)(struct xn_outflow *flow, struct xn_buf *piece);
 	/* On the loop, after each piece, of so many bytes. May be NULL. */
 	void (*made)(struct xn_outflow *flow, size_t bytes);
+	bool holds_records; /* until over(), as they were: it counts against old-records */
 	/* On the loop, once, last: 0 when the client has all, -EPIPE when it is gone. May free. */
 	void (*over)(struct xn_outflow *flow, int rc);
 
+	struct xn_rpc_reader reader;
 	struct xn_work work;
 	struct xn_job slice;
 	struct xn_buf piece;

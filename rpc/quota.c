@@ -7,7 +7,10 @@
 
 #include "rpc/rpc_internal.h"
 
-enum { STALLED_US = 1000000 }; /* a reader who took nothing for so long may be cut to make room */
+enum {
+	STALLED_US = 1000000, /* a reader who took nothing for so long may be cut to make room */
+	AGAIN_US = 100000,
+};
 
 struct xn_rpc_account {
 	struct xn_hnode node; /* rpc->accounts, by caller */
@@ -70,7 +73,7 @@ void xn_rpc_close_account(struct xn_rpc_call *rc)
 	struct xn_rpc_account *account = rc->account;
 	struct xn_rpc *rpc = rc->rpc;
 
-	xn_list_remove(&rc->unread);
+	xn_rpc_reader_leaves(&rc->reader);
 	if (!account)
 		return;
 	rc->account = NULL;
@@ -84,29 +87,52 @@ void xn_rpc_close_account(struct xn_rpc_call *rc)
 	free(account);
 }
 
-/* ---- unread replies ---- */
+/* ---- who reads ---- */
 
-void xn_rpc_reply_moves(struct xn_rpc_call *rc)
+void xn_rpc_reader_moves(struct xn_core *core, struct xn_rpc_reader *reader)
 {
-	xn_list_remove(&rc->unread);
-	rc->moved_us = xn_now_us(rc->rpc->core->loop);
-	xn_list_push(&rc->rpc->unread, &rc->unread);
+	struct xn_rpc *rpc = xn_module_state(core, "rpc");
+
+	xn_rpc_reader_leaves(reader);
+	reader->moved_us = xn_now_us(core->loop);
+	xn_list_push(&rpc->unread, &reader->link);
 }
 
-/* The reader that has stood still for longest goes; false: all of them read. */
-static bool cut_stalled(struct xn_rpc *rpc)
+void xn_rpc_reader_leaves(struct xn_rpc_reader *reader)
 {
-	struct xn_rpc_call *rc;
+	if (reader->link.next)
+		xn_list_remove(&reader->link);
+}
 
-	if (xn_list_empty(&rpc->unread))
+bool xn_rpc_cut_reply(struct xn_rpc_reader *reader)
+{
+	struct xn_rpc_call *rc = xn_container_of(reader, struct xn_rpc_call, reader);
+
+	if (!rc->conn || rc->busy)
 		return false;
-	rc = xn_list_entry(rpc->unread.next, struct xn_rpc_call, unread);
-	if (!rc->conn || rc->busy || xn_now_us(rpc->core->loop) - rc->moved_us < STALLED_US)
-		return false;
-	rpc->n_cut++;
 	xn_http_cut(rc->conn); /* ends in xn_rpc_client_gone() */
 	return true;
 }
+
+/* The one that has stood still for longest goes; false: all of them read. @charged: for all-replies. */
+static bool cut_stalled(struct xn_rpc *rpc, bool charged)
+{
+	int64_t since_us = xn_now_us(rpc->core->loop) - STALLED_US;
+
+	xn_list_each_safe(link, &rpc->unread) {
+		struct xn_rpc_reader *reader = xn_list_entry(link, struct xn_rpc_reader, link);
+
+		if (reader->moved_us > since_us)
+			return false;
+		if ((!charged || reader->is_charged) && reader->cut(reader)) {
+			rpc->n_cut++;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* ---- unread replies ---- */
 
 int xn_rpc_charge_reply(struct xn_rpc_call *rc, size_t bytes, struct xn_error *err)
 {
@@ -118,7 +144,7 @@ int xn_rpc_charge_reply(struct xn_rpc_call *rc, size_t bytes, struct xn_error *e
 	if (account->reply_bytes && account->reply_bytes + bytes > rpc->quotas.session_replies)
 		return xn_rpc_over_quota(rpc, XN_QUOTA_SESSION_REPLIES, err);
 	while (rpc->reply_bytes && rpc->reply_bytes + bytes > rpc->quotas.all_replies)
-		if (!cut_stalled(rpc))
+		if (!cut_stalled(rpc, true))
 			return xn_rpc_over_quota(rpc, XN_QUOTA_ALL_REPLIES, err);
 	rc->charged += bytes;
 	account->reply_bytes += bytes;
@@ -126,10 +152,23 @@ int xn_rpc_charge_reply(struct xn_rpc_call *rc, size_t bytes, struct xn_error *e
 	return 0;
 }
 
+static void on_look_again(struct xn_timer *timer)
+{
+	xn_rpc_bound_old_records(xn_container_of(timer, struct xn_rpc, look_again));
+}
+
 void xn_rpc_bound_old_records(struct xn_rpc *rpc)
 {
-	while (xn_db_frozen_bytes(rpc->db) > rpc->quotas.old_records && cut_stalled(rpc))
-		;
+	size_t held = xn_db_frozen_bytes(rpc->db), before = SIZE_MAX;
+
+	/* Who lets go of them later is waited for before the next one is cut. */
+	while (held > rpc->quotas.old_records && held < before && cut_stalled(rpc, false)) {
+		before = held;
+		held = xn_db_frozen_bytes(rpc->db);
+	}
+	if (held > rpc->quotas.old_records && !xn_list_empty(&rpc->unread) &&
+	    !xn_timer_is_armed(&rpc->look_again))
+		xn_timer_arm(rpc->core->loop, &rpc->look_again, AGAIN_US, on_look_again);
 }
 
 /* ---- what callers store ---- */

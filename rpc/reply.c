@@ -161,7 +161,7 @@ static bool keep_rest(struct xn_rpc_call *rc, const struct xn_value *result)
 		return false;
 	}
 	rc->rest = xn_value_ref(result);
-	xn_rpc_reply_moves(rc);
+	xn_rpc_reader_moves(rc->rpc->core, &rc->reader);
 	return true;
 }
 
@@ -215,7 +215,7 @@ static void on_want(struct xn_http_conn *conn, void *arg)
 {
 	struct xn_rpc_call *rc = arg;
 
-	xn_rpc_reply_moves(rc);
+	xn_rpc_reader_moves(rc->rpc->core, &rc->reader);
 	if (!xn_fair_is_queued(&rc->turn) && !rc->busy)
 		to_slices(rc);
 }

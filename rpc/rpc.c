@@ -22,7 +22,7 @@ struct xn_rpc_call *xn_rpc_call_new(struct xn_rpc *rpc)
 	rc->rpc = rpc;
 	rc->holders = 1;
 	xn_list_push(&rpc->calls, &rc->link);
-	xn_list_init(&rc->unread);
+	rc->reader = (struct xn_rpc_reader){.cut = xn_rpc_cut_reply, .is_charged = true};
 	return rc;
 }
 
@@ -193,6 +193,7 @@ static void rpc_stop(void *state)
 	rpc->readers = NULL;
 	xn_rpc_drop_downloads(rpc);
 	xn_rpc_drop_visits(rpc);
+	xn_timer_cancel(&rpc->look_again);
 	if (rpc->http) {
 		xe_engine_free(rpc->xe);
 		xn_certificate_free(rpc->certificate);

@@ -53,6 +53,23 @@ void xn_rpc_leave(struct xn_rpc_visit *visit, const struct xn_error *err);
 struct xn_value *xn_rpc_read_value(const char *text, size_t len, struct xn_buf *why);
 
 /*
+ * ---- who reads records as they were ----
+ * Somebody to whom they go no faster than it takes them, so that rows which change leave their old ones
+ * behind for it. When there are more of these than old-records, whoever took nothing for longest goes.
+ */
+struct xn_rpc_reader { /* embedded; all zero bytes but for the first group = none */
+	/* Ends it. False: it is not to blame now, since it is our turn. May free. */
+	bool (*cut)(struct xn_rpc_reader *reader);
+
+	bool is_charged; /* it counts against all-replies, too */
+	struct xn_list link;
+	int64_t moved_us;
+};
+/* It has begun, or took something. */
+void xn_rpc_reader_moves(struct xn_core *core, struct xn_rpc_reader *reader);
+void xn_rpc_reader_leaves(struct xn_rpc_reader *reader); /* any time */
+
+/*
  * xn_rpc_call - one call without a socket: the same parsing, checks and answers as over HTTP
  * For the simulator and for tests. @body: a JSON-RPC or XML-RPC request by its first byte.
  * @reply gets the HTTP body, once, from the loop.

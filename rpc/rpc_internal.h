@@ -76,7 +76,8 @@ struct xn_rpc {
 	struct xn_rpc_quotas quotas;
 	struct xn_hmap accounts;
 	size_t n_calls, reply_bytes;
-	struct xn_list unread; /* long replies, by xn_rpc_call.unread; who moved last is last */
+	struct xn_list unread; /* struct xn_rpc_reader; who moved last is last */
+	struct xn_timer look_again; /* quota.c: whether one of them stands still */
 	uint64_t n_over_quota[XN_QUOTA_COUNT], n_cut;
 	struct xn_rpc_counts counts;
 	struct xn_metrics_source metrics;
@@ -127,8 +128,7 @@ struct xn_rpc_call {
 	bool busy;	    /* a slice of it is being written: it must not be freed */
 	struct xn_rpc_account *account; /* NULL: of nobody */
 	size_t charged;			/* bytes there for this reply */
-	struct xn_list unread;		/* rpc->unread */
-	int64_t moved_us;		/* when its reader took something last */
+	struct xn_rpc_reader reader;	/* of a reply that is long */
 	struct xn_db_wait wait;
 	bool audited;		  /* it changes something: its end gets a line */
 	bool is_emergency;	  /* nothing can be stored, and it goes on all the same */
@@ -211,7 +211,7 @@ int xn_rpc_open_account(struct xn_rpc_call *rc, struct xn_error *err); /* the ca
 void xn_rpc_close_account(struct xn_rpc_call *rc);		       /* no more; any time */
 /* A reply that is not read yet takes so many bytes. */
 int xn_rpc_charge_reply(struct xn_rpc_call *rc, size_t bytes, struct xn_error *err);
-void xn_rpc_reply_moves(struct xn_rpc_call *rc); /* its reader took something */
+bool xn_rpc_cut_reply(struct xn_rpc_reader *reader); /* rc->reader.cut */
 void xn_rpc_bound_old_records(struct xn_rpc *rpc);
 /* Before the handler: sizes of what is stored, numbers of what is made. */
 int xn_rpc_check_quotas(struct xn_rpc_call *rc, bool async, struct xn_error *err);

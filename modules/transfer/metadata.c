@@ -98,6 +98,7 @@ static void begin(struct metadata *m)
 	m->flow = (struct xn_outflow){.core = m->transfer.t->core,
 				      .conn = m->conn,
 				      .make = make_slice,
+				      .holds_records = true,
 				      .over = on_over};
 	m->conn = NULL;
 	xn_outflow_begin(&m->flow, xn_buf_cstr(&headers),

@@ -288,6 +288,7 @@ static void on_admitted(const struct xn_http_request *req, struct xn_rpc_visit *
 					 .conn = req->conn,
 					 .make = make_slice,
 					 .made = on_made,
+					 .holds_records = true,
 					 .over = on_over};
 	xn_transfer_headers(&dump->transfer, "text/xml", NULL, &headers);
 	xn_outflow_begin(&dump->flow, xn_buf_cstr(&headers), -1);

@@ -155,6 +155,8 @@ bool xe_yield(struct xe *x) XN_MUST_CHECK;
 bool xe_room(struct xe *x) XN_MUST_CHECK;
 /* Always false: run again when the database has changed. */
 bool xe_wait_change(struct xe *x) XN_MUST_CHECK;
+/* It prints records as they were, which counts against old-records while the client does not read. */
+void xe_holds_records(struct xe *x);
 
 /* ---- ends ---- */
 

@@ -133,6 +133,12 @@ bool xe_room(struct xe *x)
 	return false;
 }
 
+void xe_holds_records(struct xe *x)
+{
+	if (x->line->talk)
+		xe_talk_holds_records(x->line->talk);
+}
+
 void xe_wake_on_change(struct xe *x)
 {
 	xn_list_remove(&x->wait);

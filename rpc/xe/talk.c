@@ -86,6 +86,7 @@ struct xe_talk {
 	int64_t since_us;  /* of the state */
 	int64_t heard_us;  /* the client said something that counts */
 	int64_t moved_us;  /* it took something, or there was nothing to take */
+	struct xn_rpc_reader reader; /* of what holds records */
 	struct xn_timer deadline;
 	struct xn_job job; /* sends what was queued */
 };
@@ -155,6 +156,7 @@ static void talk_free(struct xe_talk *talk)
 	talks->n--;
 	talks->n_refusing -= talk->is_refused;
 	xn_list_remove(&talk->link);
+	xn_rpc_reader_leaves(&talk->reader);
 	xn_timer_cancel(&talk->deadline);
 	xn_job_cancel(&talk->job);
 	xn_io_free(talk->io);
@@ -169,6 +171,13 @@ static void talk_free(struct xe_talk *talk)
 }
 
 /* ---- output ---- */
+
+static void moves(struct xe_talk *talk)
+{
+	talk->moved_us = now_us(talk);
+	if (talk->reader.cut)
+		xn_rpc_reader_moves(talk->talks->core, &talk->reader);
+}
 
 static void on_job(struct xn_job *job)
 {
@@ -186,7 +195,7 @@ static void queue(struct xe_talk *talk, const struct xe_message *message)
 	if (talk->state >= LEAVING || talk->has_overflowed)
 		return;
 	if (!unsent(talk))
-		talk->moved_us = now_us(talk);
+		moves(talk);
 	xe_message_write(&talk->out, message);
 	talks->unread += talk->out.len - before;
 	talk->has_overflowed = unsent(talk) > talks->limits.output;
@@ -330,7 +339,7 @@ static bool send_some(struct xe_talk *talk)
 			return errno != EAGAIN && errno != EWOULDBLOCK;
 		talk->out_done += (size_t)n;
 		talk->talks->unread -= (size_t)n;
-		talk->moved_us = now_us(talk);
+		moves(talk);
 	}
 	return false;
 }
@@ -526,10 +535,34 @@ static int64_t deadline_of(const struct xe_talk *talk)
 	return talk->heard_us + limits->answer_us;
 }
 
+/* What it did not read in time is not kept for it by the kernel either. */
+static void hang_up(struct xe_talk *talk)
+{
+	struct linger at_once = {.l_onoff = 1};
+
+	setsockopt(talk->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	talk_free(talk);
+}
+
+static bool cut_reader(struct xn_rpc_reader *reader)
+{
+	struct xe_talk *talk = xn_container_of(reader, struct xe_talk, reader);
+
+	if (talk->state != OPEN || !unsent(talk))
+		return false;
+	hang_up(talk);
+	return true;
+}
+
+void xe_talk_holds_records(struct xe_talk *talk)
+{
+	talk->reader.cut = cut_reader;
+	moves(talk);
+}
+
 static void on_deadline(struct xn_timer *timer)
 {
 	struct xe_talk *talk = xn_container_of(timer, struct xe_talk, deadline);
-	struct linger at_once = {.l_onoff = 1};
 
 	if (deadline_of(talk) > now_us(talk)) {
 		settle(talk);
@@ -545,9 +578,7 @@ static void on_deadline(struct xn_timer *timer)
 		settle(talk);
 		return;
 	}
-	/* What it did not read in time is not kept for it by the kernel either. */
-	setsockopt(talk->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-	talk_free(talk);
+	hang_up(talk);
 }
 
 /* The timer is left alone while it comes early enough: it looks again. */

@@ -77,6 +77,8 @@ void xe_talk_connect(struct xe_talk *talk, const char *url);
 /* Only when request->is_ours. */
 void xe_talk_progress(struct xe_talk *talk, int thousandths, const char *text);
 void xe_talk_interruptible(struct xe_talk *talk, const char *question);
+/* What is printed from here on comes from records as they were: they count against old-records. */
+void xe_talk_holds_records(struct xe_talk *talk);
 /* The last word: sent, then the peer's close is awaited. ops.end() follows. */
 void xe_talk_exit(struct xe_talk *talk, int code);
 /* So much waits to be read that a source of long output should wait for ops.room(). */

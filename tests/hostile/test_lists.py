@@ -2,13 +2,20 @@
 """Clients that ask for long replies: all the time, or without ever reading them. XENOLITHD: the
 daemon."""
 import json
+import os
 import re
+import socket
+import sys
 import time
 import xmlrpc.client
 
 import siege
 
 import harness  # siege knows where it is
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "xe"))
+
+import thin  # noqa: E402 pylint: disable=wrong-import-position
 
 BIG, EACH = 150, 230_000  # networks; bytes of each of the three texts that one carries
 CALLERS = 80
@@ -127,6 +134,74 @@ class Unread(siege.TestCase):
         records = json.loads(body)["result"]
         self.assertGreaterEqual(len(records), BIG)
         self.assertNotIn("changed", {record["name_label"] for record in records.values()})
+
+
+class OldRecords(siege.TestCase):
+    """Whoever else is shown records as they were, and reads no further, is cut like the reader of a reply."""
+
+    MACHINES = 32
+    daemon_options = ("--old-records", "1M")
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        client = cls.daemon.client()
+        template, = client("VM.get_by_name_label", "Other install media")
+        cls.machines = [client("VM.clone", template, f"big {i}") for i in range(cls.MACHINES)]
+        client.close()
+
+    def setUp(self):
+        super().setUp()
+        self.turn = 0
+        self.change_all()
+
+    def change_all(self):
+        self.turn += 1
+        for vm in self.machines:
+            self.client("VM.set_other_config", vm, {f"text{n}": f"{self.turn} " + "x" * EACH for n in range(2)})
+
+    def begin(self, request):
+        """It has begun to answer, and nobody reads on."""
+        sock = socket.socket()
+        self.besiegers.append(sock)
+        sock.settimeout(harness.DEADLINE)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(self.daemon.address)
+        sock.sendall(request)
+        self.assertTrue(sock.recv(1))
+        return sock
+
+    def assert_cut(self, sock, end):
+        cut = self.daemon.metrics()["xenolith_replies_cut_total"]
+
+        def is_cut():
+            self.change_all()
+            return self.daemon.metrics()["xenolith_replies_cut_total"] > cut
+        self.wait_until(is_cut, "it was not cut")
+        self.wait_until(lambda: self.daemon.metrics()["xenolith_old_records_used_bytes"] < 1 << 20,
+                        "its records are held on")
+        self.assertNotIn(end, siege.read_to_end(sock)[-100:])
+
+    def get(self, path):
+        return self.begin(f"GET {path}session_id={self.client.session} HTTP/1.0\r\n\r\n".encode())
+
+    def test_who_is_sent_the_database(self):
+        self.assert_cut(self.get("/pool/xmldbdump?"), b"</database>")
+
+    def test_who_is_sent_metadata(self):
+        self.assert_cut(self.get("/export_metadata?all=true&"), b"\0" * 100)
+
+    def xe(self, *arguments):
+        login = ("username=root", "password=" + harness.PASSWORD)
+        sock = self.begin(thin.Conversation.request([*arguments, *login]))
+        sock.sendall(thin.HELLO)
+        return sock
+
+    def test_who_lists_with_xe(self):
+        self.assert_cut(self.xe("template-list", "params=all"), thin.response(thin.EXIT))
+
+    def test_who_watches_with_xe(self):
+        self.assert_cut(self.xe("watch", "class=vm", "--json"), thin.response(thin.EXIT))
 
 
 class Loops(siege.TestCase):

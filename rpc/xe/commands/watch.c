@@ -465,6 +465,7 @@ void xe_cmd_watch(struct xe *x)
 			return;
 		w->since = xn_db_committed_generation(xe_db(x)) - 1;
 		w->is_begun = true;
+		xe_holds_records(x);
 	}
 	if (!xe_is_logged_in(x) || !take_all(x, w))
 		return;

@@ -117,14 +117,16 @@ static void take_from_call(struct listing *l)
 }
 
 /* False: not yet all. */
-static bool take(struct listing *l)
+static bool take(struct xe *x, struct listing *l)
 {
 	if (l->records) {
 		take_from_call(l);
 		return true;
 	}
-	if (!l->walk.db)
+	if (!l->walk.db) {
+		xe_holds_records(x);
 		xn_walk_begin(&l->walk, l->sight.db, l->sight.kind->class_id, 0);
+	}
 	if (!xn_walk_step(&l->walk, ROWS))
 		return false;
 	l->n = l->walk.n;
@@ -336,7 +338,7 @@ void xe_list(struct xe *x)
 	while (l->stage < WRITE && is_done) {
 		switch (l->stage) {
 		case TAKE:
-			is_done = take(l);
+			is_done = take(x, l);
 			break;
 		case ASK:
 			if (!ask(x, l))
