@@ -263,8 +263,8 @@ static int64_t next_deadline(struct xn_http_conn *conn)
 
 	if (conn->state == XN_CONN_LINGER)
 		return conn->deadline_us; /* set once: bytes thrown away are no progress */
-	if (conn->out.len)
-		return now + limits->write_us;
+	if (conn->out.len) /* what the peer says meanwhile is no progress */
+		return conn->awaits_reader && !conn->wrote ? conn->deadline_us : now + limits->write_us;
 	switch ((enum xn_http_state)conn->state) {
 	case XN_CONN_HEAD:
 		if (conn->is_shaking)
@@ -296,6 +296,8 @@ static void file_under_deadline(struct xn_http_conn *conn)
 
 	unlink_conn(conn);
 	conn->deadline_us = deadline_us;
+	conn->awaits_reader = conn->state != XN_CONN_LINGER && conn->out.len;
+	conn->wrote = false;
 	if (!deadline_us) {
 		xn_list_push(&http->untimed, &conn->link);
 		return;

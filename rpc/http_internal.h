@@ -93,6 +93,8 @@ struct xn_http_conn {
 	bool in_kept : 1;	 /* of http->kept */
 	bool continue_sent : 1;
 	bool is_shaking : 1;	 /* TLS: the handshake is not over */
+	bool wrote : 1;		 /* output, since the deadline was looked at */
+	bool awaits_reader : 1;	 /* the deadline is the one for that */
 	uint8_t depth; /* of our functions on the stack: not freed before they return */
 	struct xn_buf in; /* what was read and not used; empty between requests */
 	struct xn_buf out;

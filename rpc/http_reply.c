@@ -57,6 +57,7 @@ static size_t write_some(struct xn_http_conn *conn, const struct iovec *iov, int
 		return 0;
 	}
 	conn->http->stats.bytes_out += (uint64_t)written;
+	conn->wrote |= written > 0;
 	return (size_t)written;
 }
 

@@ -205,6 +205,31 @@ static void a_source_waits_for_a_reader_that_does_not_read(void **state)
 	assert_int_equal(f->http->n_open, 0);
 }
 
+static void who_talks_and_does_not_read_gets_no_more_time(void **state)
+{
+	struct fixture *f = *state;
+	int fd = connect_pair(f);
+	int64_t deadline_us;
+
+	script.total = 1u << 30;
+	send_text(fd, "GET /out HTTP/1.1\r\n\r\n");
+	settle_loop(f);
+	deadline_us = script.conn->deadline_us;
+	assert_true(deadline_us > 0);
+	send_text(fd, "GET / HTTP/1.1\r\n\r\n");
+	settle_loop(f);
+	assert_true(script.conn->in.len > 0);
+	assert_int_equal(script.conn->deadline_us, deadline_us);
+	for (size_t given = script.given; script.given == given;) {
+		char bytes[65536];
+
+		assert_true(recv(fd, bytes, sizeof(bytes), 0) > 0);
+		settle_loop(f);
+	}
+	assert_true(script.conn->deadline_us > deadline_us);
+	close(fd);
+}
+
 static void a_source_that_fails_cuts_the_connection(void **state)
 {
 	struct fixture *f = *state;
@@ -520,6 +545,7 @@ int main(int argc, char **argv)
 		TEST(a_stream_of_unknown_length_is_chunked),
 		TEST(http_1_0_gets_the_plain_bytes_to_the_end_of_file),
 		TEST(a_source_waits_for_a_reader_that_does_not_read),
+		TEST(who_talks_and_does_not_read_gets_no_more_time),
 		TEST(a_source_that_fails_cuts_the_connection),
 		TEST(an_upload_is_seen_and_the_connection_kept),
 		TEST(a_chunked_upload_is_seen_without_its_framing),
