@@ -31,8 +31,10 @@ enum {
 struct xn_terminals {
 	struct xn_core *core;
 	struct xn_db *db;
+	struct xn_subscription *commits;
 	struct xn_list links;
 	unsigned n;
+	int64_t patience_us; /* with a side that takes nothing */
 };
 
 struct side {
@@ -47,10 +49,12 @@ struct link {
 	struct xn_rpc_visit *visit;
 	struct xn_http_conn *conn;     /* before it is taken over */
 	struct xn_xs_request *request; /* for the terminal's path */
-	struct xn_timer head;
+	struct xn_timer head, stuck;
 	struct side client, guest;
+	bool moved;  /* something was taken since watch() */
 	bool echoes; /* a simulated guest */
 	char vm[48];
+	int64_t domid; /* of that guest */
 };
 
 /* ---- its end ---- */
@@ -68,6 +72,7 @@ static void link_free(struct link *link)
 	if (link->request)
 		xn_xs_cancel(link->request);
 	xn_timer_cancel(&link->head);
+	xn_timer_cancel(&link->stuck);
 	side_clear(&link->client);
 	side_clear(&link->guest);
 	xn_list_remove(&link->link);
@@ -94,52 +99,66 @@ static bool is_later(ssize_t n)
 	return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
 }
 
-/* One piece. 1: more may follow; 0: not now; -1: one of the two has ended (a pty does so by EIO).
- */
-static int move(struct side *from, struct side *to)
+/* What @from has said, into its rest. 1: something is there; 0: nothing now; -1: it has ended (a pty
+ * says so by EIO). */
+static int hear(struct side *from)
 {
 	char piece[PIECE];
 	ssize_t n;
 
-	if (!from->rest.len) {
-		n = read(from->fd, piece, sizeof(piece));
-		if (n <= 0)
-			return is_later(n) ? 0 : -1;
-		xn_buf_add(&from->rest, piece, (size_t)n);
-	}
-	n = write(to->fd, from->rest.data, from->rest.len);
-	if (n < 0)
+	if (from->rest.len)
+		return 1;
+	n = read(from->fd, piece, sizeof(piece));
+	if (n <= 0)
 		return is_later(n) ? 0 : -1;
-	xn_buf_drop(&from->rest, (size_t)n);
-	return from->rest.len ? 0 : 1;
+	xn_buf_add(&from->rest, piece, (size_t)n);
+	return 1;
 }
 
-static bool is_running(const struct link *link)
+/* 1: all is taken, more may follow; 0: not now; -1: it has ended. */
+static int tell(struct link *link, struct xn_buf *words, struct side *to)
 {
-	const struct xn_row *vm = xn_db_get(link->t->db, XN_CLASS_VM, link->vm);
+	ssize_t n = write(to->fd, words->data, words->len);
 
-	return vm && strcmp(xn_row_string(vm, XN_VM_power_state), "Running") == 0;
+	if (n < 0)
+		return is_later(n) ? 0 : -1;
+	link->moved = true;
+	xn_buf_drop(words, (size_t)n);
+	return !words->len;
+}
+
+/* One piece. */
+static int move(struct link *link, struct side *from, struct side *to)
+{
+	int rc = hear(from);
+
+	return rc > 0 ? tell(link, &from->rest, to) : rc;
 }
 
 /* What a simulated guest reads it says again: it waits in the guest's rest. */
 static int repeat(struct link *link)
 {
-	char piece[PIECE];
-	ssize_t n;
+	struct side *client = &link->client, *guest = &link->guest;
+	struct xn_buf empty = guest->rest;
+	int rc;
 
-	if (!link->guest.rest.len) {
-		n = read(link->client.fd, piece, sizeof(piece));
-		if (n <= 0)
-			return is_later(n) ? 0 : -1;
-		xn_buf_add(&link->guest.rest, piece, (size_t)n);
+	if (!guest->rest.len) {
+		rc = hear(client);
+		if (rc <= 0)
+			return rc;
+		guest->rest = client->rest;
+		client->rest = empty;
 	}
-	n = write(link->client.fd, link->guest.rest.data, link->guest.rest.len);
-	if (n < 0)
-		return is_later(n) ? 0 : -1;
-	xn_buf_drop(&link->guest.rest, (size_t)n);
-	return link->guest.rest.len || !is_running(link) ? 0 : 1;
+	return tell(link, &guest->rest, client);
 }
 
+static void on_stuck(struct xn_timer *timer)
+{
+	link_free(xn_container_of(timer, struct link, stuck));
+}
+
+/* Who is not read from is not seen to hang up, either: one whose words the other side does not take
+ * has its place for a while only. */
 static void watch(struct link *link)
 {
 	const struct side *c = &link->client, *g = &link->guest;
@@ -148,6 +167,11 @@ static void watch(struct link *link)
 				 (g->rest.len ? XN_IO_WRITE : 0));
 	if (g->io)
 		xn_io_set(g->io, (g->rest.len ? 0 : XN_IO_READ) | (c->rest.len ? XN_IO_WRITE : 0));
+	if (!c->rest.len && !g->rest.len)
+		xn_timer_cancel(&link->stuck);
+	else if (link->moved || !xn_timer_is_armed(&link->stuck))
+		xn_timer_arm(link->t->core->loop, &link->stuck, link->t->patience_us, on_stuck);
+	link->moved = false;
 }
 
 static void on_ready(int fd, int events, void *arg)
@@ -160,10 +184,10 @@ static void on_ready(int fd, int events, void *arg)
 			down = up = repeat(link);
 			continue;
 		}
-		down = move(&link->client, &link->guest);
-		up = down < 0 ? -1 : move(&link->guest, &link->client);
+		down = move(link, &link->client, &link->guest);
+		up = down < 0 ? -1 : move(link, &link->guest, &link->client);
 	}
-	if (down < 0 || up < 0 || (link->echoes && !is_running(link)))
+	if (down < 0 || up < 0)
 		link_free(link);
 	else
 		watch(link);
@@ -210,6 +234,23 @@ static bool is_pty(const char *path)
 	       !path[len + strspn(path + len, "0123456789")];
 }
 
+/* The end of a domain closes its terminal; a simulated guest has none that could tell. */
+static void on_committed(const struct xn_ev_db_committed *ev, void *arg)
+{
+	struct xn_terminals *t = arg;
+
+	xn_list_each_safe(node, &t->links) {
+		struct link *link = xn_list_entry(node, struct link, link);
+		const struct xn_row *vm;
+
+		if (!link->echoes)
+			continue;
+		vm = xn_db_get(t->db, XN_CLASS_VM, link->vm);
+		if (!vm || xn_row_int(vm, XN_VM_domid) != link->domid)
+			link_free(link);
+	}
+}
+
 static bool is_simulated(const struct link *link)
 {
 	const struct xn_config *config = link->t->core->config;
@@ -222,6 +263,7 @@ static void echo(struct link *link)
 	const struct xn_row *vm = xn_db_get(link->t->db, XN_CLASS_VM, link->vm);
 
 	link->echoes = true;
+	link->domid = vm ? xn_row_int(vm, XN_VM_domid) : -1;
 	xn_buf_printf(&link->guest.rest, "%s: a simulated guest. It repeats what you type.\r\n",
 		      vm ? xn_row_string(vm, XN_VM_name_label) : "");
 	begin(link);
@@ -299,6 +341,11 @@ static const struct xn_row *find(struct xn_terminals *t, const struct xn_http_re
 	return row;
 }
 
+static bool is_running(const struct xn_row *vm)
+{
+	return strcmp(xn_row_string(vm, XN_VM_power_state), "Running") == 0;
+}
+
 static struct link *link_new(struct xn_terminals *t, const struct xn_http_request *req,
 			     struct xn_rpc_visit *visit)
 {
@@ -326,7 +373,7 @@ static void on_admitted(const struct xn_http_request *req, struct xn_rpc_visit *
 	}
 	if (vm)
 		snprintf(link->vm, sizeof(link->vm), "%s", xn_row_ref(vm));
-	if (!vm || !is_running(link)) {
+	if (!vm || !is_running(vm)) {
 		refuse(link, 404, "There is no such console, or its VM does not run.\n");
 		return;
 	}
@@ -376,6 +423,8 @@ static int terminal_start(void *state, struct xn_error *err)
 	struct xn_terminals *t = state;
 
 	t->db = xn_db_of(t->core);
+	t->patience_us = xn_config_int(t->core->config, "http-write-idle") * 1000000;
+	t->commits = xn_subscribe_db_committed(t->core->bus, "terminal", on_committed, t);
 	xn_rpc_add_route(t->core, &route, t);
 	return 0;
 }
@@ -384,6 +433,7 @@ static void terminal_stop(void *state)
 {
 	struct xn_terminals *t = state;
 
+	xn_bus_unsubscribe(t->commits);
 	if (t->db)
 		xn_rpc_remove_routes(t->core, t);
 	while (!xn_list_empty(&t->links)) {
