@@ -51,6 +51,13 @@ static bool route_knows(const struct xn_http_entry *entry, const char *path)
 	       (route->prefix && (path[len] == '/' || route->path[len - 1] == '/'));
 }
 
+static bool answers_method(const struct xn_http_route *route, const char *method)
+{
+	return strcmp(route->method, method) == 0 ||
+	       (route->kind == XN_HTTP_REPLY && strcmp(method, "HEAD") == 0 &&
+		strcmp(route->method, "GET") == 0);
+}
+
 /* "GET, HEAD, OPTIONS", of the routes that know @path. */
 static void add_methods(const struct xn_http *http, const char *path, struct xn_buf *out)
 {
@@ -60,7 +67,7 @@ static void add_methods(const struct xn_http *http, const char *path, struct xn_
 		if (!route_knows(&http->entries[i], path) || strcmp(route->method, "OPTIONS") == 0)
 			continue;
 		xn_buf_printf(out, "%s, %s", route->method,
-			      strcmp(route->method, "GET") == 0 ? "HEAD, " : "");
+			      answers_method(route, "HEAD") ? "HEAD, " : "");
 	}
 	xn_buf_add_string(out, "OPTIONS");
 }
@@ -142,13 +149,6 @@ void xn_http_remove_routes(struct xn_http *http, const void *arg)
 static struct xn_http_target target_of(const struct xn_http_entry *entry)
 {
 	return (struct xn_http_target){entry->route, entry->arg};
-}
-
-static bool answers_method(const struct xn_http_route *route, const char *method)
-{
-	return strcmp(route->method, method) == 0 ||
-	       (route->kind == XN_HTTP_REPLY && strcmp(method, "HEAD") == 0 &&
-		strcmp(route->method, "GET") == 0);
 }
 
 struct xn_http_target xn_http_route(struct xn_http *http, const char *method, const char *path)

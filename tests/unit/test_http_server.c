@@ -530,6 +530,25 @@ static void another_method_on_a_known_path_is_told_what_is_allowed(void **state)
 	close(fd);
 }
 
+static void where_head_is_not_answered_it_is_not_allowed(void **state)
+{
+	static const struct xn_http_route streamed = {
+		.method = "GET", .path = "/streamed", .kind = XN_HTTP_STREAM_OUT, .run = run_describe};
+	static const char *const methods[] = {"HEAD", "OPTIONS"};
+	struct fixture *f = *state;
+	int fd = connect_tcp(f);
+
+	xn_http_add_route(f->http, &streamed, f);
+	for (size_t i = 0; i < XN_ARRAY_SIZE(methods); i++) {
+		char request[64];
+
+		snprintf(request, sizeof(request), "%s /streamed HTTP/1.1\r\n\r\n", methods[i]);
+		send_text(fd, request);
+		assert_true(has(read_until(f, fd, "\r\n\r\n"), "Allow: GET, OPTIONS\r\n"));
+	}
+	close(fd);
+}
+
 static void browsers_may_ask_before_they_post(void **state)
 {
 	struct fixture *f = *state;
@@ -1033,6 +1052,7 @@ int main(void)
 		TEST(heads_that_are_too_large_are_refused),
 		TEST(the_longest_prefix_answers),
 		TEST(another_method_on_a_known_path_is_told_what_is_allowed),
+		TEST(where_head_is_not_answered_it_is_not_allowed),
 		TEST(browsers_may_ask_before_they_post),
 		TEST(the_index_page_says_what_this_is),
 		TEST(a_target_with_spaces_is_understood_from_http_1_0),
