@@ -24,8 +24,9 @@ struct xn_config_key {
 	const char *otherwise; /* default, as text; NULL: unset */
 	const char *choices;   /* "sim|xen|auto" */
 	int64_t min, max;      /* INT, SIZE */
-	/* INT: "seconds", for what is no plain number. Numbers and sizes are at /metrics as
-	 * xenolith_limit_NAME, behind which their unit stands where the name does not end in it. */
+	/* INT: "seconds" or "days", for what is no plain number. Numbers and sizes are at /metrics as
+	 * xenolith_limit_NAME, behind which their unit stands where the name does not end in it; days as
+	 * seconds. */
 	const char *unit;
 	const char *argument;  /* for --help: "DIR" */
 	const char *doc;

@@ -306,14 +306,9 @@ static size_t write_metrics(struct xn_metrics_source *source, struct xn_metrics_
 			   "Times that history could not go on from its files.", h->n_anew);
 	xn_metrics_gauge(page, "xenolith_history_bytes", "bytes",
 			 "Size of history's files when last compacted.", (int64_t)h->last.bytes);
-	xn_metrics_gauge(page, "xenolith_limit_history_bytes", "bytes",
-			 "Most that history's files may take.", (int64_t)h->options.size);
 	xn_metrics_family(page, XN_METRIC_GAUGE, "xenolith_history_oldest_timestamp_seconds",
 			  "seconds", "Time of the oldest change in history.");
 	xn_metrics_us(page, h->last.oldest_us);
-	xn_metrics_family(page, XN_METRIC_GAUGE, "xenolith_limit_history_age_seconds", "seconds",
-			  "How long history is kept.");
-	xn_metrics_us(page, h->options.age_us);
 	xn_metrics_gauge(page, "xenolith_history_questions_pending", "",
 			 "Questions to history that run or wait.", h->n_pending);
 	xn_metrics_gauge(page, "xenolith_limit_history_questions_pending", "",

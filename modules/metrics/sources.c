@@ -95,15 +95,14 @@ static void write_limit(struct xn_metrics_page *page, const struct xn_config *co
 	char *name, *help;
 	size_t len = strlen(key->doc), name_len = strlen(key->name);
 
-	if (ends_in(key->name, "-days")) { /* the page knows seconds only */
-		name = xn_asprintf("xenolith_limit_%.*s_seconds", (int)(name_len - 5), key->name);
+	if (strcmp(unit, "days") == 0) { /* the page knows seconds only */
+		name_len -= ends_in(key->name, "-days") ? strlen("-days") : 0;
 		unit = "seconds";
 		value *= 86400;
-	} else {
-		name = xn_asprintf("xenolith_limit_%s%s%s", key->name,
-				   *unit && !ends_in(key->name, unit) ? "_" : "",
-				   *unit && !ends_in(key->name, unit) ? unit : "");
 	}
+	name = xn_asprintf("xenolith_limit_%.*s%s%s", (int)name_len, key->name,
+			   *unit && !ends_in(key->name, unit) ? "_" : "",
+			   *unit && !ends_in(key->name, unit) ? unit : "");
 	for (char *c = name; *c; c++)
 		if (*c == '-')
 			*c = '_';

@@ -191,6 +191,14 @@ class Page(harness.TestCase):
             name = "xenolith_limit_" + key.replace("-", "_")
             self.assertTrue(name in families or name + "_bytes" in families, name)
         self.assertEqual(self.scrape().value("xenolith_limit_audit_keep_seconds"), 366 * 86400)
+        self.assertEqual(self.scrape().value("xenolith_limit_history_age_seconds"), 90 * 86400)
+
+    def test_each_configured_number_is_there_once(self):
+        limits = {name for name in self.scrape().families() if name.startswith("xenolith_limit_")}
+        self.assertEqual(limits & {"xenolith_limit_history_age", "xenolith_limit_history_bytes"}, set())
+        for name in limits:
+            for unit in ("_seconds", "_bytes"):
+                self.assertNotIn(name + unit, limits)
 
     def test_what_happened_is_counted(self):
         before = self.scrape()
