@@ -1009,6 +1009,7 @@ class Terminals(Test):
     def console(self, reply, after=b""):
         self.typed = b""
         self.answers = []
+        self.typed_all = threading.Event()
 
         def script(peer):
             peer.send(fake.print_("Press Ctrl + ']' to quit.") + fake.connect("/console?uuid=1&session_id=2"))
@@ -1023,6 +1024,7 @@ class Terminals(Test):
                     self.typed += peer.read(1)
                     peer.send(self.typed[-1:].upper())
             self.typed += peer.rest()
+            self.typed_all.set()
         return self.server(script, transfer)
 
     def test_a_console(self):
@@ -1036,6 +1038,7 @@ class Terminals(Test):
         terminal.type(b"c\x1dd")
         _, code = terminal.end()
         self.assertEqual((code, self.answers), (0, [thin.OK]))
+        self.assertTrue(self.typed_all.wait(DEADLINE))
         self.assertEqual(self.typed, b"ab\x03\x04c")
         self.assertEqual(self.request, ("CONNECT /console?uuid=1&session_id=2 HTTP/1.0", {"content-length": "0"}))
         self.assertTrue(before & termios.ECHO)
