@@ -92,6 +92,22 @@ static void on_reload_asked(const struct xn_ev_reload_asked *ev, void *arg)
 		xn_certificate_reload(rpc->certificate);
 }
 
+static void on_ready(const struct xn_ev_daemon_ready *ev, void *arg)
+{
+	struct xn_rpc *rpc = arg;
+
+	if (rpc->certificate)
+		xn_certificate_tell(rpc->certificate);
+}
+
+static void on_db_failed(const struct xn_ev_db_failed *ev, void *arg)
+{
+	struct xn_rpc *rpc = arg;
+
+	if (!ev->error && rpc->certificate) /* it works again */
+		xn_certificate_tell(rpc->certificate);
+}
+
 static void on_committed(const struct xn_ev_db_committed *ev, void *arg)
 {
 	xn_rpc_bound_old_records(arg);
@@ -111,6 +127,8 @@ static int rpc_init(struct xn_core *core, void **state_out, struct xn_error *err
 	rpc->on_committed = xn_subscribe_db_committed(core->bus, "rpc", on_committed, rpc);
 	xn_list_init(&rpc->visits);
 	xn_list_init(&rpc->entered);
+	rpc->on_ready = xn_subscribe_daemon_ready(core->bus, "rpc", on_ready, rpc);
+	rpc->on_db_failed = xn_subscribe_db_failed(core->bus, "rpc", on_db_failed, rpc);
 	rpc->on_reload = xn_subscribe_reload_asked(core->bus, "rpc", on_reload_asked, rpc);
 	*state_out = rpc;
 	return 0;
@@ -188,6 +206,8 @@ static void rpc_stop(void *state)
 
 	rpc->stopping = true;
 	xn_bus_unsubscribe(rpc->on_reload);
+	xn_bus_unsubscribe(rpc->on_ready);
+	xn_bus_unsubscribe(rpc->on_db_failed);
 	xn_bus_unsubscribe(rpc->on_committed);
 	xn_pool_free(rpc->readers);
 	rpc->readers = NULL;

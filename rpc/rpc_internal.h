@@ -84,7 +84,7 @@ struct xn_rpc {
 	struct xn_subscription *on_committed;
 	struct xn_list visits; /* visit.c: those whose password is being checked */
 	struct xn_list entered; /* visit.c: those that were admitted and go on */
-	struct xn_subscription *on_reload;
+	struct xn_subscription *on_reload, *on_ready, *on_db_failed;
 	struct xn_pool *readers; /* body.c: threads that parse long bodies */
 	struct xn_request_bounds bounds; /* of a call */
 	struct xn_hmap senders;  /* body.c: addresses whose bodies the readers have */

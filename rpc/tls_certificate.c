@@ -261,13 +261,13 @@ static struct xn_row *find_row(struct xn_certificate *c)
 	return row;
 }
 
-static void tell_database(struct xn_certificate *c)
+void xn_certificate_tell(struct xn_certificate *c)
 {
-	const struct xn_tls_facts *facts = xn_tls_identity_facts(c->identity);
+	const struct xn_tls_facts *facts = c->identity ? xn_tls_identity_facts(c->identity) : NULL;
 	struct xn_value *fields;
 	struct xn_row *host = host_row(c), *row = find_row(c);
 
-	if (!host || xn_db_writable(c->rpc->db) < 0 ||
+	if (!facts || !host || xn_db_writable(c->rpc->db) < 0 ||
 	    (row &&
 	     strcmp(xn_row_string(row, XN_Certificate_fingerprint_sha256), facts->sha256) == 0))
 		return;
@@ -294,7 +294,7 @@ static void use(struct xn_certificate *c, struct xn_tls_identity *identity)
 	xn_tls_identity_unref(c->identity);
 	c->identity = identity;
 	xn_http_use_identity(c->rpc->http, xn_tls_identity_ref(identity));
-	tell_database(c);
+	xn_certificate_tell(c);
 	xn_log_info(c->rpc->core->log, "rpc", "HTTPS shows the certificate %.29s...", facts->sha256);
 	if (facts->not_after_s < xn_wall_s(loop))
 		xn_log_warn(c->rpc->core->log, "rpc", "the certificate of HTTPS has expired");

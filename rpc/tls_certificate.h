@@ -21,6 +21,8 @@ void xn_certificate_free(struct xn_certificate *certificate); /* NULL is fine */
  * configured files are no good. */
 int xn_certificate_start(struct xn_certificate *certificate, bool is_served,
 			 struct xn_error *err) XN_MUST_CHECK;
+/* Makes the row true, where it could not be before: no host had a row yet, or the database refused. */
+void xn_certificate_tell(struct xn_certificate *certificate);
 /* Reads the files again (SIGHUP); what is bad changes nothing and is logged. */
 void xn_certificate_reload(struct xn_certificate *certificate);
 

@@ -13,6 +13,7 @@ import json
 import os
 import queue
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -413,6 +414,45 @@ class TestCase(unittest.TestCase):
         self.assertEqual(caught.exception.code, code)
         if params:
             self.assertEqual(caught.exception.params, list(params))
+
+
+class FullDiskCase(TestCase):
+    """The size that the daemon's files may have can be limited, which fails each of its writes."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.enterClassContext(cls.full_disk_is_an_error())
+        super().setUpClass()
+
+    @classmethod
+    @contextlib.contextmanager
+    def full_disk_is_an_error(cls):
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # not a signal that ends the daemon
+        Daemon.popen = {"restore_signals": False}
+        try:
+            yield
+        finally:
+            Daemon.popen = {}
+            signal.signal(signal.SIGXFSZ, before)
+
+    def limit(self, size):
+        hard = resource.prlimit(self.daemon.process.pid, resource.RLIMIT_FSIZE)[1]
+        resource.prlimit(self.daemon.process.pid, resource.RLIMIT_FSIZE, (size, hard))
+
+    def fill_the_disk(self):
+        self.limit(0)
+        self.addCleanup(self.limit, resource.RLIM_INFINITY)
+        with self.fails("INTERNAL_ERROR"):
+            self.client("pool.set_name_label", self.client("pool.get_all")[0], "lost")
+
+    def set_label_once_possible(self, pool, label):
+        end = time.monotonic() + DEADLINE
+        while True:
+            try:
+                return self.client("pool.set_name_label", pool, label)
+            except Failure as failure:
+                if failure.code != "INTERNAL_ERROR" or time.monotonic() > end:
+                    raise
 
 
 def main():

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import ssl
@@ -358,7 +359,7 @@ class Certificates(TlsCase):
         self.client("host.reset_server_certificate", self.host)
 
 
-class Configured(TlsCase):
+class ConfiguredCase(TlsCase):
     """tls-certificate and tls-key, changed under the daemon."""
 
     @classmethod
@@ -380,12 +381,14 @@ class Configured(TlsCase):
     def reload(self):
         self.daemon.process.send_signal(signal.SIGHUP)
 
-    def wait_for_log(self, words):
+    def wait_for_log(self, words, times=1):
         end = time.monotonic() + harness.DEADLINE
-        while words not in self.daemon.log_text():
+        while self.daemon.log_text().count(words) < times:
             self.assertLess(time.monotonic(), end, self.daemon.log_text())
             time.sleep(0.01)
 
+
+class Configured(ConfiguredCase):
     def test_it_is_shown_and_changed_by_sighup_without_dropping_a_connection(self):
         self.assertEqual(self.shown(), self.fingerprint(self.paths[0]))
         old = self.connect()
@@ -416,6 +419,27 @@ class Configured(TlsCase):
             capture_output=True, text=True, timeout=harness.DEADLINE, check=False)
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("tls-certificate: INTERNAL_ERROR /no/such/file: No such file", done.stderr)
+
+
+class ConfiguredRow(ConfiguredCase, harness.FullDiskCase):
+    def rows(self):
+        return [row["fingerprint"] for row in self.client("Certificate.get_all_records").values()]
+
+    def test_it_is_there_from_the_first_start_on_and_follows_after_a_full_disk(self):
+        self.assertEqual(self.rows(), [self.shown()])
+        fresh = make_certificate(self.folder, "fresh")
+        self.fill_the_disk()
+        self.replace(0, read(fresh[0]))
+        self.replace(1, read(fresh[1]))
+        self.reload()
+        self.wait_until_shown(self.fingerprint(fresh[0]))
+        self.assertNotEqual(self.rows(), [self.shown()])
+        self.limit(resource.RLIM_INFINITY)
+        self.set_label_once_possible(self.client("pool.get_all")[0], "there is room")
+        end = time.monotonic() + harness.DEADLINE
+        while self.rows() != [self.shown()]:
+            self.assertLess(time.monotonic(), end)
+
 
 
 if __name__ == "__main__":
