@@ -236,6 +236,30 @@ static unsigned chain_length(const mbedtls_x509_crt *crt)
 	return n;
 }
 
+/* Certificates that @text begins, also where it ends inside the line that says so. */
+static unsigned count_begun(const char *text)
+{
+	static const char begin[] = "-----BEGIN CERTIFICATE-----";
+	const char *newline = strrchr(text, '\n');
+	const char *last = newline ? newline + 1 : text;
+	size_t left = strlen(last);
+	unsigned n = left > 0 && left < sizeof(begin) - 1 && memcmp(last, begin, left) == 0;
+
+	for (const char *at = strstr(text, begin); at; at = strstr(at + 1, begin))
+		n++;
+	return n;
+}
+
+/* All of @text or nothing: the library passes over a certificate that is cut off. */
+static bool add_to_chain(mbedtls_x509_crt *chain, const char *text)
+{
+	unsigned before = chain_length(chain);
+
+	return mbedtls_x509_crt_parse(chain, (const unsigned char *)text, pem_len(text)) == 0 &&
+	       chain_length(chain) - before == count_begun(text) &&
+	       chain_length(chain) <= CHAIN_MAX;
+}
+
 static bool has_good_signature(const mbedtls_x509_crt *crt)
 {
 	return crt->sig_md == MBEDTLS_MD_SHA256 || crt->sig_md == MBEDTLS_MD_SHA384 ||
@@ -247,8 +271,7 @@ static int parse_certificate(struct xn_tls_identity *identity, const char *text,
 {
 	mbedtls_x509_crt *crt = &identity->chain;
 
-	if (mbedtls_x509_crt_parse(crt, (const unsigned char *)text, pem_len(text)) != 0 ||
-	    chain_length(crt) > CHAIN_MAX)
+	if (!add_to_chain(crt, text))
 		return xn_error_set(err, XN_ERR_SERVER_CERTIFICATE_INVALID);
 	if (CHECK_PAIR(&crt->pk, &identity->key, random) != 0)
 		return xn_error_set(err, XN_ERR_SERVER_CERTIFICATE_KEY_MISMATCH);
@@ -266,10 +289,7 @@ static int parse_all(struct xn_tls_identity *identity, const struct xn_tls_pem *
 	if (parse_key(identity, pem->key, random, err) < 0 ||
 	    parse_certificate(identity, pem->certificate, now_s, random, err) < 0)
 		return -1;
-	if (pem->chain && *pem->chain &&
-	    (mbedtls_x509_crt_parse(&identity->chain, (const unsigned char *)pem->chain,
-				    pem_len(pem->chain)) != 0 ||
-	     chain_length(&identity->chain) > CHAIN_MAX))
+	if (pem->chain && *pem->chain && !add_to_chain(&identity->chain, pem->chain))
 		return xn_error_set(err, XN_ERR_SERVER_CERTIFICATE_CHAIN_INVALID);
 	return 0;
 }

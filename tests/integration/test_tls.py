@@ -305,7 +305,11 @@ class Certificates(TlsCase):
                 ("SERVER_CERTIFICATE_INVALID", [], ("", key, "")),
                 ("SERVER_CERTIFICATE_INVALID", [], (key, key, "")),
                 ("SERVER_CERTIFICATE_INVALID", [], (good[:-200], key, "")),
+                ("SERVER_CERTIFICATE_INVALID", [], (good + good[:-200], key, "")),
                 ("SERVER_CERTIFICATE_CHAIN_INVALID", [], (good, key, "no chain")),
+                ("SERVER_CERTIFICATE_CHAIN_INVALID", [], (good, key, good[:-200])),
+                ("SERVER_CERTIFICATE_CHAIN_INVALID", [], (good, key, good + good[:-200])),
+                ("SERVER_CERTIFICATE_CHAIN_INVALID", [], (good, key, good + good[:20])),
                 ("SERVER_CERTIFICATE_CHAIN_INVALID", [], (good, key, good * 11))):
             with self.subTest(code=code), self.fails(code, *params):
                 self.client("host.install_server_certificate", self.host, *texts)
@@ -411,6 +415,22 @@ class Configured(ConfiguredCase):
             self.client("host.reset_server_certificate", host)
         old.sendall(b"GET / HTTP/1.1\r\n\r\n")
         self.assertIn(b"200 OK", old.recv(65536))
+
+    def test_a_chain_that_is_cut_off_changes_nothing(self):
+        leaf, issuer = map(read, (self.paths[0], make_certificate(self.folder, "issuer")[0]))
+        before = self.shown()
+        for cut in len(issuer) // 2, 5, 60, len(issuer) - 3:
+            logged = self.daemon.log_text().count("SERVER_CERTIFICATE_INVALID")
+            self.replace(0, leaf + issuer[:cut])
+            self.reload()
+            self.wait_for_log("the certificate is not changed: SERVER_CERTIFICATE_INVALID",
+                              times=logged + 1)
+        self.assertEqual(self.s_client("-showcerts").stdout.count("BEGIN CERTIFICATE"), 1)
+        self.replace(0, leaf + issuer)
+        self.client("host.refresh_server_certificate", self.client("host.get_all")[0])
+        self.assertEqual(self.s_client("-showcerts").stdout.count("BEGIN CERTIFICATE"), 2)
+        self.assertEqual(self.shown(), before)
+        self.replace(0, leaf)
 
     def test_a_daemon_with_bad_files_says_why_and_does_not_start(self):
         done = subprocess.run(
