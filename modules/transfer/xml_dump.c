@@ -18,6 +18,7 @@
 enum {
 	ROWS_A_STEP = 2000,
 	PIECE = 64 << 10,
+	RUN = 16 << 10, /* of a text that is written in one go */
 	SCHEMA_MAJOR = 5, /* of the field's release whose classes and fields these are */
 	SCHEMA_MINOR = 909,
 };
@@ -30,9 +31,12 @@ struct dump {
 	struct xn_walk walks[XN_CLASS_COUNT]; /* of the classes that have a table */
 	int class_id;			      /* walked, then written, up to here */
 	size_t row;
-	bool walked, begun, in_table;
+	bool walked, begun, in_table, in_row, in_value;
 	unsigned *order; /* public fields of class_id, by their name */
-	struct xn_buf text;		      /* of one value */
+	unsigned field;	 /* of the row, by that order */
+	bool ref_is_out; /* so is the attribute _ref */
+	struct xn_buf text; /* of that field's value */
+	size_t text_at;	 /* so much of it is out */
 };
 
 /* ---- values ---- */
@@ -42,13 +46,16 @@ static void add_text(const struct xn_value *v, struct xn_buf *out);
 
 static void add_quoted(const char *s, size_t len, struct xn_buf *out)
 {
-	xn_buf_add_char(out, '\'');
+	char *begin = xn_buf_reserve(out, 2 * len + 2), *to = begin;
+
+	*to++ = '\'';
 	for (size_t i = 0; i < len; i++) {
 		if (s[i] == '\'' || s[i] == '\\')
-			xn_buf_add_char(out, '\\');
-		xn_buf_add_char(out, s[i]);
+			*to++ = '\\';
+		*to++ = s[i];
 	}
-	xn_buf_add_char(out, '\'');
+	*to++ = '\'';
+	out->len += (size_t)(to - begin);
 }
 
 static void add_quoted_value(const struct xn_value *v, struct xn_buf *out)
@@ -111,14 +118,18 @@ static void add_attribute(const char *s, size_t len, struct xn_buf *out)
 		['"'] = "&quot;",
 	};
 
+	enum { LONGEST = sizeof("&quot;") };
+	char *begin = xn_buf_reserve(out, LONGEST * len), *to = begin;
+
 	for (size_t i = 0; i < len; i++) {
 		unsigned char c = (unsigned char)s[i];
 
 		if (c < 128 && written[c])
-			xn_buf_add_string(out, written[c]);
+			to = stpcpy(to, written[c]);
 		else
-			xn_buf_add_char(out, s[i]);
+			*to++ = s[i];
 	}
+	out->len += (size_t)(to - begin);
 }
 
 /* ---- tables ---- */
@@ -141,28 +152,63 @@ static void begin_table(struct dump *dump, struct xn_buf *out)
 	xn_buf_printf(out, "<table name=\"%s\">", cls->name);
 }
 
-static void add_row(struct dump *dump, struct xn_record *record, struct xn_buf *out)
+static void begin_row(struct dump *dump, const struct xn_record *record, struct xn_buf *out)
 {
-	const struct xn_class *cls = &xn_classes[dump->class_id];
-	const char *ref = xn_record_ref(record);
-	bool ref_is_out = false;
+	xn_buf_printf(out, "<row ref=\"%s\" __ctime=\"%" PRIu64 "\" __mtime=\"%" PRIu64 "\"",
+		      xn_record_ref(record), xn_record_created(record),
+		      xn_record_modified(record));
+	dump->in_row = true;
+	dump->field = 0;
+	dump->ref_is_out = false;
+}
 
-	xn_buf_printf(out, "<row ref=\"%s\" __ctime=\"%" PRIu64 "\" __mtime=\"%" PRIu64 "\"", ref,
-		      xn_record_created(record), xn_record_modified(record));
-	for (unsigned i = 0; i < cls->n_public; i++) {
-		const struct xn_field *field = &cls->fields[dump->order[i]];
+static void begin_value(struct dump *dump, struct xn_record *record, struct xn_buf *out)
+{
+	unsigned f = dump->order[dump->field];
+	const char *name = xn_classes[dump->class_id].fields[f].db_name;
 
-		if (!ref_is_out && strcmp(field->db_name, "_ref") > 0) {
-			xn_buf_printf(out, " _ref=\"%s\"", ref);
-			ref_is_out = true;
-		}
-		dump->text.len = 0;
-		add_text(xn_record_get(record, (int)dump->order[i]), &dump->text);
-		xn_buf_printf(out, " %s=\"", field->db_name);
-		add_attribute(dump->text.data, dump->text.len, out);
-		xn_buf_add_char(out, '"');
+	if (!dump->ref_is_out && strcmp(name, "_ref") > 0) {
+		xn_buf_printf(out, " _ref=\"%s\"", xn_record_ref(record));
+		dump->ref_is_out = true;
+	}
+	xn_buf_printf(out, " %s=\"", name);
+	dump->text.len = dump->text_at = 0;
+	add_text(xn_record_get(record, (int)f), &dump->text);
+	dump->in_value = true;
+}
+
+/* Whether all of it is out. */
+static bool write_value(struct dump *dump, struct xn_buf *out)
+{
+	while (dump->text_at < dump->text.len && out->len < PIECE) {
+		size_t left = dump->text.len - dump->text_at, run = left < RUN ? left : RUN;
+
+		add_attribute(dump->text.data + dump->text_at, run, out);
+		dump->text_at += run;
+	}
+	if (dump->text_at < dump->text.len)
+		return false;
+	xn_buf_add_char(out, '"');
+	dump->in_value = false;
+	return true;
+}
+
+/* Rows may be large: one ends a piece inside of it, too. Whether it is complete. */
+static bool write_row(struct dump *dump, struct xn_record *record, struct xn_buf *out)
+{
+	if (!dump->in_row)
+		begin_row(dump, record, out);
+	for (; dump->field < xn_classes[dump->class_id].n_public; dump->field++) {
+		if (out->len >= PIECE)
+			return false;
+		if (!dump->in_value)
+			begin_value(dump, record, out);
+		if (!write_value(dump, out))
+			return false;
 	}
 	xn_buf_add_string(out, "/>");
+	dump->in_row = false;
+	return true;
 }
 
 static bool has_table(int class_id)
@@ -210,8 +256,8 @@ static bool write_table(struct dump *dump, struct xn_buf *out)
 	if (!dump->in_table)
 		begin_table(dump, out);
 	dump->in_table = true;
-	for (; dump->row < walk->n && out->len < PIECE; dump->row++)
-		add_row(dump, walk->records[dump->row], out);
+	while (dump->row < walk->n && out->len < PIECE)
+		dump->row += write_row(dump, walk->records[dump->row], out);
 	if (dump->row < walk->n)
 		return false;
 	xn_buf_add_string(out, "</table>");

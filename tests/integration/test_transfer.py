@@ -822,6 +822,30 @@ class Dump(Transfers):
         self.assertEqual(tables["session"], {})
         self.assertEqual(tables["pool"].keys(), set(self.client("pool.get_all")))
 
+    def pieces(self, path):
+        """As chunks bring them: each is made in one go."""
+        with contextlib.closing(self.connection()) as connection:
+            connection.connect()
+            connection.sock.sendall(f"GET {path}?session_id={self.client.session} HTTP/1.1\r\nHost: h\r\n\r\n"
+                                    .encode())
+            answer = connection.sock.makefile("rb")
+            while answer.readline() != b"\r\n":
+                pass
+            while length := int(answer.readline(), 16):
+                yield answer.read(length)
+                answer.readline()
+
+    def test_a_large_row_is_made_in_pieces(self):
+        template = self.client("VM.get_by_name_label", "Other install media")[0]
+        vm = self.client("VM.clone", template, "large")
+        texts = {f"key{i}": part * (200_000 // len(part)) for i, part in enumerate(("<", "'", "a \\", "%\t"))}
+        self.client("VM.set_other_config", vm, texts)
+        pieces = list(self.pieces("/pool/xmldbdump"))
+        self.assertLess(max(map(len, pieces)), 200_000)
+        row = self.rows(b"".join(pieces))["VM"][vm]
+        self.assertEqual(dict(sexpr(unprotected(row["other_config"]))), texts)
+        self.assertEqual(row["__mtime"].isdecimal() and list(row)[3:], sorted(list(row)[3:]))
+
     def test_it_is_one_moment(self):
         """The label is always one ahead of the description, or equal."""
         template = self.client("VM.get_by_name_label", "Other install media")[0]
