@@ -169,18 +169,11 @@ static void on_login(const struct xn_value *result, const struct xn_error *err, 
 	}
 }
 
-static void log_in_by_password(struct xe_line *line)
+static void log_in_as(struct xe_line *line, const char *user, const char *password)
 {
-	const char *user = xe_arguments_get(&line->arguments, "username");
-	const char *password = xe_arguments_get(&line->arguments, "password");
-	struct xn_value *params;
+	struct xn_value *params = xn_set_new();
 	struct xn_rpc_call *rc;
 
-	if (!user || !*user || !password) {
-		xe_complain_usage(line, "Username/password must be specified");
-		return;
-	}
-	params = xn_set_new();
 	xn_set_append_string(&params, user);
 	xn_set_append_string(&params, password);
 	xn_set_append_string(&params, "2.21");
@@ -191,6 +184,17 @@ static void log_in_by_password(struct xe_line *line)
 		line->login = rc;
 }
 
+static void log_in_by_password(struct xe_line *line)
+{
+	const char *user = xe_arguments_get(&line->arguments, "username");
+	const char *password = xe_arguments_get(&line->arguments, "password");
+
+	if (user && *user && password)
+		log_in_as(line, user, password);
+	else
+		xe_complain_usage(line, "Username/password must be specified");
+}
+
 static void log_in(struct xe_line *line)
 {
 	if (line->row && (line->row->flags & XE_NO_LOGIN)) {
@@ -199,10 +203,7 @@ static void log_in(struct xe_line *line)
 		snprintf(line->session, sizeof(line->session), "%s", line->arguments.session);
 		logged_in(line);
 	} else if (line->from.is_trusted_socket) {
-		xn_auth_login_as(line->engine->rpc->auth, "root", XN_ROLE_POOL_ADMIN, true, "cli",
-				 line->session);
-		line->own_session = true;
-		logged_in(line);
+		log_in_as(line, "root", ""); /* which is not asked for there */
 	} else {
 		log_in_by_password(line);
 	}

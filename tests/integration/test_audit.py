@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The audit log as its reader sees it: what gets a line, what never does, and that its chain holds."""
+import base64
 import glob
 import http.client
 import json
@@ -126,6 +127,47 @@ class Lines(AuditCase):
             self.client("VM.get_all")
         self.assertEqual(self.last(event="denied", method="VM.get_all")["result"],
                          "SESSION_INVALID")
+
+    def test_an_upload_has_a_line_at_its_beginning_and_one_at_its_end_with_the_disk(self):
+        sr = self.client("pool.get_default_SR", self.client("pool.get_all")[0])
+        disk = self.client("VDI.create", {
+            "name_label": "precious", "name_description": "", "SR": sr, "virtual_size": 1 << 20,
+            "type": "user", "sharable": False, "read_only": False, "other_config": {}})
+        for size, result in ((4096, "Success"), ((1 << 20) + 1, "VDI_TOO_SMALL")):
+            connection = http.client.HTTPConnection(*self.daemon.address, timeout=harness.DEADLINE)
+            connection.request("PUT", f"/import_raw_vdi?vdi={disk}&session_id={self.client.session}",
+                               b"x" * size)
+            connection.getresponse().read()
+            connection.close()
+            self.vm("a later change")  # answered once its line is written, and those before it
+            end = self.last(event="call", method="http/put_import_raw_vdi")
+            begun = self.last(event="begun", method="http/put_import_raw_vdi", task=end["task"])
+            self.assertEqual(end["result"], result)
+            for line in (begun, end):
+                self.assertEqual(line["objects"], [{
+                    "class": "VDI", "ref": disk, "uuid": self.client("VDI.get_uuid", disk),
+                    "name": "precious"}])
+
+    def test_a_login_by_the_basic_scheme_has_a_line(self):
+        right = base64.b64encode(f"root:{harness.PASSWORD}".encode()).decode()
+        for path in ("/audit_log", "/metrics", "/pool/xmldbdump"):
+            connection = http.client.HTTPConnection(*self.daemon.address, timeout=harness.DEADLINE)
+            connection.request("GET", path, headers={"Authorization": "Basic " + right,
+                                                     "User-Agent": "for " + path})
+            self.assertEqual(connection.getresponse().status, 200)
+            connection.close()
+            self.vm("a later change")
+            line = self.last(method="session.login_with_password", agent="for " + path)
+            self.assertEqual((line["user"], line["result"]), ("root", "Success"))
+
+    def test_a_login_of_xe_on_the_unix_socket_has_a_line(self):
+        subprocess.run([os.path.join(os.path.dirname(harness.XENOLITHD), "xe"), "-s",
+                        self.daemon.socket, "vm-list"], check=True, capture_output=True,
+                       timeout=harness.DEADLINE, env={"HOME": self.daemon.folder})
+        self.vm("a later change")
+        out = self.last(method="session.logout", origin="unix")
+        line = self.last(method="session.login_with_password", session=out["session"])
+        self.assertEqual((line["user"], line["origin"]), ("root", "unix"))
 
     def test_no_secret_is_in_it(self):
         vm = self.vm()
