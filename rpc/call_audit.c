@@ -96,18 +96,56 @@ void xn_rpc_audit_refused(struct xn_rpc_call *rc, const struct xn_error *err)
 	rc->audit_line = add(rc, XN_AUDIT_DENIED, err->code, NULL, NULL);
 }
 
-void xn_rpc_audit_visit(struct xn_rpc *rpc, const char *door, const struct xn_caller *caller,
-			const char *task, const struct xn_error *err)
+/* ---- requests of HTTP handlers ---- */
+
+void xn_rpc_audit_visitor(struct xn_rpc *rpc, const struct xn_caller *caller,
+			  const char *user_agent)
 {
-	char *method XN_CLEANUP(xn_free_p) = xn_asprintf("http/%s", door);
 	const struct xn_audit_entry entry = {
-		.event = err ? XN_AUDIT_DENIED : XN_AUDIT_BEGUN,
+		.event = XN_AUDIT_CALL,
 		.caller = caller,
-		.method = method,
-		.task = task,
-		.result = err ? err->code : NULL,
+		.method = "session.login_with_password",
+		.result = "Success",
+		.user_agent = user_agent,
 	};
 
-	if (!err || is_denial(NULL, err->code))
-		(void)!xn_audit_add(rpc->audit, &entry);
+	(void)!xn_audit_add(rpc->audit, &entry);
+}
+
+static uint64_t add_visit(struct xn_rpc *rpc, const struct xn_rpc_visit_facts *facts,
+			  enum xn_audit_event event, const char *result)
+{
+	char *method XN_CLEANUP(xn_free_p) = xn_asprintf("http/%s", facts->door);
+	const struct xn_audit_entry entry = {
+		.event = event,
+		.caller = facts->caller,
+		.method = method,
+		.result = result,
+		.task = facts->task,
+		.created = facts->created,
+		.subject = facts->subject,
+	};
+
+	return xn_audit_add(rpc->audit, &entry);
+}
+
+void xn_rpc_audit_visit_refused(struct xn_rpc *rpc, const struct xn_rpc_visit_facts *facts,
+				const struct xn_error *err)
+{
+	if (is_denial(NULL, err->code))
+		add_visit(rpc, facts, XN_AUDIT_DENIED, err->code);
+}
+
+uint64_t xn_rpc_audit_visit_begun(struct xn_rpc *rpc, const struct xn_rpc_visit_facts *facts)
+{
+	return add_visit(rpc, facts, XN_AUDIT_BEGUN, NULL);
+}
+
+void xn_rpc_audit_visit_ended(struct xn_rpc *rpc, const struct xn_rpc_visit_facts *facts,
+			      const struct xn_error *err)
+{
+	bool is_denied = err && is_denial(NULL, err->code);
+
+	add_visit(rpc, facts, is_denied ? XN_AUDIT_DENIED : XN_AUDIT_CALL,
+		  err ? err->code : "Success");
 }

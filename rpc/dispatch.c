@@ -359,7 +359,9 @@ static int check_storable(struct xn_rpc_call *rc, struct xn_error *err)
 
 	rc->is_emergency = (db < 0 || audit < 0) && is_for_emergencies(rc->call.method);
 	if (rc->is_emergency)
-		audit = xn_audit_has_room(rc->rpc->audit, XN_AUDIT_LOGINS);
+		audit = xn_audit_has_room(rc->rpc->audit, rc->call.caller.is_trusted_socket
+								  ? XN_AUDIT_LOCAL
+								  : XN_AUDIT_LOGINS);
 	else if (db < 0)
 		return xn_db_error(db, err);
 	if (audit < 0)

@@ -212,7 +212,7 @@ static void rpc_stop(void *state)
 	xn_pool_free(rpc->readers);
 	rpc->readers = NULL;
 	xn_rpc_drop_downloads(rpc);
-	xn_rpc_drop_visits(rpc);
+	xn_rpc_drop_visits(rpc, NULL);
 	xn_timer_cancel(&rpc->look_again);
 	if (rpc->http) {
 		xe_engine_free(rpc->xe);

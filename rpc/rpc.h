@@ -24,13 +24,21 @@ void xn_rpc_remove_routes(struct xn_core *core, const void *arg);
  * or a new one. */
 struct xn_rpc_visit {
 	struct xn_caller caller;
-	char task[48]; /* "": none */
+	char task[48];	  /* "": none */
+	char created[48]; /* set by who makes something, for the audit log */
 };
 
 struct xn_rpc_door {
 	const char *name;	/* "get_audit_log": the realm of a 401; permission "http/get_audit_log" */
 	enum xn_role role;	/* the least that may */
 	const char *task_label; /* of the task that is made; NULL: none is */
+	/* It changes what is kept: refused while no change is accepted, and not run before its task and
+	 * its line in the audit log are safe. */
+	bool changes;
+	struct { /* parameters that name what it is about, for that line */
+		const char *param;
+		int class_id;
+	} objects[4];
 	/* Admitted. @req is good until this returns. It answers through @req->conn, now or later, and
 	 * ends the visit with xn_rpc_leave(), exactly once. */
 	void (*run)(const struct xn_http_request *req, struct xn_rpc_visit *visit, void *arg);

@@ -179,16 +179,29 @@ void xn_rpc_audit_goes_on(struct xn_rpc_call *rc);  /* it runs on, or under a ta
 void xn_rpc_audit_ended(struct xn_rpc_call *rc, const struct xn_value *result,
 			const struct xn_error *err);
 void xn_rpc_audit_refused(struct xn_rpc_call *rc, const struct xn_error *err);
-/* A request of an HTTP handler was admitted (@err NULL) or refused. */
-void xn_rpc_audit_visit(struct xn_rpc *rpc, const char *door, const struct xn_caller *caller,
-			const char *task, const struct xn_error *err);
+/* Somebody logged in for one request of an HTTP handler. */
+void xn_rpc_audit_visitor(struct xn_rpc *rpc, const struct xn_caller *caller,
+			  const char *user_agent);
+/* That request was refused, has begun, has ended (@err NULL: well). The line's number; 0: none. */
+struct xn_rpc_visit_facts {
+	const char *door;
+	const struct xn_caller *caller;
+	const char *task, *created;
+	const struct xn_buf *subject;
+};
+void xn_rpc_audit_visit_refused(struct xn_rpc *rpc, const struct xn_rpc_visit_facts *facts,
+				const struct xn_error *err);
+uint64_t xn_rpc_audit_visit_begun(struct xn_rpc *rpc, const struct xn_rpc_visit_facts *facts);
+void xn_rpc_audit_visit_ended(struct xn_rpc *rpc, const struct xn_rpc_visit_facts *facts,
+			      const struct xn_error *err);
 
 /* audit_log.c */
 extern const struct xn_http_route xn_rpc_audit_log_route;
 void xn_rpc_drop_downloads(struct xn_rpc *rpc);
 
 /* visit.c */
-void xn_rpc_drop_visits(struct xn_rpc *rpc);
+/* Those that wait to be let in, to what was added with @arg; NULL: all. */
+void xn_rpc_drop_visits(struct xn_rpc *rpc, const void *arg);
 
 /* rpc.c: a call that is not parsed yet. */
 struct xn_rpc_call *xn_rpc_call_new(struct xn_rpc *rpc);

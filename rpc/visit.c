@@ -14,15 +14,33 @@ struct visit {
 	struct xn_list link; /* xn_rpc.visits while it is not decided, then .entered */
 	const struct xn_rpc_door *door;
 	void *arg;
-	struct xn_http_request *kept; /* while the password is checked */
+	struct xn_http_request *kept; /* while the password is checked, or the line not safe */
+	struct xn_buf subject;	      /* of the audit log's lines about it */
+	uint64_t line;		      /* the first of them; 0: it gets none, or not yet */
+	struct xn_db_wait stored;
+	struct xn_audit_wait written;
 };
 
 static void visit_free(struct visit *visit)
 {
 	xn_list_remove(&visit->link);
+	xn_db_wait_cancel(&visit->stored);
+	xn_audit_wait_cancel(&visit->written);
 	xn_auth_leave(&visit->auth);
 	xn_http_drop_request(visit->kept);
+	xn_buf_clear(&visit->subject);
 	free(visit);
+}
+
+static struct xn_rpc_visit_facts facts_of(const struct visit *visit)
+{
+	return (struct xn_rpc_visit_facts){
+		.door = visit->door->name,
+		.caller = &visit->auth.caller,
+		.task = visit->visible.task,
+		.created = visit->visible.created,
+		.subject = &visit->subject,
+	};
 }
 
 static const char *cookie_or_query(const struct xn_http_request *req, const char *name)
@@ -45,6 +63,7 @@ static int status_of(const char *code)
 		{XN_ERR_SESSION_AUTHORIZATION_FAILED, 401},
 		{XN_ERR_SESSION_INVALID, 401},
 		{XN_ERR_TOO_MANY_PENDING_TASKS, 503},
+		{XN_ERR_INTERNAL_ERROR, 503}, /* nothing can be stored */
 	};
 
 	for (size_t i = 0; i < XN_ARRAY_SIZE(table); i++)
@@ -53,17 +72,20 @@ static int status_of(const char *code)
 	return 400;
 }
 
-static void reply_refusal(const struct visit *visit, const struct xn_http_request *req,
+static void reply_refusal(const struct visit *visit, struct xn_http_conn *conn,
 			  const struct xn_error *err)
 {
-	char headers[160] = "", text[64];
 	int status = status_of(err->code);
-	int len = snprintf(text, sizeof(text), "%d %s\n", status, err->code);
+	/* What a stranger has shown is not said again. */
+	const char *why = status == 503 && err->n_params ? err->params[0] : "";
+	char *text XN_CLEANUP(xn_free_p) =
+		xn_asprintf("%d %s%s%s\n", status, err->code, *why ? ": " : "", why);
+	char headers[160] = "";
 
 	if (status == 401)
 		snprintf(headers, sizeof(headers), "WWW-Authenticate: Basic realm=\"%s\"\r\n",
 			 visit->door->name);
-	xn_http_reply(req->conn, status, "text/plain", headers, text, (size_t)len);
+	xn_http_reply(conn, status, "text/plain", headers, text, strlen(text));
 }
 
 /* What somebody admitted does under a task ends it, and nobody else's request. */
@@ -85,7 +107,7 @@ static void fail_task(struct visit *visit, const struct xn_http_request *req,
 
 	if (!task || !xn_task_is_clients(visit->rpc->tasks, task) || is_under_way(visit->rpc, task))
 		return;
-	if (strcmp(why->code, XN_ERR_RBAC_PERMISSION_DENIED) == 0) {
+	if (status_of(why->code) != 401) {
 		if (xn_task_permit(visit->rpc->tasks, &visit->auth.caller, task, NULL) < 0)
 			return;
 		xn_error_copy(&err, why);
@@ -98,14 +120,16 @@ static void fail_task(struct visit *visit, const struct xn_http_request *req,
 static void refuse(struct visit *visit, const struct xn_http_request *req,
 		   const struct xn_error *err)
 {
+	struct xn_rpc_visit_facts facts = facts_of(visit);
+
 	xn_log_info(visit->rpc->core->log, "rpc", "%s refused for %s from %s: %s",
 		    visit->door->name,
 		    visit->auth.caller.user[0] ? visit->auth.caller.user : "nobody", req->peer,
 		    err->code);
-	xn_rpc_audit_visit(visit->rpc, visit->door->name, &visit->auth.caller, NULL, err);
+	xn_rpc_audit_visit_refused(visit->rpc, &facts, err);
 	fail_task(visit, req, err);
 	xn_http_on_close(req->conn, NULL, NULL);
-	reply_refusal(visit, req, err);
+	reply_refusal(visit, req->conn, err);
 	visit_free(visit);
 }
 
@@ -161,6 +185,64 @@ static int settle_task(struct visit *visit, const struct xn_http_request *req, s
 	return 0;
 }
 
+/* ---- the audit log ---- */
+
+static int refuse_lines(int rc, struct xn_error *err)
+{
+	return rc < 0 ? xn_error_from_errno(err, rc, "the audit log refuses lines") : 0;
+}
+
+/* Its lines, where it gets any, may wait for the disk. */
+static int check_room(const struct visit *visit, struct xn_error *err)
+{
+	if (visit->door->role == XN_ROLE_READ_ONLY && !visit->auth.own_session[0])
+		return 0;
+	return refuse_lines(xn_audit_has_room(visit->rpc->audit, XN_AUDIT_WORK), err);
+}
+
+static int check_storable(const struct visit *visit, struct xn_error *err)
+{
+	int db = xn_db_writable(visit->rpc->db);
+
+	if (!visit->door->changes)
+		return 0;
+	return db < 0 ? xn_db_error(db, err)
+		      : refuse_lines(xn_audit_writable(visit->rpc->audit), err);
+}
+
+/* Before it runs: afterwards they may be gone. */
+static void note_objects(struct visit *visit, const struct xn_http_request *req)
+{
+	const struct xn_rpc_door *door = visit->door;
+	const struct xn_row *rows[XN_ARRAY_SIZE(door->objects)], *row;
+	struct xn_db *db = visit->rpc->db;
+	unsigned n = 0;
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(door->objects) && door->objects[i].param; i++) {
+		int class_id = door->objects[i].class_id;
+		const char *name = xn_http_query(req, door->objects[i].param);
+
+		if (!name)
+			name = xn_http_cookie(req, door->objects[i].param);
+		row = name ? xn_db_get(db, class_id, name) : NULL;
+		if (name && !row)
+			row = xn_db_by_uuid(db, class_id, name);
+		if (row)
+			rows[n++] = row;
+	}
+	xn_audit_describe_rows(db, rows, n, &visit->subject);
+}
+
+static void note_begun(struct visit *visit, const struct xn_http_request *req)
+{
+	struct xn_rpc_visit_facts facts = facts_of(visit);
+
+	if (visit->door->role == XN_ROLE_READ_ONLY)
+		return;
+	note_objects(visit, req);
+	visit->line = xn_rpc_audit_visit_begun(visit->rpc, &facts);
+}
+
 /* ---- admission ---- */
 
 static void set_origin(const struct visit *visit)
@@ -168,17 +250,74 @@ static void set_origin(const struct visit *visit)
 	xn_db_set_origin_of(visit->rpc->db, &visit->auth.caller, visit->visible.task);
 }
 
+static void run(struct visit *visit, const struct xn_http_request *req)
+{
+	struct xn_db *db = visit->rpc->db;
+
+	set_origin(visit);
+	visit->door->run(req, &visit->visible, visit->arg); /* the visit may have ended */
+	xn_db_set_origin(db, NULL);
+}
+
+static void on_gone(void *arg)
+{
+	struct visit *visit = arg;
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+
+	xn_error_set(&err, XN_ERR_CLIENT_ERROR, "the client has hung up");
+	xn_rpc_leave(&visit->visible, &err);
+}
+
+/* @rc: of what was waited for. */
+static void go_on(struct visit *visit, int rc, const char *why_not)
+{
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+	struct xn_http_request *req = visit->kept;
+
+	visit->kept = NULL;
+	xn_http_on_close(req->conn, NULL, NULL);
+	if (rc < 0) {
+		xn_error_from_errno(&err, rc, why_not);
+		reply_refusal(visit, req->conn, &err);
+		xn_rpc_leave(&visit->visible, &err);
+	} else {
+		run(visit, req);
+	}
+	xn_http_drop_request(req);
+}
+
+static void on_written(struct xn_audit_wait *wait, int rc)
+{
+	go_on(xn_container_of(wait, struct visit, written), rc, "the audit log refuses lines");
+}
+
+static void on_stored(struct xn_db_wait *wait, int rc)
+{
+	struct visit *visit = xn_container_of(wait, struct visit, stored);
+
+	if (rc < 0 || xn_audit_is_written(visit->rpc->audit, visit->line))
+		go_on(visit, rc, "the database could not store the change");
+	else
+		xn_audit_when_written(visit->rpc->audit, &visit->written, visit->line, on_written);
+}
+
 /* Who sends it is known. */
 static void enter(struct visit *visit, const struct xn_http_request *req)
 {
 	const struct xn_rpc_door *door = visit->door;
-	struct xn_db *db = visit->rpc->db;
 	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
 	char permission[80];
 
+	if (check_room(visit, &err) < 0) {
+		refuse(visit, req, &err);
+		return;
+	}
+	if (visit->auth.own_session[0])
+		xn_rpc_audit_visitor(visit->rpc, &visit->auth.caller,
+				     xn_http_header(req, "user-agent"));
 	snprintf(permission, sizeof(permission), "http/%s", door->name);
 	if (xn_auth_permit_named(&visit->auth.caller, permission, door->role, &err) < 0 ||
-	    settle_task(visit, req, &err) < 0) {
+	    check_storable(visit, &err) < 0 || settle_task(visit, req, &err) < 0) {
 		refuse(visit, req, &err);
 		return;
 	}
@@ -186,12 +325,14 @@ static void enter(struct visit *visit, const struct xn_http_request *req)
 	xn_http_on_close(req->conn, NULL, NULL);
 	visit->visible.caller = visit->auth.caller;
 	xn_list_push(&visit->rpc->entered, &visit->link);
-	if (door->role != XN_ROLE_READ_ONLY)
-		xn_rpc_audit_visit(visit->rpc, door->name, &visit->visible.caller,
-				   visit->visible.task, NULL);
-	set_origin(visit);
-	door->run(req, &visit->visible, visit->arg); /* the visit may have ended */
-	xn_db_set_origin(db, NULL);
+	note_begun(visit, req);
+	if (!door->changes) {
+		run(visit, req);
+		return;
+	}
+	visit->kept = xn_http_keep_request(req);
+	xn_http_on_close(req->conn, on_gone, visit);
+	xn_db_when_durable(visit->rpc->db, &visit->stored, on_stored);
 }
 
 static void on_decided(struct xn_auth_visit *auth, const struct xn_error *err)
@@ -249,7 +390,10 @@ void xn_rpc_leave(struct xn_rpc_visit *visible, const struct xn_error *err)
 	struct visit *visit = xn_container_of(visible, struct visit, visible);
 	struct xn_tasks *tasks = visit->rpc->tasks;
 	struct xn_db *db = visit->rpc->db;
+	struct xn_rpc_visit_facts facts = facts_of(visit);
 
+	if (visit->line)
+		xn_rpc_audit_visit_ended(visit->rpc, &facts, err);
 	set_origin(visit);
 	if (visible->task[0] && err)
 		xn_task_fail(tasks, visible->task, err, NULL, NULL);
@@ -259,10 +403,20 @@ void xn_rpc_leave(struct xn_rpc_visit *visible, const struct xn_error *err)
 	xn_db_set_origin(db, NULL);
 }
 
-void xn_rpc_drop_visits(struct xn_rpc *rpc)
+static void cut(struct xn_list *list, const void *arg)
 {
-	while (!xn_list_empty(&rpc->visits)) /* on_closed() takes it out */
-		xn_http_cut(xn_list_entry(rpc->visits.next, struct visit, link)->kept->conn);
+	xn_list_each_safe(link, list) {
+		struct visit *visit = xn_list_entry(link, struct visit, link);
+
+		if (visit->kept && (!arg || visit->arg == arg))
+			xn_http_cut(visit->kept->conn); /* on_closed(), on_gone() take it out */
+	}
+}
+
+void xn_rpc_drop_visits(struct xn_rpc *rpc, const void *arg)
+{
+	cut(&rpc->visits, arg);
+	cut(&rpc->entered, arg);
 }
 
 /* ---- routes ---- */
@@ -279,6 +433,8 @@ void xn_rpc_remove_routes(struct xn_core *core, const void *arg)
 {
 	struct xn_rpc *rpc = xn_module_state(core, "rpc");
 
-	if (rpc->http)
-		xn_http_remove_routes(rpc->http, arg);
+	if (!rpc->http)
+		return;
+	xn_http_remove_routes(rpc->http, arg);
+	xn_rpc_drop_visits(rpc, arg);
 }

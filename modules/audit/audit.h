@@ -18,6 +18,7 @@ extern const struct xn_module xn_audit_module;
 
 struct xn_audit;
 struct xn_db;
+struct xn_row;
 
 static inline struct xn_audit *xn_audit_of(struct xn_core *core)
 {
@@ -50,6 +51,10 @@ uint64_t xn_audit_add(struct xn_audit *audit, const struct xn_audit_entry *entry
 void xn_audit_describe(struct xn_db *db, const struct xn_method *method,
 		       struct xn_value *const *args, unsigned n_args, struct xn_buf *out);
 
+/* The same of a request that is no call: the objects that it is about. */
+void xn_audit_describe_rows(struct xn_db *db, const struct xn_row *const *rows, unsigned n,
+			    struct xn_buf *out);
+
 struct xn_audit_wait { /* embedded; all zero bytes: not waiting */
 	struct xn_list link;
 	uint64_t seq;
@@ -68,7 +73,8 @@ int xn_audit_writable(const struct xn_audit *audit);
 enum xn_audit_share {
 	XN_AUDIT_DENIALS, /* half of the queue */
 	XN_AUDIT_WORK,	  /* changes and requests of HTTP handlers: three quarters */
-	XN_AUDIT_LOGINS,  /* logins and logouts: all of it */
+	XN_AUDIT_LOGINS,  /* logins and logouts: seven eighths, */
+	XN_AUDIT_LOCAL,	  /* and root's on the Unix socket: all of it */
 };
 /* 0, or -errno: the queue has no room for one more line of this kind. */
 int xn_audit_has_room(const struct xn_audit *audit, enum xn_audit_share share);

@@ -187,7 +187,8 @@ int xn_audit_has_room(const struct xn_audit *audit, enum xn_audit_share share)
 	static const size_t shares[] = {
 		[XN_AUDIT_DENIALS] = AUDIT_QUEUE_MAX / 2,
 		[XN_AUDIT_WORK] = AUDIT_QUEUE_MAX / 4 * 3,
-		[XN_AUDIT_LOGINS] = AUDIT_QUEUE_MAX,
+		[XN_AUDIT_LOGINS] = AUDIT_QUEUE_MAX / 8 * 7,
+		[XN_AUDIT_LOCAL] = AUDIT_QUEUE_MAX,
 	};
 
 	return audit->queue.len >= shares[share] ? -EBUSY : 0;

@@ -143,6 +143,12 @@ static void put_objects(struct listing *l, const struct xn_type *type, const str
 			put_object(l, type->value->class_id, xn_value_string(xn_set_at(v, i)));
 }
 
+static void end_objects(struct listing *l)
+{
+	if (l->n)
+		xn_buf_add_char(l->out, ']');
+}
+
 void xn_audit_describe(struct xn_db *db, const struct xn_method *method,
 		       struct xn_value *const *args, unsigned n_args, struct xn_buf *out)
 {
@@ -151,6 +157,15 @@ void xn_audit_describe(struct xn_db *db, const struct xn_method *method,
 	put_args(method, args, n_args, out);
 	for (unsigned i = 0; i < n_args && i < method->n_params; i++)
 		put_objects(&l, method->params[i].type, args[i]);
-	if (l.n)
-		xn_buf_add_char(out, ']');
+	end_objects(&l);
+}
+
+void xn_audit_describe_rows(struct xn_db *db, const struct xn_row *const *rows, unsigned n,
+			    struct xn_buf *out)
+{
+	struct listing l = {.db = db, .out = out};
+
+	for (unsigned i = 0; i < n; i++)
+		put_object(&l, xn_row_class(rows[i]), xn_row_ref(rows[i]));
+	end_objects(&l);
 }

@@ -67,7 +67,8 @@ static void side_clear(struct side *side)
 	xn_buf_clear(&side->rest);
 }
 
-static void link_free(struct link *link)
+/* @err: why it came to nothing; NULL: it was there, and is over. */
+static void link_end(struct link *link, const struct xn_error *err)
 {
 	if (link->request)
 		xn_xs_cancel(link->request);
@@ -77,14 +78,24 @@ static void link_free(struct link *link)
 	side_clear(&link->guest);
 	xn_list_remove(&link->link);
 	link->t->n--;
-	xn_rpc_leave(link->visit, NULL);
+	xn_rpc_leave(link->visit, err);
 	free(link);
+}
+
+static void link_free(struct link *link)
+{
+	link_end(link, NULL);
 }
 
 static void refuse(struct link *link, int status, const char *why)
 {
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+
+	xn_error_set(&err, status == 403	? XN_ERR_RBAC_PERMISSION_DENIED
+			   : status == 503 ? XN_ERR_TOO_MANY_PENDING_TASKS
+					   : XN_ERR_HANDLE_INVALID);
 	xn_http_reply(link->conn, status, "text/plain", NULL, why, strlen(why));
-	link_free(link);
+	link_end(link, &err);
 }
 
 static void on_closed(void *arg)
@@ -391,6 +402,10 @@ static void on_admitted(const struct xn_http_request *req, struct xn_rpc_visit *
 static const struct xn_rpc_door door = {
 	.name = "connect_console",
 	.role = XN_ROLE_VM_OPERATOR,
+	.objects = {{"uuid", XN_CLASS_console},
+		    {"ref", XN_CLASS_console},
+		    {"uuid", XN_CLASS_VM},
+		    {"ref", XN_CLASS_VM}},
 	.run = on_admitted,
 };
 

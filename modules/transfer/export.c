@@ -442,6 +442,7 @@ static const struct xn_rpc_door door = {
 	.name = "get_export",
 	.role = XN_ROLE_VM_ADMIN,
 	.task_label = "VM.export",
+	.objects = {{"ref", XN_CLASS_VM}, {"uuid", XN_CLASS_VM}},
 	.run = on_admitted,
 };
 

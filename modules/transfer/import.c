@@ -77,6 +77,9 @@ static void tell_result(struct import *i)
 
 	for (size_t k = 0; k < i->plan.n_vms; k++)
 		xn_set_append_string(&refs, i->plan.vms[k].ref);
+	if (i->plan.n_vms)
+		snprintf(i->transfer.visit->created, sizeof(i->transfer.visit->created), "%s",
+			 i->plan.vms[0].ref);
 	xn_task_succeed(i->transfer.t->tasks, i->transfer.visit->task, type, refs, NULL, NULL);
 }
 
@@ -576,6 +579,8 @@ static const struct xn_rpc_door door = {
 	.name = "put_import",
 	.role = XN_ROLE_VM_ADMIN,
 	.task_label = "VM.import",
+	.changes = true,
+	.objects = {{"sr_id", XN_CLASS_SR}, {"sr_uuid", XN_CLASS_SR}},
 	.run = on_admitted,
 };
 

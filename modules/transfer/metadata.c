@@ -194,6 +194,7 @@ static const struct xn_rpc_door door = {
 	.name = "get_export_metadata",
 	.role = XN_ROLE_VM_ADMIN,
 	.task_label = "VM.export_metadata",
+	.objects = {{"ref", XN_CLASS_VM}, {"uuid", XN_CLASS_VM}},
 	.run = on_admitted,
 };
 

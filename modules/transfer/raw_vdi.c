@@ -305,12 +305,15 @@ static const struct xn_rpc_door export_door = {
 	.name = "get_export_raw_vdi",
 	.role = XN_ROLE_VM_ADMIN,
 	.task_label = "Export raw VDI",
+	.objects = {{"vdi", XN_CLASS_VDI}},
 	.run = on_export,
 };
 static const struct xn_rpc_door import_door = {
 	.name = "put_import_raw_vdi",
 	.role = XN_ROLE_VM_ADMIN,
 	.task_label = "Import raw VDI",
+	.changes = true,
+	.objects = {{"vdi", XN_CLASS_VDI}},
 	.run = on_import,
 };
 

@@ -1,5 +1,7 @@
 """A disk that takes nothing more: changes are refused, reads and events go on, and nothing is lost."""
+import contextlib
 import glob
+import http.client
 import json
 import os
 import resource
@@ -82,6 +84,66 @@ class FullDisk(harness.FullDiskCase):
         new.close()
         self.assertEqual(new("pool.get_name_label", pool), "by the new one")
         new.logout()
+
+    # ---- files over HTTP ----
+
+    def request(self, method, path, body=None):
+        with contextlib.closing(http.client.HTTPConnection(*self.daemon.address,
+                                                           timeout=harness.DEADLINE)) as connection:
+            connection.request(method, path, body)
+            reply = connection.getresponse()
+            return reply.status, reply.read().decode("latin-1")
+
+    def new_disk(self):
+        sr = self.client("pool.get_default_SR", self.client("pool.get_all")[0])
+        disk = self.client("VDI.create", {
+            "name_label": "a disk", "name_description": "", "SR": sr, "virtual_size": 1 << 20,
+            "type": "user", "sharable": False, "read_only": False, "other_config": {}})
+        return disk, f"raw_vdi?format=raw&vdi={disk}&session_id={self.client.session}"
+
+    def assert_nothing_came(self, query, tasks):
+        self.limit(resource.RLIM_INFINITY)
+        self.set_label_once_possible(self.client("pool.get_all")[0], "it takes uploads again")
+        self.assertEqual(self.client("task.get_all"), tasks)
+        status, content = self.request("GET", "/export_" + query)
+        self.assertEqual((status, content.strip("\0")), (200, ""))
+
+    def test_an_upload_is_refused_before_it_begins(self):
+        _, query = self.new_disk()
+        tasks = self.client("task.get_all")
+        self.fill_the_disk()
+        status, text = self.request("PUT", "/import_" + query, b"Z" * 4096)
+        self.assertEqual(status, 503)
+        self.assertIn("the database refuses changes", text)
+        self.assert_nothing_came(query, tasks)
+
+    def test_an_upload_that_finds_it_full_is_refused_before_it_begins(self):
+        _, query = self.new_disk()
+        tasks = self.client("task.get_all")
+        self.limit(0)
+        self.addCleanup(self.limit, resource.RLIM_INFINITY)
+        status, text = self.request("PUT", "/import_" + query, b"Z" * 4096)
+        self.assertEqual(status, 503)
+        self.assertIn("INTERNAL_ERROR: the ", text)
+        self.assert_nothing_came(query, tasks)
+
+    def test_files_that_are_fetched_leave_logins_room_in_the_audit_log(self):
+        vm = self.client("VM.get_all")[0]
+        path = f"/export_metadata?ref={vm}&session_id={self.client.session}&export_snapshots=x"
+        self.fill_the_disk()
+        with contextlib.closing(http.client.HTTPConnection(*self.daemon.address,
+                                                           timeout=harness.DEADLINE)) as connection:
+            status = 400
+            while status == 400:
+                connection.request("GET", path)
+                reply = connection.getresponse()
+                status, text = reply.status, reply.read()
+        self.assertEqual(status, 503)
+        self.assertIn(b"the audit log refuses lines", text)
+        self.assertLess(self.daemon.metrics()["xenolith_audit_queued_bytes"], 3.1 * (1 << 20))
+        self.assertTrue(self.daemon.client()("pool.get_all"))
+        self.limit(resource.RLIM_INFINITY)
+        self.set_label_once_possible(self.client("pool.get_all")[0], "all lines are written")
 
 
 if __name__ == "__main__":

@@ -619,8 +619,10 @@ static void denied_calls_do_not_take_the_room_of_others_nor_work_that_of_logins(
 	while (xn_audit_has_room(&audit, XN_AUDIT_WORK) == 0)
 		add(&audit);
 	assert_int_equal(xn_audit_writable(&audit), -EBUSY);
-	assert_int_equal(xn_audit_has_room(&audit, XN_AUDIT_LOGINS), 0);
-	assert_true(AUDIT_QUEUE_MAX - audit.queue.len > 1000 << 10);
+	while (xn_audit_has_room(&audit, XN_AUDIT_LOGINS) == 0)
+		add(&audit);
+	assert_int_equal(xn_audit_has_room(&audit, XN_AUDIT_LOCAL), 0);
+	assert_true(AUDIT_QUEUE_MAX - audit.queue.len > 500 << 10);
 	audit.queue.len = 0; /* no turn has written them */
 	stop(&audit);
 }

@@ -1,7 +1,7 @@
 /* Who may use an HTTP handler that is no API call: over real sockets, with a handler of the test's. */
 #include "tests/unit/cmocka_all.h"
 
-#include "modules/audit/audit.h"
+#include "modules/audit/audit_internal.h"
 #include "modules/auth/auth.h"
 #include "modules/db/db.h"
 #include "modules/operation/operation.h"
@@ -10,6 +10,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -25,6 +26,7 @@ struct fixture {
 	struct xn_http_conn *conn;
 	char seen[48]; /* session of the last visit */
 	char task[48];
+	struct xn_buf lines; /* of the audit log */
 };
 
 static void run_report(const struct xn_http_request *req, struct xn_rpc_visit *visit, void *arg)
@@ -80,7 +82,49 @@ static void on_slow(const struct xn_http_request *req, void *arg)
 	xn_rpc_admit(&f->core, req, &slow, f);
 }
 
+/* ---- a handler that changes something ---- */
+
+static struct xn_audit *audit_of(struct fixture *f)
+{
+	return xn_audit_of(&f->core);
+}
+
+/* All lines that are in the log's files now. */
+static const char *lines_of(struct fixture *f)
+{
+	int rc = 0;
+	struct xn_audit_reader *reader = xn_audit_read(f->dir, "", &rc);
+
+	assert_non_null(reader);
+	f->lines.len = 0;
+	while (xn_audit_read_next(reader, 4096, &f->lines) > 0)
+		;
+	xn_audit_read_end(reader);
+	return xn_buf_cstr(&f->lines);
+}
+
+static void run_change(const struct xn_http_request *req, struct xn_rpc_visit *visit, void *arg)
+{
+	assert_non_null(strstr(lines_of(arg), "\"begun\",\"method\":\"http/put_change\""));
+	run_report(req, visit, arg);
+}
+
+static const struct xn_rpc_door change = {.name = "put_change",
+					  .role = XN_ROLE_VM_OPERATOR,
+					  .task_label = "A change",
+					  .changes = true,
+					  .objects = {{"about", XN_CLASS_task}},
+					  .run = run_change};
+
+static void on_change(const struct xn_http_request *req, void *arg)
+{
+	struct fixture *f = arg;
+
+	xn_rpc_admit(&f->core, req, &change, f);
+}
+
 static const struct xn_http_route routes[] = {
+	{.method = "GET", .path = "/change", .run = on_change},
 	{.method = "GET", .path = "/slow", .run = on_slow},
 	{.method = "GET", .path = "/report", .run = on_report},
 	{.method = "GET", .path = "/tasked", .run = on_tasked},
@@ -142,6 +186,7 @@ static int teardown(void **state)
 	xn_log_free(log);
 	xn_loop_free(loop);
 	xn_buf_clear(&f->got);
+	xn_buf_clear(&f->lines);
 	rc = system(command);
 	free(command);
 	free(f);
@@ -394,6 +439,124 @@ static void nobody_ends_the_task_of_somebody_else(void **state)
 	assert_true(xn_task_is_clients(xn_tasks_of(&f->core), task));
 }
 
+/* ---- the audit log ---- */
+
+/* As a call's end: the next turn writes what is there. */
+static void written(struct fixture *f)
+{
+	for (int i = 0; i < 200 && !xn_audit_is_written(audit_of(f), audit_of(f)->last); i++)
+		xn_loop_turn(f->core.loop, 10000);
+	assert_true(xn_audit_is_written(audit_of(f), audit_of(f)->last));
+}
+
+static void assert_lines(struct fixture *f, unsigned n, const char *part)
+{
+	unsigned found = 0;
+
+	written(f);
+	for (const char *at = lines_of(f); (at = strstr(at, part)); at++)
+		found++;
+	if (found != n)
+		fail_msg("%u times %s in\n%s", found, part, xn_buf_cstr(&f->lines));
+}
+
+static void a_change_has_a_line_before_it_begins_and_one_at_its_end_with_its_object(void **state)
+{
+	struct fixture *f = *state;
+	char secret[48], about[48], target[200];
+	char *object XN_CLEANUP(xn_free_p) = NULL;
+
+	log_in(f, XN_ROLE_VM_OPERATOR, secret);
+	give_task(f, secret, about);
+	snprintf(target, sizeof(target), "/change?session_id=%s&about=%s", secret, about);
+	expect(f, target, "", "HTTP/1.1 200 ", "alice"); /* see run_change() */
+	object = xn_asprintf("\"objects\":[{\"class\":\"task\",\"ref\":\"%s\"", about);
+	assert_lines(f, 2, "http/put_change");
+	assert_lines(f, 2, object);
+	assert_lines(f, 2, f->task);
+	assert_lines(f, 1, "\"result\":\"Success\",\"task\":");
+	assert_string_equal(status_of(f, f->task), "success");
+}
+
+static void a_request_that_fails_says_how(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+	char secret[48];
+	int fd = connect_tcp(f);
+
+	log_in(f, XN_ROLE_VM_OPERATOR, secret);
+	dprintf(fd, "GET /slow?session_id=%s HTTP/1.1\r\nHost: h\r\n\r\n", secret);
+	while (!f->visit)
+		xn_loop_turn(f->core.loop, 1000);
+	assert_lines(f, 1, "http/get_slow");
+	xn_error_set(&err, XN_ERR_VDI_READONLY, "OpaqueRef:x");
+	xn_http_reply(f->conn, 409, "text/plain", NULL, "", 0);
+	xn_rpc_leave(f->visit, &err);
+	xn_loop_turn(f->core.loop, 0);
+	assert_lines(f, 2, "http/get_slow");
+	assert_lines(f, 1, "\"result\":\"VDI_READONLY\"");
+	close(fd);
+}
+
+static void a_login_for_one_request_has_a_line(void **state)
+{
+	struct fixture *f = *state;
+	char *session XN_CLEANUP(xn_free_p) = NULL;
+
+	expect(f, "/report", "Authorization: Basic cm9vdDpzZWNyZXQ=\r\nUser-Agent: a program\r\n",
+	       "HTTP/1.1 200 ", "root");
+	session = xn_asprintf("\"method\":\"session.login_with_password\",\"session\":\"%s\","
+			      "\"user\":\"root\"",
+			      f->seen);
+	assert_lines(f, 1, session);
+	assert_lines(f, 1, "\"agent\":\"a program\"");
+}
+
+static void while_no_line_can_be_written_no_change_begins(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_audit *audit = audit_of(f);
+	int file;
+	char secret[48], target[200];
+
+	log_in(f, XN_ROLE_VM_OPERATOR, secret);
+	written(f);
+	snprintf(target, sizeof(target), "/change?session_id=%s", secret);
+	file = audit->writer.fd;
+	audit->writer.fd = open("/dev/null", O_RDONLY);
+	for (int i = 0; i < 2; i++) /* found out by the first, known to the second */
+		expect(f, target, "", "HTTP/1.1 503 ", "INTERNAL_ERROR: the audit log refuses lines");
+	assert_string_equal(f->seen, "");
+	snprintf(target, sizeof(target), "/tasked?session_id=%s", secret);
+	expect(f, target, "", "HTTP/1.1 200 ", "alice"); /* that is none */
+	close(audit->writer.fd);
+	audit->writer.fd = file;
+	assert_lines(f, 2, "http/put_change");
+	assert_lines(f, 1, "\"result\":\"INTERNAL_ERROR\"");
+}
+
+static void requests_leave_logins_the_room_for_lines(void **state)
+{
+	static const struct xn_audit_entry entry = {.event = XN_AUDIT_CALL, .method = "VM.start"};
+	struct fixture *f = *state;
+	struct xn_audit *audit = audit_of(f);
+	char secret[48], target[200];
+
+	log_in(f, XN_ROLE_POOL_OPERATOR, secret);
+	written(f);
+	audit->error = -ENOSPC; /* as after a write that failed */
+	audit->batch_pending = true;
+	xn_timer_arm(f->core.loop, &audit->retry, 3600 * INT64_C(1000000), NULL);
+	while (xn_audit_has_room(audit, XN_AUDIT_WORK) == 0)
+		xn_audit_add(audit, &entry);
+	snprintf(target, sizeof(target), "/report?session_id=%s", secret);
+	expect(f, target, "", "HTTP/1.1 503 ", "INTERNAL_ERROR: the audit log refuses lines");
+	assert_string_equal(f->seen, "");
+	assert_int_equal(xn_audit_has_room(audit, XN_AUDIT_LOGINS), 0);
+	audit->batch_pending = false;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -410,6 +573,11 @@ int main(void)
 		TEST(a_stranger_does_not_fail_the_task_of_a_request_under_way),
 		TEST(a_refused_request_fails_the_task_that_it_names),
 		TEST(nobody_ends_the_task_of_somebody_else),
+		TEST(a_change_has_a_line_before_it_begins_and_one_at_its_end_with_its_object),
+		TEST(a_request_that_fails_says_how),
+		TEST(a_login_for_one_request_has_a_line),
+		TEST(while_no_line_can_be_written_no_change_begins),
+		TEST(requests_leave_logins_the_room_for_lines),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
