@@ -53,8 +53,57 @@ bool history_shows(const struct history_asking *a, int class_id, int field)
 	if (f->internal || a->q->role > f->role_read)
 		return false;
 	if (f->relation == XN_REL_ONE_TO_MANY)
-		return xn_history_keeps_class(&a->options->skip, f->other_class);
+		return xn_history_keeps_class(&a->options->skip, class_id) &&
+		       xn_history_keeps_field(&a->options->skip, f->other_class, f->other_field);
 	return xn_history_keeps_field(&a->options->skip, class_id, field);
+}
+
+/* In one class. 1: it is told; 0: it has none of that name; -1, *follows: from where, or NULL. */
+static int find_field(const struct history_asking *a, int class_id, bool tells_sets,
+		      const struct xn_field **follows)
+{
+	const struct xn_class *cls = &xn_classes[class_id];
+	int field = xn_field_find(cls, a->q->field_name);
+
+	if (field < 0 || cls->fields[field].internal || cls->internal || !cls->in_database)
+		return 0;
+	if (!history_shows(a, class_id, field))
+		return -1;
+	if (cls->fields[field].relation != XN_REL_ONE_TO_MANY || tells_sets)
+		return 1;
+	*follows = &cls->fields[field];
+	return -1;
+}
+
+static int refuse_field(struct history_asking *a, const struct xn_field *follows)
+{
+	char *why XN_CLEANUP(xn_free_p) = NULL;
+
+	if (follows)
+		why = xn_asprintf("it follows from %s.%s: ask for that",
+				  xn_classes[follows->other_class].name,
+				  xn_classes[follows->other_class].fields[follows->other_field].name);
+	return xn_error_set(a->err, XN_ERR_VALUE_NOT_SUPPORTED, "field", a->q->field_name,
+			    why ? why : "history leaves it out");
+}
+
+int history_check_kept(struct history_asking *a, int class_id, bool tells_sets)
+{
+	int first = class_id < 0 ? 0 : class_id, last = class_id < 0 ? XN_CLASS_COUNT - 1 : class_id;
+	const struct xn_field *follows = NULL;
+	bool is_left_out = false;
+
+	if (class_id >= 0 && !xn_history_keeps_class(&a->options->skip, class_id))
+		return xn_error_set(a->err, XN_ERR_VALUE_NOT_SUPPORTED, "class",
+				    xn_classes[class_id].name, "history leaves it out");
+	for (int c = first; *a->q->field_name && c <= last; c++) {
+		int found = find_field(a, c, tells_sets, &follows);
+
+		if (found > 0)
+			return 0;
+		is_left_out |= found < 0;
+	}
+	return is_left_out ? refuse_field(a, follows) : 0;
 }
 
 void history_ref_text(const struct xn_slice *ref, char out[48])

@@ -46,6 +46,9 @@ int history_answer_difference(struct history_asking *a);
 
 /* Whether who asks may see the field, and history has it. */
 bool history_shows(const struct history_asking *a, int class_id, int field);
+/* What history leaves out did not stay as it was: -1 with an error, when the question is about that.
+ * @class_id: -1 any; @tells_sets: sets that follow from other rows' references are told, too. */
+int history_check_kept(struct history_asking *a, int class_id, bool tells_sets);
 /* The generation that @when means, for questions about a state. -1 with an error: not known. */
 int history_generation(struct history_asking *a, const struct xn_moment *when, const char *name,
 		       uint64_t *out);

@@ -30,6 +30,7 @@ struct looking {
 	size_t *starts; /* of the texts, in the order of the walk */
 	size_t n_starts;
 	bool saw_object;
+	int object_class; /* where the question names one; -1: not seen */
 };
 
 /* ---- who ---- */
@@ -328,6 +329,8 @@ static int look_at(struct looking *l, const struct xn_tx_entry *entry)
 		bool is_it = is_object(l, entry, class_id);
 
 		l->saw_object |= is_it;
+		if (is_it && l->ref.len)
+			l->object_class = class_id;
 		if (entry->op == XN_TX_SET && is_it) {
 			rc = look_at_set(l, class_id, entry);
 		} else {
@@ -462,7 +465,7 @@ static int check_object(struct looking *l)
 {
 	const struct history_query *q = l->a->q;
 	struct xn_history_rows *rows;
-	struct looking again = {.a = l->a, .ref = l->ref};
+	struct looking again = {.a = l->a, .ref = l->ref, .object_class = -1};
 	bool known = false;
 
 	if (!l->ref.len || l->saw_object || l->n)
@@ -470,14 +473,18 @@ static int check_object(struct looking *l)
 	if (xn_history_rows_at(l->a->h, xn_history_bounds(l->a->h)->next - 1, is_ref, l, &rows) ==
 	    0) {
 		known = xn_history_rows_count(rows) > 0;
+		if (known)
+			l->object_class = xn_history_row(rows, 0)->class_id;
 		xn_history_rows_free(rows);
 	}
 	again.limit = 1;
 	again.is_full = true;
 	forget_origin(&again);
 	if (!known && xn_history_walk(l->a->h, 0, UINT64_MAX, INT64_MIN, INT64_MAX, visit,
-				      &again) >= 0)
+				      &again) >= 0) {
 		known = again.saw_object;
+		l->object_class = again.object_class;
+	}
 	return known ? 0
 		     : xn_error_set(l->a->err, XN_ERR_HANDLE_INVALID,
 				    q->class_id < 0 ? "any" : xn_classes[q->class_id].name,
@@ -587,13 +594,21 @@ static int answer_with(struct looking *l)
 	history_put_next(a, (a->q->newest ? l->n_found > l->limit : l->has_more) ? &next : NULL);
 	history_put_limits(a, is_complete(a));
 	xn_writer_map_end(w, outer);
-	return check_object(l);
+	rc = check_object(l);
+	return rc == 0 && l->object_class >= 0 ? history_check_kept(a, l->object_class, false) : rc;
 }
 
 int history_answer_changes(struct history_asking *a)
 {
-	struct looking l = {.a = a, .limit = a->q->limit ? a->q->limit : HISTORY_LIMIT};
-	int rc = name_object(&l);
+	struct looking l = {.a = a,
+			    .limit = a->q->limit ? a->q->limit : HISTORY_LIMIT,
+			    .object_class = -1};
+	bool has_object = *a->q->ref || *a->q->uuid; /* its class is seen later */
+	int rc = has_object && a->q->class_id < 0 ? 0
+						  : history_check_kept(a, a->q->class_id, false);
+
+	if (rc == 0)
+		rc = name_object(&l);
 
 	if (rc == 0)
 		rc = answer_with(&l);

@@ -15,6 +15,7 @@ struct comparing {
 	unsigned limit, n;
 	bool has_more;
 	char last[48];
+	int class_id; /* of what was compared last; -1: nothing was */
 };
 
 static bool is_about(const struct comparing *c, const struct xn_history_row *row)
@@ -123,6 +124,7 @@ static int compare(struct comparing *c, const struct xn_history_row *old,
 
 	if (!is_about(c, row))
 		return 0;
+	c->class_id = row->class_id;
 	if (c->n >= c->limit || before > HISTORY_ANSWER_MAX / 4) {
 		c->has_more = true;
 		return 0;
@@ -195,15 +197,20 @@ static int answer(struct comparing *c)
 	xn_writer_set_end(&a->w, outer_set);
 	xn_writer_member(&a->w, "next", c->has_more ? c->last : "");
 	xn_writer_map_end(&a->w, outer);
+	if ((*a->q->ref || *a->q->uuid) && c->class_id >= 0)
+		return history_check_kept(a, c->class_id, true);
 	return 0;
 }
 
 int history_answer_difference(struct history_asking *a)
 {
 	const struct history_query *q = a->q;
-	struct comparing c = {.a = a, .limit = q->limit ? q->limit : HISTORY_LIMIT};
-	int rc = history_state_load(a, &q->from, "from", q->class_id, &c.from);
+	struct comparing c = {
+		.a = a, .limit = q->limit ? q->limit : HISTORY_LIMIT, .class_id = -1};
+	int rc = history_check_kept(a, q->class_id, true);
 
+	if (rc == 0)
+		rc = history_state_load(a, &q->from, "from", q->class_id, &c.from);
 	if (rc == 0)
 		rc = history_state_load(a, &q->to, "to", q->class_id, &c.to);
 	if (rc == 0)

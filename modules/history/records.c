@@ -277,10 +277,8 @@ int history_answer_all_records(struct history_asking *a)
 	struct history_state state;
 	int rc;
 
-	if (!xn_history_keeps_class(&a->options->skip, a->q->class_id))
-		return xn_error_set(a->err, XN_ERR_VALUE_NOT_SUPPORTED, "class",
-				    xn_classes[a->q->class_id].name, "history leaves it out");
-	if (history_state_load(a, &a->q->at, "at", a->q->class_id, &state) < 0)
+	if (history_check_kept(a, a->q->class_id, true) < 0 ||
+	    history_state_load(a, &a->q->at, "at", a->q->class_id, &state) < 0)
 		return -1;
 	rc = put_records(a, &state);
 	history_state_clear(&state);

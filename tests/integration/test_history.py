@@ -295,6 +295,35 @@ class Times(HistoryCase):
             self.assertEqual((run.returncode, run.stdout), (1, ""))
             self.assertIn("the journal is damaged", run.stderr)
 
+    def test_what_is_left_out_is_not_told_as_unchanged(self):
+        vm = self.vm("parent")
+        task = self.client("task.create", "unseen", "")
+        self.client("task.set_progress", task, 0.5)
+        left_out, derived = "history leaves it out", "it follows from VBD.VM: ask for that"
+        for query, name, why in (
+                ({"class": "task", "field": "progress"}, "progress", left_out),
+                ({"field": "progress", "ref": task}, "progress", left_out),
+                ({"field": "other_config", "ref": task}, "other_config", left_out),
+                ({"class": "session", "field": "last_active"}, "last_active", left_out),
+                ({"class": "VBD_metrics"}, "VBD_metrics", left_out),
+                ({"class": "VM", "ref": vm, "field": "VBDs"}, "VBDs", derived),
+                ({"ref": vm, "field": "VBDs"}, "VBDs", derived),
+                ({"class": "VM", "field": "VBDs", "operation": "delete"}, "VBDs", derived)):
+            what = "class" if name == query.get("class") else "field"
+            with self.subTest(query=query):
+                with self.fails("VALUE_NOT_SUPPORTED", what, name, why):
+                    self.client("History.get_changes", query)
+                if why == derived:
+                    continue
+                with self.fails("VALUE_NOT_SUPPORTED", what, name, why):
+                    self.client("History.get_difference", "1", "now", query)
+        self.assertEqual(self.client("History.get_changes", {"class": "VM", "ref": vm,
+                                                             "field": "other_config",
+                                                             "operation": "set"})["gaps"], [])
+        difference = self.client("History.get_difference", "1", "now",
+                                 {"class": "VM", "field": "VBDs"})
+        self.assertEqual(difference["next"], "")
+
     def test_questions_that_are_none_are_refused(self):
         for code, method, *params in (
                 ("INVALID_VALUE", "History.get_changes", {"class": "nonsense"}),
