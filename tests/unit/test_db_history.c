@@ -6,6 +6,7 @@
 #include "tests/unit/db_workload.h"
 
 #include "core/crc32c.h"
+#include "core/past.h"
 #include "modules/db/history/internal.h"
 
 #include <errno.h>
@@ -892,6 +893,12 @@ static void lost_files_are_begun_anew_with_an_image(void **state)
 
 static void secrets_are_not_written(void **state)
 {
+	static const char *const keys[] = {"pass",	"admin_pass",  "Pass-1",	  "pwd",
+					   "userPwd",	"private-key", "privateKey",	  "api_key",
+					   "X-Api-Key", "passphrase",  "auth.token", "secret2",
+					   "chap",	"passcode"};
+	static const char *const plain[] = {"passthrough", "bypass", "compass", "key", "api",
+					    "private", "chapter", ""};
 	struct book *b = *state;
 	struct xn_row *row = a_row(b->f, XN_CLASS_secret, "value", "opensesame-one");
 	char *command;
@@ -901,6 +908,10 @@ static void secrets_are_not_written(void **state)
 	row = a_row(b->f, XN_CLASS_PBD, "uuid", "c97c0d0e-1111-4000-8000-00000000fffe");
 	xn_db_map_put(b->f->db, row, XN_PBD_device_config, "cifspassword", "opensesame-three");
 	xn_db_map_put(b->f->db, row, XN_PBD_device_config, "location", "/visible");
+	for (size_t i = 0; i < XN_ARRAY_SIZE(keys); i++)
+		xn_db_map_put(b->f->db, row, XN_PBD_other_config, keys[i], "opensesame-four");
+	for (size_t i = 0; i < XN_ARRAY_SIZE(plain); i++)
+		assert_false(xn_past_hides(plain[i], strlen(plain[i])));
 	checkpoint(b->f);
 	command = xn_asprintf("grep -q visible %s/history/changes-* && "
 			      "! grep -q opensesame %s/history/*",

@@ -2,9 +2,9 @@
 #include "modules/db/history.h"
 
 #include "core/config.h"
+#include "core/past.h"
 #include "modules/db/history/record.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,33 +99,6 @@ void xn_history_options_clear(struct xn_history_options *options)
 
 /* ---- hidden ---- */
 
-static bool contains(const char *text, size_t len, const char *word)
-{
-	size_t n = strlen(word);
-
-	for (size_t i = 0; i + n <= len; i++) {
-		size_t k = 0;
-
-		while (k < n && tolower((unsigned char)text[i + k]) == word[k])
-			k++;
-		if (k == n)
-			return true;
-	}
-	return false;
-}
-
-/* By its name: a key of device_config, a field. */
-static bool is_secret_name(const char *name, size_t len)
-{
-	static const char *const words[] = {"password", "passwd", "passphrase", "secret",
-					    "token",	"credential", "private_key", "privatekey"};
-
-	for (size_t i = 0; i < XN_ARRAY_SIZE(words); i++)
-		if (contains(name, len, words[i]))
-			return true;
-	return false;
-}
-
 static bool is_secret_field(int class_id, int field)
 {
 	const struct xn_field *f = &xn_classes[class_id].fields[field];
@@ -133,7 +106,7 @@ static bool is_secret_field(int class_id, int field)
 	if (f->type->kind != XN_T_STRING)
 		return false;
 	return (class_id == XN_CLASS_secret && field == XN_secret_value) ||
-	       is_secret_name(f->name, strlen(f->name));
+	       xn_past_hides(f->name, strlen(f->name));
 }
 
 /* A map again, without the values of keys that sound secret. */
@@ -153,7 +126,7 @@ static int put_map(struct xn_cursor in, uint64_t n, const struct xn_slice *whole
 		if (xn_skip_value(&in) < 0)
 			return -EBADMSG;
 		xn_put_text(out, (const char *)key.data, key.len);
-		if (is_secret_name((const char *)key.data, key.len))
+		if (xn_past_hides((const char *)key.data, key.len))
 			xn_put_string(out, XN_HISTORY_HIDDEN);
 		else
 			xn_buf_add(out, value, (size_t)(in.at - value));

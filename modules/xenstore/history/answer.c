@@ -1,6 +1,8 @@
 /* What all answers share: opening, moments, bounds, secrets; see answer.h. */
 #include "modules/xenstore/history/answer.h"
 
+#include "core/past.h"
+
 #include <errno.h>
 #include <inttypes.h>
 
@@ -134,21 +136,13 @@ static int answer_bounds(struct past_answering *a)
 
 /* ---- nodes ---- */
 
-bool past_is_secret(const char *path, size_t len)
+static bool hides(const struct past_answering *a, const char *path, size_t len)
 {
-	static const char *const parts[] = {"passw", "secret", "token", "chap", "credential"};
-	char name[64] = "";
 	size_t at = len;
 
 	while (at > 0 && path[at - 1] != '/')
 		at--;
-	for (size_t i = 0; at + i < len && i < sizeof(name) - 1; i++)
-		name[i] = (char)(path[at + i] | (path[at + i] >= 'A' && path[at + i] <= 'Z' ? 0x20
-											     : 0));
-	for (size_t i = 0; i < XN_ARRAY_SIZE(parts); i++)
-		if (strstr(name, parts[i]))
-			return true;
-	return false;
+	return a->q->hides_secrets && xn_past_hides(path + at, len - at);
 }
 
 void past_put_value(struct past_answering *a, const char *path, size_t path_len, const char *value,
@@ -156,7 +150,7 @@ void past_put_value(struct past_answering *a, const char *path, size_t path_len,
 {
 	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
 
-	if (a->q->hides_secrets && past_is_secret(path, path_len)) {
+	if (hides(a, path, path_len)) {
 		xn_writer_put_text(&a->w, "(hidden)", strlen("(hidden)"));
 		return;
 	}

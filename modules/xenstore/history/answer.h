@@ -54,9 +54,6 @@ void past_put_perms_text(struct past_answering *a, const struct xn_xs_text *text
 /* The tree as it was after this generation; now: with all that has happened. 0 or -errno. */
 int past_tree_at(struct past *past, uint64_t generation, bool is_now, struct past_tree *tree);
 
-/* Whether the value of such a node is a secret: a password, a token, a key. */
-bool past_is_secret(const char *path, size_t len);
-
 /* ---- export.c ---- */
 /* What `git fast-import` reads; @write is called with the next bytes, and ends it all with a return
  * other than 0. 0 or that, or -errno. */
