@@ -8,7 +8,7 @@
 #include "rpc/outflow.h"
 #include "rpc/rpc_internal.h"
 
-enum { PIECE = 65536, MAX_DOWNLOADS = 8 };
+enum { PIECE = 65536 };
 
 struct download {
 	struct xn_list link;
@@ -78,7 +78,7 @@ static void on_admitted(const struct xn_http_request *req, struct xn_rpc_visit *
 		refuse(req, visit, 400, "400 since is no date\n");
 		return;
 	}
-	if (rpc->n_downloads >= MAX_DOWNLOADS) {
+	if (rpc->n_downloads >= xn_config_int(rpc->core->config, "audit-downloads")) {
 		refuse(req, visit, 503, "503 Service Unavailable\n");
 		return;
 	}

@@ -82,6 +82,8 @@ static void write_calls(struct xn_metrics_page *page, const struct xn_rpc *rpc)
 	xn_metrics_gauge(page, "xenolith_long_bodies_used_bytes", "bytes",
 			 "Bodies of calls that are being parsed or wait for that.",
 			 (int64_t)rpc->long_bytes);
+	xn_metrics_gauge(page, "xenolith_audit_downloads", "",
+			 "Downloads of the audit log under way.", rpc->n_downloads);
 	xn_metrics_counter(page, "xenolith_replies_cut", "",
 			   "Connections closed to make room, since their reader stood still.",
 			   rpc->n_cut);

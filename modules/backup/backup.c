@@ -11,11 +11,7 @@
 #include "rpc/outflow.h"
 #include "rpc/rpc.h"
 
-enum {
-	PIECE = 64 << 10,
-	MAX_STREAMS = 2,
-	BACKLOG_MAX = 256 << 20, /* of journal that waits for a slow client */
-};
+enum { PIECE = 64 << 10 };
 
 struct state {
 	struct xn_core *core;
@@ -23,6 +19,7 @@ struct state {
 	struct xn_pool *pool;
 	struct xn_list streams;
 	unsigned n_streams;
+	struct xn_metrics_source metrics;
 };
 
 struct stream {
@@ -65,7 +62,8 @@ static void on_made(struct xn_outflow *flow, size_t bytes)
 {
 	struct stream *stream = xn_container_of(flow, struct stream, flow);
 
-	if (xn_db_backlog(stream->s->db) <= BACKLOG_MAX)
+	if (xn_db_backlog(stream->s->db) <=
+	    (size_t)xn_config_int(stream->s->core->config, "backup-backlog"))
 		return;
 	xn_log_error(stream->s->core->log, "backup", "the client of a backup reads too slowly");
 	xn_outflow_cut(flow);
@@ -122,7 +120,7 @@ static void on_admitted(const struct xn_http_request *req, struct xn_rpc_visit *
 	stream->visit = visit;
 	xn_list_push(&s->streams, &stream->link);
 	s->n_streams++;
-	if (s->n_streams > MAX_STREAMS) {
+	if (s->n_streams > xn_config_int(s->core->config, "backups")) {
 		refuse(stream, "other backups are being made\n");
 		return;
 	}
@@ -146,12 +144,24 @@ static const struct xn_http_route route = {
 
 /* ---- the module ---- */
 
+static size_t write_metrics(struct xn_metrics_source *source, struct xn_metrics_page *page,
+			    size_t from)
+{
+	const struct state *s = xn_container_of(source, struct state, metrics);
+
+	xn_metrics_gauge(page, "xenolith_backups", "", "Backups of the database under way.",
+			 s->n_streams);
+	return 0;
+}
+
 static int backup_init(struct xn_core *core, void **state_out, struct xn_error *err)
 {
 	struct state *s = xn_calloc(1, sizeof(*s));
 
 	s->core = core;
 	xn_list_init(&s->streams);
+	s->metrics.write = write_metrics;
+	xn_metrics_add(core->metrics, &s->metrics);
 	*state_out = s;
 	return 0;
 }
@@ -177,6 +187,7 @@ static void backup_stop(void *state)
 		xn_outflow_cut(&stream->flow);
 	}
 	xn_pool_free(s->pool);
+	xn_metrics_remove(&s->metrics);
 	free(s);
 }
 

@@ -11,7 +11,6 @@
 #include "modules/history/answer.h"
 
 enum {
-	MAX_PENDING = 32, /* questions that run or wait */
 	TIDY_EVERY_US = 600 * 1000000, /* files also grow too old */
 	TIDY_AT_ONCE_US = 1000000,     /* after the start, which they must not slow down */
 };
@@ -93,7 +92,7 @@ static int check(const struct history *history, struct xn_error *err)
 	if (!history->dir)
 		return xn_error_set(err, XN_ERR_VALUE_NOT_SUPPORTED, "history-size", "0",
 				    "no history is kept");
-	if (history->n_pending >= MAX_PENDING)
+	if (history->n_pending >= xn_config_int(history->core->config, "history-questions-pending"))
 		return xn_error_set(err, XN_ERR_TOO_MANY_PENDING_TASKS);
 	return 0;
 }
@@ -311,8 +310,6 @@ static size_t write_metrics(struct xn_metrics_source *source, struct xn_metrics_
 	xn_metrics_us(page, h->last.oldest_us);
 	xn_metrics_gauge(page, "xenolith_history_questions_pending", "",
 			 "Questions to history that run or wait.", h->n_pending);
-	xn_metrics_gauge(page, "xenolith_limit_history_questions_pending", "",
-			 "Most questions to history that may run or wait.", MAX_PENDING);
 	xn_metrics_family(page, XN_METRIC_HISTOGRAM, "xenolith_history_answer_seconds", "seconds",
 			  "Time to answer a question to history.");
 	xn_metrics_histogram(page, &h->answer_time);

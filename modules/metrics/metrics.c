@@ -10,8 +10,6 @@
 
 #include "modules/metrics/metrics_internal.h"
 
-enum { MAX_SCRAPES = 4 }; /* at a time */
-
 static const char *const content_types[] = {
 	[XN_METRICS_OPENMETRICS] = "application/openmetrics-text; version=1.0.0; charset=utf-8",
 	[XN_METRICS_PROMETHEUS] = "text/plain; version=0.0.4; charset=utf-8",
@@ -135,7 +133,7 @@ static void begin_scrape(struct metrics *m, const struct xn_http_request *req)
 
 static void serve(struct metrics *m, const struct xn_http_request *req)
 {
-	if (m->n_scrapes >= MAX_SCRAPES) {
+	if (m->n_scrapes >= xn_config_int(m->core->config, "metrics-scrapes")) {
 		m->turned_away++;
 		reply_text(req->conn, 503, "Retry-After: 1\r\n", "503 Service Unavailable\n");
 	} else {

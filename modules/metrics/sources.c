@@ -39,6 +39,8 @@ static size_t write_core(struct xn_metrics_source *source, struct xn_metrics_pag
 			 xn_pool_running(core->workers));
 	xn_metrics_gauge(page, "xenolith_workers_queued", "", "Blocking jobs that wait for a worker.",
 			 xn_pool_queued(core->workers));
+	xn_metrics_gauge(page, "xenolith_metrics_scrapes_under_way", "",
+			 "Requests of this page that are being answered, this one too.", m->n_scrapes);
 	xn_metrics_family(page, XN_METRIC_COUNTER, "xenolith_metrics_scrapes", "",
 			  "Requests of this page by what became of them.");
 	xn_metrics_int(page, (int64_t)m->served, "result", "served");

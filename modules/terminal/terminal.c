@@ -20,7 +20,6 @@
 #include "rpc/rpc.h"
 
 enum {
-	MAX_LINKS = 64,
 	PIECE = 16384,
 	ROUNDS = 4, /* pieces each way in one go */
 	/* The field's client reads the answer's head through a buffer and the rest beside it: what
@@ -35,6 +34,7 @@ struct xn_terminals {
 	struct xn_list links;
 	unsigned n;
 	int64_t patience_us; /* with a side that takes nothing */
+	struct xn_metrics_source metrics;
 };
 
 struct side {
@@ -378,7 +378,7 @@ static void on_admitted(const struct xn_http_request *req, struct xn_rpc_visit *
 	const struct xn_row *console = find(t, req);
 	const struct xn_row *vm = console ? xn_row_follow(t->db, console, XN_console_VM) : NULL;
 
-	if (t->n > MAX_LINKS) {
+	if (t->n > xn_config_int(t->core->config, "consoles")) {
 		refuse(link, 503, "Too many consoles are open.\n");
 		return;
 	}
@@ -423,12 +423,23 @@ static const struct xn_http_route route = {
 
 /* ---- the module ---- */
 
+static size_t write_metrics(struct xn_metrics_source *source, struct xn_metrics_page *page,
+			    size_t from)
+{
+	const struct xn_terminals *t = xn_container_of(source, struct xn_terminals, metrics);
+
+	xn_metrics_gauge(page, "xenolith_consoles", "", "Consoles that are open.", t->n);
+	return 0;
+}
+
 static int terminal_init(struct xn_core *core, void **state_out, struct xn_error *err)
 {
 	struct xn_terminals *t = xn_calloc(1, sizeof(*t));
 
 	t->core = core;
 	xn_list_init(&t->links);
+	t->metrics.write = write_metrics;
+	xn_metrics_add(core->metrics, &t->metrics);
 	*state_out = t;
 	return 0;
 }
@@ -459,6 +470,7 @@ static void terminal_stop(void *state)
 		else
 			link_free(link);
 	}
+	xn_metrics_remove(&t->metrics);
 	free(t);
 }
 

@@ -7,7 +7,6 @@
 
 enum {
 	WORKERS = 4,
-	MAX_TRANSFERS = 32, /* a few MiB each */
 	PATIENCE_US = 500 * 1000,
 };
 
@@ -42,7 +41,7 @@ bool xn_transfer_begin(struct xn_transfers *t, struct xn_transfer *transfer,
 {
 	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
 
-	if (t->n >= MAX_TRANSFERS) {
+	if (t->n >= xn_config_int(t->core->config, "transfers")) { /* a few MiB each */
 		xn_error_set(&err, XN_ERR_TOO_MANY_PENDING_TASKS);
 		xn_transfer_refuse(req->conn, &err);
 		xn_rpc_leave(visit, &err);
@@ -175,12 +174,24 @@ static const struct xn_http_route *const routes[] = {
 	&xn_transfer_xml_dump_route,
 };
 
+static size_t write_metrics(struct xn_metrics_source *source, struct xn_metrics_page *page,
+			    size_t from)
+{
+	const struct xn_transfers *t = xn_container_of(source, struct xn_transfers, metrics);
+
+	xn_metrics_gauge(page, "xenolith_transfers", "",
+			 "Disks, archives and dumps under way over HTTP.", t->n);
+	return 0;
+}
+
 static int transfer_init(struct xn_core *core, void **state_out, struct xn_error *err)
 {
 	struct xn_transfers *t = xn_calloc(1, sizeof(*t));
 
 	t->core = core;
 	xn_list_init(&t->list);
+	t->metrics.write = write_metrics;
+	xn_metrics_add(core->metrics, &t->metrics);
 	*state_out = t;
 	return 0;
 }
@@ -231,6 +242,7 @@ static void transfer_stop(void *state)
 		wait_for_all(t);
 		xn_pool_free(t->pool);
 	}
+	xn_metrics_remove(&t->metrics);
 	free(t);
 }
 

@@ -19,6 +19,7 @@ struct xn_transfers {
 	struct xn_pool *pool; /* reads, compresses, writes */
 	struct xn_list list;  /* struct xn_transfer under way */
 	unsigned n;
+	struct xn_metrics_source metrics;
 };
 
 /* One transfer under way; embedded in what each kind knows about its own. */

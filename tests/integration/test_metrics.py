@@ -3,6 +3,7 @@
 import base64
 import http.client
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -91,6 +92,53 @@ class Access(harness.TestCase):
         connection.request("PUT", "/metrics", "x")
         self.assertEqual(connection.getresponse().status, 405)
         connection.close()
+
+
+class Places(harness.TestCase):
+    """What is served only so many times at once: the number of it, and its limit, stand on the page."""
+
+    LIMITS = {"transfers": 3, "consoles": 2, "backups": 1, "audit-downloads": 2, "metrics-scrapes": 5,
+              "history-questions-pending": 6, "xenstore-history-questions-pending": 7,
+              "backup-backlog": 1 << 25}
+    daemon_options = [word for key, n in LIMITS.items() for word in ("--" + key, str(n))]
+
+    def begin(self, head, more=""):
+        """The status of an answer, of which nobody reads more."""
+        sock = socket.socket()
+        sock.settimeout(harness.DEADLINE)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.addCleanup(sock.close)
+        sock.connect(self.daemon.address)
+        sock.sendall(f"{head} HTTP/1.1\r\nCookie: session_id={self.client.session}\r\n{more}\r\n".encode())
+        return int(sock.recv(100).split()[1])
+
+    def test_every_limit_is_told(self):
+        numbers = self.daemon.metrics()
+        for key, limit in self.LIMITS.items():
+            name = "xenolith_limit_" + key.replace("-", "_") + ("_bytes" if key == "backup-backlog" else "")
+            self.assertEqual(numbers[name], limit)
+        self.assertEqual(numbers["xenolith_metrics_scrapes_under_way"], 1)
+        self.assertEqual(numbers["xenolith_audit_downloads"], 0)
+        self.assertEqual(numbers["xenolith_backups"], 0)
+
+    def test_places_are_counted_and_no_more_are_taken(self):
+        sr = next(ref for ref, record in self.client("SR.get_all_records").items() if record["type"] == "file")
+        vm = self.client("VM.clone", self.client("VM.get_by_name_label", "Other install media")[0], "pv")
+        self.client("VM.provision", vm)
+        self.client("VM.set_domain_type", vm, "pv")
+        self.client("VM.start", vm, False, False)
+        self.addCleanup(self.client, "VM.hard_shutdown", vm)
+        disks = [self.client("VDI.create", {
+            "name_label": "d", "name_description": "", "SR": sr, "virtual_size": 1 << 20, "type": "user",
+            "sharable": False, "read_only": False, "other_config": {}}) for _ in range(4)]
+        uploads = [self.begin(f"PUT /import_raw_vdi?vdi={disk}", "Transfer-Encoding: chunked\r\n")
+                   for disk in disks]
+        self.assertEqual(uploads, [200, 200, 200, 503])
+        consoles = [self.begin(f"CONNECT /console?ref={vm}") for _ in range(3)]
+        self.assertEqual(consoles, [200, 200, 503])
+        numbers = self.daemon.metrics()
+        self.assertEqual(numbers["xenolith_transfers"], 3)
+        self.assertEqual(numbers["xenolith_consoles"], 2)
 
 
 class OwnToken(unittest.TestCase):

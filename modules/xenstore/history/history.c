@@ -7,8 +7,6 @@
 #include "core/worker.h"
 #include "modules/xenstore/history/answer.h"
 
-enum { MAX_PENDING = 32 /* questions that run or wait */ };
-
 struct past_service {
 	struct xn_core *core;
 	struct xn_pool *pool; /* NULL: nothing is kept */
@@ -65,7 +63,8 @@ static int check(const struct past_service *service, struct xn_error *err)
 	if (!service->pool)
 		return xn_error_set(err, XN_ERR_VALUE_NOT_SUPPORTED, "xenstore", "system",
 				    "the host's own xenstored keeps no history");
-	if (service->n_pending >= MAX_PENDING)
+	if (service->n_pending >=
+	    xn_config_int(service->core->config, "xenstore-history-questions-pending"))
 		return xn_error_set(err, XN_ERR_TOO_MANY_PENDING_TASKS);
 	return 0;
 }
@@ -164,9 +163,6 @@ static size_t write_metrics(struct xn_metrics_source *source, struct xn_metrics_
 			   "Questions to the xenstore's history that got an error.", s->n_failed);
 	xn_metrics_gauge(page, "xenolith_xenstore_history_questions_pending", "",
 			 "Questions to the xenstore's history that run or wait.", s->n_pending);
-	xn_metrics_gauge(page, "xenolith_limit_xenstore_history_questions_pending", "",
-			 "Most questions to the xenstore's history that may run or wait.",
-			 MAX_PENDING);
 	xn_metrics_family(page, XN_METRIC_HISTOGRAM, "xenolith_xenstore_history_answer_seconds",
 			  "seconds", "Time to answer a question to the xenstore's history.");
 	xn_metrics_histogram(page, &s->answer_time);
