@@ -17,7 +17,6 @@ static const char *const quota_names[XN_QUOTA_COUNT] = {
 	[XN_QUOTA_STRING_BYTES] = "string-bytes",
 	[XN_QUOTA_FIELD_ITEMS] = "field-items",
 	[XN_QUOTA_ROW_BYTES] = "row-bytes",
-	[XN_QUOTA_ALL_ROWS] = "all-rows",
 	[XN_QUOTA_LONG_BODIES] = "long-bodies",
 };
 
@@ -92,6 +91,7 @@ static void write_calls(struct xn_metrics_page *page, const struct xn_rpc *rpc)
 	for (int i = 0; i < XN_QUOTA_COUNT; i++)
 		xn_metrics_int(page, (int64_t)rpc->n_over_quota[i], "limit", quota_names[i]);
 	xn_metrics_int(page, (int64_t)xn_tasks_refused(rpc->tasks), "limit", "pending-tasks");
+	xn_metrics_int(page, (int64_t)xn_db_refused_rows(rpc->db), "limit", "all-rows");
 }
 
 static void write_errors(struct xn_metrics_page *page, const struct xn_rpc_counts *counts)

@@ -30,7 +30,6 @@ void xn_rpc_read_quotas(struct xn_rpc *rpc)
 		.string_bytes = (size_t)xn_config_int(config, "string-bytes"),
 		.field_items = (size_t)xn_config_int(config, "field-items"),
 		.row_bytes = (size_t)xn_config_int(config, "row-bytes"),
-		.all_rows = (size_t)xn_config_int(config, "all-rows"),
 		.long_bodies = (size_t)xn_config_int(config, "long-bodies"),
 	};
 }
@@ -218,6 +217,23 @@ static int check_value(struct xn_rpc *rpc, const char *what, const struct xn_val
 	}
 }
 
+/* As xn_value_weight(), but of sets in which one text is not like the other, too. */
+static size_t weigh(const struct xn_value *v)
+{
+	size_t sum = sizeof(*v);
+
+	if (v->kind == XN_SET)
+		for (size_t i = 0; i < xn_set_len(v); i++)
+			sum += sizeof(v) + weigh(xn_set_at(v, i));
+	else if (v->kind == XN_MAP)
+		for (size_t i = 0; i < xn_map_len(v); i++)
+			sum += sizeof(struct xn_map_entry) + sizeof(*v) +
+			       strlen(xn_map_key_at(v, i)) + weigh(xn_map_at(v, i));
+	else
+		sum = xn_value_weight(v);
+	return sum;
+}
+
 static int check_bytes(struct xn_rpc *rpc, const char *what, size_t bytes, struct xn_error *err)
 {
 	if (bytes <= rpc->quotas.row_bytes)
@@ -296,21 +312,13 @@ static bool begins_with_any(const char *text, const char *const *prefixes)
 static int check_room(struct xn_rpc *rpc, const struct xn_method *method, struct xn_error *err)
 {
 	static const char *const makers[] = {"create", "clone", "copy", "snapshot", "checkpoint",
-					     "introduce", "import", NULL};
-	size_t rows = 0;
+					     "introduce", "import", "provision", "revert", NULL};
 
 	if (!begins_with_any(method->message, makers))
 		return 0;
 	if (method->class_id == XN_CLASS_task && xn_task_check_room(rpc->tasks, err) < 0)
 		return -1;
-	for (int c = 0; c < XN_CLASS_COUNT; c++)
-		rows += xn_db_count(rpc->db, c);
-	if (rows < rpc->quotas.all_rows)
-		return 0;
-	rpc->n_over_quota[XN_QUOTA_ALL_ROWS]++;
-	return xn_error_setf(err, XN_ERR_OUT_OF_SPACE,
-			     "the database has %zu objects, and the limit all-rows is %zu", rows,
-			     rpc->quotas.all_rows);
+	return xn_db_check_room(rpc->db, 1, err);
 }
 
 /* However many tasks there are. */
@@ -336,7 +344,7 @@ int xn_rpc_check_quotas(struct xn_rpc_call *rc, bool async, struct xn_error *err
 	for (unsigned i = 0; i < call->n_args; i++) {
 		if (check_value(rpc, method->params[i].name, call->args[i], err) < 0)
 			return -1;
-		bytes += xn_value_weight(call->args[i]);
+		bytes += weigh(call->args[i]);
 	}
 	growth = growth_of(method);
 	row = row_of(rc, &growth);
@@ -344,4 +352,18 @@ int xn_rpc_check_quotas(struct xn_rpc_call *rc, bool async, struct xn_error *err
 		: check_bytes(rpc, method->message, bytes, err) < 0)
 		return -1;
 	return check_room(rpc, method, err);
+}
+
+int xn_rpc_check_record(struct xn_core *core, const char *what, const struct xn_value *record,
+			struct xn_error *err)
+{
+	struct xn_rpc *rpc = xn_module_state(core, "rpc");
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < xn_map_len(record); i++) {
+		if (check_value(rpc, xn_map_key_at(record, i), xn_map_at(record, i), err) < 0)
+			return -1;
+		bytes += weigh(xn_map_at(record, i));
+	}
+	return check_bytes(rpc, what, bytes, err);
 }

@@ -60,6 +60,12 @@ void xn_rpc_leave(struct xn_rpc_visit *visit, const struct xn_error *err);
  * in @why. */
 struct xn_value *xn_rpc_read_value(const char *text, size_t len, struct xn_buf *why);
 
+/* What a caller may store, for objects that come by other ways than a call's arguments: texts, members
+ * and bytes of @record, the fields of one object, which is a @what. On any thread. 0, or -1 with the
+ * error of a call that brings as much. How many there may be: xn_db_check_room(). */
+int xn_rpc_check_record(struct xn_core *core, const char *what, const struct xn_value *record,
+			struct xn_error *err);
+
 /*
  * ---- who reads records as they were ----
  * Somebody to whom they go no faster than it takes them, so that rows which change leave their old ones

@@ -25,7 +25,7 @@ struct xn_rpc_account;	/* quota.c: what one caller uses */
 
 struct xn_rpc_quotas { /* as configured */
 	size_t session_calls, session_replies, all_replies, old_records;
-	size_t string_bytes, field_items, row_bytes, all_rows, long_bodies;
+	size_t string_bytes, field_items, row_bytes, long_bodies;
 };
 
 enum xn_rpc_quota { /* those that calls are refused for */
@@ -35,7 +35,6 @@ enum xn_rpc_quota { /* those that calls are refused for */
 	XN_QUOTA_STRING_BYTES,
 	XN_QUOTA_FIELD_ITEMS,
 	XN_QUOTA_ROW_BYTES,
-	XN_QUOTA_ALL_ROWS,
 	XN_QUOTA_LONG_BODIES,
 	XN_QUOTA_COUNT,
 };
@@ -78,7 +77,8 @@ struct xn_rpc {
 	size_t n_calls, reply_bytes;
 	struct xn_list unread; /* struct xn_rpc_reader; who moved last is last */
 	struct xn_timer look_again; /* quota.c: whether one of them stands still */
-	uint64_t n_over_quota[XN_QUOTA_COUNT], n_cut;
+	_Atomic size_t n_over_quota[XN_QUOTA_COUNT]; /* workers hold archives against them, too */
+	uint64_t n_cut;
 	struct xn_rpc_counts counts;
 	struct xn_metrics_source metrics;
 	struct xn_subscription *on_committed;

@@ -163,6 +163,25 @@ int xn_db_settle(struct xn_db *db, struct xn_error *err)
 	return xn_db_count(db, XN_CLASS_pool) ? 0 : xn_db_check_writable(db, err);
 }
 
+int xn_db_check_room(struct xn_db *db, size_t more, struct xn_error *err)
+{
+	size_t most = (size_t)xn_config_int(db->core->config, "all-rows"), rows = 0;
+
+	for (int c = 0; c < XN_CLASS_COUNT; c++)
+		rows += xn_db_count(db, c);
+	if (rows + more <= most)
+		return 0;
+	db->n_refused_rows++;
+	return xn_error_setf(err, XN_ERR_OUT_OF_SPACE,
+			     "the database has %zu objects, and the limit all-rows is %zu", rows,
+			     most);
+}
+
+uint64_t xn_db_refused_rows(const struct xn_db *db)
+{
+	return db->n_refused_rows;
+}
+
 void xn_db_on_history(struct xn_db *db, void (*run)(void *arg), void *arg)
 {
 	if (!db->store)

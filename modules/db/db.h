@@ -31,6 +31,9 @@ struct xn_row *xn_db_need(struct xn_db *db, int class_id, const char *ref, struc
 struct xn_row *xn_db_need_uuid(struct xn_db *db, int class_id, const char *uuid,
 			       struct xn_error *err);
 size_t xn_db_count(const struct xn_db *db, int class_id);
+/* Before a caller's @more rows are made: 0, or -1 with OUT_OF_SPACE where they are more than all-rows. */
+int xn_db_check_room(struct xn_db *db, size_t more, struct xn_error *err);
+uint64_t xn_db_refused_rows(const struct xn_db *db); /* how often that was so */
 /* Rows of a class, least recently changed first. Do not change rows inside the walk; collect first.
  */
 struct xn_row *xn_db_first(struct xn_db *db, int class_id);

@@ -133,6 +133,8 @@ struct xn_db {
 	uint32_t n_graves; /* the newest one's number */
 	uint32_t n_reused; /* numbers up to this one gave their place to newer ones, for good */
 
+	uint64_t n_refused_rows;
+
 	struct xn_list cached; /* JSON of records, least recently used first */
 	size_t cached_bytes, cache_limit;
 	size_t frozen_bytes; /* kept by records whose rows went on */

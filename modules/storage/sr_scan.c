@@ -170,11 +170,14 @@ static void apply_row(struct scan *s, struct xn_row *row)
 	s->allocation += xn_row_int(row, XN_VDI_virtual_size);
 }
 
+/* Beyond all-rows nothing more is: the scan goes on with what is known, and says so at its end. */
 static void adopt(struct scan *s, const struct xn_sr_found *found)
 {
 	XN_CLEANUP(xn_value_unref_p) struct xn_value *v = xn_map_new(), *sm_config = xn_map_new();
 	bool read_only = s->binding.ops->read_only;
 
+	if (xn_error_is_set(&s->error) || xn_db_check_room(s->st->db, 1, &s->error) < 0)
+		return;
 	if (!read_only)
 		xn_map_put_string(&v, "uuid", found->location);
 	xn_map_put_string(&v, "SR", s->sr);

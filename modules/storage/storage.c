@@ -51,7 +51,8 @@ static void on_looked(const struct xn_error *err, void *arg)
 {
 	struct look *look = arg;
 
-	if (err && look->starting)
+	/* What finds no room in the database is there all the same. */
+	if (err && look->starting && strcmp(err->code, XN_ERR_OUT_OF_SPACE) != 0)
 		give_up_sr(look, err);
 	xn_list_remove(&look->link);
 	free(look);

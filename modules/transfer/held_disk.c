@@ -15,12 +15,17 @@ enum { WAIT_MS = 120 * 1000 }; /* for others to let go of a disk */
 struct xn_held_disk *xn_held_disks_add(struct xn_held_disks *disks, const struct xn_row *vdi,
 				       const char *id)
 {
+	uint64_t hash = xn_hash_string(xn_row_ref(vdi));
+	struct xn_hnode *node = xn_hmap_first_same(&disks->by_vdi, hash);
 	struct xn_held_disk *disk;
 
-	for (size_t i = 0; i < disks->n; i++)
-		if (strcmp(disks->disks[i]->vdi, xn_row_ref(vdi)) == 0)
-			return disks->disks[i];
+	for (; node; node = xn_hmap_next_same(node)) {
+		disk = xn_container_of(node, struct xn_held_disk, node);
+		if (strcmp(disk->vdi, xn_row_ref(vdi)) == 0)
+			return disk;
+	}
 	disk = xn_calloc(1, sizeof(*disk));
+	xn_hmap_insert(&disks->by_vdi, &disk->node, hash);
 	snprintf(disk->vdi, sizeof(disk->vdi), "%s", xn_row_ref(vdi));
 	snprintf(disk->id, sizeof(disk->id), "%s", id);
 	disk->size = xn_row_int(vdi, XN_VDI_virtual_size);
@@ -52,17 +57,33 @@ static void let_go(struct xn_held_disks *disks, struct xn_held_disk *disk)
 	free(disk);
 }
 
+/* In slices: there may be thousands. */
+static void clear(struct xn_held_disks *disks);
+
+static void on_clear_turn(struct xn_job *job)
+{
+	clear(xn_container_of(job, struct xn_held_disks, later));
+}
+
 static void clear(struct xn_held_disks *disks)
 {
+	struct xn_slice slice = {0};
+
 	xn_job_cancel(&disks->later);
-	for (size_t i = 0; i < disks->n; i++)
-		let_go(disks, disks->disks[i]);
+	while (disks->n) {
+		if (!xn_slice_has_room(&slice, disks->t)) {
+			xn_loop_defer(disks->t->core->loop, &disks->later, XN_PRIO_OPERATION,
+				      on_clear_turn);
+			return;
+		}
+		let_go(disks, disks->disks[--disks->n]);
+	}
+	xn_hmap_clear(&disks->by_vdi);
 	free(disks->disks);
 	free(disks->path);
 	free(disks->format);
 	disks->disks = NULL;
 	disks->path = disks->format = NULL;
-	disks->n = 0;
 	disks->dropped(disks);
 }
 

@@ -6,10 +6,12 @@
 #ifndef XN_HELD_DISK_H
 #define XN_HELD_DISK_H
 
-#include "modules/transfer/transfer_internal.h"
+#include "core/hmap.h"
 #include "modules/storage/disk_file.h"
+#include "modules/transfer/transfer_internal.h"
 
 struct xn_held_disk {
+	struct xn_hnode node; /* by vdi */
 	char vdi[48];
 	char id[16]; /* the owner's */
 	int64_t size; /* of the row: what a guest sees */
@@ -29,6 +31,7 @@ struct xn_held_disks {
 
 	struct xn_held_disk **disks;
 	size_t n, next;
+	struct xn_hmap by_vdi;
 	char task[48];
 	char *path, *format; /* of the one that is being opened */
 	struct xn_work work;

@@ -2,17 +2,19 @@
  * PUT /import: an archive as export.c makes them becomes virtual machines here. 200 comes before the
  * body; the result and every failure are told in the task.
  *
- *	ova.xml read --> disks made --> rows made --> disks held and open --> chunks written --> end
+ *	ova.xml read --> disks made --> rows made --> disks held and open --> chunks written --> let go
  *
  * All of it is one journaled operation, which knows the references of what it makes before it makes
- * them: when anything fails, and after a crash, its undo removes them.
+ * them: when anything fails, and after a crash, its undo removes them. Only when all is there do
+ * others get at any of it, in a step that a restart runs to its end. What an archive may have thousands
+ * of is worked off in slices, a turn of the loop each.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "modules/domain/domain.h"
 #include "modules/transfer/held_disk.h"
+#include "modules/transfer/import_made.h"
 #include "modules/transfer/import_plan.h"
 #include "modules/transfer/xva_reader.h"
 #include "rpc/inflow.h"
@@ -28,13 +30,15 @@ struct import {
 	struct xn_error err; /* why it fails */
 	bool ignores_checksums;
 	struct xn_import_plan plan;
-	struct xn_value *ova; /* made by the worker */
-	struct xn_buf why_not;
+	struct xn_buf why_not; /* of the worker, as the next */
+	struct xn_error unfit; /* ova.xml for this host */
+	struct xn_job turn;    /* the next slice */
+	struct xn_work work;   /* the sweeping */
 	struct xn_xva *xva;
 	struct xn_xva_disk *sinks;
 	struct xn_held_disks disks;
 	struct xn_vdi_make *make;
-	size_t made;
+	size_t made, listed; /* disks */
 	int64_t total;
 	bool flows, holds, drops; /* what goes on */
 	bool is_undone;		  /* the undo waits until nothing goes on */
@@ -56,14 +60,19 @@ static struct import *import_of(struct xn_op *op)
 
 static void settle(struct import *i);
 
+static void go_on_later(struct import *i, void (*slice)(struct xn_job *turn))
+{
+	xn_loop_defer(i->transfer.t->core->loop, &i->turn, XN_PRIO_BULK, slice);
+}
+
 /* ---- the end ---- */
 
 static void import_free(struct import *i)
 {
 	xn_xva_free(i->xva);
 	free(i->sinks);
-	xn_value_unref(i->ova);
 	xn_import_plan_clear(&i->plan);
+	xn_error_clear(&i->unfit);
 	xn_buf_clear(&i->why_not);
 	xn_error_clear(&i->err);
 	xn_error_clear(&i->end);
@@ -83,7 +92,18 @@ static void tell_result(struct import *i)
 	xn_task_succeed(i->transfer.t->tasks, i->transfer.visit->task, type, refs, NULL, NULL);
 }
 
-static void finish(struct import *i)
+/* What a worker has allocated is much to free. */
+static int sweep(struct xn_work *work)
+{
+	struct import *i = xn_container_of(work, struct import, work);
+
+	xn_xva_free(i->xva);
+	i->xva = NULL;
+	xn_import_plan_let_go(&i->plan);
+	return 0;
+}
+
+static void conclude(struct import *i)
 {
 	bool failed = xn_error_is_set(&i->end);
 
@@ -95,6 +115,17 @@ static void finish(struct import *i)
 		tell_result(i);
 	xn_transfer_end(&i->transfer, failed ? &i->end : NULL);
 	import_free(i);
+}
+
+static void on_swept(struct xn_work *work, int rc)
+{
+	conclude(xn_container_of(work, struct import, work));
+}
+
+static void finish(struct import *i)
+{
+	i->work = (struct xn_work){.run = sweep, .done = on_swept};
+	xn_pool_submit(i->transfer.t->pool, &i->work);
 }
 
 static void on_op_end(struct xn_op *op, const struct xn_error *err, void *arg)
@@ -109,64 +140,7 @@ static void on_op_end(struct xn_op *op, const struct xn_error *err, void *arg)
 	settle(i);
 }
 
-/* ---- undo: also after a restart, when there is nothing but the operation ---- */
-
-struct removal {
-	struct xn_core *core;
-	struct xn_op_token token;
-	struct xn_value *vdis;
-	size_t next;
-};
-
-static void remove_next(struct removal *r);
-
-static void on_removed(const struct xn_error *err, void *arg)
-{
-	struct removal *r = arg;
-	struct xn_error copy = {0};
-
-	if (err) {
-		xn_error_copy(&copy, err);
-		xn_op_fail_late(r->core, &r->token, &copy);
-		xn_value_unref(r->vdis);
-		free(r);
-		return;
-	}
-	r->next++;
-	remove_next(r);
-}
-
-static void remove_next(struct removal *r)
-{
-	if (r->next < xn_set_len(r->vdis)) {
-		xn_storage_destroy_vdi(xn_storage_of(r->core),
-				       xn_value_string(xn_set_at(r->vdis, r->next)), on_removed, r);
-		return;
-	}
-	xn_op_done_late(r->core, &r->token, 0);
-	xn_value_unref(r->vdis);
-	free(r);
-}
-
-static void remove_all(struct xn_op *op)
-{
-	const struct xn_value *vms = xn_map_get(op->args, "vms");
-	const struct xn_value *vdis = xn_map_get(op->args, "vdis");
-	struct xn_db *db = xn_db_of(op->core);
-	struct removal *r;
-
-	for (size_t i = 0; vms && i < xn_set_len(vms); i++) {
-		struct xn_row *vm = xn_db_get(db, XN_CLASS_VM, xn_value_string(xn_set_at(vms, i)));
-
-		if (vm)
-			xn_vm_remove(op->core, vm);
-	}
-	r = xn_calloc(1, sizeof(*r));
-	r->core = op->core;
-	r->token = xn_op_token(op);
-	r->vdis = vdis ? xn_value_ref(vdis) : xn_set_new();
-	remove_next(r);
-}
+/* ---- undo ---- */
 
 static void stop_work(struct import *i)
 {
@@ -181,7 +155,7 @@ static void undo(struct xn_op *op)
 	struct import *i = import_of(op);
 
 	if (!i) {
-		remove_all(op);
+		xn_import_remove_all(op);
 		return;
 	}
 	i->is_undone = true;
@@ -202,14 +176,15 @@ static void on_quiet(struct import *i)
 		op = xn_op_find(i->transfer.t->core, &i->undo);
 		i->is_undone = false;
 		if (op)
-			remove_all(op);
+			xn_import_remove_all(op);
 	} else if (xn_error_is_set(&i->err)) {
 		struct xn_error err = {0};
 
 		xn_error_copy(&err, &i->err);
 		xn_op_fail(i->op, &err);
 	} else {
-		xn_import_end_rows(&i->plan, i->transfer.visit->task);
+		/* Where a restart ends it, it ends the task with this, too. */
+		xn_op_set_arg(i->op, "result", xn_value_ref(xn_map_get(i->op->args, "vms")));
 		xn_op_done(i->op, 0);
 	}
 }
@@ -225,6 +200,7 @@ static void on_dropped(struct xn_held_disks *disks)
 /* The worker uses the disks, so they are let go after it. */
 static void settle(struct import *i)
 {
+	xn_job_cancel(&i->turn); /* whatever was being made: it comes to nothing */
 	if (i->flows || i->make || i->drops)
 		return;
 	if (i->holds) {
@@ -249,15 +225,16 @@ static void fail(struct import *i, const struct xn_error *err)
 static int take(struct xn_inflow *flow, const char *bytes, size_t len, size_t *used)
 {
 	struct import *i = xn_container_of(flow, struct import, flow);
-	const struct xn_buf *text;
+	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
+	struct xn_value *ova;
 	int rc;
 
 	rc = xn_xva_take(i->xva, bytes, len, used);
 	if (rc != XN_XVA_OVA)
 		return rc == XN_XVA_END ? XN_INFLOW_DONE : rc < 0 ? rc : XN_INFLOW_MORE;
-	text = xn_xva_ova(i->xva);
-	i->ova = xn_rpc_read_value(text->data ? text->data : "", text->len, &i->why_not);
-	return i->ova ? XN_INFLOW_PAUSE : -EINVAL;
+	text = xn_xva_take_ova(i->xva);
+	ova = xn_rpc_read_value(text.data ? text.data : "", text.len, &i->why_not);
+	return ova && xn_import_plan_parse(&i->plan, ova, &i->unfit) == 0 ? XN_INFLOW_PAUSE : -EINVAL;
 }
 
 static void on_taken(struct xn_inflow *flow)
@@ -293,7 +270,11 @@ static void explain(struct import *i, int rc)
 		xn_error_set(err, XN_ERR_IMPORT_ERROR, "a file in the archive is too large");
 		break;
 	case -EINVAL:
-		xn_error_setf(err, XN_ERR_IMPORT_ERROR, "ova.xml: %s", xn_buf_cstr(&i->why_not));
+		if (xn_error_is_set(&i->unfit))
+			xn_error_move(err, &i->unfit);
+		else
+			xn_error_setf(err, XN_ERR_IMPORT_ERROR, "ova.xml: %s",
+				      xn_buf_cstr(&i->why_not));
 		break;
 	default:
 		xn_transfer_error(err, rc, "a disk could not be written");
@@ -336,24 +317,50 @@ static void on_disks_held(struct xn_held_disks *disks, struct xn_error *err)
 	xn_inflow_resume(&i->flow);
 }
 
-static void make_rows(struct import *i)
+/* Whether a slice has still something to do; then changes are the visit's. */
+static bool takes_turn(struct import *i)
 {
-	struct xn_transfers *t = i->transfer.t;
-	const char *task = i->transfer.visit->task;
-	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+	if (!i->op || i->op->undoing)
+		return false; /* it is on its way out */
+	xn_db_set_origin_of(i->transfer.t->db, &i->transfer.visit->caller, i->transfer.visit->task);
+	return true;
+}
 
-	xn_db_set_origin_of(t->db, &i->transfer.visit->caller, task);
-	if (xn_import_make_rows(&i->plan, task, &err) < 0) {
-		fail(i, &err);
+static void hold_disks(struct xn_job *turn)
+{
+	struct import *i = xn_container_of(turn, struct import, turn);
+	struct xn_slice slice = {0};
+
+	if (!takes_turn(i))
 		return;
-	}
-	for (size_t k = 0; k < i->plan.n_disks; k++) {
-		i->total += i->plan.disks[k].size;
-		xn_held_disks_add(&i->disks, xn_db_get(t->db, XN_CLASS_VDI, i->plan.disks[k].ref),
-				  i->plan.disks[k].id);
-	}
 	i->holds = true;
-	xn_held_disks_take(&i->disks, task);
+	for (; i->listed < i->plan.n_disks; i->listed++) {
+		const struct xn_import_object *disk = &i->plan.disks[i->listed];
+
+		if (!xn_slice_has_room(&slice, i->transfer.t)) {
+			go_on_later(i, hold_disks);
+			return;
+		}
+		i->total += disk->size;
+		xn_held_disks_add(&i->disks, xn_db_get(i->transfer.t->db, XN_CLASS_VDI, disk->ref),
+				  disk->id);
+	}
+	xn_held_disks_take(&i->disks, i->transfer.visit->task);
+}
+
+static void make_rows(struct xn_job *turn)
+{
+	struct import *i = xn_container_of(turn, struct import, turn);
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+	int rc;
+
+	if (!takes_turn(i))
+		return;
+	rc = xn_import_make_rows(&i->plan, &err);
+	if (rc < 0)
+		fail(i, &err);
+	else
+		go_on_later(i, rc > 0 ? make_rows : hold_disks);
 }
 
 static void make_next_disk(struct import *i);
@@ -384,7 +391,7 @@ static void make_next_disk(struct import *i)
 	struct xn_vdi_plan plan = {.sr = i->plan.sr};
 
 	if (i->made == i->plan.n_disks) {
-		make_rows(i);
+		make_rows(&i->turn);
 		return;
 	}
 	disk = &i->plan.disks[i->made];
@@ -416,20 +423,41 @@ static struct xn_value *refs_of(const struct xn_import_object *list, size_t n)
 	return refs;
 }
 
+/* Those that are to be read only when they have been written. */
+static struct xn_value *protected_disks(const struct xn_import_plan *plan)
+{
+	struct xn_value *refs = xn_set_new();
+
+	for (size_t k = 0; k < plan->n_disks; k++)
+		if (xn_map_get_bool(plan->disks[k].snapshot, "read_only", false))
+			xn_set_append_string(&refs, plan->disks[k].ref);
+	return refs;
+}
+
+static void read_plan(struct xn_job *turn)
+{
+	struct import *i = xn_container_of(turn, struct import, turn);
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+	int rc;
+
+	if (!takes_turn(i))
+		return;
+	rc = xn_import_plan_read(&i->plan, &err);
+	if (rc < 0) {
+		fail(i, &err);
+	} else if (rc > 0) {
+		go_on_later(i, read_plan);
+	} else {
+		xn_op_set_arg(i->op, "vms", refs_of(i->plan.vms, i->plan.n_vms));
+		xn_op_set_arg(i->op, "vdis", refs_of(i->plan.disks, i->plan.n_disks));
+		xn_op_set_arg(i->op, "read_only", protected_disks(&i->plan));
+		xn_op_save(i->op, on_noted);
+	}
+}
+
 static void on_ova(struct xn_inflow *flow)
 {
-	struct import *i = xn_container_of(flow, struct import, flow);
-	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
-
-	if (!i->op || i->op->undoing)
-		return; /* it is on its way out */
-	if (xn_import_plan_read(&i->plan, i->ova, &err) < 0) {
-		fail(i, &err);
-		return;
-	}
-	xn_op_set_arg(i->op, "vms", refs_of(i->plan.vms, i->plan.n_vms));
-	xn_op_set_arg(i->op, "vdis", refs_of(i->plan.disks, i->plan.n_disks));
-	xn_op_save(i->op, on_noted);
+	read_plan(&xn_container_of(flow, struct import, flow)->turn);
 }
 
 /* ---- the operation ---- */
@@ -459,7 +487,8 @@ static void receive(struct xn_op *op)
 }
 
 static const struct xn_step steps[] = {
-	{"receive the archive", receive, undo, PATIENCE_MS},
+	{"receive the archive", receive, undo, PATIENCE_MS, 99, XN_STEP_UNDO_ON_RESTART},
+	{"let go of the machines", xn_import_let_go, NULL, PATIENCE_MS, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0},
 };
 
@@ -481,7 +510,7 @@ static void free_op(struct xn_op *op)
 	free(io);
 }
 
-XN_OP_KIND(, xn_transfer_import_kind, "VM.import", steps, XN_RESTART_UNDO, make_op, free_op)
+XN_OP_KIND(, xn_transfer_import_kind, "VM.import", steps, XN_RESTART_RESUME, make_op, free_op)
 
 static void stop(struct xn_transfer *transfer, const struct xn_error *err)
 {
@@ -558,6 +587,7 @@ static void on_admitted(const struct xn_http_request *req, struct xn_rpc_visit *
 	i->conn = req->conn;
 	i->plan.t = t;
 	i->plan.caller = &visit->caller;
+	i->plan.task = visit->task;
 	i->disks = (struct xn_held_disks){.t = t,
 					  .operation = "update",
 					  .to_write = true,
@@ -565,7 +595,7 @@ static void on_admitted(const struct xn_http_request *req, struct xn_rpc_visit *
 					  .dropped = on_dropped};
 	if (read_request(i, req, &err) < 0) {
 		xn_error_copy(&i->end, &err);
-		finish(i);
+		conclude(i);
 		return;
 	}
 	i->xva = xn_xva_new(i->ignores_checksums);

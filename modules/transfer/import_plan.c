@@ -63,6 +63,55 @@ static int check_version(const struct xn_value *ova, struct xn_error *err)
 	return 0;
 }
 
+/* Classes of which something is read; what else an archive has goes at once. */
+static const struct xn_class *class_of(const char *name)
+{
+	static const int used[] = {XN_CLASS_VM, XN_CLASS_VBD, XN_CLASS_VIF,
+				   XN_CLASS_VDI, XN_CLASS_SR, XN_CLASS_network};
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(used); i++)
+		if (strcmp(xn_classes[used[i]].name, name) == 0)
+			return &xn_classes[used[i]];
+	return NULL;
+}
+
+static struct xn_value *known_fields(const struct xn_class *cls, const struct xn_value *snapshot)
+{
+	struct xn_value *known = xn_map_new();
+
+	for (size_t i = 0; i < xn_map_len(snapshot); i++) {
+		const char *key = xn_map_key_at(snapshot, i);
+		int f = xn_field_find(cls, key);
+
+		if (f >= 0 && !cls->fields[f].internal)
+			xn_map_put(&known, key, xn_value_ref(xn_map_at(snapshot, i)));
+	}
+	return known;
+}
+
+static int read_object(struct xn_import_plan *plan, const struct xn_value *object,
+		       struct xn_error *err)
+{
+	const struct xn_value *snapshot;
+	const struct xn_class *cls;
+	struct xn_value *known, *kept;
+
+	if (object->kind != XN_MAP || !*text_of(object, "id") || !*text_of(object, "class"))
+		return refuse(err, "an object of ova.xml has no class or id");
+	snapshot = xn_map_get(object, "snapshot");
+	if (!snapshot || snapshot->kind != XN_MAP)
+		return refuse(err, "an object of ova.xml has no record");
+	cls = class_of(text_of(object, "class"));
+	if (!cls)
+		return 0;
+	known = known_fields(cls, snapshot);
+	kept = xn_map_new();
+	xn_map_put_string(&kept, "class", cls->name);
+	xn_map_put(&kept, "snapshot", known);
+	xn_map_put(&plan->objects, text_of(object, "id"), kept);
+	return xn_rpc_check_record(plan->t->core, cls->name, known, err);
+}
+
 static int read_objects(struct xn_import_plan *plan, const struct xn_value *ova,
 			struct xn_error *err)
 {
@@ -71,55 +120,81 @@ static int read_objects(struct xn_import_plan *plan, const struct xn_value *ova,
 	if (!list || list->kind != XN_SET || xn_set_len(list) > MAX_OBJECTS)
 		return refuse(err, "ova.xml has no objects, or too many");
 	plan->objects = xn_map_new();
-	for (size_t i = 0; i < xn_set_len(list); i++) {
-		const struct xn_value *object = xn_set_at(list, i);
-		const struct xn_value *snapshot;
-
-		if (object->kind != XN_MAP || !*text_of(object, "id") || !*text_of(object, "class"))
-			return refuse(err, "an object of ova.xml has no class or id");
-		snapshot = xn_map_get(object, "snapshot");
-		if (!snapshot || snapshot->kind != XN_MAP)
-			return refuse(err, "an object of ova.xml has no record");
-		xn_map_put(&plan->objects, text_of(object, "id"), xn_value_ref(object));
-	}
+	for (size_t i = 0; i < xn_set_len(list); i++)
+		if (read_object(plan, xn_set_at(list, i), err) < 0)
+			return -1;
 	return 0;
 }
 
-static struct xn_import_object *add(struct xn_import_plan *plan, struct xn_import_object **list,
-				    size_t *n, const char *id, const struct xn_value *snapshot)
+/* Nobody else has seen any of it yet, so what is not kept is freed here, however much it is. */
+int xn_import_plan_parse(struct xn_import_plan *plan, struct xn_value *ova, struct xn_error *err)
 {
-	struct xn_import_object *object;
+	int rc;
 
-	for (size_t i = 0; i < *n; i++)
-		if (strcmp((*list)[i].id, id) == 0)
-			return &(*list)[i];
-	*list = xn_realloc(*list, (*n + 1) * sizeof(**list));
-	object = &(*list)[(*n)++];
-	*object = (struct xn_import_object){.id = xn_strdup(id), .snapshot = snapshot};
-	xn_ref_new(plan->t->core->loop, object->ref);
-	return object;
+	if (ova->kind != XN_MAP)
+		rc = refuse(err, "ova.xml is no struct");
+	else
+		rc = check_version(ova, err) < 0 ? -1 : read_objects(plan, ova, err);
+	xn_value_unref(ova);
+	if (rc < 0)
+		xn_import_plan_let_go(plan);
+	return rc;
 }
 
-static const char *ref_of(const struct xn_import_object *list, size_t n, const char *id)
+/* ---- what is made of them ---- */
+
+static struct xn_import_object *find(const struct xn_hmap *by_id, const char *id)
 {
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(list[i].id, id) == 0)
-			return list[i].ref;
+	struct xn_hnode *node = xn_hmap_first_same(by_id, xn_hash_string(id));
+
+	for (; node; node = xn_hmap_next_same(node)) {
+		struct xn_import_object *object =
+			xn_container_of(node, struct xn_import_object, node);
+
+		if (strcmp(object->id, id) == 0)
+			return object;
+	}
 	return NULL;
 }
 
+/* @list has room for every object of the archive. */
+static struct xn_import_object *add(struct xn_import_plan *plan, struct xn_import_object *list,
+				    size_t *n, struct xn_hmap *by_id, const char *id,
+				    const struct xn_value *snapshot)
+{
+	struct xn_import_object *object = find(by_id, id);
+
+	if (object)
+		return object;
+	object = &list[(*n)++];
+	*object = (struct xn_import_object){.id = xn_strdup(id), .snapshot = snapshot};
+	xn_ref_new(plan->t->core->loop, object->ref);
+	xn_hmap_insert(by_id, &object->node, xn_hash_string(id));
+	plan->rows++;
+	return object;
+}
+
+static const char *ref_of(const struct xn_hmap *by_id, const char *id)
+{
+	const struct xn_import_object *object = find(by_id, id);
+
+	return object ? object->ref : NULL;
+}
+
 /* Disks of which the archive has the content. */
-static int add_disk(struct xn_import_plan *plan, const struct xn_value *vbd, struct xn_error *err)
+static int add_disk(struct xn_import_plan *plan, const char *vbd_id, const struct xn_value *vbd,
+		    struct xn_error *err)
 {
 	const char *id = text_of(vbd, "VDI");
 	const struct xn_value *vdi = object_of(plan, id, "VDI");
 	const struct xn_value *sr = vdi ? object_of(plan, text_of(vdi, "SR"), "SR") : NULL;
 	struct xn_import_object *disk;
 
+	plan->rows++;
 	if (strcmp(text_of(vbd, "type"), "CD") == 0 || !vdi ||
 	    (sr && strcmp(text_of(sr, "content_type"), "iso") == 0))
 		return 0;
-	disk = add(plan, &plan->disks, &plan->n_disks, id, vdi);
+	disk = add(plan, plan->disks, &plan->n_disks, &plan->disks_by_id, id, vdi);
 	disk->size = number_of(vdi, "virtual_size");
 	return disk->size > 0 && disk->size <= DISK_MAX ? 0
 							: refuse(err, "a disk of ova.xml has no size");
@@ -176,31 +251,75 @@ static int add_vm(struct xn_import_plan *plan, const char *id, const struct xn_v
 		return xn_error_set(err, XN_ERR_DUPLICATE_VM, xn_row_ref(there));
 	if (permit_vm(plan, vm, err) < 0)
 		return -1;
-	add(plan, &plan->vms, &plan->n_vms, id, vm);
+	add(plan, plan->vms, &plan->n_vms, &plan->vms_by_id, id, vm);
+	plan->rows++; /* its metrics */
 	return 0;
 }
 
-int xn_import_plan_read(struct xn_import_plan *plan, const struct xn_value *ova,
-			struct xn_error *err)
+static int add_vif(struct xn_import_plan *plan, const char *id, const struct xn_value *vif,
+		   struct xn_error *err)
 {
-	if (ova->kind != XN_MAP)
-		return refuse(err, "ova.xml is no struct");
-	if (check_version(ova, err) < 0 || read_objects(plan, ova, err) < 0)
-		return -1;
-	for (size_t i = 0; i < xn_map_len(plan->objects); i++) {
-		const struct xn_value *object = xn_map_at(plan->objects, i);
-		const struct xn_value *snapshot = xn_map_get(object, "snapshot");
-		const char *name = text_of(object, "class");
-		int rc = 0;
+	plan->rows++;
+	return 0;
+}
 
-		if (strcmp(name, "VM") == 0)
-			rc = add_vm(plan, xn_map_key_at(plan->objects, i), snapshot, err);
-		else if (strcmp(name, "VBD") == 0)
-			rc = add_disk(plan, snapshot, err);
-		if (rc < 0)
-			return -1;
+/* ---- slices ---- */
+
+typedef int each_object(struct xn_import_plan *plan, const char *id,
+			const struct xn_value *snapshot, struct xn_error *err);
+
+struct phase {
+	const char *class_name;
+	each_object *run;
+};
+
+/* As many as fit into a turn. 1: there are more; 0; -1 with @err. */
+static int run_slice(struct xn_import_plan *plan, const struct phase *phases, size_t n_phases,
+		     struct xn_error *err)
+{
+	struct xn_slice slice = {0};
+
+	for (; plan->phase < n_phases; plan->phase++, plan->at = 0) {
+		const struct phase *phase = &phases[plan->phase];
+
+		while (plan->at < xn_map_len(plan->objects)) {
+			const struct xn_value *object = xn_map_at(plan->objects, plan->at);
+			const char *id = xn_map_key_at(plan->objects, plan->at);
+
+			if (strcmp(text_of(object, "class"), phase->class_name) == 0) {
+				if (!xn_slice_has_room(&slice, plan->t))
+					return 1;
+				if (phase->run(plan, id, xn_map_get(object, "snapshot"), err) < 0)
+					return -1;
+			}
+			plan->at++;
+		}
 	}
-	return plan->n_vms ? 0 : refuse(err, "ova.xml has no VM");
+	plan->phase = 0;
+	return 0;
+}
+
+int xn_import_plan_read(struct xn_import_plan *plan, struct xn_error *err)
+{
+	static const struct phase phases[] = {{"VM", add_vm}, {"VBD", add_disk}, {"VIF", add_vif}};
+	int rc;
+
+	if (!plan->vms) {
+		plan->vms = xn_calloc(xn_map_len(plan->objects) + 1, sizeof(*plan->vms));
+		plan->disks = xn_calloc(xn_map_len(plan->objects) + 1, sizeof(*plan->disks));
+	}
+	rc = run_slice(plan, phases, XN_ARRAY_SIZE(phases), err);
+	if (rc != 0)
+		return rc;
+	if (!plan->n_vms)
+		return refuse(err, "ova.xml has no VM");
+	return xn_db_check_room(plan->t->db, plan->rows, err);
+}
+
+void xn_import_plan_let_go(struct xn_import_plan *plan)
+{
+	xn_value_unref(plan->objects);
+	plan->objects = NULL;
 }
 
 static void clear_list(struct xn_import_object *list, size_t n)
@@ -214,13 +333,54 @@ void xn_import_plan_clear(struct xn_import_plan *plan)
 {
 	clear_list(plan->disks, plan->n_disks);
 	clear_list(plan->vms, plan->n_vms);
-	xn_value_unref(plan->objects);
-	plan->objects = NULL;
+	xn_hmap_clear(&plan->disks_by_id);
+	xn_hmap_clear(&plan->vms_by_id);
+	xn_import_plan_let_go(plan);
 	plan->disks = plan->vms = NULL;
 	plan->n_disks = plan->n_vms = 0;
 }
 
 /* ---- records ---- */
+
+static struct xn_value *copy_of(const struct xn_value *v)
+{
+	struct xn_value *copy;
+
+	switch ((enum xn_kind)v->kind) {
+	case XN_STRING:
+		return xn_string_len(xn_value_string(v), xn_value_string_len(v));
+	case XN_INT:
+		return xn_int(xn_value_int(v));
+	case XN_DATETIME:
+		return xn_datetime(xn_value_int(v));
+	case XN_FLOAT:
+		return xn_float(xn_value_float(v));
+	case XN_BOOL:
+		return xn_bool(xn_value_bool(v));
+	case XN_SET:
+		copy = xn_set_new();
+		for (size_t i = 0; i < xn_set_len(v); i++)
+			xn_set_append(&copy, copy_of(xn_set_at(v, i)));
+		return copy;
+	case XN_MAP:
+		copy = xn_map_new();
+		for (size_t i = 0; i < xn_map_len(v); i++)
+			xn_map_put(&copy, xn_map_key_at(v, i), copy_of(xn_map_at(v, i)));
+		return copy;
+	default:
+		return xn_nil();
+	}
+}
+
+/* For a row, which stays on the loop when a worker frees the archive's values. */
+static struct xn_value *row_fields(int class_id, const struct xn_value *snapshot,
+				   struct xn_error *err)
+{
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *fields = fields_of(class_id, snapshot, err);
+
+	return fields ? copy_of(fields) : NULL;
+}
 
 static void drop_key(struct xn_value **fields, const char *field, const char *key)
 {
@@ -237,7 +397,7 @@ static void drop_key(struct xn_value **fields, const char *field, const char *ke
 struct xn_value *xn_import_disk_record(const struct xn_import_plan *plan,
 				       const struct xn_import_object *disk, struct xn_error *err)
 {
-	struct xn_value *fields = fields_of(XN_CLASS_VDI, disk->snapshot, err);
+	struct xn_value *fields = row_fields(XN_CLASS_VDI, disk->snapshot, err);
 
 	if (!fields)
 		return NULL;
@@ -248,26 +408,26 @@ struct xn_value *xn_import_disk_record(const struct xn_import_plan *plan,
 	return fields;
 }
 
-static int make_vm(struct xn_import_plan *plan, const struct xn_import_object *object,
-		   const char *task, struct xn_error *err)
+static int make_vm(struct xn_import_plan *plan, const char *id, const struct xn_value *snapshot,
+		   struct xn_error *err)
 {
 	struct xn_transfers *t = plan->t;
 	XN_CLEANUP(xn_value_unref_p)
-	struct xn_value *fields = fields_of(XN_CLASS_VM, object->snapshot, err);
+	struct xn_value *fields = row_fields(XN_CLASS_VM, snapshot, err);
 	struct xn_row *vm;
 
-	if (!fields)
+	if (!fields || xn_db_check_room(t->db, 2, err) < 0)
 		return -1;
 	if (!plan->restores)
 		drop_key(&fields, "other_config", "mac_seed");
-	else if (*text_of(object->snapshot, "uuid"))
-		xn_map_put_string(&fields, "uuid", text_of(object->snapshot, "uuid"));
+	else if (*text_of(snapshot, "uuid"))
+		xn_map_put_string(&fields, "uuid", text_of(snapshot, "uuid"));
 	xn_map_remove(&fields, "generation_id");
 	xn_map_put_string(&fields, "power_state", "Halted");
-	vm = xn_vm_new_ref(t->core, object->ref, fields, err);
+	vm = xn_vm_new_ref(t->core, ref_of(&plan->vms_by_id, id), fields, err);
 	if (!vm)
 		return -1;
-	xn_db_map_put(t->db, vm, XN_VM_current_operations, task, "import");
+	xn_db_map_put(t->db, vm, XN_VM_current_operations, plan->task, "import");
 	return 0;
 }
 
@@ -284,12 +444,12 @@ static const char *find_iso(struct xn_db *db, const char *location)
 	return NULL;
 }
 
-static int make_vbd(struct xn_import_plan *plan, const struct xn_value *snapshot,
+static int make_vbd(struct xn_import_plan *plan, const char *id, const struct xn_value *snapshot,
 		    struct xn_error *err)
 {
 	struct xn_transfers *t = plan->t;
-	const char *vm = ref_of(plan->vms, plan->n_vms, text_of(snapshot, "VM"));
-	const char *vdi = ref_of(plan->disks, plan->n_disks, text_of(snapshot, "VDI"));
+	const char *vm = ref_of(&plan->vms_by_id, text_of(snapshot, "VM"));
+	const char *vdi = ref_of(&plan->disks_by_id, text_of(snapshot, "VDI"));
 	const struct xn_value *medium = object_of(plan, text_of(snapshot, "VDI"), "VDI");
 	bool is_cd = strcmp(text_of(snapshot, "type"), "CD") == 0;
 	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields = NULL;
@@ -301,8 +461,8 @@ static int make_vbd(struct xn_import_plan *plan, const struct xn_value *snapshot
 		vdi = find_iso(t->db, text_of(medium, "location"));
 	if (!vdi && !is_cd)
 		return 0; /* an image that was attached as a disk */
-	fields = fields_of(XN_CLASS_VBD, snapshot, err);
-	if (!fields)
+	fields = row_fields(XN_CLASS_VBD, snapshot, err);
+	if (!fields || xn_db_check_room(t->db, 1, err) < 0)
 		return -1;
 	xn_map_put_string(&fields, "VM", vm);
 	xn_map_put_string(&fields, "VDI", vdi ? vdi : XN_NULL_REF);
@@ -327,17 +487,17 @@ static const char *find_network(struct xn_import_plan *plan, const struct xn_val
 	}
 	if (by_bridge)
 		return xn_row_ref(by_bridge);
-	fields = fields_of(XN_CLASS_network, network, err);
-	if (!fields)
+	fields = row_fields(XN_CLASS_network, network, err);
+	if (!fields || xn_db_check_room(db, 1, err) < 0)
 		return NULL;
 	xn_map_remove(&fields, "bridge");
 	return xn_row_ref(xn_network_new(xn_network_of(plan->t->core), fields));
 }
 
-static int make_vif(struct xn_import_plan *plan, const struct xn_value *snapshot,
+static int make_vif(struct xn_import_plan *plan, const char *id, const struct xn_value *snapshot,
 		    struct xn_error *err)
 {
-	const char *vm = ref_of(plan->vms, plan->n_vms, text_of(snapshot, "VM"));
+	const char *vm = ref_of(&plan->vms_by_id, text_of(snapshot, "VM"));
 	const struct xn_value *network = object_of(plan, text_of(snapshot, "network"), "network");
 	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields = NULL;
 	const char *ref;
@@ -346,8 +506,8 @@ static int make_vif(struct xn_import_plan *plan, const struct xn_value *snapshot
 		return xn_error_set(err, XN_ERR_IMPORT_ERROR_FAILED_TO_FIND_OBJECT,
 				    text_of(snapshot, vm ? "network" : "VM"));
 	ref = find_network(plan, network, err);
-	fields = ref ? fields_of(XN_CLASS_VIF, snapshot, err) : NULL;
-	if (!fields)
+	fields = ref ? row_fields(XN_CLASS_VIF, snapshot, err) : NULL;
+	if (!fields || xn_db_check_room(plan->t->db, 1, err) < 0)
 		return -1;
 	if (!plan->restores)
 		xn_map_put_string(&fields, "MAC", "");
@@ -356,34 +516,15 @@ static int make_vif(struct xn_import_plan *plan, const struct xn_value *snapshot
 	return xn_vif_new(plan->t->core, fields, err) ? 0 : -1;
 }
 
-static int make_devices(struct xn_import_plan *plan, const char *class_name,
-			int (*make)(struct xn_import_plan *plan, const struct xn_value *snapshot,
-				    struct xn_error *err),
-			struct xn_error *err)
+int xn_import_make_rows(struct xn_import_plan *plan, struct xn_error *err)
 {
-	for (size_t i = 0; i < xn_map_len(plan->objects); i++) {
-		const struct xn_value *object = xn_map_at(plan->objects, i);
+	static const struct phase phases[] = {{"VM", make_vm}, {"VBD", make_vbd}, {"VIF", make_vif}};
+	int rc = run_slice(plan, phases, XN_ARRAY_SIZE(phases), err);
+	struct xn_row *row = rc ? NULL : xn_db_get(plan->t->db, XN_CLASS_task, plan->task);
 
-		if (strcmp(text_of(object, "class"), class_name) == 0 &&
-		    make(plan, xn_map_get(object, "snapshot"), err) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-int xn_import_make_rows(struct xn_import_plan *plan, const char *task, struct xn_error *err)
-{
-	struct xn_row *row = xn_db_get(plan->t->db, XN_CLASS_task, task);
-
-	for (size_t i = 0; i < plan->n_vms; i++)
-		if (make_vm(plan, &plan->vms[i], task, err) < 0)
-			return -1;
-	if (make_devices(plan, "VBD", make_vbd, err) < 0 ||
-	    make_devices(plan, "VIF", make_vif, err) < 0)
-		return -1;
 	if (row) /* programs that change networks wait for it */
 		xn_db_map_put(plan->t->db, row, XN_task_other_config, "object_creation", "complete");
-	return 0;
+	return rc;
 }
 
 /* Those who wait for a VM are woken by the end of a claim. */
@@ -396,23 +537,13 @@ static void wake(struct xn_transfers *t, const char *vm, const char *task)
 	xn_operation_release(&claim);
 }
 
-void xn_import_end_rows(struct xn_import_plan *plan, const char *task)
+void xn_import_end_vm(struct xn_transfers *t, const char *vm, const char *task)
 {
-	struct xn_db *db = plan->t->db;
+	struct xn_row *row = xn_db_get(t->db, XN_CLASS_VM, vm);
 
-	for (size_t i = 0; i < plan->n_vms; i++) {
-		struct xn_row *vm = xn_db_get(db, XN_CLASS_VM, plan->vms[i].ref);
-
-		if (!vm)
-			continue;
-		xn_db_map_remove(db, vm, XN_VM_current_operations, task);
-		wake(plan->t, plan->vms[i].ref, task);
-		xn_operation_refresh_all(plan->t->operations, vm);
-	}
-	for (size_t i = 0; i < plan->n_disks; i++) {
-		struct xn_row *vdi = xn_db_get(db, XN_CLASS_VDI, plan->disks[i].ref);
-
-		if (vdi && flag_of(plan->disks[i].snapshot, "read_only"))
-			xn_db_set_bool(db, vdi, XN_VDI_read_only, true);
-	}
+	if (!row)
+		return;
+	xn_db_map_remove(t->db, row, XN_VM_current_operations, task);
+	wake(t, vm, task);
+	xn_operation_refresh_all(t->operations, row);
 }

@@ -1,4 +1,5 @@
 /* The module, its routes, and what transfers have in common: a place, a task, refusals. */
+#include "modules/transfer/import_made.h"
 #include "modules/transfer/transfer_internal.h"
 
 #include <errno.h>
@@ -8,7 +9,16 @@
 enum {
 	WORKERS = 4,
 	PATIENCE_US = 500 * 1000,
+	A_SLICE = 50,
+	A_SLICE_US = 2000,
 };
+
+bool xn_slice_has_room(struct xn_slice *slice, const struct xn_transfers *t)
+{
+	if (slice->n++ == 0)
+		return true;
+	return slice->n <= A_SLICE && xn_callback_us(t->core->loop) < A_SLICE_US;
+}
 
 /* ---- one transfer ---- */
 
@@ -190,6 +200,7 @@ static int transfer_init(struct xn_core *core, void **state_out, struct xn_error
 
 	t->core = core;
 	xn_list_init(&t->list);
+	xn_list_init(&t->passes);
 	t->metrics.write = write_metrics;
 	xn_metrics_add(core->metrics, &t->metrics);
 	*state_out = t;
@@ -240,6 +251,7 @@ static void transfer_stop(void *state)
 			transfer->stop(transfer, &err);
 		}
 		wait_for_all(t);
+		xn_import_drop_passes(t);
 		xn_pool_free(t->pool);
 	}
 	xn_metrics_remove(&t->metrics);

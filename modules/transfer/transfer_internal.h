@@ -18,9 +18,16 @@ struct xn_transfers {
 	struct xn_operations *operations;
 	struct xn_pool *pool; /* reads, compresses, writes */
 	struct xn_list list;  /* struct xn_transfer under way */
+	struct xn_list passes; /* import_made.c */
 	unsigned n;
 	struct xn_metrics_source metrics;
 };
+
+/* How much of a long work one callback does; all zero bytes at first. */
+struct xn_slice {
+	unsigned n;
+};
+bool xn_slice_has_room(struct xn_slice *slice, const struct xn_transfers *t); /* for one more */
 
 /* One transfer under way; embedded in what each kind knows about its own. */
 struct xn_transfer {

@@ -71,9 +71,12 @@ void xn_xva_free(struct xn_xva *xva)
 	free(xva);
 }
 
-const struct xn_buf *xn_xva_ova(const struct xn_xva *xva)
+struct xn_buf xn_xva_take_ova(struct xn_xva *xva)
 {
-	return &xva->ova;
+	struct xn_buf ova = xva->ova;
+
+	xva->ova = (struct xn_buf){0};
+	return ova;
 }
 
 void xn_xva_set_disks(struct xn_xva *xva, const struct xn_xva_disk *disks, size_t n)

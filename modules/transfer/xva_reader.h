@@ -31,7 +31,7 @@ enum { XN_XVA_END, XN_XVA_MORE, XN_XVA_OVA };
  * -EILSEQ: a wrong checksum; -EFBIG: larger than anybody needs; and what write() said.
  */
 int xn_xva_take(struct xn_xva *xva, const char *bytes, size_t len, size_t *used);
-const struct xn_buf *xn_xva_ova(const struct xn_xva *xva);
+struct xn_buf xn_xva_take_ova(struct xn_xva *xva); /* the caller's */
 /* Once, after XN_XVA_OVA; kept by reference. */
 void xn_xva_set_disks(struct xn_xva *xva, const struct xn_xva_disk *disks, size_t n);
 /* The name of the last file, for -ENOENT; what was expected. */

@@ -27,12 +27,12 @@ static int note(const struct xn_xva_disk *disk, int64_t at, const void *bytes, s
 	return 0;
 }
 
-static void look_at_ova(const struct xn_xva *xva)
+static void look_at_ova(struct xn_xva *xva)
 {
-	const struct xn_buf *ova = xn_xva_ova(xva);
-	struct xn_buf why = {0};
+	struct xn_buf ova = xn_xva_take_ova(xva), why = {0};
 
-	xn_value_unref(xn_rpc_read_value(ova->data ? ova->data : "", ova->len, &why));
+	xn_value_unref(xn_rpc_read_value(ova.data ? ova.data : "", ova.len, &why));
+	xn_buf_clear(&ova);
 	xn_buf_clear(&why);
 }
 

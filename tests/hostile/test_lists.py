@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import sys
+import tempfile
 import time
 import xmlrpc.client
 
@@ -352,6 +353,11 @@ class Room(siege.TestCase):
     daemon_options = ("--all-rows", "1000")
 
     def test_objects_have_their_number(self):
+        library = tempfile.TemporaryDirectory(prefix="xn-test-isos-")
+        self.addCleanup(library.cleanup)
+        host = self.client("host.get_all")[0]
+        sr = self.client("SR.create", host, {"location": library.name}, "0", "library", "", "iso", "iso",
+                         False, {})
         with self.assertRaises(harness.Failure) as caught:
             for i in range(1000):
                 self.client("network.create", {"name_label": f"network {i}",
@@ -359,6 +365,19 @@ class Room(siege.TestCase):
                                                "other_config": {}})
         self.assertEqual(caught.exception.code, "OUT_OF_SPACE")
         self.assertIn("all-rows", caught.exception.params[0])
+        with open(os.path.join(library.name, "found.iso"), "wb") as file:
+            file.write(bytes(4096))
+        with self.fails("OUT_OF_SPACE"):  # what a scan finds is an object, too
+            self.client("SR.scan", sr)
+        self.assertEqual(self.client("SR.get_VDIs", sr), [])
+        template = self.client("VM.get_by_name_label", "Other install media")[0]
+        for method, *params in (("VM.clone", template, "one more"), ("VM.provision", template)):
+            with self.fails("OUT_OF_SPACE"):
+                self.client(method, *params)
+        for i in range(10):  # the scan's task and operation are objects, too
+            self.client("network.destroy", self.client("network.get_by_name_label", f"network {i}")[0])
+        self.client("SR.scan", sr)
+        self.assertEqual(len(self.client("SR.get_VDIs", sr)), 1)
 
 
 if __name__ == "__main__":
