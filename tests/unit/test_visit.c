@@ -536,6 +536,68 @@ static void while_no_line_can_be_written_no_change_begins(void **state)
 	assert_lines(f, 1, "\"result\":\"INTERNAL_ERROR\"");
 }
 
+/* As after a write that failed: no line is written until pass_lines(). */
+static void hold_lines(struct fixture *f)
+{
+	audit_of(f)->batch_pending = true;
+	xn_timer_arm(f->core.loop, &audit_of(f)->retry, 3600 * INT64_C(1000000), NULL);
+}
+
+static void pass_lines(struct fixture *f)
+{
+	xn_timer_cancel(&audit_of(f)->retry);
+	audit_of(f)->batch_pending = false;
+	audit_submit(audit_of(f));
+}
+
+/* Sends a change whose line is not written yet; its connection. */
+static int given_waiting_change(struct fixture *f, char task[48])
+{
+	char secret[48];
+	int fd = connect_tcp(f);
+
+	log_in(f, XN_ROLE_VM_OPERATOR, secret);
+	give_task(f, secret, task);
+	written(f);
+	hold_lines(f);
+	dprintf(fd, "GET /change?session_id=%s&task_id=%s HTTP/1.1\r\nHost: h\r\n\r\n", secret, task);
+	while (xn_audit_is_written(audit_of(f), audit_of(f)->last))
+		xn_loop_turn(f->core.loop, 10000);
+	xn_loop_turn(f->core.loop, 10000);
+	assert_string_equal(f->seen, "");
+	return fd;
+}
+
+static void whoever_hangs_up_before_the_line_is_written_changes_nothing(void **state)
+{
+	struct fixture *f = *state;
+	static const struct linger at_once = {.l_onoff = 1};
+	char task[48];
+	int fd = given_waiting_change(f, task);
+
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)), 0);
+	close(fd);
+	assert_string_equal(status_of(f, task), "failure");
+	pass_lines(f);
+	assert_lines(f, 2, "http/put_change");
+	assert_lines(f, 1, "\"result\":\"CLIENT_ERROR\"");
+	assert_string_equal(f->seen, "");
+}
+
+static void a_change_that_waits_does_not_run_once_its_handler_is_gone(void **state)
+{
+	struct fixture *f = *state;
+	char task[48];
+	int fd = given_waiting_change(f, task);
+
+	xn_rpc_remove_routes(&f->core, f);
+	assert_string_equal(status_of(f, task), "failure");
+	pass_lines(f);
+	written(f);
+	assert_string_equal(f->seen, "");
+	close(fd);
+}
+
 static void requests_leave_logins_the_room_for_lines(void **state)
 {
 	static const struct xn_audit_entry entry = {.event = XN_AUDIT_CALL, .method = "VM.start"};
@@ -545,16 +607,14 @@ static void requests_leave_logins_the_room_for_lines(void **state)
 
 	log_in(f, XN_ROLE_POOL_OPERATOR, secret);
 	written(f);
-	audit->error = -ENOSPC; /* as after a write that failed */
-	audit->batch_pending = true;
-	xn_timer_arm(f->core.loop, &audit->retry, 3600 * INT64_C(1000000), NULL);
+	hold_lines(f);
 	while (xn_audit_has_room(audit, XN_AUDIT_WORK) == 0)
 		xn_audit_add(audit, &entry);
 	snprintf(target, sizeof(target), "/report?session_id=%s", secret);
 	expect(f, target, "", "HTTP/1.1 503 ", "INTERNAL_ERROR: the audit log refuses lines");
 	assert_string_equal(f->seen, "");
 	assert_int_equal(xn_audit_has_room(audit, XN_AUDIT_LOGINS), 0);
-	audit->batch_pending = false;
+	pass_lines(f);
 }
 
 int main(void)
@@ -577,6 +637,8 @@ int main(void)
 		TEST(a_request_that_fails_says_how),
 		TEST(a_login_for_one_request_has_a_line),
 		TEST(while_no_line_can_be_written_no_change_begins),
+		TEST(whoever_hangs_up_before_the_line_is_written_changes_nothing),
+		TEST(a_change_that_waits_does_not_run_once_its_handler_is_gone),
 		TEST(requests_leave_logins_the_room_for_lines),
 	};
 
