@@ -70,7 +70,17 @@ static void put_scalar(const struct xn_value *v, struct xn_buf *out)
 		xn_json_write(v, out);
 }
 
-static bool is_told(const struct xn_method *method, const struct xn_param *param)
+/* What names nothing may be a secret that was put in a wrong place: a session's looks like any
+ * reference. */
+static bool names_something(struct xn_db *db, int class_id, const struct xn_value *ref)
+{
+	const char *text = xn_value_string(ref);
+
+	return strcmp(text, XN_NULL_REF) == 0 || xn_db_get(db, class_id, text);
+}
+
+static bool is_told(struct xn_db *db, const struct xn_method *method, const struct xn_param *param,
+		    const struct xn_value *arg)
 {
 	switch (param->type->kind) {
 	case XN_T_INT:
@@ -81,7 +91,8 @@ static bool is_told(const struct xn_method *method, const struct xn_param *param
 	case XN_T_ENUM:
 		return true;
 	case XN_T_REF: /* a session's reference can be its secret */
-		return param->type->class_id != XN_CLASS_session;
+		return param->type->class_id != XN_CLASS_session &&
+		       names_something(db, param->type->class_id, arg);
 	case XN_T_STRING:
 		return is_text_to_tell(method, param);
 	default:
@@ -89,15 +100,15 @@ static bool is_told(const struct xn_method *method, const struct xn_param *param
 	}
 }
 
-static void put_args(const struct xn_method *method, struct xn_value *const *args, unsigned n,
-		     struct xn_buf *out)
+static void put_args(struct xn_db *db, const struct xn_method *method,
+		     struct xn_value *const *args, unsigned n, struct xn_buf *out)
 {
 	const char *before = ",\"args\":{";
 
 	for (unsigned i = 0; i < n && i < method->n_params; i++) {
 		const struct xn_param *param = &method->params[i];
 
-		if (!is_told(method, param))
+		if (!is_told(db, method, param, args[i]))
 			continue;
 		put_name(out, before, param->name);
 		put_scalar(args[i], out);
@@ -154,7 +165,7 @@ void xn_audit_describe(struct xn_db *db, const struct xn_method *method,
 {
 	struct listing l = {.db = db, .out = out};
 
-	put_args(method, args, n_args, out);
+	put_args(db, method, args, n_args, out);
 	for (unsigned i = 0; i < n_args && i < method->n_params; i++)
 		put_objects(&l, method->params[i].type, args[i]);
 	end_objects(&l);

@@ -178,6 +178,8 @@ class Lines(AuditCase):
         for method, *params in (
                 ("session.change_password", SECRET, SECRET),
                 ("session.login_with_password", "x", SECRET),
+                ("VM.destroy", self.client.session),
+                ("Async.VM.start", self.client.session, False, False),
                 ("host.enable_external_auth", "x", {"pass": SECRET}, SECRET, "y")):
             try:
                 if method == "session.login_with_password":
