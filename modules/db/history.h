@@ -81,7 +81,7 @@ int xn_history_walk(struct xn_history *history, uint64_t after, uint64_t until, 
 		    void *arg) XN_MUST_CHECK;
 /*
  * xn_history_generation_at - the generation of the last change made at @us or before
- * 0; -ENODATA: all are younger, or a gap; -ENOTUNIQ: the clock was set back and may have shown this
+ * 0; -ENODATA: all are younger, *out is 0, or in a gap; -ENOTUNIQ: the clock was set back and may have shown this
  * time more than once, first at about *out; -errno
  */
 int xn_history_generation_at(struct xn_history *history, int64_t us, uint64_t *out) XN_MUST_CHECK;

@@ -505,11 +505,16 @@ static void old_history_goes(void **state)
 
 #define DAY_US INT64_C(86400000000)
 
-static void start_on(struct book *b, int64_t day)
+static void start_sized_on(struct book *b, int64_t day, const char *size)
 {
 	stop(b->f);
-	start_with(b->f, "64M");
+	start_with(b->f, size);
 	xn_loop_virtual_set_wall(b->f->core.loop, (20000 + day) * DAY_US);
+}
+
+static void start_on(struct book *b, int64_t day)
+{
+	start_sized_on(b, day, "64M");
 }
 
 static void change_label(struct book *b, const char *label)
@@ -611,6 +616,40 @@ static void times_that_the_clock_may_have_shown_twice_are_refused(void **state)
 			assert_times(b, &doubtful);
 	}
 	assert_in_range(doubtful, 1, 305 * 12 - 1);
+}
+
+/* Day by day: a letter a change that was the last one then, '?' where it is not known. */
+static void assert_told(struct book *b, const char *wanted)
+{
+	struct xn_history *h = open_history(b);
+
+	for (int day = 0; wanted[day]; day++) {
+		int64_t us = (20000 + day) * DAY_US;
+		uint64_t g;
+		int rc = xn_history_generation_at(h, us, &g);
+
+		assert_int_equal(rc, wanted[day] == '?' ? -ENODATA : 0);
+		if (rc == 0)
+			assert_true(g == b->moments[wanted[day] - 'A'].generation);
+	}
+	xn_history_close(h);
+}
+
+static void a_time_in_a_gap_is_not_the_state_before_it(void **state)
+{
+	struct book *b = *state;
+
+	xn_loop_virtual_set_wall(b->f->core.loop, 20000 * DAY_US);
+	workload_turn(b->f->db, 9, 0);
+	change_label(b, "A");
+	checkpoint(b->f);
+	start_sized_on(b, 3, "0");
+	change_label(b, "B, of which nothing is kept");
+	checkpoint(b->f);
+	start_on(b, 6);
+	change_label(b, "C");
+	checkpoint(b->f);
+	assert_told(b, "A??????C"); /* day 6: it begins again at the checkpoint */
 }
 
 static void copy_folder(const char *from, const char *to)
@@ -932,6 +971,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(bounds_hold_under_200000_changes, setup, clear),
 		cmocka_unit_test_setup_teardown(old_history_goes, setup, clear),
 		cmocka_unit_test_setup_teardown(times_that_the_clock_may_have_shown_twice_are_refused,
+						setup_in_virtual_time, clear),
+		cmocka_unit_test_setup_teardown(a_time_in_a_gap_is_not_the_state_before_it,
 						setup_in_virtual_time, clear),
 		cmocka_unit_test_setup_teardown(history_keeps_to_its_age, setup_in_virtual_time,
 						clear),

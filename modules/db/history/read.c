@@ -611,19 +611,32 @@ static int note_file(struct xn_history *h, const struct xn_history_file *file, s
 	return rc == 0 && before ? note_block(h, file, before, at) : rc;
 }
 
+/* Of the gap that the time lies in; 0: it lies in none. */
+static uint64_t gap_at(const struct xn_history *h, int64_t us)
+{
+	for (size_t i = 0; i < h->n_gaps; i++)
+		if (us > h->gaps[i].from_us && us < h->gaps[i].to_us)
+			return h->gaps[i].first;
+	return 0;
+}
+
 int xn_history_generation_at(struct xn_history *h, int64_t us, uint64_t *out)
 {
 	struct showing at = {.us = us, .latest_us = INT64_MIN};
 	int rc = 0;
 
-	*out = 0;
+	*out = gap_at(h, us);
+	if (*out)
+		return -ENODATA;
 	if (us < h->bounds.from_us || (h->bounds.ends_in_gap && us > h->bounds.to_us))
 		return -ENODATA;
 	for (size_t i = 0; rc == 0 && i < h->n_sources; i++) {
 		const struct xn_history_file *file = &h->sources[i].changes;
 
-		if (file->head.wall_us && (!i || !h->sources[i - 1].joins_next))
-			note_time(&at, file->head.wall_us, file->head.generation);
+		/* An image's time is when it was made, which may be after changes behind it. */
+		if (file->head.wall_us && file->head.wall_us <= us && !at.is_beyond &&
+		    (!i || !h->sources[i - 1].joins_next))
+			at.last = file->head.generation - 1;
 		rc = note_file(h, file, &at);
 	}
 	if (rc == 0)
