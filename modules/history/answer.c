@@ -214,7 +214,7 @@ int history_generation(struct history_asking *a, const struct xn_moment *when, c
 			return in_future(a, when, name);
 		rc = xn_history_generation_at(a->h, when->us, out);
 		if (rc == -ENODATA)
-			return unknown(a, when, name, 0);
+			return unknown(a, when, name, *out);
 		if (rc == -ENOTUNIQ)
 			return set_back(a, when, name, *out);
 	}
@@ -278,14 +278,27 @@ void history_put_limits(struct history_asking *a, bool is_complete)
 	xn_writer_set_end(&a->w, outer);
 }
 
+static int note_time(void *arg, const struct xn_tx_head *head, struct xn_cursor in)
+{
+	int64_t *newest_us = arg;
+
+	*newest_us = head->wall_us;
+	return 0;
+}
+
+/* All of it is read: what is damaged is found by that only. */
 static int answer_bounds(struct history_asking *a)
 {
 	const struct xn_history_bounds *b = xn_history_bounds(a->h);
+	int64_t newest_us = b->to_us;
 	bool outer;
+	int rc = xn_history_walk(a->h, 0, UINT64_MAX, INT64_MIN, INT64_MAX, note_time, &newest_us);
 
+	if (rc < 0)
+		return history_failed(a, rc);
 	xn_writer_map_begin(&a->w, &outer);
 	history_put_limits(a, b->is_whole && !b->n_gaps);
-	put_moment(a, "newest", b->next - 1, b->to_us);
+	put_moment(a, "newest", b->next - 1, newest_us);
 	xn_writer_key(&a->w, "since_the_beginning", strlen("since_the_beginning"));
 	xn_writer_put_bool(&a->w, b->is_whole);
 	xn_writer_member_int(&a->w, "bytes", (int64_t)b->bytes);

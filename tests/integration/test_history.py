@@ -295,6 +295,27 @@ class Times(HistoryCase):
             self.assertEqual((run.returncode, run.stdout), (1, ""))
             self.assertIn("the journal is damaged", run.stderr)
 
+    def test_bounds_tell_what_is_damaged_in_a_file(self):
+        vm = self.vm("whole")
+        for name in ("damage here", "behind it"):
+            self.client("VM.set_name_label", vm, name)
+            self.daemon.restart()
+            self.login_again()
+        path = os.path.join(self.daemon.state, "history", "changes-00000001")
+        with open(path, "r+b") as file:
+            at = file.read().index(b"damage here")
+            file.seek(at)
+            file.write(b"#")
+        bounds = self.client("History.get_bounds")
+        answer = self.client("History.get_changes", {"ref": vm})
+        with open(path, "r+b") as file:
+            file.seek(at)
+            file.write(b"d")
+        self.assertFalse(bounds["complete"])
+        self.assertEqual([gap["why"] for gap in bounds["gaps"]], ["a file is damaged"])
+        self.assertEqual(bounds["gaps"], answer["gaps"])
+        self.assertEqual(self.client("History.get_bounds")["gaps"], [])
+
     def test_what_is_left_out_is_not_told_as_unchanged(self):
         vm = self.vm("parent")
         task = self.client("task.create", "unseen", "")
