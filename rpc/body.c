@@ -1,8 +1,8 @@
 /*
  * From a body to a call for dispatch: which protocol it is, and where it is parsed. Short ones at
  * once; what is longer on a thread of its own, since parsing megabytes would hold up everybody
- * else. Of these only so much is taken at a time (long-bodies): nobody has logged in yet. Addresses take
- * turns there, and where there is no room, what the one with the most sent last makes some.
+ * else. Of these only so much is taken at a time (long-bodies): nobody has logged in yet. Addresses
+ * take turns there, and where there is no room, what the one with the most sent last makes some.
  */
 #include <errno.h>
 #include <stdlib.h>

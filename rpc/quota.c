@@ -113,7 +113,8 @@ bool xn_rpc_cut_reply(struct xn_rpc_reader *reader)
 	return true;
 }
 
-/* The one that has stood still for longest goes; false: all of them read. @charged: for all-replies. */
+/* The one that has stood still for longest goes; false: all of them read. @charged: only those that
+ * count against all-replies. */
 static bool cut_stalled(struct xn_rpc *rpc, bool charged)
 {
 	int64_t since_us = xn_now_us(rpc->core->loop) - STALLED_US;
