@@ -140,7 +140,7 @@ const struct xn_config_key xn_config_keys[] = {
 	 .doc = "holds one line: the bearer token for /metrics over TCP; otherwise one is made, "
 		"metrics-token in the state folder"},
 	{"history-size", XN_CONFIG_SIZE, "64M", .max = INT64_C(1) << 40, .argument = "SIZE",
-	 .doc = "room for the database's history; 0: none is kept"},
+	 .doc = "room for the database's history, at least for two images of it; 0: none is kept"},
 	{"history-age", XN_CONFIG_INT, "90", .min = 1, .max = 36500, .unit = "days",
 	 .argument = "DAYS", .doc = "how long history is kept"},
 	{"history-skip", XN_CONFIG_STRING, HISTORY_SKIP, .argument = "FIELDS",

@@ -190,6 +190,12 @@ void xn_db_on_history(struct xn_db *db, void (*run)(void *arg), void *arg)
 	db->store->on_history_arg = arg;
 }
 
+void xn_db_hold_history(struct xn_db *db, bool hold)
+{
+	if (db->store)
+		db->store->history_waits = hold;
+}
+
 void xn_db_begin_history_anew(struct xn_db *db)
 {
 	db->store->history_anew = true;

@@ -218,6 +218,9 @@ void xn_db_close(struct xn_db *db);
 /* ---- history (modules/db/history.h, for the module of that name) ---- */
 /* @run: from the loop, when xn_history_tidy() has work. NULL: nobody. */
 void xn_db_on_history(struct xn_db *db, void (*run)(void *arg), void *arg);
+/* Until the files fit again nothing is folded, so that there are no more of them; but the journal
+ * does not grow for ever. */
+void xn_db_hold_history(struct xn_db *db, bool hold);
 /* It cannot go on from what is there: the next checkpoint begins it with an image. */
 void xn_db_begin_history_anew(struct xn_db *db);
 

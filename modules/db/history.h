@@ -54,7 +54,7 @@ struct xn_history_gap { /* what is not known between two times */
 struct xn_history_bounds {
 	uint64_t first, next; /* generations: the oldest one known; the next free one */
 	int64_t from_us, to_us; /* from: 0 when it holds all since the database was made */
-	uint64_t bytes, image_bytes;
+	uint64_t bytes, limit; /* of all files: now; most, see xn_history_tidied */
 	unsigned files;
 	bool is_whole; /* since the database was made */
 	bool ends_in_gap; /* what came after .to_us is not known */
@@ -112,9 +112,16 @@ const struct xn_history_row *xn_history_row_find(const struct xn_history_rows *r
 						 const struct xn_slice *ref);
 
 /* ---- keeping within bounds: a worker ---- */
-/* Makes the images that are missing and removes the oldest files beyond size and age. 0 or -errno;
- * -EBADMSG: an image cannot be made, the recorder must begin anew. */
+struct xn_history_tidied {
+	uint64_t bytes; /* of all files */
+	/* What they may take: the configured size; or, where the database itself comes to more, what
+	 * its image takes with the changes since, twice while the next one is made. */
+	uint64_t limit;
+	int64_t oldest_us;
+};
+/* Makes the images that are missing and removes the oldest files beyond size and age; the newest one
+ * and its image stay. 0 or -errno; -EBADMSG: an image cannot be made, the recorder must begin anew. */
 int xn_history_tidy(const char *dir, const struct xn_history_options *options, int64_t now_us,
-		    uint64_t *bytes_out, int64_t *oldest_us_out) XN_MUST_CHECK;
+		    struct xn_history_tidied *out) XN_MUST_CHECK;
 
 #endif

@@ -94,6 +94,7 @@ struct xn_store {
 	bool was_cut;	  /* set by open(): the log ended in something that is not a transaction */
 	void (*on_history)(void *arg); /* history has one more file; from the loop; or NULL */
 	void *on_history_arg;
+	bool history_waits; /* who was told tidies: nothing more is folded, but for a long journal */
 	bool history_anew; /* history is to begin again from the next checkpoint */
 };
 

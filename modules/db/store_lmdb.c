@@ -15,6 +15,7 @@
 #include "modules/db/checkpoint.h"
 #include "modules/db/fold.h"
 #include "modules/db/format.h"
+#include "modules/db/history/file.h"
 #include "modules/db/history/record.h"
 #include "modules/db/journal.h"
 
@@ -30,6 +31,7 @@ enum {
 	SLICE_BYTES = 128 << 10,
 	KEEP_BYTES = 8 << 20, /* of journal behind the checkpoint, for readers under way */
 	UNRECORDED_MAX = 32 << 20, /* history that cannot be written holds up so much journal */
+	UNTIDIED_MAX = 8 << 20,	   /* history that is tidied, likewise */
 	FOLD_RETRY_US = 5000000,
 };
 
@@ -65,6 +67,7 @@ struct lmdb_store {
 	bool is_suspect;       /* the last one failed */
 	struct xn_recorder *recorder; /* of history; NULL: none is kept */
 	int recorder_rc; /* why the last slice is not in it */
+	uint64_t history_size;
 	unsigned n_history; /* its files, when somebody was last told of them */
 	uint64_t fold_synced;
 	int64_t fold_time_us, fold_began_us;
@@ -176,6 +179,10 @@ static int make_recorder(struct lmdb_store *s, struct xn_error *err)
 		return 0;
 	if (xn_history_options_read(&options, config, &why) < 0)
 		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "history-skip: %s", why);
+	/* So that what one slice brings fits into the room that is left for it. */
+	s->history_size = options.size;
+	if (xn_history_share(options.size) / 4 < s->slice_bytes)
+		s->slice_bytes = xn_history_share(options.size) / 4;
 	s->recorder = xn_recorder_new(state_dir, &options);
 	return 0;
 }
@@ -370,7 +377,9 @@ static void plan_fold(struct lmdb_store *s)
 
 static void fold_slice(struct lmdb_store *s)
 {
-	if (s->copies || s->folded >= s->fold_goal)
+	/* What waits is folded when a turn asks again. */
+	if (s->copies || s->folded >= s->fold_goal ||
+	    (s->store.history_waits && s->fold_goal - s->folded < UNTIDIED_MAX))
 		return;
 	plan_fold(s);
 	s->folding = true;
@@ -533,17 +542,28 @@ static void forget_waiters(struct xn_list *list)
 		free(xn_list_entry(link, struct waiter, link));
 }
 
-/* All that is left in one LMDB transaction: the stop waits for its sync. */
+/* It keeps to its size also where no daemon follows; what fails now is done by the next. */
+static void tidy_history(struct lmdb_store *s)
+{
+	if (!s->recorder || s->n_history == xn_recorder_files(s->recorder))
+		return;
+	s->n_history = xn_recorder_files(s->recorder);
+	if (xn_recorder_tidy(s->recorder, s->fold_time_us) < 0)
+		xn_log_warn(s->store.core->log, "db", "history was not tidied at the stop");
+}
+
+/* All that is left in few LMDB transactions, in one without history: the stop waits for their
+ * syncs. */
 static void fold_rest(struct lmdb_store *s)
 {
-	plan_fold(s);
-	s->slice_bytes = UINT64_MAX;
-	if (s->fold_from >= s->fold_to || run_fold(&s->fold_work) < 0 || !s->recorder)
-		return;
-	/* It keeps to its size also where no daemon follows; what fails now is done by the next. */
-	if (s->n_history != xn_recorder_files(s->recorder) &&
-	    xn_recorder_tidy(s->recorder, s->fold_time_us) < 0)
-		xn_log_warn(s->store.core->log, "db", "history was not tidied at the stop");
+	s->slice_bytes = s->recorder ? xn_history_share(s->history_size) : UINT64_MAX;
+	for (;;) {
+		plan_fold(s);
+		if (s->fold_from >= s->fold_to || run_fold(&s->fold_work) < 0)
+			return;
+		s->folded = s->fold_to;
+		tidy_history(s);
+	}
 }
 
 static void lmdb_close(struct xn_store *store, bool clean)

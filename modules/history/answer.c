@@ -302,7 +302,7 @@ static int answer_bounds(struct history_asking *a)
 	xn_writer_key(&a->w, "since_the_beginning", strlen("since_the_beginning"));
 	xn_writer_put_bool(&a->w, b->is_whole);
 	xn_writer_member_int(&a->w, "bytes", (int64_t)b->bytes);
-	xn_writer_member_int(&a->w, "size_limit", (int64_t)a->options->size);
+	xn_writer_member_int(&a->w, "size_limit", (int64_t)b->limit);
 	xn_writer_member_int(&a->w, "age_limit_days", a->options->age_us / 1000000 / 86400);
 	xn_writer_member_int(&a->w, "files", b->files);
 	xn_writer_map_end(&a->w, outer);

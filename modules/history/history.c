@@ -32,10 +32,7 @@ struct history {
 	struct xn_metrics_source metrics;
 	uint64_t n_questions, n_failed, n_tidied, n_anew;
 	struct xn_histogram answer_time;
-	struct tidied {
-		uint64_t bytes;
-		int64_t oldest_us;
-	} found, last; /* the worker's, while it tidies; when last tidied */
+	struct xn_history_tidied found, last; /* the worker's, while it tidies; when last tidied */
 };
 
 /* ---- one question ---- */
@@ -238,7 +235,7 @@ static int run_tidy(struct xn_work *work)
 	struct history *history = xn_container_of(work, struct history, tidy);
 
 	return xn_history_tidy(history->dir, &history->options, history->tidy_now_us,
-			       &history->found.bytes, &history->found.oldest_us);
+			       &history->found);
 }
 
 static void begin_tidy(struct history *history);
@@ -248,6 +245,7 @@ static void on_tidied(struct xn_work *work, int rc)
 	struct history *history = xn_container_of(work, struct history, tidy);
 
 	history->tidying = false;
+	xn_db_hold_history(history->db, false);
 	history->n_tidied++;
 	if (rc == -ECANCELED)
 		return;
@@ -260,8 +258,10 @@ static void on_tidied(struct xn_work *work, int rc)
 	} else if (rc < 0) {
 		xn_log_error(history->core->log, "history", "tidying failed: %s", strerror(-rc));
 	}
-	if (history->tidy_again)
+	if (history->tidy_again) {
+		xn_db_hold_history(history->db, true);
 		begin_tidy(history);
+	}
 }
 
 static void begin_tidy(struct history *history)
@@ -275,9 +275,13 @@ static void begin_tidy(struct history *history)
 	xn_pool_submit(history->pool, &history->tidy);
 }
 
+/* No more of them before these fit: else a fast writer is ahead of the tidying for ever. */
 static void on_more_files(void *arg)
 {
-	begin_tidy(arg);
+	struct history *history = arg;
+
+	xn_db_hold_history(history->db, true);
+	begin_tidy(history);
 }
 
 static void on_tidy_time(struct xn_timer *timer)
@@ -305,6 +309,10 @@ static size_t write_metrics(struct xn_metrics_source *source, struct xn_metrics_
 			   "Times that history could not go on from its files.", h->n_anew);
 	xn_metrics_gauge(page, "xenolith_history_bytes", "bytes",
 			 "Size of history's files when last compacted.", (int64_t)h->last.bytes);
+	xn_metrics_gauge(page, "xenolith_history_room_bytes", "bytes",
+			 "What history's files may take: the configured size, or more where one "
+			 "image of the database needs it.",
+			 (int64_t)(h->last.limit ? h->last.limit : h->options.size));
 	xn_metrics_family(page, XN_METRIC_GAUGE, "xenolith_history_oldest_timestamp_seconds",
 			  "seconds", "Time of the oldest change in history.");
 	xn_metrics_us(page, h->last.oldest_us);
@@ -355,8 +363,10 @@ static void history_stop(void *state)
 	if (!history)
 		return;
 	xn_timer_cancel(&history->tidy_timer);
-	if (history->dir)
+	if (history->dir) {
 		xn_db_on_history(history->db, NULL, NULL);
+		xn_db_hold_history(history->db, false);
+	}
 	xn_pool_free(history->pool);
 	xn_metrics_remove(&history->metrics);
 	xn_history_options_clear(&history->options);

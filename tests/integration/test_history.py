@@ -3,6 +3,7 @@ import datetime
 import json
 import os
 import subprocess
+import threading
 import time
 import unittest
 
@@ -403,6 +404,31 @@ class Times(HistoryCase):
 class Bounds(HistoryCase):
     daemon_options = ("--history-size", "1M", "--history-skip", "task.*")
 
+    def sizes(self):
+        folder = os.path.join(self.daemon.state, "history")
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            try:
+                yield os.path.getsize(os.path.join(folder, name))
+            except FileNotFoundError:
+                pass
+
+    def test_size_is_kept_while_one_writes_as_fast_as_it_can(self):
+        vm, most, writing = self.vm("busy"), 0, threading.Event()
+        client = self.daemon.client()
+
+        def write():
+            for i in range(1000):
+                client("VM.set_name_description", vm, f"{i} " + "x" * 6000)
+            writing.set()
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        while not writing.wait(0.005):
+            most = max(most, sum(self.sizes()))
+        writer.join()
+        self.assertGreater(most, 1 << 18)
+        self.assertLessEqual(most, 1 << 20)
+
     def test_size_is_kept_under_many_changes_and_what_is_left_is_right(self):
         vm = self.vm("busy")
         for round_number in range(6):
@@ -425,6 +451,31 @@ class Bounds(HistoryCase):
         answer = self.client("History.get_changes", {"ref": vm, "limit": "1"})
         self.assertFalse(answer["complete"])
         self.assertGreaterEqual(answer["changes"][0]["generation"], bounds["oldest"]["generation"])
+
+
+class Large(HistoryCase):
+    """A database of which one image is larger than the size."""
+    daemon_options = ("--history-size", "256K")
+
+    def test_one_image_stays_and_the_limit_tells_so(self):
+        template = self.vm("original")
+        for i in range(250):
+            self.client("VM.clone", template, f"clone {i} " + "x" * 1000)
+        self.daemon.restart()
+        self.login_again()
+        bounds = self.client("History.get_bounds")
+        self.assertGreater(bounds["bytes"], 256 << 10)
+        self.assertLessEqual(bounds["bytes"], bounds["size_limit"])
+        deadline = time.monotonic() + harness.DEADLINE
+        numbers = self.daemon.metrics()
+        while not numbers["xenolith_history_compactions_total"] and time.monotonic() < deadline:
+            time.sleep(0.02)
+            numbers = self.daemon.metrics()
+        self.assertGreater(numbers["xenolith_history_bytes"], 256 << 10)
+        self.assertLessEqual(numbers["xenolith_history_bytes"],
+                             numbers["xenolith_history_room_bytes"])
+        self.assertEqual(len(self.client("History.get_all_records", "VM", "now")),
+                         len(self.client("VM.get_all_records")))
 
 
 class Off(HistoryCase):

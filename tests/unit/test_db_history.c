@@ -271,10 +271,11 @@ static void checkpoint(struct fixture *f)
 
 static int tidy_at(struct book *b, int64_t now_us)
 {
-	uint64_t bytes;
-	int64_t oldest_us;
+	struct xn_history_tidied tidied;
+	int rc = xn_history_tidy(b->f->dir, &b->options, now_us, &tidied);
 
-	return xn_history_tidy(b->f->dir, &b->options, now_us, &bytes, &oldest_us);
+	assert_true(rc < 0 || tidied.bytes <= tidied.limit);
+	return rc;
 }
 
 static void tidy(struct book *b)
@@ -475,6 +476,40 @@ static void bounds_hold_under_200000_changes(void **state)
 	}
 	assert_true(most <= 4 << 20);
 	assert_true(most > 2 << 20);
+}
+
+/* Files come no faster than they can be brought within bounds. */
+static void nothing_is_folded_while_history_is_held_but_of_a_long_journal(void **state)
+{
+	struct book *b = *state;
+	struct xn_db *db = b->f->db;
+	char text[4096];
+	uint64_t backlog;
+
+	a_vm(b->f, "waits");
+	assert_int_equal(sync_all(b->f), 0);
+	xn_db_hold_history(db, true);
+	backlog = xn_db_backlog(db);
+	assert_true(backlog > 0);
+	db->store->ops->checkpoint(db->store);
+	for (int i = 0; i < 20; i++)
+		xn_loop_turn(b->f->core.loop, 10000);
+	assert_int_equal(xn_db_backlog(db), backlog);
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	for (int i = 0; xn_db_backlog(db) < 9 << 20; i++) {
+		text[0] = (char)('a' + i % 2);
+		xn_db_set_string(db, xn_db_first(db, XN_CLASS_VM), XN_VM_name_description, text);
+		commit(b->f);
+	}
+	assert_int_equal(sync_all(b->f), 0);
+	backlog = xn_db_backlog(db);
+	db->store->ops->checkpoint(db->store);
+	for (int i = 0; i < 2000 && xn_db_backlog(db) == backlog; i++)
+		xn_loop_turn(b->f->core.loop, 10000);
+	assert_true(xn_db_backlog(db) < backlog);
+	xn_db_hold_history(db, false);
+	checkpoint(b->f);
 }
 
 static void old_history_goes(void **state)
@@ -969,6 +1004,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(small_history_keeps_to_its_size_and_tells_no_lie,
 						setup, clear),
 		cmocka_unit_test_setup_teardown(bounds_hold_under_200000_changes, setup, clear),
+		cmocka_unit_test_setup_teardown(
+			nothing_is_folded_while_history_is_held_but_of_a_long_journal, setup, clear),
 		cmocka_unit_test_setup_teardown(old_history_goes, setup, clear),
 		cmocka_unit_test_setup_teardown(times_that_the_clock_may_have_shown_twice_are_refused,
 						setup_in_virtual_time, clear),

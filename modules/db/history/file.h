@@ -29,7 +29,17 @@ enum {
 	XN_HISTORY_BLOCK = 64 << 10, /* bytes that a block gathers before it is written */
 	XN_HISTORY_BLOCK_MAX = 3 * XN_TX_MAX, /* a transaction with what it replaces */
 	XN_HISTORY_NAME = 24,
+	XN_HISTORY_FILES = 8, /* so many share size and age */
+	XN_HISTORY_FILE_LEAST = 64 << 10,
 };
+
+/* Bytes of a changes file, before the next one is begun. */
+static inline uint64_t xn_history_share(uint64_t size)
+{
+	uint64_t share = size / XN_HISTORY_FILES;
+
+	return share > XN_HISTORY_FILE_LEAST ? share : XN_HISTORY_FILE_LEAST;
+}
 
 enum xn_history_kind { XN_HISTORY_CHANGES, XN_HISTORY_IMAGE };
 enum xn_history_block_kind {

@@ -25,7 +25,20 @@ struct xn_history {
 	size_t n_gaps;
 	struct xn_history_bounds bounds;
 	struct xn_buf scratch; /* the block that is read */
+	bool files_only; /* if there are any: what only the journal has is not read */
 };
+
+/* Bytes of the newest image that there is. */
+uint64_t xn_history_image_bytes(const struct xn_history *h);
+uint64_t xn_history_limit(const struct xn_history *h); /* see xn_history_tidied */
+/* Of an image and the changes behind it: a file grows somewhat beyond its share. */
+static inline uint64_t xn_history_room(uint64_t size, uint64_t image)
+{
+	return image + xn_history_share(size) * 3 / 2;
+}
+/* As xn_history_open(), for who keeps the files. */
+int xn_history_open_files(const char *dir, const struct xn_history_options *options,
+			  struct xn_history **out, char **why) XN_MUST_CHECK;
 
 void xn_history_add_gap(struct xn_history *h, const struct xn_history_gap *gap);
 

@@ -54,7 +54,6 @@ static int add_source(struct xn_history *h, uint32_t number)
 		return rc;
 	rc = xn_history_file_open(h->dir_fd, XN_HISTORY_IMAGE, number, &s.image);
 	h->bounds.bytes += s.changes.size + s.image.size;
-	h->bounds.image_bytes += s.image.size;
 	s.starts_whole = rc == 0 && image_is_whole(&s.image, &s.changes.head);
 	if (!s.starts_whole)
 		xn_history_file_close(&s.image);
@@ -352,6 +351,22 @@ static int read_tail(struct xn_history *h, bool is_last_attempt)
 
 /* ---- opening ---- */
 
+uint64_t xn_history_image_bytes(const struct xn_history *h)
+{
+	for (size_t i = h->n_sources; i > 0; i--)
+		if (h->sources[i - 1].image.size)
+			return h->sources[i - 1].image.size;
+	return 0;
+}
+
+uint64_t xn_history_limit(const struct xn_history *h)
+{
+	uint64_t size = h->options->size;
+	uint64_t least = size ? 2 * xn_history_room(size, xn_history_image_bytes(h)) : 0;
+
+	return least > size ? least : size;
+}
+
 static void set_bounds(struct xn_history *h)
 {
 	struct xn_history_bounds *b = &h->bounds;
@@ -360,6 +375,7 @@ static void set_bounds(struct xn_history *h)
 	b->is_whole = first ? first->changes.head.position == 0
 			    : !h->n_gaps || h->gaps[0].first > 1;
 	b->first = first ? first->changes.head.generation : 1;
+	b->limit = xn_history_limit(h);
 	b->next = h->tail_block.next;
 	for (size_t i = 0; i < h->n_gaps; i++)
 		b->ends_in_gap |= !h->gaps[i].next;
@@ -380,10 +396,10 @@ static int try_open(struct xn_history *h, bool is_last_attempt)
 
 	if (rc == 0)
 		rc = load_names(h);
-	if (rc == 0) {
+	if (rc == 0)
 		join_files(h);
+	if (rc == 0 && !(h->files_only && h->n_sources))
 		rc = read_tail(h, is_last_attempt);
-	}
 	if (rc == 0)
 		set_bounds(h);
 	return rc == -ENOENT ? -EAGAIN : rc; /* a file was removed meanwhile */
@@ -406,12 +422,13 @@ static int open_folders(struct xn_history *h, const char *dir)
 	return rc;
 }
 
-int xn_history_open(const char *dir, const struct xn_history_options *options,
-		    struct xn_history **out, char **why)
+static int open_history(const char *dir, const struct xn_history_options *options, bool files_only,
+			struct xn_history **out, char **why)
 {
 	struct xn_history *h = xn_calloc(1, sizeof(*h));
 	int rc;
 
+	h->files_only = files_only;
 	h->dir_fd = h->db_fd = -1;
 	h->options = options;
 	xn_names_init(&h->names);
@@ -430,6 +447,18 @@ int xn_history_open(const char *dir, const struct xn_history_options *options,
 			   rc == -EBADMSG ? "it is damaged" : strerror(-rc));
 	xn_history_close(h);
 	return rc;
+}
+
+int xn_history_open(const char *dir, const struct xn_history_options *options,
+		    struct xn_history **out, char **why)
+{
+	return open_history(dir, options, false, out, why);
+}
+
+int xn_history_open_files(const char *dir, const struct xn_history_options *options,
+			  struct xn_history **out, char **why)
+{
+	return open_history(dir, options, true, out, why);
 }
 
 void xn_history_close(struct xn_history *h)

@@ -16,8 +16,6 @@
 
 #include "core/write.h"
 
-enum { FILES = 8 /* so many share size and age */, FILE_LEAST = 64 << 10 };
-
 struct xn_recorder {
 	char *state_dir, *dir;
 	struct xn_history_options options;
@@ -91,10 +89,9 @@ unsigned xn_recorder_files(const struct xn_recorder *r)
 
 int xn_recorder_tidy(const struct xn_recorder *r, int64_t now_us)
 {
-	uint64_t bytes;
-	int64_t oldest_us;
+	struct xn_history_tidied tidied;
 
-	return xn_history_tidy(r->state_dir, &r->options, now_us, &bytes, &oldest_us);
+	return xn_history_tidy(r->state_dir, &r->options, now_us, &tidied);
 }
 
 void xn_recorder_begin_anew(struct xn_recorder *r)
@@ -173,10 +170,8 @@ static int write_out(struct xn_recorder *r)
 
 static bool is_full(const struct xn_recorder *r, int64_t now_us)
 {
-	uint64_t share = r->options.size / FILES;
-
-	return r->size + r->out.len >= (share > FILE_LEAST ? share : FILE_LEAST) ||
-	       (r->began_us && now_us - r->began_us >= r->options.age_us / FILES);
+	return r->size + r->out.len >= xn_history_share(r->options.size) ||
+	       (r->began_us && now_us - r->began_us >= r->options.age_us / XN_HISTORY_FILES);
 }
 
 /* The next changes file, from r->closed on. */

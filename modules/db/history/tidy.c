@@ -64,15 +64,56 @@ static bool is_sound(struct xn_history *h, const struct xn_history_source *s)
 	return sound;
 }
 
-static int make_images(struct xn_history *h)
+static bool wants_image(const struct xn_history *h, size_t i)
 {
-	for (size_t i = 1; i < h->n_sources; i++) {
-		struct xn_history_source *s = &h->sources[i];
+	return i && !h->sources[i].starts_whole && h->sources[i - 1].joins_next;
+}
+
+/* The rest is room for what is written until the next time: a file, somewhat more, and its image. */
+static uint64_t most_bytes(uint64_t size, uint64_t image)
+{
+	uint64_t room = xn_history_room(size, image);
+
+	if (room < size / 4)
+		room = size / 4;
+	return room < size ? size - room : 0;
+}
+
+/* The first one whose changes stay, if an image that is not there yet is as large as the newest that
+ * is. The last one always does, with an image. */
+static size_t first_kept(const struct xn_history *h, int64_t now_us, uint64_t *bytes_out)
+{
+	uint64_t image = xn_history_image_bytes(h), bytes = 0, wanted = 0;
+	uint64_t most = most_bytes(h->options->size, image);
+	size_t first = 0;
+
+	for (size_t i = 0; i < h->n_sources; i++) {
+		bytes += h->sources[i].changes.size + h->sources[i].image.size;
+		wanted += wants_image(h, i);
+	}
+	for (; first + 1 < h->n_sources; first++) {
+		const struct xn_history_source *s = &h->sources[first];
+		/* All of it is older than where the next one begins. */
+		int64_t age_us = now_us - s[1].changes.head.wall_us;
+
+		if (bytes + wanted * image <= most && age_us <= h->options->age_us)
+			break;
+		bytes -= s->changes.size + s->image.size;
+		wanted -= wants_image(h, first);
+	}
+	*bytes_out = bytes;
+	return first;
+}
+
+/* What goes next needs none. */
+static int make_images(struct xn_history *h, size_t first)
+{
+	for (size_t i = first; i < h->n_sources; i++) {
 		int made;
 
-		if (s->starts_whole || !s[-1].joins_next)
+		if (!wants_image(h, i))
 			continue;
-		made = make_image(h, s);
+		made = make_image(h, &h->sources[i]);
 		if (made < 0 && made != -ENODATA)
 			return made;
 	}
@@ -104,49 +145,36 @@ static int remove_remains(struct xn_history *h, enum xn_history_kind kind)
 
 static int remove_oldest(struct xn_history *h, int64_t now_us)
 {
-	/* A quarter is room for what is written until the next time. */
-	uint64_t most = h->options->size - h->options->size / 4, bytes = 0;
-	size_t first = 0;
+	size_t first = first_kept(h, now_us, &h->bounds.bytes);
 
-	for (size_t i = 0; i < h->n_sources; i++)
-		bytes += h->sources[i].changes.size + h->sources[i].image.size;
-	for (; first + 1 < h->n_sources; first++) {
-		const struct xn_history_source *s = &h->sources[first];
-		/* All of it is older than where the next one begins. */
-		int64_t age_us = now_us - s[1].changes.head.wall_us;
-
-		if (bytes <= most && age_us <= h->options->age_us)
-			break;
-		remove_file(h, XN_HISTORY_IMAGE, s->changes.head.number);
-		remove_file(h, XN_HISTORY_CHANGES, s->changes.head.number);
-		bytes -= s->changes.size + s->image.size;
+	for (size_t i = 0; i < first; i++) {
+		remove_file(h, XN_HISTORY_IMAGE, h->sources[i].changes.head.number);
+		remove_file(h, XN_HISTORY_CHANGES, h->sources[i].changes.head.number);
 	}
 	if (first)
 		h->bounds.from_us = h->sources[first].changes.head.wall_us;
-	h->bounds.bytes = bytes;
 	return first && fsync(h->dir_fd) < 0 ? -errno : 0;
 }
 
 int xn_history_tidy(const char *dir, const struct xn_history_options *options, int64_t now_us,
-		    uint64_t *bytes_out, int64_t *oldest_us_out)
+		    struct xn_history_tidied *out)
 {
 	struct xn_history *h = NULL;
 	char *why = NULL;
-	int rc = xn_history_open(dir, options, &h, &why), made = 0;
+	int rc = xn_history_open_files(dir, options, &h, &why), made = 0;
 
 	free(why);
 	if (rc < 0)
 		return rc;
 	if (h->dir_fd >= 0 && h->n_sources) {
-		made = make_images(h);
+		made = make_images(h, first_kept(h, now_us, &h->bounds.bytes));
 		rc = made < 0 && made != -EBADMSG ? made : remove_oldest(h, now_us);
 		if (rc == 0)
 			rc = remove_remains(h, XN_HISTORY_IMAGE);
 		if (rc == 0)
 			rc = remove_remains(h, XN_HISTORY_CHANGES);
 	}
-	*oldest_us_out = h->bounds.from_us;
-	*bytes_out = h->bounds.bytes;
+	*out = (struct xn_history_tidied){h->bounds.bytes, xn_history_limit(h), h->bounds.from_us};
 	xn_history_close(h);
 	return rc < 0 ? rc : made;
 }
