@@ -103,8 +103,15 @@ static int sweep(struct xn_work *work)
 	return 0;
 }
 
-static void conclude(struct import *i)
+static void on_swept(struct xn_work *work, int rc)
 {
+	import_free(xn_container_of(work, struct import, work));
+}
+
+/* In the turn that the operation ends in, so that a restart finds both ended or none. */
+static void finish(struct import *i)
+{
+	struct xn_pool *pool = i->transfer.t->pool;
 	bool failed = xn_error_is_set(&i->end);
 
 	if (i->conn) { /* it never began */
@@ -114,18 +121,8 @@ static void conclude(struct import *i)
 	if (!failed)
 		tell_result(i);
 	xn_transfer_end(&i->transfer, failed ? &i->end : NULL);
-	import_free(i);
-}
-
-static void on_swept(struct xn_work *work, int rc)
-{
-	conclude(xn_container_of(work, struct import, work));
-}
-
-static void finish(struct import *i)
-{
 	i->work = (struct xn_work){.run = sweep, .done = on_swept};
-	xn_pool_submit(i->transfer.t->pool, &i->work);
+	xn_pool_submit(pool, &i->work);
 }
 
 static void on_op_end(struct xn_op *op, const struct xn_error *err, void *arg)
@@ -595,7 +592,7 @@ static void on_admitted(const struct xn_http_request *req, struct xn_rpc_visit *
 					  .dropped = on_dropped};
 	if (read_request(i, req, &err) < 0) {
 		xn_error_copy(&i->end, &err);
-		conclude(i);
+		finish(i);
 		return;
 	}
 	i->xva = xn_xva_new(i->ignores_checksums);
