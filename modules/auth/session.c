@@ -138,7 +138,8 @@ int64_t auth_last_use_of_row_us(struct xn_auth *auth, const struct session *s,
 	return used > written ? used : written;
 }
 
-/* The entry of a row that had none. */
+/* The entry of a row that had none. It is used now: the clock may have been set since the last life, so
+ * that only the collection, a while later, takes it for a time without use. */
 static struct session *enter(struct xn_auth *auth, const char *secret, const struct xn_row *row)
 {
 	struct xn_loop *loop = auth->core->loop;
@@ -153,7 +154,6 @@ static struct session *enter(struct xn_auth *auth, const char *secret, const str
 	if (login.role == XN_ROLE_COUNT) /* of another release: the least that there is */
 		login.role = XN_ROLE_READ_ONLY;
 	s = remember(auth, secret, xn_row_ref(row), &login);
-	s->used_us -= xn_wall_us(loop) - last_use_by_row_us(auth, row);
 	idle_s = xn_wall_s(loop) - xn_row_int(row, XN_session_last_active);
 	if (idle_s > 0)
 		s->written_us -= idle_s * 1000000;

@@ -138,6 +138,19 @@ static void a_restart_takes_nothing_from_the_day_after_the_last_use(void **state
 	assert_null(xn_db_get(api->db, XN_CLASS_session, ref));
 }
 
+static void who_comes_after_a_restart_with_another_clock_is_known(void **state)
+{
+	struct api *api = *state;
+	char secret[48];
+
+	log_in(api, "alice", "", secret);
+	api_restart(api);
+	xn_loop_virtual_set_wall(api->core.loop, xn_wall_us(api->core.loop) + 100000000000);
+	assert_true(is_valid(api, secret));
+	api_run(api, 120);
+	assert_true(is_valid(api, secret));
+}
+
 static void last_active_is_written_every_ten_minutes_only(void **state)
 {
 	struct api *api = *state;
@@ -714,6 +727,7 @@ int main(void)
 		TEST(a_session_unused_for_a_day_goes),
 		TEST(a_day_counts_over_a_restart_too),
 		TEST(a_restart_takes_nothing_from_the_day_after_the_last_use),
+		TEST(who_comes_after_a_restart_with_another_clock_is_known),
 		TEST(last_active_is_written_every_ten_minutes_only),
 		TEST(a_session_with_a_running_task_stays),
 		TEST(each_group_has_its_own_limit),
