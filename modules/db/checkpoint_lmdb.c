@@ -202,7 +202,9 @@ static int tell_entry(const struct xn_store_reader *reader, void *arg, enum xn_s
 		reader->damaged_entry(arg, space, k->mv_data, k->mv_size, value.data, value.len);
 		return 0;
 	}
-	return rc < 0 ? rc : reader->entry(arg, space, k->mv_data, k->mv_size, value.data, value.len);
+	if (rc < 0)
+		return rc;
+	return reader->entry(arg, space, k->mv_data, k->mv_size, value.data, value.len);
 }
 
 /* Tells every entry of a space. */

@@ -119,8 +119,9 @@ struct xn_history_tidied {
 	uint64_t limit;
 	int64_t oldest_us;
 };
-/* Makes the images that are missing and removes the oldest files beyond size and age; the newest one
- * and its image stay. 0 or -errno; -EBADMSG: an image cannot be made, the recorder must begin anew. */
+/* Makes the images that are missing and removes the oldest files beyond size and age; the newest
+ * one and its image stay. 0 or -errno; -EBADMSG: an image cannot be made, the recorder must begin
+ * anew. */
 int xn_history_tidy(const char *dir, const struct xn_history_options *options, int64_t now_us,
 		    struct xn_history_tidied *out) XN_MUST_CHECK;
 

@@ -69,7 +69,7 @@ static bool wants_image(const struct xn_history *h, size_t i)
 	return i && !h->sources[i].starts_whole && h->sources[i - 1].joins_next;
 }
 
-/* The rest is room for what is written until the next time: a file, somewhat more, and its image. */
+/* The rest is room for what is written until the next time: a file and more, and its image. */
 static uint64_t most_bytes(uint64_t size, uint64_t image)
 {
 	uint64_t room = xn_history_room(size, image);
@@ -79,8 +79,8 @@ static uint64_t most_bytes(uint64_t size, uint64_t image)
 	return room < size ? size - room : 0;
 }
 
-/* The first one whose changes stay, if an image that is not there yet is as large as the newest that
- * is. The last one always does, with an image. */
+/* The first one whose changes stay, if an image that is not there yet is as large as the newest
+ * that is. The last one always does, with an image. */
 static size_t first_kept(const struct xn_history *h, int64_t now_us, uint64_t *bytes_out)
 {
 	uint64_t image = xn_history_image_bytes(h), bytes = 0, wanted = 0;
