@@ -42,7 +42,8 @@ class Writer(threading.Thread):
         self.number = 0
         self.client = world.daemon.json() if index % 2 else world.daemon.local()
         self.client.login()
-        self.sessions = {}  # secret -> {True}: is valid; {True, False}: its logout is under way, or it has no row yet
+        self.sessions = {}  # secret -> {True}: is valid; {True, False}: its logout is under way, or it is new
+        self.new_sessions = set()  # made while the disk refused they have no row, and may be lost
         self.tasks = {}  # task -> (kind, Vm or name)
         self.vms = {}
         self.clones = set()  # names of clones that may or may not be
@@ -77,6 +78,7 @@ class Writer(threading.Thread):
         vm.label = vm.label | {new}
         self.call("VM.set_name_label", vm.ref, new)
         vm.label = {new}
+        self.has_stored()
 
     def add_config(self, vm):
         key = f"k{self.dice.randrange(MOST_KEYS)}"
@@ -155,17 +157,19 @@ class Writer(threading.Thread):
         self.look_at_session(session)
 
     def look_at_session(self, session):
-        """It is there. One that was made while the disk refused has no row yet: it may be lost."""
         uuid = self.client.raw("session.get_uuid", session, session)
-        try:
-            self.client.raw("session.get_by_uuid", session, uuid)
+        self.client.raw("session.get_by_uuid", session, uuid)
+        self.new_sessions.add(session)
+
+    def has_stored(self):
+        """A change was acknowledged: the rows of sessions that were made before it are on the disk."""
+        for session in self.new_sessions & self.sessions.keys():
             self.sessions[session] = {True}
-        except Failure as failure:
-            if failure.code != "UUID_INVALID" or False not in self.sessions[session]:
-                raise
+        self.new_sessions.clear()
 
     def log_out(self, session):
         self.sessions[session] = {True, False}
+        self.new_sessions.discard(session)
         self.client.raw("session.logout", session)
         del self.sessions[session]
         try:
