@@ -21,9 +21,22 @@ def cases_of(suite):
             yield part
 
 
+class Result(unittest.TextTestResult):
+    """Tells how long each took: half of the default run is spent here."""
+
+    def startTest(self, test):
+        self.begun = time.monotonic()
+        super().startTest(test)
+
+    def stopTest(self, test):
+        print(f"    {time.monotonic() - self.begun:.0f} s in all", flush=True)
+        super().stopTest(test)
+
+
 def run(cases):
     """Which of them failed."""
-    result = unittest.TextTestRunner(verbosity=2).run(unittest.TestSuite(cases))
+    runner = unittest.TextTestRunner(verbosity=2, resultclass=Result)
+    result = runner.run(unittest.TestSuite(cases))
     return [case for case, _ in result.failures + result.errors]
 
 

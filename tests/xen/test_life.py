@@ -169,6 +169,7 @@ class PvGuest(XenCase):
         guest.start()
         self.assertIn("boots=2", guests.dom0.ready_line(guest.domid(), 3))
 
+    @takes_long
     def test_a_checkpoint_is_reverted_to_with_its_memory(self):
         guest = self.guest(vif=False).start()
         guest.ticks_beyond(0)
