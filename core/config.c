@@ -201,7 +201,8 @@ const struct xn_config_key xn_config_keys[] = {
 	 .argument = "SECONDS", .doc = "longest time for a request's head; then 408"},
 	{"http-body-idle", XN_CONFIG_INT, "30", .min = 1, .max = 3600, .unit = "seconds",
 	 .argument = "SECONDS",
-	 .doc = "longest silence inside a request's body; then 408, or the end of an upload"},
+	 .doc = "longest silence inside a request's body; then 408, or the end of an upload. Less "
+		"than 4 KB of an upload are as good as silence"},
 	{"http-body-time", XN_CONFIG_INT, "300", .min = 1, .max = 86400, .unit = "seconds",
 	 .argument = "SECONDS", .doc = "longest time for the body of an API call; then 408"},
 	{"http-handshake-time", XN_CONFIG_INT, "15", .min = 1, .max = 3600, .unit = "seconds",

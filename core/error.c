@@ -59,6 +59,11 @@ int xn_error_from_errno(struct xn_error *err, int neg_errno, const char *doing)
 	return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "%s: %s", doing, strerror(-neg_errno));
 }
 
+int xn_error_not_stored(struct xn_error *err, int neg_errno)
+{
+	return xn_error_from_errno(err, neg_errno, "the database could not store the change");
+}
+
 void xn_error_move(struct xn_error *to, struct xn_error *from)
 {
 	xn_error_clear(to);

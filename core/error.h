@@ -32,6 +32,8 @@ int xn_error_setf(struct xn_error *err, const char *code, const char *fmt, ...)
 
 /* The XenAPI meaning of an -errno where nothing better is known: INTERNAL_ERROR. Returns -1. */
 int xn_error_from_errno(struct xn_error *err, int neg_errno, const char *doing);
+/* Of a change that was made and that the store did not take. Returns -1. */
+int xn_error_not_stored(struct xn_error *err, int neg_errno);
 
 void xn_error_clear(struct xn_error *err);
 /* @to gets what @from holds; @from is empty afterwards. */

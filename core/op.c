@@ -356,7 +356,7 @@ static void on_lost(struct xn_op *op, int rc)
 {
 	struct xn_error err = {0};
 
-	xn_error_from_errno(&err, rc, "the database could not store the change");
+	xn_error_not_stored(&err, rc);
 	if (op->saved) {
 		op->saved = NULL;
 		end_step(op, &err);

@@ -259,7 +259,7 @@ static bool is_between_requests(const struct xn_http_conn *conn)
 static int64_t next_deadline(struct xn_http_conn *conn)
 {
 	const struct xn_http_limits *limits = &conn->http->limits;
-	int64_t now = xn_now_us(conn->http->core->loop);
+	int64_t now = xn_now_us(conn->http->core->loop), awaited_us;
 
 	if (conn->state == XN_CONN_LINGER)
 		return conn->deadline_us; /* set once: bytes thrown away are no progress */
@@ -279,8 +279,8 @@ static int64_t next_deadline(struct xn_http_conn *conn)
 		return min_us(now + limits->body_idle_us,
 			      conn->request_since_us + limits->body_total_us);
 	case XN_CONN_RUNNING:
-		if (xn_http_stream_awaits_peer(conn))
-			return now + limits->body_idle_us;
+		if (xn_http_stream_book_waiting(conn, now, &awaited_us))
+			return now + limits->body_idle_us - awaited_us;
 		/* The end of an upload is no sign that nobody waits for the answer. */
 		return conn->end_of_input && !xn_http_stream_is_in(conn) ? now + limits->grace_us : 0;
 	default:

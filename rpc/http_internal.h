@@ -218,6 +218,9 @@ void xn_http_stream_close(struct xn_http_conn *conn); /* NULL stream is fine */
 bool xn_http_stream_reads(const struct xn_http_conn *conn); /* the socket, now */
 bool xn_http_stream_is_in(const struct xn_http_conn *conn);
 bool xn_http_stream_awaits_peer(const struct xn_http_conn *conn); /* for the next bytes of its body */
+/* The same, and how long it was already waited for since its last bytes that count. To be called
+ * whenever waiting may have begun or ended. */
+bool xn_http_stream_book_waiting(struct xn_http_conn *conn, int64_t now_us, int64_t *awaited_us);
 bool xn_http_stream_input_is_over(const struct xn_http_conn *conn);
 bool xn_http_stream_has_work(const struct xn_http_conn *conn);
 void xn_http_stream_work(struct xn_http_conn *conn); /* feeds data(), calls want() */

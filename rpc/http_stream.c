@@ -25,7 +25,13 @@ struct xn_http_stream {
 	bool expects_continue;
 	bool paused, busy, told_end, cut;
 	int64_t in_left; /* declared */
+	/* Since the peer last brought a whole STEP: what it brought, how long it was waited for. */
+	size_t step_bytes;
+	int64_t awaited_us, awaited_since_us; /* the latter 0: not now */
 };
+
+/* Of a body's bytes. Fewer in http-body-idle are as good as silence. */
+enum { STEP = 4096 };
 
 void xn_http_stream_open(struct xn_http_conn *conn, enum xn_http_kind kind,
 			 const struct xn_http_head *head)
@@ -91,6 +97,29 @@ bool xn_http_stream_awaits_peer(const struct xn_http_conn *conn)
 }
 
 /* ---- in ---- */
+
+bool xn_http_stream_book_waiting(struct xn_http_conn *conn, int64_t now_us, int64_t *awaited_us)
+{
+	struct xn_http_stream *stream = conn->stream;
+	bool awaits = xn_http_stream_awaits_peer(conn);
+
+	if (!stream)
+		return false;
+	if (stream->awaited_since_us)
+		stream->awaited_us += now_us - stream->awaited_since_us;
+	stream->awaited_since_us = awaits ? now_us : 0;
+	*awaited_us = stream->awaited_us;
+	return awaits;
+}
+
+static void note_brought(struct xn_http_stream *stream, size_t bytes)
+{
+	stream->step_bytes += bytes;
+	if (stream->step_bytes < STEP)
+		return;
+	stream->step_bytes = 0;
+	stream->awaited_us = stream->awaited_since_us = 0;
+}
 
 /* Whether data() has something to be told. */
 static bool has_input(const struct xn_http_conn *conn)
@@ -167,6 +196,7 @@ static void feed(struct xn_http_conn *conn)
 		if (conn->state == XN_CONN_CLOSED)
 			return;
 		if (conn->stream == stream) {
+			note_brought(stream, taken);
 			put_back(stream, run_len - taken);
 			used -= run_len - taken;
 			stream->paused = stream->paused && taken < run_len;

@@ -67,20 +67,16 @@ static void print_error(struct xn_rpc_call *rc, const struct xn_error *err)
 	xn_request_print_error(&rc->request, err, &rc->body);
 }
 
-static void promise_nothing(struct xn_rpc_call *rc, int neg_errno, const char *why)
-{
-	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
-
-	xn_error_from_errno(&err, neg_errno, why);
-	print_error(rc, &err);
-}
-
 static void on_audited(struct xn_audit_wait *wait, int rc_audit)
 {
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
 	struct xn_rpc_call *rc = xn_container_of(wait, struct xn_rpc_call, audit_wait);
 
-	if (rc_audit < 0 && rc->audited && !rc->is_emergency)
-		promise_nothing(rc, rc_audit, "the call is done, but the audit log could not take it");
+	if (rc_audit < 0 && rc->audited && !rc->is_emergency) {
+		xn_error_from_errno(&err, rc_audit,
+				    "the call is done, but the audit log could not take it");
+		print_error(rc, &err);
+	}
 	send_body(rc);
 }
 
@@ -104,12 +100,15 @@ bool xn_rpc_answer_waits(const struct xn_rpc_call *rc)
 
 static void on_safe(struct xn_db_wait *wait, int rc_store)
 {
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
 	struct xn_rpc_call *rc = xn_container_of(wait, struct xn_rpc_call, wait);
 
 	if (rc_store < 0 && xn_rpc_ask_again(rc))
 		return;
-	if (rc_store < 0) /* what the reply promised may not survive */
-		promise_nothing(rc, rc_store, "the database could not store the change");
+	if (rc_store < 0) { /* what the reply promised may not survive */
+		xn_error_not_stored(&err, rc_store);
+		print_error(rc, &err);
+	}
 	send_when_audited(rc);
 }
 

@@ -187,27 +187,25 @@ static int settle_task(struct visit *visit, const struct xn_http_request *req, s
 
 /* ---- the audit log ---- */
 
-static int refuse_lines(int rc, struct xn_error *err)
-{
-	return rc < 0 ? xn_error_from_errno(err, rc, "the audit log refuses lines") : 0;
-}
-
 /* Its lines, where it gets any, may wait for the disk. */
 static int check_room(const struct visit *visit, struct xn_error *err)
 {
+	int audit = xn_audit_has_room(visit->rpc->audit, XN_AUDIT_WORK);
+
 	if (visit->door->role == XN_ROLE_READ_ONLY && !visit->auth.own_session[0])
 		return 0;
-	return refuse_lines(xn_audit_has_room(visit->rpc->audit, XN_AUDIT_WORK), err);
+	return audit < 0 ? xn_audit_error(audit, err) : 0;
 }
 
 static int check_storable(const struct visit *visit, struct xn_error *err)
 {
-	int db = xn_db_writable(visit->rpc->db);
+	int audit = xn_audit_writable(visit->rpc->audit);
 
 	if (!visit->door->changes)
 		return 0;
-	return db < 0 ? xn_db_error(db, err)
-		      : refuse_lines(xn_audit_writable(visit->rpc->audit), err);
+	if (xn_db_check_writable(visit->rpc->db, err) < 0)
+		return -1;
+	return audit < 0 ? xn_audit_error(audit, err) : 0;
 }
 
 /* Before it runs: afterwards they may be gone. */
@@ -268,18 +266,16 @@ static void on_gone(void *arg)
 	xn_rpc_leave(&visit->visible, &err);
 }
 
-/* @rc: of what was waited for. */
-static void go_on(struct visit *visit, int rc, const char *why_not)
+/* Or not, for @why_not, which may be empty. */
+static void go_on(struct visit *visit, const struct xn_error *why_not)
 {
-	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
 	struct xn_http_request *req = visit->kept;
 
 	visit->kept = NULL;
 	xn_http_on_close(req->conn, NULL, NULL);
-	if (rc < 0) {
-		xn_error_from_errno(&err, rc, why_not);
-		reply_refusal(visit, req->conn, &err);
-		xn_rpc_leave(&visit->visible, &err);
+	if (xn_error_is_set(why_not)) {
+		reply_refusal(visit, req->conn, why_not);
+		xn_rpc_leave(&visit->visible, why_not);
 	} else {
 		run(visit, req);
 	}
@@ -288,15 +284,22 @@ static void go_on(struct visit *visit, int rc, const char *why_not)
 
 static void on_written(struct xn_audit_wait *wait, int rc)
 {
-	go_on(xn_container_of(wait, struct visit, written), rc, "the audit log refuses lines");
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+
+	if (rc < 0)
+		xn_audit_error(rc, &err);
+	go_on(xn_container_of(wait, struct visit, written), &err);
 }
 
 static void on_stored(struct xn_db_wait *wait, int rc)
 {
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
 	struct visit *visit = xn_container_of(wait, struct visit, stored);
 
+	if (rc < 0)
+		xn_error_not_stored(&err, rc);
 	if (rc < 0 || xn_audit_is_written(visit->rpc->audit, visit->line))
-		go_on(visit, rc, "the database could not store the change");
+		go_on(visit, &err);
 	else
 		xn_audit_when_written(visit->rpc->audit, &visit->written, visit->line, on_written);
 }

@@ -53,6 +53,11 @@ struct xn_value *xn_audit_status(const struct xn_audit *audit)
 	return map;
 }
 
+int xn_audit_error(int neg_errno, struct xn_error *err)
+{
+	return xn_error_from_errno(err, neg_errno, "the audit log refuses lines");
+}
+
 /* So many bits of the head's hash as a number of the page holds exactly: a scraper elsewhere keeps
  * them, and a chain that was forged as a whole does not fit. */
 static int64_t hash_prefix(const struct audit_head *head)

@@ -78,6 +78,8 @@ enum xn_audit_share {
 };
 /* 0, or -errno: the queue has no room for one more line of this kind. */
 int xn_audit_has_room(const struct xn_audit *audit, enum xn_audit_share share);
+/* The error of who is refused for what one of the two, or a wait, said. -1. */
+int xn_audit_error(int neg_errno, struct xn_error *err);
 
 /* For diagnostics: the chain's end, files, what is missing; a new map. */
 struct xn_value *xn_audit_status(const struct xn_audit *audit);

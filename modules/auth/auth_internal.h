@@ -94,7 +94,8 @@ struct login {
 	const char *sid;
 };
 void auth_session_begin(struct xn_auth *auth, const struct login *login, char secret[XN_REF_LEN]);
-/* Deletes the row, at once or as soon as that is possible, forgets the cache entry, tells session_ended. Unknown: false. */
+/* Deletes the row, at once or as soon as that is possible, forgets the cache entry, tells
+ * session_ended. Unknown: false. */
 bool auth_session_end(struct xn_auth *auth, const char *ref);
 /* The cache entry of a row, or NULL when its secret was not seen since the start. */
 struct session *auth_session_by_ref(struct xn_auth *auth, const char *ref);

@@ -368,7 +368,7 @@ static void fail_what_was_lost(struct live *live, int rc)
 	if (live->is_operation || strcmp(status, "success") != 0 ||
 	    live->losses == xn_db_losses(live->tasks->db))
 		return;
-	xn_error_from_errno(&err, rc, "the database could not store the change");
+	xn_error_not_stored(&err, rc);
 	fields = failure_fields(&err);
 	xn_map_put(&fields, "finished", xn_value_ref(xn_map_get(live->end, "finished")));
 	xn_map_put(&fields, "allowed_operations", xn_set_new());

@@ -155,6 +155,36 @@ class Secrets(PamCase):
             except harness.Failure as failure:
                 self.assertNotIn(text, str(failure.params), method)
 
+    def misplace_the_session(self):
+        """As if it were another object's reference."""
+        session, ref = self.client.session, {}
+        for cls in ("pool", "VM", "SR", "network"):
+            ref[cls] = next(iter(self.client(cls + ".get_all")))
+        for method, args in (
+                ("VM.start", [session, False, False]),
+                ("Async.VM.start", [session, False, False]),
+                ("Async.VM.snapshot", [session, "a snapshot"]),
+                ("Async.VM.copy", [ref["VM"], "copy", session]),
+                ("Async.VDI.create", [{"name_label": "x", "SR": session, "virtual_size": "1",
+                                       "type": "user", "sharable": False, "read_only": False,
+                                       "other_config": {}}]),
+                ("Async.VBD.create", [{"VM": ref["VM"], "VDI": session, "userdevice": "7",
+                                       "bootable": False, "mode": "RW", "type": "Disk",
+                                       "unpluggable": True, "empty": False, "other_config": {},
+                                       "qos_algorithm_type": "", "qos_algorithm_params": {}}]),
+                ("Async.event.inject", ["VM", session]),
+                ("event.inject", ["VM", session]),
+                ("VM.set_affinity", [ref["VM"], session]),
+                ("pool.set_default_SR", [ref["pool"], session]),
+                ("task.add_to_other_config", [session, "key", "value"]),
+                ("session.get_record", [session])):
+            try:
+                result = self.client(method, *args)
+                if method.startswith("Async."):
+                    harness.wait_for_task(self.client, result)
+            except harness.Failure:
+                pass  # to its owner it may be told
+
     # ---- the search ----
 
     def seen_by(self, client):
@@ -196,6 +226,7 @@ class Secrets(PamCase):
 
     def test_nothing_secret_is_anywhere_but_in_its_place(self):
         self.log_in_and_out()
+        self.misplace_the_session()
         self.change_password()
         self.keep_secrets()
         self.keep_storage_passwords()

@@ -446,6 +446,32 @@ static void an_upload_that_falls_silent_is_ended(void **state)
 	}
 }
 
+static void an_upload_that_trickles_gets_no_more_time_for_it(void **state)
+{
+	struct fixture *f = *state;
+	char bytes[4096];
+	int fd = connect_pair(f);
+	int64_t deadline_us;
+
+	memset(bytes, 'x', sizeof(bytes));
+	f->http->limits.body_idle_us = 30000000;
+	script.answers_first = true;
+	send_text(fd, "PUT /in HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n");
+	settle_loop(f);
+	deadline_us = script.conn->deadline_us;
+	for (unsigned i = 1; i <= 5; i++) {
+		assert_int_equal(write(fd, bytes, 4), 4);
+		settle_loop(f);
+		assert_int_equal(script.seen.len, 4 * i);
+		assert_int_equal(script.conn->deadline_us, deadline_us);
+	}
+	assert_int_equal(write(fd, bytes, sizeof(bytes)), sizeof(bytes));
+	settle_loop(f);
+	assert_true(script.conn->deadline_us > deadline_us);
+	close(fd);
+	turn_until(f, no_connection);
+}
+
 static void silence_counts_while_the_peer_is_waited_for_only(void **state)
 {
 	struct fixture *f = *state;
@@ -558,6 +584,7 @@ int main(int argc, char **argv)
 		TEST(a_broken_chunk_ends_the_upload_as_cut),
 		TEST(an_upload_whose_client_vanishes_is_told_its_end),
 		TEST(an_upload_that_falls_silent_is_ended),
+		TEST(an_upload_that_trickles_gets_no_more_time_for_it),
 		TEST(silence_counts_while_the_peer_is_waited_for_only),
 		TEST(a_taken_over_socket_is_the_handlers_with_what_was_read_ahead),
 		TEST(the_cli_socket_starts_after_its_whole_body_without_a_head),
