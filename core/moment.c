@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -105,6 +106,28 @@ void xn_moment_print(int64_t us, char out[40])
 	gmtime_r(&seconds, &tm);
 	len = strftime(out, 40, "%Y-%m-%dT%H:%M:%S", &tm);
 	snprintf(out + len, 40 - len, ".%06uZ", (unsigned)(us - s * 1000000) % 1000000);
+}
+
+/* ---- a time's change ---- */
+
+void xn_time_search_note(struct xn_time_search *search, int64_t us, uint64_t generation)
+{
+	if (us > search->us) {
+		search->is_beyond = true;
+	} else if (search->is_beyond || us < search->latest_us) {
+		search->is_again = true;
+	} else {
+		search->last = generation;
+		search->latest_us = us;
+		search->is_again = false;
+	}
+}
+
+char *xn_time_search_why_not(uint64_t first)
+{
+	return xn_asprintf("the clock was set back and may have shown this time twice: name a "
+			   "generation, from %" PRIu64 " on",
+			   first);
 }
 
 /* ---- words ---- */

@@ -19,6 +19,20 @@ struct xn_moment { /* a generation, or a time */
 int xn_moment_parse(struct xn_moment *moment, const char *text) XN_MUST_CHECK;
 void xn_moment_print(int64_t us, char out[40]); /* 2026-11-21T10:00:00.123456Z */
 
+/*
+ * The last change at a time, of changes that are told in their order. The clock may have been set
+ * back: then it showed some times more than once. From where it was set back to until a change is at
+ * or beyond the latest time before, no time is one moment.
+ */
+struct xn_time_search {
+	int64_t us, latest_us; /* the time; of changes up to it, at first INT64_MIN */
+	uint64_t last; /* generation when the clock first showed the time; 0: not known */
+	bool is_beyond, is_again; /* is_again: it is not one moment */
+};
+void xn_time_search_note(struct xn_time_search *search, int64_t us, uint64_t generation);
+/* What a question gets that names such a time: "the clock was set back ..."; the caller frees. */
+char *xn_time_search_why_not(uint64_t first);
+
 /* Decimal digits at the front of @text; *end: what is behind. 0 or -EINVAL. */
 int xn_number_take(const char *text, const char **end, int64_t *out) XN_MUST_CHECK;
 

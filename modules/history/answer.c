@@ -174,10 +174,7 @@ static int in_future(struct history_asking *a, const struct xn_moment *when, con
 static int set_back(struct history_asking *a, const struct xn_moment *when, const char *name,
 		    uint64_t first)
 {
-	char *why XN_CLEANUP(xn_free_p) =
-		xn_asprintf("the clock was set back and may have shown this time twice: name a "
-			    "generation, from %" PRIu64 " on",
-			    first);
+	char *why XN_CLEANUP(xn_free_p) = xn_time_search_why_not(first);
 
 	return xn_error_set(a->err, XN_ERR_VALUE_NOT_SUPPORTED, name, when->text, why);
 }

@@ -228,6 +228,60 @@ static void changes_are_found_between_times_and_by_whom(void **state)
 	}
 }
 
+#define MINUTE_US INT64_C(60000000)
+
+/* "NAME=TIME", so many minutes from @us. */
+static const char *at_minute(char out[60], const char *name, int64_t us, int minutes)
+{
+	char time[40];
+
+	xn_moment_print(us + minutes * MINUTE_US, time);
+	snprintf(out, 60, "%s=%s", name, time);
+	return out;
+}
+
+static void times_that_the_clock_may_have_shown_twice_are_refused(void **state)
+{
+	static const struct {
+		int minutes;
+		const char *value; /* NULL: nobody knows */
+	} known[] = {{5, "now"}, {11, "ten"}, {25, NULL}, {59, NULL}, {62, "sixty one"}};
+	struct fixture *f = *state;
+	int64_t begin_us = f->recorder.wall_us;
+	char text[60];
+
+	given(f, "/k", "now");
+	recorder_wait(&f->recorder, 10 * MINUTE_US, 0);
+	given(f, "/k", "ten");
+	recorder_wait(&f->recorder, 50 * MINUTE_US, 0);
+	given(f, "/k", "sixty");
+	recorder_wait(&f->recorder, -40 * MINUTE_US, 0);
+	given(f, "/k", "twenty");
+	recorder_wait(&f->recorder, 41 * MINUTE_US, 0);
+	given(f, "/k", "sixty one");
+	recorder_wait(&f->recorder, 10 * MINUTE_US, 0);
+	for (unsigned i = 0; i < XN_ARRAY_SIZE(known); i++) {
+		at_minute(text, "path=/k at", begin_us, known[i].minutes);
+		if (!known[i].value) {
+			assert_refused(f, text, "VALUE_NOT_SUPPORTED", "the clock was set back");
+		} else {
+			XN_CLEANUP(xn_value_unref_p) struct xn_value *tree = asked(f, text);
+			const struct xn_value *nodes = xn_map_get(tree, "nodes");
+
+			assert_string_equal(xn_map_get_string(xn_set_at(nodes, 0), "value"),
+					    known[i].value);
+		}
+	}
+	{ /* changes have a time each, so all of these are known */
+		XN_CLEANUP(xn_value_unref_p) struct xn_value *answer =
+			asked(f, at_minute(text, "path=/k since", begin_us, 15));
+
+		assert_int_equal(n_changes(answer), 3);
+		assert_change(change_at(answer, 0), "set", "/k", "ten", "sixty");
+		assert_change(change_at(answer, 1), "set", "/k", "sixty", "twenty");
+	}
+}
+
 static void pages_join_in_either_order(void **state)
 {
 	struct fixture *f = *state;
@@ -487,6 +541,7 @@ int main(void)
 		TEST(the_removal_of_a_tree_tells_what_each_node_held),
 		TEST(only_the_path_and_what_is_below_is_told),
 		TEST(changes_are_found_between_times_and_by_whom),
+		TEST(times_that_the_clock_may_have_shown_twice_are_refused),
 		TEST(pages_join_in_either_order),
 		TEST(secrets_are_hidden_from_those_who_may_not_see_them),
 		TEST(what_is_no_text_is_told_as_text),

@@ -5,6 +5,7 @@
  */
 #include "modules/db/history/internal.h"
 
+#include "core/moment.h"
 #include "modules/db/fold.h"
 #include "modules/db/journal.h"
 
@@ -565,36 +566,13 @@ int xn_history_walk(struct xn_history *h, uint64_t after, uint64_t until, int64_
 
 /* ---- a time's generation ---- */
 
-/*
- * The clock may have been set back: then it showed some times more than once. From where it was set
- * back to until a change is at or beyond the latest time before, no time is one moment.
- */
-struct showing {
-	int64_t us, latest_us; /* the time; of changes up to it */
-	uint64_t last; /* generation when the clock first showed the time; 0: not known */
-	bool is_beyond, is_again;
-};
-
-static void note_time(struct showing *at, int64_t us, uint64_t next)
-{
-	if (us > at->us) {
-		at->is_beyond = true;
-	} else if (at->is_beyond || us < at->latest_us) {
-		at->is_again = true;
-	} else {
-		at->last = next - 1;
-		at->latest_us = us;
-		at->is_again = false;
-	}
-}
-
 static int note_tx(void *arg, const struct xn_tx_head *head, struct xn_cursor in)
 {
-	note_time(arg, head->wall_us, head->next);
+	xn_time_search_note(arg, head->wall_us, head->next - 1);
 	return 0;
 }
 
-static int note_texts(struct showing *at, const void *bytes, size_t len)
+static int note_texts(struct xn_time_search *at, const void *bytes, size_t len)
 {
 	const struct walk w = {0, UINT64_MAX, INT64_MIN, INT64_MAX, note_tx, at};
 
@@ -602,7 +580,7 @@ static int note_texts(struct showing *at, const void *bytes, size_t len)
 }
 
 static int note_block(struct xn_history *h, const struct xn_history_file *file,
-		      const struct xn_history_block *block, struct showing *at)
+		      const struct xn_history_block *block, struct xn_time_search *at)
 {
 	int rc = xn_history_block_read(file, block, &h->scratch);
 
@@ -619,7 +597,7 @@ static bool has_changes(const struct xn_history_block *block)
 }
 
 /* Of blocks that are wholly before the time, the last one is read: how it ends is in no head. */
-static int note_file(struct xn_history *h, const struct xn_history_file *file, struct showing *at)
+static int note_file(struct xn_history *h, const struct xn_history_file *file, struct xn_time_search *at)
 {
 	const struct xn_history_block *before = NULL, *end = file->blocks + file->n_blocks;
 	int rc = 0;
@@ -628,12 +606,12 @@ static int note_file(struct xn_history *h, const struct xn_history_file *file, s
 		if (!has_changes(block))
 			continue;
 		if (before && block->max_us <= at->us)
-			note_time(at, before->max_us, before->next);
+			xn_time_search_note(at, before->max_us, before->next - 1);
 		else if (before)
 			rc = note_block(h, file, before, at);
 		before = block->max_us <= at->us ? block : NULL;
 		if (rc == 0 && block->min_us > at->us)
-			note_time(at, block->min_us, block->next);
+			xn_time_search_note(at, block->min_us, block->next - 1);
 		else if (rc == 0 && !before)
 			rc = note_block(h, file, block, at);
 	}
@@ -651,7 +629,7 @@ static uint64_t gap_at(const struct xn_history *h, int64_t us)
 
 int xn_history_generation_at(struct xn_history *h, int64_t us, uint64_t *out)
 {
-	struct showing at = {.us = us, .latest_us = INT64_MIN};
+	struct xn_time_search at = {.us = us, .latest_us = INT64_MIN};
 	int rc = 0;
 
 	*out = gap_at(h, us);

@@ -54,6 +54,21 @@ static int in_future(struct past *past, const struct xn_moment *when, const char
 	return xn_error_set(err, XN_ERR_VALUE_NOT_SUPPORTED, name, when->text, why);
 }
 
+static int set_back(const struct xn_moment *when, const char *name, uint64_t first,
+		    struct xn_error *err)
+{
+	char *why XN_CLEANUP(xn_free_p) = xn_time_search_why_not(first);
+
+	return xn_error_set(err, XN_ERR_VALUE_NOT_SUPPORTED, name, when->text, why);
+}
+
+static bool is_in(const struct past_gap *gap, const struct xn_moment *when, uint64_t generation)
+{
+	if (when->is_time && !when->is_now)
+		return when->us > gap->from_us && when->us < gap->to_us;
+	return generation >= gap->first && generation < gap->next;
+}
+
 int past_find_generation(struct past *past, const struct xn_moment *when, const char *name,
 			 int64_t now_us, uint64_t *out, struct xn_error *err)
 {
@@ -73,12 +88,14 @@ int past_find_generation(struct past *past, const struct xn_moment *when, const 
 			return in_future(past, when, name, err);
 		rc = past_generation_at(past, when->us, out);
 	}
+	if (rc == -ENOTUNIQ)
+		return set_back(when, name, *out, err);
 	if (rc < 0)
 		return past_failed(err, rc);
 	if (*out < b->first || (when->is_time && !when->is_now && when->us < b->first_us))
 		return unknown(past, when, name, err);
 	for (size_t i = 0; i < b->n_gaps; i++)
-		if (*out >= b->gaps[i].first && *out < b->gaps[i].next)
+		if (is_in(&b->gaps[i], when, *out))
 			return in_gap(&b->gaps[i], when, name, err);
 	return 0;
 }

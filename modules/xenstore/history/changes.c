@@ -251,9 +251,8 @@ static int find_start(struct looking *l, uint64_t *out)
 	if (q->since.is_given && !q->since.is_time)
 		*out = q->since.generation;
 	else if (q->since.is_given)
-		rc = past_generation_at(l->a->past,
-					(q->since.is_now ? l->a->asking->now_us : q->since.us) - 1,
-					out);
+		rc = past_generation_before(
+			l->a->past, q->since.is_now ? l->a->asking->now_us : q->since.us, out);
 	if (q->has_after && !q->newest && q->after.generation > *out)
 		*out = q->after.generation - 1;
 	return rc;

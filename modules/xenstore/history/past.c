@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "core/moment.h"
 #include "modules/xenstore/journal/media.h"
 #include "modules/xenstore/store/path.h"
 
@@ -556,21 +557,75 @@ static int find_bounds(struct past *past)
 	return rc;
 }
 
+/* Of those that are known; @note ends it with a return other than 0. */
+static int each_commit(struct past *past, int (*note)(void *arg, int64_t us, uint64_t generation),
+		       void *arg)
+{
+	struct xn_xs_record record;
+	struct xn_xs_part part;
+	struct xn_reader in;
+	struct xn_xs_map map;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < past->n; i++) {
+		rc = map_file(past, XN_XS_SEGMENT, past->segments[i].number, &map);
+		if (rc < 0)
+			return rc;
+		in = (struct xn_reader){.at = map.bytes, .left = map.len};
+		xn_take(&in, XN_XS_FILE_HEAD);
+		while (rc == 0 && xn_xs_record_next(&in, &record))
+			while (rc == 0 && xn_xs_record_part(&record, &part) == 1)
+				if (part.kind == XN_XS_PART_COMMIT &&
+				    part.commit.generation > past->bounds.first)
+					rc = note(arg, record.wall_us, part.commit.generation);
+		unmap_file(past, &map);
+	}
+	return rc;
+}
+
+static int note_time(void *arg, int64_t us, uint64_t generation)
+{
+	xn_time_search_note(arg, us, generation);
+	return 0;
+}
+
 int past_generation_at(struct past *past, int64_t us, uint64_t *out)
 {
-	struct looking l = {.until_us = us};
-	size_t i = past->n;
+	struct xn_time_search at = {.us = us,
+				    .latest_us = past->bounds.first_us,
+				    .last = past->bounds.first};
 	int rc;
 
 	*out = 0;
 	if (us < past->bounds.first_us || !past->n)
 		return 0;
-	while (i > 1 && past->segments[i - 1].head.wall_us > us)
-		i--;
-	l.generation = past->segments[i - 1].head.generation;
-	rc = scan_segment(past, &past->segments[i - 1], &l, UINT64_MAX);
-	*out = l.generation < past->bounds.first ? past->bounds.first : l.generation;
-	return rc;
+	rc = each_commit(past, note_time, &at);
+	*out = at.last;
+	return rc == 0 && at.is_again ? -ENOTUNIQ : rc;
+}
+
+struct beginning {
+	int64_t us;
+	uint64_t before;
+};
+
+static int note_beginning(void *arg, int64_t us, uint64_t generation)
+{
+	struct beginning *at = arg;
+
+	if (us >= at->us)
+		return 1;
+	at->before = generation;
+	return 0;
+}
+
+int past_generation_before(struct past *past, int64_t us, uint64_t *out)
+{
+	struct beginning at = {us, 0};
+	int rc = each_commit(past, note_beginning, &at);
+
+	*out = at.before;
+	return rc < 0 ? rc : 0;
 }
 
 const struct past_bounds *past_bounds(const struct past *past)

@@ -30,8 +30,12 @@ struct past_bounds {
 int past_open(struct xn_xs_media *media, struct past **out) XN_MUST_CHECK;
 void past_close(struct past *past); /* NULL is fine */
 const struct past_bounds *past_bounds(const struct past *past);
-/* The generation of the last change made at @us or before; 0: all that is known is younger. */
+/* The generation of the last change made at @us or before; 0: all that is known is younger.
+ * -ENOTUNIQ: the clock was set back and may have shown this time more than once, first at about
+ * *out. */
 int past_generation_at(struct past *past, int64_t us, uint64_t *out) XN_MUST_CHECK;
+/* All changes made at @us or later are behind the generation *out. */
+int past_generation_before(struct past *past, int64_t us, uint64_t *out) XN_MUST_CHECK;
 
 struct past_commit {
 	uint64_t generation;
