@@ -122,7 +122,7 @@ const struct xn_config_key xn_config_keys[] = {
 	 .doc = "sessions that any other account holds"},
 	{"sessions-pool", XN_CONFIG_INT, "400", .min = 1, .max = 100000, .argument = "N",
 	 .doc = "sessions that hosts of the pool hold"},
-	{"sessions", XN_CONFIG_INT, "5000", .min = 1, .max = 20000, .argument = "N",
+	{"sessions", XN_CONFIG_INT, "5000", .min = 1, .max = 10000, .argument = "N",
 	 .doc = "sessions of all together; beyond, those that were not used for longest end"},
 	{"sessions-local", XN_CONFIG_INT, "64", .min = 1, .max = 1000, .argument = "N",
 	 .doc = "emergency sessions with this host alone"},

@@ -77,6 +77,7 @@ struct xn_auth {
 	struct xn_timer gc_timer;
 	struct xn_job gc_job;
 	unsigned logins_since_gc;
+	uint64_t losses_seen; /* of the database, by the last collection */
 	struct report *report;
 	struct xn_value *role_names[XN_ROLE_COUNT]; /* permissions, when first asked for */
 	struct permissions *permissions; /* made when first asked for */

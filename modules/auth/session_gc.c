@@ -152,6 +152,9 @@ static void drop_rowless(struct xn_auth *auth)
 {
 	struct xn_hnode *node = xn_hmap_first(&auth->by_ref);
 
+	if (auth->losses_seen == xn_db_losses(auth->db))
+		return;
+	auth->losses_seen = xn_db_losses(auth->db);
 	while (node) {
 		struct session *s = xn_container_of(node, struct session, by_ref);
 
