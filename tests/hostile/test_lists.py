@@ -65,6 +65,15 @@ class Unread(siege.TestCase):
             time.sleep(0.01)  # it has begun
         return sock
 
+    def least_held(self, before):
+        """While others go on, and nobody is cut off yet: a checkpoint of the 100 MB, which takes as
+        much for a moment, is not what is looked for."""
+        least, end = self.rss() - before, time.monotonic() + 2
+        while time.monotonic() < end:
+            self.client("network.set_name_description", self.networks[0], "others go on")
+            least = min(least, self.rss() - before)
+        return least
+
     def test_a_reply_that_is_never_read_takes_no_memory(self):
         self.client("network.get_all_records")
         before = self.rss()
@@ -72,7 +81,7 @@ class Unread(siege.TestCase):
             self.ask("network.get_all_records")
             self.ask("event.from", ["network"], "", 5.0)
         if not harness.IS_SANITIZED:  # a slice and a record each, of 100 MB
-            self.assertLess(self.rss() - before, 24 << 20)
+            self.assertLess(self.least_held(before), 24 << 20)
         self.client("network.set_name_description", self.networks[0], "others go on")
         self.lift_siege()
         self.assert_back_to(before)
@@ -92,11 +101,9 @@ class Unread(siege.TestCase):
                     head += sock.recv(1024)
                 length = int(re.search(rb"(?i)content-length: (\d+)", head).group(1))
                 self.assertGreater(length, 100_000_000)
-        end = time.monotonic() + 1
-        while time.monotonic() < end:  # what it sends is refused by the sockets now
-            self.client("network.set_name_description", self.networks[0], "others go on")
-            if not harness.IS_SANITIZED:
-                self.assertLess(self.rss() - before, 32 << 20)  # of 400 MB
+        least = self.least_held(before)  # what it sends is refused by the sockets now
+        if not harness.IS_SANITIZED:
+            self.assertLess(least, 16 << 20)  # of 400 MB
         self.lift_siege()
         self.assert_back_to(before)
 
