@@ -85,8 +85,8 @@ static void finish(struct xe_line *line)
 	if (line->n_runs == 1 && line->runs[0]->failed) {
 		xe_complain(line, line->runs[0]);
 		line->code = 1;
-	} else if (line->minimal || line->json) {
-		xe_say_collected(line);
+	} else if ((line->minimal || line->json) && !xe_say_collected(line)) {
+		line->code = 1;
 	}
 	xe_line_exit(line, line->code);
 }

@@ -112,7 +112,8 @@ struct xe_line {
 	unsigned n_runs, n_started, n_ended, speaker;
 	char (*objects)[48]; /* of a command with one run for all of them */
 	unsigned n_objects;
-	struct xn_value *values; /* --minimal, --json: what was collected */
+	struct xn_value *values; /* --minimal, --json: what was collected, if it is not too much */
+	size_t values_bytes;
 	bool has_raw;
 	bool is_over;	  /* Exit was said */
 	int code;
@@ -175,7 +176,7 @@ void xe_say(struct xe *x, void (*say)(struct xe_line *line, const char *text, si
 void xe_say_print(struct xe_line *line, const char *text, size_t len);
 void xe_say_stderr(struct xe_line *line, const char *text, size_t len);
 void xe_say_queued(struct xe *x); /* it is the speaker now */
-void xe_say_collected(struct xe_line *line);
+bool xe_say_collected(struct xe_line *line); /* false: they are too many */
 
 /* complain.c: what a failure is to people, ended by newlines. */
 void xe_complaint_print(struct xe_line *line, const struct xn_error *err, struct xn_buf *out);

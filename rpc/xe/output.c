@@ -8,6 +8,9 @@
 #include "core/json.h"
 #include "rpc/xe/engine_internal.h"
 
+/* Bytes of values that are said as one: a line for the field's client, so in one piece. */
+enum { COLLECTED_MOST = 4 << 20 };
+
 /* ---- in turn ---- */
 
 static void queue(struct xe *x, void (*say)(struct xe_line *line, const char *text, size_t len),
@@ -61,6 +64,9 @@ static void collect(struct xe_line *line, const char *text, size_t len)
 {
 	if (!line->values)
 		line->values = xn_set_new();
+	line->values_bytes += len;
+	if (line->values_bytes > COLLECTED_MOST)
+		return;
 	xn_set_append(&line->values, xn_string_len(text, len));
 }
 
@@ -135,21 +141,28 @@ void xe_raw(struct xe *x, const char *text, size_t len)
 
 static void add_escaped(struct xn_buf *out, const char *text)
 {
-	for (; *text; text++) {
+	for (size_t len; *text; text += len) {
 		if (*text == ',' || *text == '\\')
 			xn_buf_add_char(out, '\\');
-		xn_buf_add_char(out, *text);
+		len = 1 + strcspn(text + 1, ",\\");
+		xn_buf_add(out, text, len);
 	}
 }
 
-void xe_say_collected(struct xe_line *line)
+bool xe_say_collected(struct xe_line *line)
 {
+	static const char too_much[] =
+		"These values are more than 4 MiB: ask for fewer of them, or without --minimal\n";
 	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
 	size_t n = line->values ? xn_set_len(line->values) : 0;
 
+	if (line->values_bytes > COLLECTED_MOST) {
+		xe_say_stderr(line, too_much, sizeof(too_much) - 1);
+		return false;
+	}
 	if (line->json) {
 		if (!n)
-			return;
+			return true;
 		xn_json_write(line->values, &text);
 	} else {
 		for (size_t i = 0; i < n; i++) {
@@ -159,4 +172,5 @@ void xe_say_collected(struct xe_line *line)
 		}
 	}
 	xe_say_print(line, text.len ? text.data : "", text.len);
+	return true;
 }

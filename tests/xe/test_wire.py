@@ -712,6 +712,26 @@ class Limits(Case):
             self.client("VM.destroy", vm)
         self.assert_all_is_gone()
 
+    def test_values_that_are_too_many_for_one_line(self):
+        text = "a,b" * 80000
+        networks = [self.client("network.create", {
+            "name_label": "much", "name_description": text, "MTU": "1500", "other_config": {}})
+            for _ in range(18)]
+        ask = ["network-list", "params=name-description", "--minimal", "name-label=much"]
+        with self.begin(TCP, *ask) as c:
+            messages = self.to_exit(c)
+        self.assertRegex(messages[0].fields[0], rb"\AThese values are more than 4 MiB.*\n\Z")
+        self.assertEqual(messages[-1].fields, [1])
+        while len(networks) > 3:
+            self.client("network.destroy", networks.pop())
+        with self.begin(TCP, *ask) as c:
+            messages = self.to_exit(c)
+        line = ",".join([text.replace(",", "\\,")] * 3)
+        self.assertTrue(messages[0].fields[0].decode() == line)
+        self.assertEqual(messages[-1].fields, [0])
+        for network in networks:
+            self.client("network.destroy", network)
+
     def test_limits_are_told(self):
         self.assertEqual(self.metric("xenolith_limit_xe_conversations"), 8)
         self.assertEqual(self.metric("xenolith_limit_xe_write_idle_seconds"), 2)
