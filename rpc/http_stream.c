@@ -25,6 +25,7 @@ struct xn_http_stream {
 	bool expects_continue;
 	bool paused, busy, told_end, cut;
 	int64_t in_left; /* declared */
+	size_t in_done;  /* of conn->in, by a feed() under way, which drops it at its end */
 	/* Since the peer last brought a whole STEP: what it brought, how long it was waited for. */
 	size_t step_bytes;
 	int64_t awaited_us, awaited_since_us; /* the latter 0: not now */
@@ -32,6 +33,9 @@ struct xn_http_stream {
 
 /* Of a body's bytes. Fewer in http-body-idle are as good as silence. */
 enum { STEP = 4096 };
+
+/* Of a body that a callback hands on, however short the peer made its chunks. */
+enum { RUNS = 1000 };
 
 void xn_http_stream_open(struct xn_http_conn *conn, enum xn_http_kind kind,
 			 const struct xn_http_head *head)
@@ -67,6 +71,11 @@ bool xn_http_stream_has_begun(const struct xn_http_conn *conn)
 	return conn->stream && conn->stream->begun;
 }
 
+static size_t input_left(const struct xn_http_conn *conn)
+{
+	return conn->in.len - conn->stream->in_done;
+}
+
 bool xn_http_stream_input_is_over(const struct xn_http_conn *conn)
 {
 	const struct xn_http_stream *stream = conn->stream;
@@ -74,7 +83,7 @@ bool xn_http_stream_input_is_over(const struct xn_http_conn *conn)
 	if (!stream || stream->cut)
 		return true;
 	if (stream->to_eof)
-		return conn->end_of_input && !conn->in.len;
+		return conn->end_of_input && !input_left(conn);
 	return stream->chunked_in ? xn_http_chunks_done(&stream->chunks) : stream->in_left == 0;
 }
 
@@ -127,7 +136,7 @@ static bool has_input(const struct xn_http_conn *conn)
 	const struct xn_http_stream *stream = conn->stream;
 
 	return stream->data && !stream->paused && !stream->told_end &&
-	       (conn->in.len || conn->end_of_input || xn_http_stream_input_is_over(conn));
+	       (input_left(conn) || conn->end_of_input || xn_http_stream_input_is_over(conn));
 }
 
 static void tell_end(struct xn_http_conn *conn)
@@ -136,24 +145,25 @@ static void tell_end(struct xn_http_conn *conn)
 	conn->stream->data(conn, "", 0, conn->stream->data_arg);
 }
 
-/* The next run of body bytes at the start of conn->in, booked as read. Returns the bytes used,
- * framing included; a broken framing ends the input. */
+/* The next run of body bytes that conn->in has, booked as read. Returns the bytes used, framing
+ * included; a broken framing ends the input. */
 static size_t next_run(struct xn_http_conn *conn, const char **run_out, size_t *run_len_out)
 {
 	struct xn_http_stream *stream = conn->stream;
+	const char *input = conn->in.data + stream->in_done;
+	size_t left = input_left(conn);
 	ssize_t used;
 
-	*run_out = conn->in.data;
-	*run_len_out = conn->in.len;
+	*run_out = input;
+	*run_len_out = left;
 	if (stream->chunked_in) {
-		used = xn_http_next_chunk(&stream->chunks, conn->in.data, conn->in.len, run_out,
-					  run_len_out);
+		used = xn_http_next_chunk(&stream->chunks, input, left, run_out, run_len_out);
 		if (used >= 0)
 			return (size_t)used;
 		stream->cut = true;
 		conn->keep_alive = false;
 		*run_len_out = 0;
-		return conn->in.len;
+		return left;
 	}
 	if (!stream->to_eof) {
 		if ((int64_t)*run_len_out > stream->in_left)
@@ -171,39 +181,54 @@ static void put_back(struct xn_http_stream *stream, size_t len)
 		stream->in_left += (int64_t)len;
 }
 
-static void feed(struct xn_http_conn *conn)
+/* Gives data() what is next; *done grows by what conn->in has to lose. False: nothing more now. */
+static bool feed_run(struct xn_http_conn *conn, size_t *done)
 {
-	struct xn_http_stream *stream;
+	struct xn_http_stream *stream = conn->stream;
 	const char *run;
 	size_t used, run_len, taken;
 
-	while ((stream = conn->stream) && has_input(conn)) {
-		if (xn_http_stream_input_is_over(conn)) {
-			/* Without TLS's farewell anybody on the way may have ended it. */
-			if (stream->to_eof && conn->tls && xn_tls_was_cut(conn->tls))
-				stream->cut = true;
-			tell_end(conn);
-			return;
-		}
-		if (!conn->in.len) {
-			stream->cut = true; /* end of file before the declared end */
-			tell_end(conn);
-			return;
-		}
-		used = next_run(conn, &run, &run_len);
-		stream->paused = true; /* so that a resume from inside counts */
-		taken = run_len ? stream->data(conn, run, run_len, stream->data_arg) : 0;
-		if (conn->state == XN_CONN_CLOSED)
-			return;
-		if (conn->stream == stream) {
-			note_brought(stream, taken);
-			put_back(stream, run_len - taken);
-			used -= run_len - taken;
-			stream->paused = stream->paused && taken < run_len;
-		}
-		xn_buf_drop(&conn->in, used);
-		conn->stalled = conn->state == XN_CONN_HEAD && conn->in.len;
+	if (!stream || !has_input(conn))
+		return false;
+	if (xn_http_stream_input_is_over(conn)) {
+		/* Without TLS's farewell anybody on the way may have ended it. */
+		if (stream->to_eof && conn->tls && xn_tls_was_cut(conn->tls))
+			stream->cut = true;
+		tell_end(conn);
+		return false;
 	}
+	if (!input_left(conn)) {
+		stream->cut = true; /* end of file before the declared end */
+		tell_end(conn);
+		return false;
+	}
+	used = next_run(conn, &run, &run_len);
+	stream->paused = true; /* so that a resume from inside counts */
+	taken = run_len ? stream->data(conn, run, run_len, stream->data_arg) : 0;
+	if (conn->stream == stream) {
+		note_brought(stream, taken);
+		put_back(stream, run_len - taken);
+		used -= run_len - taken;
+		stream->paused = stream->paused && taken < run_len;
+		stream->in_done += used;
+	}
+	*done += used;
+	return conn->state != XN_CONN_CLOSED;
+}
+
+/* What has gone is dropped once, not run by run: each time the rest is moved. */
+static void feed(struct xn_http_conn *conn)
+{
+	size_t done = 0;
+
+	for (unsigned runs = 0; runs < RUNS && feed_run(conn, &done);)
+		runs++;
+	if (conn->state == XN_CONN_CLOSED || !done)
+		return;
+	xn_buf_drop(&conn->in, done);
+	if (conn->stream)
+		conn->stream->in_done = 0;
+	conn->stalled = conn->state == XN_CONN_HEAD && conn->in.len;
 }
 
 void xn_http_stream_read(struct xn_http_conn *conn,

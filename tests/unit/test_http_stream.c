@@ -24,6 +24,10 @@ static struct script {
 	struct xn_buf seen;  /* stream in */
 	int64_t body_length;
 	size_t takes; /* at most, a call; then it pauses */
+	bool holds;   /* it takes nothing */
+	unsigned n_takes;
+	const char *last_bytes;
+	bool moved; /* what came later in the buffer has been moved to its front */
 	const char *end_mark;
 	bool answers_first, over, cut;
 	unsigned n_closed;
@@ -72,6 +76,12 @@ static size_t take(struct xn_http_conn *conn, const char *bytes, size_t len, voi
 {
 	size_t n = script.takes && len > script.takes ? script.takes : len;
 
+	if (script.holds)
+		return 0;
+	script.n_takes++;
+	if (bytes <= script.last_bytes)
+		script.moved = true;
+	script.last_bytes = bytes;
 	if (!len) {
 		script.over = true;
 		script.cut = xn_http_stream_was_cut(conn);
@@ -399,6 +409,36 @@ static void a_broken_chunk_ends_the_upload_as_cut(void **state)
 	close(fd);
 }
 
+static void an_upload_in_chunks_of_a_byte_is_taken_in_turns_and_not_moved_for_each(void **state)
+{
+	enum { CHUNKS = 12000 };
+	static const char head[] = "PUT /in HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+	struct fixture *f = *state;
+	struct xn_buf body XN_CLEANUP(xn_buf_clear_p) = {0};
+	int fd = connect_pair(f);
+
+	for (int i = 0; i < CHUNKS; i++)
+		xn_buf_add_string(&body, "1\r\nx\r\n");
+	xn_buf_add_string(&body, "0\r\n\r\n");
+	script.holds = true;
+	send_text(fd, head);
+	send_bytes(f, fd, body.data, body.len);
+	settle_loop(f);
+	assert_true(over_tls || script.conn->in.len > 10000); /* TLS holds it back */
+	script.holds = false;
+	xn_http_stream_resume(script.conn);
+	xn_http_conn_enter(script.conn);
+	xn_http_stream_work(script.conn); /* a callback's part */
+	assert_in_range(script.n_takes, 1, 1000);
+	assert_false(script.moved);
+	assert_true(over_tls || xn_http_stream_has_work(script.conn));
+	xn_http_conn_leave(script.conn);
+	read_until(f, fd, "taken"); /* nobody has to ask for the rest */
+	assert_int_equal(script.seen.len, CHUNKS);
+	assert_true(script.over && !script.cut);
+	close(fd);
+}
+
 static void an_upload_whose_client_vanishes_is_told_its_end(void **state)
 {
 	struct fixture *f = *state;
@@ -582,6 +622,7 @@ int main(int argc, char **argv)
 		TEST(a_sink_that_takes_little_is_read_for_little),
 		TEST(curl_is_told_to_go_on_before_any_answer),
 		TEST(a_broken_chunk_ends_the_upload_as_cut),
+		TEST(an_upload_in_chunks_of_a_byte_is_taken_in_turns_and_not_moved_for_each),
 		TEST(an_upload_whose_client_vanishes_is_told_its_end),
 		TEST(an_upload_that_falls_silent_is_ended),
 		TEST(an_upload_that_trickles_gets_no_more_time_for_it),
