@@ -89,6 +89,20 @@ static int idle(const struct asked *a)
 	return 0;
 }
 
+/* What changes or removes the disk waits for who copies it: the copy would be torn. */
+static int idle_and_not_copied(const struct asked *a)
+{
+	const struct xn_value *current = xn_row_get(a->row, XN_VDI_current_operations);
+
+	for (size_t i = 0; i < xn_map_len(current); i++) {
+		const char *task = xn_map_key_at(current, i);
+
+		if (!(a->self && strcmp(task, a->self) == 0))
+			return refuse_busy(a, xn_value_string(xn_map_at(current, i)), task);
+	}
+	return 0;
+}
+
 /* A disk that is being mirrored away may be destroyed. */
 static int idle_or_mirrored(const struct asked *a)
 {
@@ -97,7 +111,7 @@ static int idle_or_mirrored(const struct asked *a)
 	for (size_t i = 0; i < xn_map_len(current); i++)
 		if (strcmp(xn_value_string(xn_map_at(current, i)), "mirror") == 0)
 			return 0;
-	return idle(a);
+	return idle_and_not_copied(a);
 }
 
 static int sr_is_attached(const struct asked *a)
@@ -347,8 +361,8 @@ static const struct rule {
 	{"copy", NULL, {idle, not_written, vbds_idle, has_data, persists, not_of_ha}},
 	{"data_destroy",
 	 "VDI_CONFIG_CBT",
-	 {not_upgrading, idle, has_feature, a_snapshot, with_cbt, not_physical, not_of_the_tools,
-	  without_statistics, not_wanted_by_ha}},
+	 {not_upgrading, idle_and_not_copied, has_feature, a_snapshot, with_cbt, not_physical,
+	  not_of_the_tools, without_statistics, not_wanted_by_ha}},
 	{"destroy",
 	 "VDI_DELETE",
 	 {idle_or_mirrored, unused, vbds_idle, has_feature, not_physical, not_of_the_tools,
@@ -362,7 +376,9 @@ static const struct rule {
 	 {not_upgrading, idle, vbds_idle, has_feature, has_data, not_a_snapshot, is_a_disk_type,
 	  persists}},
 	{"force_unlock", NULL, {idle, unused, vbds_idle}},
-	{"forget", NULL, {idle, unused, vbds_idle, not_needed_by_ha, without_statistics}},
+	{"forget",
+	 NULL,
+	 {idle_and_not_copied, unused, vbds_idle, not_needed_by_ha, without_statistics}},
 	{"generate_config", "VDI_GENERATE_CONFIG", {idle, unused, vbds_idle, has_feature}},
 	{"list_changed_blocks",
 	 "VDI_CONFIG_CBT",
@@ -372,14 +388,15 @@ static const struct rule {
 	 {not_upgrading, idle, vbds_idle, has_feature, has_data, without_cbt}},
 	{"resize",
 	 "VDI_RESIZE",
-	 {idle, sr_is_attached, unused, vbds_idle, has_feature, has_data, not_needed_by_ha}},
+	 {idle_and_not_copied, sr_is_attached, unused, vbds_idle, has_feature, has_data,
+	  not_needed_by_ha}},
 	{"resize_online",
 	 "VDI_RESIZE_ONLINE",
-	 {idle, vbds_idle, has_feature, has_data, not_needed_by_ha}},
+	 {idle_and_not_copied, vbds_idle, has_feature, has_data, not_needed_by_ha}},
 	{"revert_from",
 	 "VDI_CLONE",
-	 {not_upgrading, idle, unused, vbds_idle, has_feature, has_data, not_physical,
-	  not_of_the_tools, without_statistics, not_wanted_by_ha}},
+	 {not_upgrading, idle_and_not_copied, unused, vbds_idle, has_feature, has_data,
+	  not_physical, not_of_the_tools, without_statistics, not_wanted_by_ha}},
 	{"revert_to",
 	 "VDI_CLONE",
 	 {not_upgrading, idle, vbds_idle, has_feature, has_data, a_snapshot_to_revert_to}},
@@ -389,7 +406,7 @@ static const struct rule {
 	{"snapshot",
 	 "VDI_SNAPSHOT",
 	 {idle, vbds_idle, has_feature, has_data, not_sharable, persists, not_being_copied}},
-	{"update", "VDI_UPDATE", {idle, unused, vbds_idle, has_feature}},
+	{"update", "VDI_UPDATE", {idle_and_not_copied, unused, vbds_idle, has_feature}},
 };
 
 static int run_checks(struct asked *a, const struct rule *rules, size_t n)

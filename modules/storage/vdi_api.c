@@ -281,6 +281,8 @@ static int check_copy_into(struct xn_call *call, const struct xn_row *source, st
 
 	if (!into)
 		return -1;
+	if (into == source) /* it would wait for itself */
+		return xn_error_set(err, XN_ERR_VDI_IN_USE, ref, "copy");
 	if (xn_row_bool(into, XN_VDI_read_only))
 		return xn_error_set(err, XN_ERR_VDI_READONLY, ref);
 	snprintf(text, sizeof(text), "%lld", (long long)size);

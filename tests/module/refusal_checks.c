@@ -940,6 +940,8 @@ static bool vbd_disk_busy(struct scene *s, const char *arg, int variant)
 	name = all->values[variant];
 	runs(s, s->vdi, XN_VDI_current_operations, name);
 	refused(s, XN_ERR_OTHER_OPERATION_IN_PROGRESS, 4, "VDI", xn_row_ref(s->vdi), name, task_a);
+	if (strcmp(name, "copy") == 0) /* for who writes, see vbd_disk_copied() */
+		xn_db_set_string(s->db, s->vbd, XN_VBD_mode, "RO");
 	if (strcmp(name, "mirror") == 0 || strcmp(name, "copy") == 0)
 		fine(s);
 	return true;
@@ -954,6 +956,18 @@ static struct xn_row *other_vbd(struct scene *s, const char *mode, const char *s
 			 "{'VM':'%s','VDI':'%s','mode':'%s','type':'Disk','unpluggable':true,"
 			 "'currently_attached':true}",
 			 xn_row_ref(vm), xn_row_ref(s->vdi), mode);
+}
+
+/* A copy of the disk is under way: its image may be read beside that. */
+static void vbd_disk_copied(struct scene *s, bool writes)
+{
+	vbd_set_empty(s, false);
+	runs(s, s->vdi, XN_VDI_current_operations, "copy");
+	xn_db_set_string(s->db, s->vbd, XN_VBD_mode, writes ? "RW" : "RO");
+	refused(s, XN_ERR_OTHER_OPERATION_IN_PROGRESS, 4, "VDI", xn_row_ref(s->vdi), "copy",
+		task_a);
+	if (!writes)
+		fine(s);
 }
 
 static bool vbd_disk_shared(struct scene *s, const char *arg, int variant)
@@ -974,10 +988,13 @@ static bool vbd_disk_shared(struct scene *s, const char *arg, int variant)
 		{"RW", "RW", "Running", true, false, false, true, false, true},
 		{"RW", "RW", "Running", true, false, false, false, true, true},
 	};
+	int copied = variant - (int)XN_ARRAY_SIZE(ways);
 	struct xn_row *other;
 
-	if (variant >= (int)XN_ARRAY_SIZE(ways))
-		return false;
+	if (copied >= 0) {
+		vbd_disk_copied(s, copied == 0);
+		return copied < 2;
+	}
 	vbd_set_empty(s, false);
 	other = other_vbd(s, ways[variant].other, ways[variant].state);
 	xn_db_set_bool(s->db, other, XN_VBD_currently_attached, ways[variant].attached);
@@ -1031,6 +1048,9 @@ static bool vbd_unsupported(struct scene *s, const char *arg, int variant)
 
 static bool vdi_busy(struct scene *s, const char *arg, int variant)
 {
+	/* Where xapi finds the disk in use by its own VBD, through which it copies. */
+	static const char *const changing[] = {"data_destroy",  "destroy",     "forget", "resize",
+					       "resize_online", "revert_from", "update", NULL};
 	const struct xn_enum *all = operations_of(s);
 	bool twice = variant == (int)all->n_values && arg[0]; /* a mirror lets all others pass */
 	const char *name;
@@ -1044,7 +1064,7 @@ static bool vdi_busy(struct scene *s, const char *arg, int variant)
 		put(s, s->vdi, XN_VDI_current_operations, task_b, "mirror");
 	if (twice || (arg[0] && strcmp(name, "mirror") == 0))
 		fine(s);
-	if (strcmp(name, "copy") == 0) {
+	if (strcmp(name, "copy") == 0 && !xn_is_one_of(s->line->name, changing)) {
 		fine(s);
 		if (strcmp(s->line->name, "snapshot") == 0)
 			refused(s, XN_ERR_OPERATION_NOT_ALLOWED, 1, "~");

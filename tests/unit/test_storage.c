@@ -532,6 +532,48 @@ static void a_copy_into_a_smaller_disk_is_refused(void **state)
 	free(args);
 }
 
+static void a_disk_is_not_copied_over_itself(void **state)
+{
+	struct api *api = *state;
+	char vdi[48];
+	char *more;
+
+	given_vdi(api, vdi);
+	more = xn_asprintf(",\"OpaqueRef:NULL\",\"OpaqueRef:NULL\",\"%s\"", vdi);
+	refuse_on(api, "VDI.copy", vdi, more, "VDI_IN_USE", NULL);
+	free(more);
+}
+
+/* Neither is it changed meanwhile, nor is the change refused: it waits. */
+static void a_disk_that_is_copied_grows_afterwards(void **state)
+{
+	struct api *api = *state;
+	struct api_call copies[2], grown;
+	char vdi[48];
+	char *copy, *grow;
+
+	given_vdi(api, vdi);
+	copy = xn_asprintf("[\"%s\",\"%s\"]", vdi, local_sr(api));
+	grow = xn_asprintf("[\"%s\",33554432]", vdi);
+	for (int i = 0; i < 2; i++)
+		api_begin(api, &copies[i], "VDI.copy", copy);
+	api_turn(api);
+	assert_int_equal(xn_map_len(xn_row_get(vdi_row(api, vdi), XN_VDI_current_operations)), 2);
+	api_begin(api, &grown, "VDI.resize", grow);
+	api_turn(api);
+	assert_int_equal(xn_map_len(xn_row_get(vdi_row(api, vdi), XN_VDI_current_operations)), 2);
+	api_wait(api, &grown.done);
+	assert_int_equal(xn_row_int(vdi_row(api, vdi), XN_VDI_virtual_size), 32 * MIB);
+	for (int i = 0; i < 2; i++) {
+		assert_true(copies[i].done);
+		assert_non_null(copies[i].json);
+		api_call_clear(&copies[i]);
+	}
+	api_call_clear(&grown);
+	free(copy);
+	free(grow);
+}
+
 static const char *pending_task(struct api *api)
 {
 	for (struct xn_row *row = xn_db_first(api->db, XN_CLASS_task); row;
@@ -1245,6 +1287,8 @@ int main(void)
 		STORAGE(the_copy_of_a_library_image_is_a_disk),
 		STORAGE(a_disk_that_is_written_to_is_not_copied),
 		STORAGE(a_copy_into_a_smaller_disk_is_refused),
+		STORAGE(a_disk_is_not_copied_over_itself),
+		STORAGE(a_disk_that_is_copied_grows_afterwards),
 		STORAGE(a_cancelled_copy_leaves_nothing),
 		STORAGE(a_cancelled_disk_goes_also_when_its_sync_fails),
 		STORAGE(what_ends_late_on_a_full_disk_ends_nothing_else),

@@ -335,6 +335,7 @@ static const struct rule {
 	RULE(as_it_is, VDI, "destroy", OK),
 	RULE(vdi_busy, VDI, "destroy", "OTHER_OPERATION_IN_PROGRESS"),
 	RULE(vdi_mirrored, VDI, "destroy", OK),
+	RULE(vdi_copied, VDI, "destroy", "OTHER_OPERATION_IN_PROGRESS"),
 	RULE(attached_for_reading, VDI, "destroy", "VDI_IN_USE"),
 	RULE(reserved, VDI, "destroy", "VDI_IN_USE"),
 	RULE(vbd_busy, VDI, "destroy", "OTHER_OPERATION_IN_PROGRESS"),
@@ -347,6 +348,7 @@ static const struct rule {
 	RULE(of_ha, VDI, "destroy", OK),
 
 	RULE(as_it_is, VDI, "resize", OK),
+	RULE(vdi_copied, VDI, "resize", "OTHER_OPERATION_IN_PROGRESS"),
 	RULE(detached, VDI, "resize", "SR_HAS_NO_PBDS"),
 	RULE(attached_for_reading, VDI, "resize", "VDI_IN_USE"),
 	RULE(needed_by_ha, VDI, "resize", "HA_IS_ENABLED"),
@@ -359,12 +361,14 @@ static const struct rule {
 	RULE(vdi_copied, VDI, "snapshot", "OPERATION_NOT_ALLOWED"),
 
 	RULE(as_it_is, VDI, "forget", OK),
+	RULE(vdi_copied, VDI, "forget", "OTHER_OPERATION_IN_PROGRESS"),
 	RULE(attached_for_reading, VDI, "forget", "VDI_IN_USE"),
 	RULE(needed_by_ha, VDI, "forget", "HA_IS_ENABLED"),
 	RULE(statistics, VDI, "forget", "VDI_HAS_RRDS"),
 	RULE(in_a_library, VDI, "forget", OK),
 
 	RULE(as_it_is, VDI, "update", OK),
+	RULE(vdi_copied, VDI, "update", "OTHER_OPERATION_IN_PROGRESS"),
 	RULE(attached_for_reading, VDI, "update", "VDI_IN_USE"),
 	RULE(as_it_is, VDI, "generate_config", "SR_OPERATION_NOT_SUPPORTED"),
 	RULE(attached_for_reading, VDI, "generate_config", "VDI_IN_USE"),
@@ -376,6 +380,7 @@ static const struct rule {
 	RULE(as_it_is, VDI, "set_on_boot", "SR_OPERATION_NOT_SUPPORTED"),
 	RULE(as_it_is, VDI, "revert_to", "REVERT_ONLY_ALLOWED_ON_SNAPSHOT"),
 	RULE(as_it_is, VDI, "revert_from", OK),
+	RULE(vdi_copied, VDI, "revert_from", "OTHER_OPERATION_IN_PROGRESS"),
 	RULE(physical, VDI, "destroy", "SR_OPERATION_NOT_SUPPORTED"),
 	RULE(as_it_is, VDI, "blocked", OK),
 	RULE(vdi_busy, VDI, "blocked", "OTHER_OPERATION_IN_PROGRESS"),

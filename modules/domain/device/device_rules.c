@@ -184,7 +184,8 @@ static int check_medium(const struct device *dev, unsigned checks, struct xn_err
 	return 0;
 }
 
-/* An operation on the VDI itself that a device must wait for. */
+/* An operation on the VDI itself that a device must wait for; for that of a copy, see
+ * check_not_copied(). */
 static int check_disk_free(const struct xn_row *vdi, struct xn_error *err)
 {
 	const struct xn_value *current = xn_row_get(vdi, XN_VDI_current_operations);
@@ -218,6 +219,18 @@ static bool uses_disk(struct xn_db *db, const struct xn_row *vbd)
 	       xn_map_len(xn_row_get(vbd, XN_VBD_current_operations)) > 0;
 }
 
+/* Whoever reads the disk for a copy would copy half of what a guest writes meanwhile. */
+static int check_not_copied(const struct xn_row *vdi, struct xn_error *err)
+{
+	const struct xn_value *current = xn_row_get(vdi, XN_VDI_current_operations);
+
+	for (size_t i = 0; i < xn_map_len(current); i++)
+		if (strcmp(xn_value_string(xn_map_at(current, i)), "copy") == 0)
+			return xn_error_set(err, XN_ERR_OTHER_OPERATION_IN_PROGRESS, "VDI",
+					    xn_row_ref(vdi), "copy", xn_map_key_at(current, i));
+	return 0;
+}
+
 int xn_vbd_check_sharing(struct xn_db *db, const struct xn_row *vbd, const struct xn_row *vdi,
 			 struct xn_error *err)
 {
@@ -240,7 +253,7 @@ int xn_vbd_check_sharing(struct xn_db *db, const struct xn_row *vbd, const struc
 	}
 	if (writes && xn_row_bool(vdi, XN_VDI_read_only))
 		return xn_error_set(err, XN_ERR_VDI_READONLY, xn_row_ref(vdi));
-	return 0;
+	return writes ? check_not_copied(vdi, err) : 0;
 }
 
 static int check_disk(const struct device *dev, unsigned checks, bool executing,
