@@ -135,15 +135,12 @@ static void wake(struct xn_events *events, struct subscription *sub)
 
 static void wake_object(struct xn_events *events, int class_id, const char *ref)
 {
-	struct xn_hnode *node =
-		xn_hmap_first_same(&events->subscriptions.by_ref, xn_hash_string(ref));
+	const struct watched *watched = watched_find(&events->subscriptions, class_id, ref);
 
-	for (; node; node = xn_hmap_next_same(node)) {
-		struct subscription *sub = xn_container_of(node, struct object_watch, by_ref)->sub;
-
-		if (subscription_wants(sub, class_id, ref))
-			wake(events, sub);
-	}
+	if (!watched)
+		return;
+	xn_list_each(link, &watched->watches)
+		wake(events, xn_list_entry(link, struct object_watch, link)->sub);
 }
 
 static void wake_class(struct xn_events *events, int class_id)

@@ -42,14 +42,22 @@ struct class_watch {
 	struct subscription *sub;
 };
 struct object_watch {
-	struct xn_hnode by_ref;
+	struct xn_list link; /* watched.watches */
 	struct subscription *sub;
+	struct watched *watched;
+};
+
+/* An object that somebody waits for. One of many watchers leaves without a look at the others. */
+struct watched {
+	struct xn_hnode by_ref;
+	struct object object;
+	struct xn_list watches; /* never empty */
 };
 
 struct subscriptions {
 	struct xn_hmap all;
 	struct xn_list by_class[XN_CLASS_COUNT]; /* class_watch */
-	struct xn_hmap by_ref;                   /* object_watch */
+	struct xn_hmap by_ref;                   /* watched */
 };
 
 void subscriptions_init(struct subscriptions *set);
@@ -62,7 +70,8 @@ bool subscription_wants(const struct subscription *sub, int class_id, const char
 void subscription_index(struct subscriptions *set, struct subscription *sub);
 void subscription_unindex(struct subscriptions *set, struct subscription *sub);
 void subscription_unindex_idle(struct subscriptions *set, struct subscription *sub); /* unless used */
-bool object_watch_is_for(const struct object_watch *watch, int class_id, const char *ref);
+/* Who waits for this object, or NULL. */
+struct watched *watched_find(const struct subscriptions *set, int class_id, const char *ref);
 
 /* ---- token.c ---- */
 int event_token_parse(const char *token, uint64_t *stamp_out) XN_MUST_CHECK; /* 0 or -EINVAL */

@@ -255,20 +255,19 @@ static void queue_change(struct xn_events *events, const struct selection *sel,
 			 const struct change *change)
 {
 	const char *ref = change_ref(change);
+	const struct watched *watched =
+		watched_find(&events->subscriptions, change->class_id, ref);
 	struct event *event = NULL;
-	struct xn_hnode *node =
-		xn_hmap_first_same(&events->subscriptions.by_ref, xn_hash_string(ref));
 
 	xn_list_each(link, &events->subscriptions.by_class[change->class_id]) {
 		tell_listeners(events, sel, change,
 			       xn_list_entry(link, struct class_watch, link)->sub, &event);
 	}
-	for (; node; node = xn_hmap_next_same(node)) {
-		const struct object_watch *watch =
-			xn_container_of(node, struct object_watch, by_ref);
-
-		if (object_watch_is_for(watch, change->class_id, ref))
-			tell_listeners(events, sel, change, watch->sub, &event);
+	if (watched) {
+		xn_list_each(link, &watched->watches) {
+			tell_listeners(events, sel, change,
+				       xn_list_entry(link, struct object_watch, link)->sub, &event);
+		}
 	}
 	if (event)
 		event_unref(event);

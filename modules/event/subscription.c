@@ -176,6 +176,43 @@ bool subscription_wants(const struct subscription *sub, int class_id, const char
 
 /* ---- index ---- */
 
+struct watched *watched_find(const struct subscriptions *set, int class_id, const char *ref)
+{
+	struct xn_hnode *node = xn_hmap_first_same(&set->by_ref, xn_hash_string(ref));
+
+	for (; node; node = xn_hmap_next_same(node)) {
+		struct watched *watched = xn_container_of(node, struct watched, by_ref);
+
+		if (watched->object.class_id == class_id && strcmp(watched->object.ref, ref) == 0)
+			return watched;
+	}
+	return NULL;
+}
+
+static struct watched *watched_get(struct subscriptions *set, const struct object *object)
+{
+	struct watched *watched = watched_find(set, object->class_id, object->ref);
+
+	if (watched)
+		return watched;
+	watched = xn_calloc(1, sizeof(*watched));
+	watched->object = *object;
+	xn_list_init(&watched->watches);
+	xn_hmap_insert(&set->by_ref, &watched->by_ref, xn_hash_string(object->ref));
+	return watched;
+}
+
+static void unwatch(struct subscriptions *set, struct object_watch *watch)
+{
+	struct watched *watched = watch->watched;
+
+	xn_list_remove(&watch->link);
+	if (!xn_list_empty(&watched->watches))
+		return;
+	xn_hmap_remove(&set->by_ref, &watched->by_ref);
+	free(watched);
+}
+
 void subscription_index(struct subscriptions *set, struct subscription *sub)
 {
 	if (sub->is_indexed)
@@ -196,7 +233,8 @@ void subscription_index(struct subscriptions *set, struct subscription *sub)
 		struct object_watch *watch = &sub->object_watches[i];
 
 		watch->sub = sub;
-		xn_hmap_insert(&set->by_ref, &watch->by_ref, xn_hash_string(sub->objects[i].ref));
+		watch->watched = watched_get(set, &sub->objects[i]);
+		xn_list_push(&watch->watched->watches, &watch->link);
 	}
 }
 
@@ -207,7 +245,7 @@ void subscription_unindex(struct subscriptions *set, struct subscription *sub)
 	for (size_t i = 0; i < sub->n_class_watches; i++)
 		xn_list_remove(&sub->class_watches[i].link);
 	for (size_t i = 0; i < sub->n_objects; i++)
-		xn_hmap_remove(&set->by_ref, &sub->object_watches[i].by_ref);
+		unwatch(set, &sub->object_watches[i]);
 	free(sub->class_watches);
 	free(sub->object_watches);
 	sub->class_watches = NULL;
@@ -221,12 +259,4 @@ void subscription_unindex_idle(struct subscriptions *set, struct subscription *s
 	if (xn_list_empty(&sub->waiters) && xn_list_empty(&sub->asked) &&
 	    xn_list_empty(&sub->listeners))
 		subscription_unindex(set, sub);
-}
-
-bool object_watch_is_for(const struct object_watch *watch, int class_id, const char *ref)
-{
-	const struct object *object =
-		&watch->sub->objects[watch - watch->sub->object_watches];
-
-	return object->class_id == class_id && strcmp(object->ref, ref) == 0;
 }

@@ -3,6 +3,7 @@
 
 #include "core/json.h"
 #include "modules/auth/auth.h"
+#include "modules/event/event_internal.h"
 #include "tests/unit/api_fixture.h"
 
 #include <stdio.h>
@@ -313,6 +314,58 @@ static void a_thousand_waiters_hear_of_one_change(void **state)
 	print_message("1,000 waiters answered in %.2f ms\n", spent);
 	free(calls);
 	free(args);
+}
+
+static struct xn_events *events_of(struct api *api)
+{
+	return xn_module_state(&api->core, "event");
+}
+
+/* "network/A","network/B" and one that only @i names: event.from's arguments; the caller frees. */
+static char *shared_wishes(struct xn_row *const *rows, size_t n, int i, const char *token,
+			   double timeout)
+{
+	struct xn_buf out = {0};
+
+	xn_buf_printf(&out, "[[\"network/of-%d\"", i);
+	for (size_t k = 0; k < n; k++)
+		xn_buf_printf(&out, ",\"network/%s\"", xn_row_ref(rows[k]));
+	xn_buf_printf(&out, "],\"%s\",%f]", token, timeout);
+	return xn_buf_steal(&out);
+}
+
+/* Were it one for each watch, equal keys would make chains as long as there are waiters. */
+static void an_object_has_one_place_in_the_index_for_all_who_watch_it(void **state)
+{
+	enum { WATCHERS = 50, SHARED = 3 };
+	struct api *api = *state;
+	const struct xn_hmap *by_ref = &events_of(api)->subscriptions.by_ref;
+	struct xn_row *rows[SHARED];
+	struct api_call calls[WATCHERS];
+	char token[48];
+
+	for (int i = 0; i < SHARED; i++)
+		rows[i] = a_network(api, "shared");
+	api_turn(api);
+	now(api, token);
+	for (int i = 0; i < WATCHERS; i++) {
+		char *args = shared_wishes(rows, SHARED, i, token, 60.0);
+
+		api_begin(api, &calls[i], "event.from", args);
+		free(args);
+	}
+	assert_int_equal(by_ref->count, SHARED + WATCHERS);
+	calls[7].call.on_cancel(&calls[7].call);
+	assert_int_equal(by_ref->count, SHARED + WATCHERS - 1);
+	rename_network(api, rows[1], "for all");
+	api_turn(api);
+	for (int i = 0; i < WATCHERS; i++) {
+		assert_true(calls[i].done);
+		if (i != 7)
+			assert_non_null(strstr(calls[i].json, "for all"));
+		api_call_clear(&calls[i]);
+	}
+	assert_int_equal(by_ref->count, 0);
 }
 
 /* Waiters that came at different stamps, on different wishes, must each hear what is theirs. */
@@ -655,6 +708,7 @@ int main(void)
 		TEST(the_end_of_a_session_ends_its_waits),
 		TEST(the_session_is_named_as_the_client_sent_it),
 		TEST(a_thousand_waiters_hear_of_one_change),
+		TEST(an_object_has_one_place_in_the_index_for_all_who_watch_it),
 		TEST(a_mixed_crowd_hears_exactly_its_own),
 		TEST(following_the_tokens_gives_the_true_picture),
 		TEST(tokens_that_cannot_be_answered_are_lost),
