@@ -34,30 +34,55 @@ struct client *client_get(struct xn_events *events, const char *session)
 	xn_list_init(&client->next_waiters);
 	xn_list_init(&client->listening);
 	xn_list_init(&client->served);
+	xn_list_init(&client->ending);
 	xn_hmap_insert(&events->clients, &client->by_session, xn_hash_string(client->session));
 	return client;
 }
 
 void client_release(struct xn_events *events, struct client *client)
 {
-	if (client->wishes || !xn_list_empty(&client->waiters))
+	if (client->wishes || !xn_list_empty(&client->waiters) || !xn_list_empty(&client->ending))
 		return;
 	xn_hmap_remove(&events->clients, &client->by_session);
 	free(client);
 }
 
+static void on_end(struct xn_job *job)
+{
+	struct xn_events *events = xn_container_of(job, struct xn_events, end_job);
+	unsigned spent = 0;
+
+	while (spent < WAITS_A_CALLBACK && !xn_list_empty(&events->ending)) {
+		struct client *client = xn_list_entry(events->ending.next, struct client, ending);
+		unsigned cost = next_end_one(client);
+
+		if (!cost)
+			cost = from_end_one(client);
+		if (!cost) {
+			xn_list_remove(&client->ending);
+			client_release(events, client);
+		}
+		spent += cost;
+	}
+	if (!xn_list_empty(&events->ending))
+		xn_loop_defer(events->core->loop, &events->end_job, XN_PRIO_EVENT, on_end);
+}
+
+static void end_client(struct xn_events *events, struct client *client)
+{
+	next_end_session(events, client);
+	if (xn_list_empty(&client->ending))
+		xn_list_push(&events->ending, &client->ending);
+	if (!xn_job_is_pending(&events->end_job))
+		on_end(&events->end_job);
+}
+
 static void on_session_ended(const struct xn_ev_session_ended *ev, void *arg)
 {
-	struct xn_events *events = arg;
-	struct client *client = client_find(events, ev->session);
+	struct client *client = client_find(arg, ev->session);
 
-	if (!client)
-		return;
-	next_end_session(events, client);
-	if (xn_list_empty(&client->waiters))
-		client_release(events, client);
-	else
-		from_end_session(events, client);
+	if (client)
+		end_client(arg, client);
 }
 
 /* ---- commits ---- */
@@ -137,7 +162,9 @@ static int event_init(struct xn_core *core, void **state_out, struct xn_error *e
 
 	events->core = core;
 	subscriptions_init(&events->subscriptions);
+	xn_list_init(&events->expired);
 	xn_list_init(&events->woken);
+	xn_list_init(&events->ending);
 	xn_list_init(&events->served);
 	events->metrics.write = write_metrics;
 	if (core->metrics)
@@ -170,13 +197,11 @@ static void event_stop(void *state)
 	xn_bus_unsubscribe(events->on_committed);
 	xn_bus_unsubscribe(events->on_db_failed);
 	xn_bus_unsubscribe(events->on_session_ended);
-	while ((node = xn_hmap_first(&events->clients))) {
-		const struct client *client = xn_container_of(node, struct client, by_session);
-		struct xn_ev_session_ended ended = {0};
-
-		memcpy(ended.session, client->session, sizeof(ended.session));
-		on_session_ended(&ended, events); /* calls still waiting fail */
+	while ((node = xn_hmap_first(&events->clients))) { /* calls still waiting fail */
+		xn_job_cancel(&events->end_job);
+		end_client(events, xn_container_of(node, struct client, by_session));
 	}
+	xn_job_cancel(&events->end_job);
 	from_clear(events);
 	next_clear(events);
 	xn_hmap_clear(&events->clients);

@@ -6,11 +6,10 @@
 
 #include <stdlib.h>
 
-enum { SERVED_A_CALLBACK = 128 }; /* a long queue must not hold the loop */
 static const double LONGEST_S = 86400.0, TOO_LONG_S = 104 * 86400.0;
 
 struct waiter {
-	struct xn_list link;        /* subscription.waiters, or .asked */
+	struct xn_list link;        /* subscription.waiters, or .asked; or xn_events.expired */
 	struct xn_list client_link; /* client.waiters */
 	struct xn_events *events;
 	struct client *client;
@@ -69,17 +68,26 @@ static void on_call_cancelled(struct xn_call *call)
 	fail_waiter(call->waiting, XN_ERR_TASK_CANCELLED, call->task);
 }
 
-void from_end_session(struct xn_events *events, struct client *client)
+static void fail_ended(struct waiter *w)
 {
+	const char *secret = w->call->secret;
 	char session[XN_REF_LEN];
 
-	memcpy(session, client->session, sizeof(session)); /* the last waiter frees the client */
-	while ((client = client_find(events, session)) && !xn_list_empty(&client->waiters)) {
-		struct waiter *w = xn_list_entry(client->waiters.next, struct waiter, client_link);
-		const char *secret = w->call->secret;
+	memcpy(session, w->client->session, sizeof(session)); /* the waiter may free the client */
+	fail_waiter(w, XN_ERR_SESSION_INVALID, *secret ? secret : session);
+}
 
-		fail_waiter(w, XN_ERR_SESSION_INVALID, *secret ? secret : session);
-	}
+unsigned from_end_one(struct client *client)
+{
+	struct waiter *w;
+	unsigned cost;
+
+	if (xn_list_empty(&client->waiters))
+		return 0;
+	w = xn_list_entry(client->waiters.next, struct waiter, client_link);
+	cost = wait_cost(w->sub);
+	fail_ended(w);
+	return cost;
 }
 
 /* ---- answers ---- */
@@ -104,14 +112,27 @@ static void answer(struct waiter *w, struct selection *sel)
 	xn_call_reply(waiter_release_call(w), result);
 }
 
+/* Its time is over: it is told what there is. */
+static void answer_expired(struct waiter *w)
+{
+	struct selection *sel = selection_new(w->events->core, w->events->db, w->sub, w->since);
+
+	answer(w, sel);
+	selection_unref(sel);
+}
+
+static void on_serve(struct xn_job *job);
+
+/* The loop runs all timers that are due in one turn, and thousands may be. */
 static void on_timeout(struct xn_timer *timer)
 {
 	struct waiter *w = xn_container_of(timer, struct waiter, timer);
-	struct selection *sel = selection_new(w->events->core, w->events->db, w->sub, w->since);
-	struct xn_value *result = selection_result(sel);
 
-	selection_unref(sel);
-	xn_call_reply(waiter_release_call(w), result);
+	if (xn_list_empty(&w->sub->asked)) /* what was seen need not be looked through again */
+		stand_at(w, w->events->seen);
+	xn_list_remove(&w->link);
+	xn_list_push(&w->events->expired, &w->link);
+	xn_loop_defer(w->events->core->loop, &w->events->serve_job, XN_PRIO_EVENT, on_serve);
 }
 
 /* ---- waking ---- */
@@ -163,8 +184,13 @@ static void wake_class(struct xn_events *events, int class_id)
 /* Those whose wishes are not met wait on, from here. */
 static void serve(struct xn_events *events, struct subscription *sub, struct waiter *w)
 {
-	struct selection *sel = shared_selection(events, sub, w->since);
+	struct selection *sel;
 
+	if (!xn_list_empty(&w->client->ending)) { /* what happened since is not for it any more */
+		fail_ended(w);
+		return;
+	}
+	sel = shared_selection(events, sub, w->since);
 	if (!selection_is_empty(sel)) {
 		answer(w, sel);
 		return;
@@ -181,24 +207,49 @@ static void settle(struct xn_events *events, struct subscription *sub)
 	subscription_unref(&events->subscriptions, sub);
 }
 
+static unsigned serve_woken(struct xn_events *events, struct subscription *sub)
+{
+	struct xn_list *link = xn_list_pop(&sub->asked);
+	unsigned cost = wait_cost(sub);
+
+	if (!link) {
+		settle(events, sub);
+		return 1;
+	}
+	serve(events, sub, xn_list_entry(link, struct waiter, link));
+	return cost;
+}
+
+static unsigned serve_expired(struct waiter *w)
+{
+	unsigned cost = wait_cost(w->sub);
+
+	if (xn_list_empty(&w->client->ending))
+		answer_expired(w);
+	else
+		fail_ended(w);
+	return cost;
+}
+
+static bool has_to_serve(const struct xn_events *events)
+{
+	return !xn_list_empty(&events->expired) || !xn_list_empty(&events->woken);
+}
+
 static void on_serve(struct xn_job *job)
 {
 	struct xn_events *events = xn_container_of(job, struct xn_events, serve_job);
-	unsigned budget = SERVED_A_CALLBACK;
+	unsigned spent = 0;
 
-	while (budget && !xn_list_empty(&events->woken)) {
-		struct subscription *sub =
-			xn_list_entry(events->woken.next, struct subscription, woken);
-		struct xn_list *link = xn_list_pop(&sub->asked);
-
-		if (!link) {
-			settle(events, sub);
-			continue;
-		}
-		serve(events, sub, xn_list_entry(link, struct waiter, link));
-		budget--;
+	while (spent < WAITS_A_CALLBACK && has_to_serve(events)) {
+		if (!xn_list_empty(&events->expired))
+			spent += serve_expired(
+				xn_list_entry(events->expired.next, struct waiter, link));
+		else
+			spent += serve_woken(events, xn_list_entry(events->woken.next,
+								   struct subscription, woken));
 	}
-	if (!xn_list_empty(&events->woken))
+	if (has_to_serve(events))
 		xn_loop_defer(events->core->loop, &events->serve_job, XN_PRIO_EVENT, on_serve);
 }
 

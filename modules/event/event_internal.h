@@ -176,6 +176,7 @@ struct client {
 	bool lost;
 	struct xn_list next_waiters; /* struct next_waiter */
 	struct xn_list served;	     /* xn_events.served, while one of these can be answered */
+	struct xn_list ending; /* xn_events.ending, while calls of the ended session are to fail */
 };
 
 struct xn_events {
@@ -189,8 +190,11 @@ struct xn_events {
 	 * the disk refuses the turn, they are given out again.
 	 */
 	uint64_t committed, seen;
+	struct xn_list expired; /* struct waiter: their time is over */
 	struct xn_list woken; /* subscriptions with waiters to answer */
 	struct xn_job serve_job;
+	struct xn_list ending; /* clients whose session ended */
+	struct xn_job end_job;
 	unsigned n_waiters; /* of event.from */
 	unsigned n_waits;   /* and of event.next */
 	unsigned n_registered;
@@ -205,6 +209,20 @@ struct xn_events {
 	struct xn_subscription *on_committed, *on_db_failed, *on_session_ended;
 };
 
+/*
+ * Waits are answered, failed and forgotten in slices: a crowd's end must not hold the loop. One
+ * callback may spend this; a call that waits costs what wait_cost() says.
+ */
+enum { WAITS_A_CALLBACK = 128 };
+
+/* So many objects count as one more: they are looked up, and taken from the index. */
+static inline unsigned wait_cost(const struct subscription *sub)
+{
+	enum { OBJECTS_A_WAIT = 64 };
+
+	return 1 + (unsigned)(sub->n_objects / OBJECTS_A_WAIT);
+}
+
 /* One more call is to wait. -1: too many do. */
 int client_begin_wait(struct xn_events *events, struct client *client, struct xn_error *err);
 void client_end_wait(struct xn_events *events, struct client *client);
@@ -217,8 +235,7 @@ void client_release(struct xn_events *events,
 void event_from(struct xn_call *call);
 void event_inject(struct xn_call *call);
 void from_wake(struct xn_events *events); /* changes after .seen: who is told */
-void from_end_session(struct xn_events *events,
-		      struct client *client); /* SESSION_INVALID for all */
+unsigned from_end_one(struct client *client); /* SESSION_INVALID; its cost, 0: none waits */
 void from_clear(struct xn_events *events);
 
 /* ---- event_next.c ---- */
@@ -229,7 +246,8 @@ void event_get_current_id(struct xn_call *call);
 void next_restore(struct xn_events *events); /* registrations made before a restart */
 void next_queue_changes(struct xn_events *events);
 void next_take_back(struct xn_events *events); /* what is queued may not have happened */
-void next_end_session(struct xn_events *events, struct client *client);
+void next_end_session(struct xn_events *events, struct client *client); /* all but the waits */
+unsigned next_end_one(struct client *client); /* as from_end_one() */
 void next_clear(struct xn_events *events);
 
 #endif

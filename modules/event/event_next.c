@@ -255,8 +255,7 @@ static void queue_change(struct xn_events *events, const struct selection *sel,
 			 const struct change *change)
 {
 	const char *ref = change_ref(change);
-	const struct watched *watched =
-		watched_find(&events->subscriptions, change->class_id, ref);
+	const struct watched *watched = watched_find(&events->subscriptions, change->class_id, ref);
 	struct event *event = NULL;
 
 	xn_list_each(link, &events->subscriptions.by_class[change->class_id]) {
@@ -467,15 +466,21 @@ void next_restore(struct xn_events *events)
 	}
 }
 
+unsigned next_end_one(struct client *client)
+{
+	struct next_waiter *w;
+	const char *secret;
+
+	if (xn_list_empty(&client->next_waiters))
+		return 0;
+	w = xn_list_entry(client->next_waiters.next, struct next_waiter, link);
+	secret = w->call->secret;
+	fail_next(w, XN_ERR_SESSION_INVALID, *secret ? secret : client->session);
+	return 1;
+}
+
 void next_end_session(struct xn_events *events, struct client *client)
 {
-	while (!xn_list_empty(&client->next_waiters)) {
-		struct next_waiter *w =
-			xn_list_entry(client->next_waiters.next, struct next_waiter, link);
-		const char *secret = w->call->secret;
-
-		fail_next(w, XN_ERR_SESSION_INVALID, *secret ? secret : client->session);
-	}
 	drop_queue(client);
 	xn_list_remove(&client->served);
 	if (!client->wishes)

@@ -368,6 +368,108 @@ static void an_object_has_one_place_in_the_index_for_all_who_watch_it(void **sta
 	assert_int_equal(by_ref->count, 0);
 }
 
+/* Looks in as soon as the first call is done: what has priority over the others runs now. And
+ * something changes, which those whose session is over are not told. */
+struct look {
+	struct api *api;
+	const struct api_call *calls;
+	struct xn_job job;
+	int n_done;
+};
+
+static int count_done(const struct api_call *calls)
+{
+	int n = 0;
+
+	for (int i = 0; i < CROWD; i++)
+		n += calls[i].done;
+	return n;
+}
+
+static void look_in(struct xn_job *job)
+{
+	struct look *look = xn_container_of(job, struct look, job);
+
+	look->n_done = count_done(look->calls);
+	a_network(look->api, "meanwhile");
+}
+
+static void after_callback(void *arg)
+{
+	struct look *look = arg;
+
+	if (!look->n_done && count_done(look->calls))
+		xn_loop_defer(look->api->core.loop, &look->job, XN_PRIO_REPLY, look_in);
+}
+
+/* @call waits a thousand times, until all end together by @end. */
+static void a_crowd_ends(struct api *api, const char *call, const char *args,
+			 void (*end)(struct api *api, const struct xn_caller *caller),
+			 const char *code, int most_at_once)
+{
+	struct api_call *calls = calloc(CROWD, sizeof(*calls)), registers;
+	struct look look = {.api = api, .calls = calls};
+	struct xn_caller caller;
+	char secret[48];
+
+	api_log_in(api, "alice", XN_ROLE_READ_ONLY, &caller, secret);
+	api_begin_as(api, &registers, &caller, "event.register", "[[\"network\"]]");
+	api_call_clear(&registers);
+	for (int i = 0; i < CROWD; i++)
+		api_begin_as(api, &calls[i], &caller, call, args);
+	xn_loop_virtual_watch(api->core.loop, after_callback, &look);
+	end(api, &caller);
+	xn_loop_virtual_watch(api->core.loop, NULL, NULL);
+	assert_in_range(look.n_done, 1, most_at_once);
+	for (int i = 0; i < CROWD; i++) {
+		assert_true(calls[i].done);
+		assert_true(!code == !calls[i].err.code);
+		if (code)
+			assert_string_equal(calls[i].err.code, code);
+		else
+			assert_non_null(calls[i].json);
+		api_call_clear(&calls[i]);
+	}
+	free(calls);
+}
+
+static void by_logout(struct api *api, const struct xn_caller *caller)
+{
+	struct api_call done;
+
+	api_begin_as(api, &done, caller, "session.logout", "[]");
+	api_call_clear(&done);
+	api_turn(api);
+}
+
+static void by_time(struct api *api, const struct xn_caller *caller)
+{
+	api_run(api, 61);
+}
+
+static void a_crowd_ends_in_slices(void **state)
+{
+	struct api *api = *state;
+	struct xn_row *rows[640];
+	char token[48], *args;
+
+	for (size_t i = 0; i < XN_ARRAY_SIZE(rows); i++)
+		rows[i] = a_network(api, "one of many");
+	api_turn(api);
+	for (int i = 0; i < 4; i++) {
+		bool is_long = i >= 2; /* what a call names counts too */
+
+		now(api, token);
+		args = is_long ? shared_wishes(rows, XN_ARRAY_SIZE(rows), 0, token, 60.0)
+			       : xn_asprintf("[[\"network\"], \"%s\", 60.0]", token);
+		a_crowd_ends(api, "event.from", args, i % 2 ? by_time : by_logout,
+			     i % 2 ? NULL : "SESSION_INVALID", is_long ? 20 : 200);
+		free(args);
+	}
+	a_crowd_ends(api, "event.next", "[]", by_logout, "SESSION_INVALID", 200);
+	assert_int_equal(events_of(api)->n_waits, 0);
+}
+
 /* Waiters that came at different stamps, on different wishes, must each hear what is theirs. */
 static void a_mixed_crowd_hears_exactly_its_own(void **state)
 {
@@ -709,6 +811,7 @@ int main(void)
 		TEST(the_session_is_named_as_the_client_sent_it),
 		TEST(a_thousand_waiters_hear_of_one_change),
 		TEST(an_object_has_one_place_in_the_index_for_all_who_watch_it),
+		TEST(a_crowd_ends_in_slices),
 		TEST(a_mixed_crowd_hears_exactly_its_own),
 		TEST(following_the_tokens_gives_the_true_picture),
 		TEST(tokens_that_cannot_be_answered_are_lost),
