@@ -94,13 +94,14 @@ void xn_held_disks_drop(struct xn_held_disks *disks)
 		clear(disks);
 }
 
-/* An answer has come. Whether somebody still wants it. */
+/* An answer has come. Whether somebody still wants it; if not, @disks may be gone. */
 static bool take_answer(struct xn_held_disks *disks)
 {
 	disks->is_waiting = false;
-	if (disks->is_over)
-		clear(disks);
-	return !disks->is_over;
+	if (!disks->is_over)
+		return true;
+	clear(disks);
+	return false;
 }
 
 static void fail(struct xn_held_disks *disks, struct xn_error *err)

@@ -139,12 +139,15 @@ static void on_op_end(struct xn_op *op, const struct xn_error *err, void *arg)
 
 /* ---- undo ---- */
 
+/* settle() comes once: inside, or when what goes on has ended. */
 static void stop_work(struct import *i)
 {
 	if (i->make)
 		xn_storage_cancel_make(i->make);
 	if (i->flows)
-		xn_inflow_cut(&i->flow, -ECANCELED);
+		xn_inflow_cut(&i->flow, -ECANCELED); /* on_over() */
+	else
+		settle(i);
 }
 
 static void undo(struct xn_op *op)
@@ -158,10 +161,15 @@ static void undo(struct xn_op *op)
 	i->is_undone = true;
 	i->undo = xn_op_token(op);
 	stop_work(i);
-	settle(i);
 }
 
 /* ---- when something has ended: what comes then ---- */
+
+/* The operation waits for it: it is not on its way to its undo, nor in the midst of that. */
+static bool is_receiving(const struct import *i)
+{
+	return i->op && i->op->running && !i->op->undoing;
+}
 
 static void on_quiet(struct import *i)
 {
@@ -174,6 +182,8 @@ static void on_quiet(struct import *i)
 		i->is_undone = false;
 		if (op)
 			xn_import_remove_all(op);
+	} else if (!is_receiving(i)) {
+		return; /* the operation comes to its undo, or its end, by itself */
 	} else if (xn_error_is_set(&i->err)) {
 		struct xn_error err = {0};
 
@@ -369,7 +379,7 @@ static void on_disk_made(const struct xn_error *err, const char *vdi, void *arg)
 	i->make = NULL;
 	if (err && !xn_error_is_set(&i->err))
 		xn_error_copy(&i->err, err);
-	if (!i->is_undone && !xn_error_is_set(&i->err)) {
+	if (is_receiving(i) && !xn_error_is_set(&i->err)) {
 		i->made++;
 		make_next_disk(i);
 	} else if (i->flows) {
@@ -524,7 +534,6 @@ static void stop(struct xn_transfer *transfer, const struct xn_error *err)
 	xn_error_copy(&i->end, err);
 	i->is_over = true;
 	stop_work(i);
-	settle(i);
 }
 
 /* ---- the request ---- */

@@ -5,6 +5,8 @@ import http.client
 import json
 import os
 import resource
+import socket
+import struct
 import unittest
 import urllib.request
 
@@ -126,6 +128,25 @@ class FullDisk(harness.FullDiskCase):
         self.assertEqual(status, 503)
         self.assertIn("INTERNAL_ERROR: the ", text)
         self.assert_nothing_came(query, tasks)
+
+    def test_an_import_whose_client_goes_before_its_undo_can_begin_ends_once(self):
+        task = self.client("task.create", "import", "")
+        pool = self.client("pool.get_all")[0]
+        with socket.create_connection(self.daemon.address) as sock:
+            sock.sendall(f"PUT /import?session_id={self.client.session}&task_id={task} HTTP/1.0\r\n\r\n"
+                         .encode())
+            self.assertTrue(sock.recv(5000).startswith(b"HTTP/1.1 200 "))
+            self.limit(0)
+            self.addCleanup(self.limit, resource.RLIM_INFINITY)
+            with self.fails("INTERNAL_ERROR"):
+                self.client("task.cancel", task)
+            self.client("session.get_uuid", self.client.session)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        for _ in range(2):  # it finds that the client is gone
+            self.client("session.get_uuid", self.client.session)
+        self.limit(resource.RLIM_INFINITY)
+        self.set_label_once_possible(pool, "the undo begins")
+        self.assertEqual(harness.wait_for_task(self.client, task)["status"], "cancelled")
 
     def test_files_that_are_fetched_leave_logins_room_in_the_audit_log(self):
         vm = self.client("VM.get_all")[0]

@@ -630,6 +630,36 @@ class Import(Machines):
             self.assertEqual(self.ended(task)["status"], {"hangs up": "failure", "cancels": "cancelled"}[how])
             self.assertEqual({name: set() for name in self.before}, self.new_ones())
 
+    def begin_with(self, size):
+        """So much of the archive is sent, and the daemon waits for more."""
+        task = self.new_task()
+        query = urlencode({"session_id": self.client.session, "task_id": task})
+        sock = socket.create_connection(self.daemon.address)
+        self.addCleanup(sock.close)
+        sock.sendall(f"PUT /import?{query} HTTP/1.0\r\n\r\n".encode())
+        self.assertTrue(sock.recv(5000).startswith(b"HTTP/1.1 200 "))
+        sock.sendall(self.archive[:size])
+        return sock, task
+
+    def test_one_that_waits_for_its_client_is_undone_once(self):
+        for begin in (lambda: self.begin_with(0), lambda: self.begin_with(700), self.begin):
+            task = begin()[1]
+            self.client("task.cancel", task)
+            self.assertEqual(self.ended(task)["status"], "cancelled")
+            self.assertEqual({name: set() for name in self.before}, self.new_ones())
+        self.assertEqual(self.daemon.stop(), 0)
+        self.assertNotIn("undo failed", self.daemon.log_text())
+        self.daemon.start()
+
+    def test_one_that_waits_for_its_client_ends_once_with_the_daemon(self):
+        for begin in (lambda: self.begin_with(0), lambda: self.begin_with(700), self.begin):
+            task = begin()[1]
+            self.assertEqual(self.daemon.stop(), 0)
+            self.daemon.start()
+            self.client.close()
+            self.assertEqual(self.ended(task)["status"], "failure")
+            self.assertEqual({name: set() for name in self.before}, self.new_ones())
+
     def test_a_kill_in_the_middle_leaves_nothing(self):
         folder = os.path.dirname(self.image(self.disk))
 
