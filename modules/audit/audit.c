@@ -166,7 +166,8 @@ static int open_log(struct xn_audit *audit, struct xn_error *err)
 	int64_t half = xn_config_int(config, "audit-size") / 2;
 	int64_t file_size = xn_config_int(config, "audit-file-size");
 	int rc = audit_writer_open(&audit->writer, folder,
-				   (uint64_t)(file_size < half ? file_size : half), &tail);
+				   (uint64_t)(file_size < half ? file_size : half),
+				   audit->anchored.seq, &tail);
 
 	if (rc < 0)
 		return xn_error_setf(err, XN_ERR_INTERNAL_ERROR, "cannot open the audit log %s: %s",

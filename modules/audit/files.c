@@ -12,7 +12,12 @@
 
 #include "core/write.h"
 
-enum { PIECE = 65536 };
+enum {
+	PIECE = 65536,
+	UNSYNCED_MAX = 4 << 20,	   /* bytes kept in memory; then a sync comes before its time */
+	UNSYNCED_KEPT = 256 << 10, /* of memory, for the next ones */
+};
+static const char anew[] = "anew"; /* a file that shall take the place of another */
 
 void audit_file_name(uint64_t first, char out[48])
 {
@@ -216,6 +221,7 @@ static int continue_file(struct audit_writer *writer, uint64_t first, struct aud
 	writer->fd = open_file(writer->dir_fd, first, O_RDWR);
 	if (writer->fd < 0)
 		return writer->fd;
+	writer->first = first;
 	if (fstat(writer->fd, &st) < 0)
 		return -errno;
 	rc = read_last_line(writer->fd, (uint64_t)st.st_size, &text, &end);
@@ -291,7 +297,7 @@ static int find_damaged_end(const char *folder, struct audit_head *head)
 }
 
 int audit_writer_open(struct audit_writer *writer, const char *folder, uint64_t max_size,
-		      struct audit_tail *tail)
+		      uint64_t synced, struct audit_tail *tail)
 {
 	int rc;
 
@@ -304,9 +310,12 @@ int audit_writer_open(struct audit_writer *writer, const char *folder, uint64_t 
 	writer->dir_fd = open_folder(folder);
 	if (writer->dir_fd < 0)
 		return writer->dir_fd;
+	(void)unlinkat(writer->dir_fd, anew, 0); /* of a daemon that was killed over it */
 	rc = find_end(writer, tail);
 	if (rc == 0 && tail->is_damaged)
 		rc = find_damaged_end(folder, &tail->head);
+	/* Of these lines the daemon before may have been told that they cannot be synced. */
+	writer->is_doubtful = writer->fd >= 0 && tail->head.seq > synced;
 	if (rc < 0)
 		audit_writer_close(writer);
 	return rc;
@@ -330,6 +339,74 @@ void audit_writer_close(struct audit_writer *writer)
 	if (writer->dir_fd >= 0)
 		close(writer->dir_fd);
 	writer->dir_fd = -1;
+	xn_buf_clear(&writer->unsynced);
+}
+
+/* ---- what is on the disk for good ---- */
+
+/* The file's lines before those that are kept, and those, as the file @fd. */
+static int write_again(const struct audit_writer *writer, int fd)
+{
+	struct xn_buf piece XN_CLEANUP(xn_buf_clear_p) = {0};
+	uint64_t synced = writer->size - writer->unsynced.len, at = 0;
+	int rc = 0;
+
+	while (rc == 0 && at < synced) {
+		size_t len = synced - at < PIECE ? (size_t)(synced - at) : PIECE;
+		ssize_t n = pread(writer->fd, xn_buf_reserve(&piece, len), len, (off_t)at);
+
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		rc = xn_write_all_at(fd, piece.data, (size_t)n, at);
+		at += (uint64_t)n;
+	}
+	if (rc == 0 && writer->unsynced.len)
+		rc = xn_write_all_at(fd, writer->unsynced.data, writer->unsynced.len, synced);
+	return rc < 0 ? rc : fsync(fd) < 0 ? -errno : 0;
+}
+
+/* At no time are lines missing under the file's name: a kill leaves the old one or the new one. */
+static int replace_file(struct audit_writer *writer)
+{
+	char name[48];
+	int fd, rc;
+
+	audit_file_name(writer->first, name);
+	(void)unlinkat(writer->dir_fd, anew, 0);
+	fd = openat(writer->dir_fd, anew, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	rc = write_again(writer, fd);
+	if (rc == 0 && renameat(writer->dir_fd, anew, writer->dir_fd, name) < 0)
+		rc = -errno;
+	if (rc < 0) {
+		close(fd);
+		(void)unlinkat(writer->dir_fd, anew, 0);
+		return rc;
+	}
+	close(writer->fd);
+	writer->fd = fd;
+	writer->reserved = 0;
+	return fsync(writer->dir_fd) < 0 ? -errno : 0;
+}
+
+int audit_writer_sync(struct audit_writer *writer)
+{
+	int rc;
+
+	if (writer->fd < 0 || (!writer->unsynced.len && !writer->is_doubtful))
+		return 0;
+	if (writer->is_doubtful)
+		rc = replace_file(writer);
+	else
+		rc = fdatasync(writer->fd) < 0 ? -errno : 0;
+	writer->is_doubtful = rc < 0;
+	if (rc < 0)
+		return rc;
+	writer->unsynced.len = 0;
+	if (writer->unsynced.cap > UNSYNCED_KEPT)
+		xn_buf_clear(&writer->unsynced);
+	return 0;
 }
 
 static int begin_file(struct audit_writer *writer, uint64_t first)
@@ -342,12 +419,17 @@ static int begin_file(struct audit_writer *writer, uint64_t first)
 	if (fd < 0)
 		return fd;
 	if (ftruncate(fd, 0) < 0 || fsync(writer->dir_fd) < 0) {
+		char name[48];
+
 		rc = -errno;
 		close(fd);
+		audit_file_name(first, name); /* so that the next try changes the folder again */
+		(void)unlinkat(writer->dir_fd, name, 0);
 		return rc;
 	}
 	leave_file(writer);
 	writer->fd = fd;
+	writer->first = first;
 	writer->size = 0;
 	return 1;
 }
@@ -356,10 +438,14 @@ int audit_writer_append(struct audit_writer *writer, const void *bytes, size_t l
 {
 	bool is_full = writer->fd < 0 || (writer->size && writer->size + len > writer->max_size);
 	int is_new = is_full ? begin_file(writer, first) : 0;
-	int rc;
+	int rc = 0;
 
 	if (is_new < 0)
 		return is_new;
+	if (writer->unsynced.len + len > UNSYNCED_MAX)
+		rc = audit_writer_sync(writer);
+	if (rc < 0)
+		return rc;
 	rc = xn_write_all_at(writer->fd, bytes, len, writer->size);
 	if (rc < 0) { /* the next try begins where this one did */
 		(void)!ftruncate(writer->fd, (off_t)writer->size);
@@ -367,18 +453,8 @@ int audit_writer_append(struct audit_writer *writer, const void *bytes, size_t l
 		return rc;
 	}
 	writer->size += len;
-	writer->unsynced += len;
+	xn_buf_add(&writer->unsynced, bytes, len);
 	return is_new;
-}
-
-int audit_writer_sync(struct audit_writer *writer)
-{
-	if (writer->fd < 0 || !writer->unsynced)
-		return 0;
-	if (fdatasync(writer->fd) < 0)
-		return -errno;
-	writer->unsynced = 0;
-	return 0;
 }
 
 int audit_writer_reserve(struct audit_writer *writer)

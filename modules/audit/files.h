@@ -46,10 +46,12 @@ int audit_reader_next(struct audit_reader *reader, const char **line_out, size_t
 
 struct audit_writer {
 	int dir_fd, fd; /* fd -1: no file yet */
+	uint64_t first; /* number of the file's first line */
 	uint64_t size;	/* of the file */
 	uint64_t max_size; /* then comes the next one */
 	uint64_t reserved; /* the file has room on the disk up to there */
-	uint64_t unsynced; /* bytes */
+	struct xn_buf unsynced; /* the file's last bytes, as they were written since it was synced */
+	bool is_doubtful; /* a sync failed: the next one may succeed without having written anything */
 };
 
 struct audit_tail { /* what the end of the log is like */
@@ -58,12 +60,19 @@ struct audit_tail { /* what the end of the log is like */
 	bool is_damaged;     /* the last line is none of ours; a new file will follow */
 };
 
+/* @synced: number of the last line that is known to be on the disk. */
 int audit_writer_open(struct audit_writer *writer, const char *folder, uint64_t max_size,
-		      struct audit_tail *tail) XN_MUST_CHECK;
+		      uint64_t synced, struct audit_tail *tail) XN_MUST_CHECK;
 void audit_writer_close(struct audit_writer *writer);
 /* All of @bytes or nothing: lines from number @first on. 1: in a new file. -errno. */
 int audit_writer_append(struct audit_writer *writer, const void *bytes, size_t len,
 			uint64_t first) XN_MUST_CHECK;
+/*
+ * audit_writer_sync - all lines are on the disk for good
+ * A sync that failed is told once: the kernel takes what it could not write for written. So the file
+ * is then written anew, from what was kept, and takes the place of the one that is in doubt.
+ * Return: 0 or -errno; to be called again.
+ */
 int audit_writer_sync(struct audit_writer *writer) XN_MUST_CHECK;
 /* Room for lines to come, so that a full disk is met before what they tell of was done. 0, or -errno:
  * the disk has none; what was reserved before is still there. */

@@ -36,9 +36,9 @@ static int run_batch(struct xn_work *work)
 	if (is_new < 0)
 		return is_new;
 	batch->is_appended = true;
-	batch->room = audit_writer_reserve(batch->writer);
 	if (batch->sync)
 		rc = audit_writer_sync(batch->writer);
+	batch->room = audit_writer_reserve(batch->writer);
 	if (batch->remove_below)
 		audit_files_remove_below(batch->writer->dir_fd, batch->remove_below);
 	batch->keep_from = batch->wants_trim || is_new > 0

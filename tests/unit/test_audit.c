@@ -7,6 +7,7 @@
 #include "modules/audit/audit_internal.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -35,10 +36,128 @@ int fallocate(int fd, int mode, off_t at, off_t len)
 	return no_room ? -1 : 0;
 }
 
+/*
+ * And a disk that takes syncs or not. What the kernel could not write it calls written from then
+ * on: of a file whose sync failed nothing more comes to the disk, though the next sync succeeds.
+ */
+enum { MAX_FILES = 16 };
+static struct on_disk {
+	ino_t ino;
+	off_t durable;
+	bool is_lost;
+} on_disk[MAX_FILES];
+static int spared_syncs, failing_syncs; /* first those, then these */
+
+static struct on_disk *find_on_disk(ino_t ino)
+{
+	for (int i = 0; i < MAX_FILES; i++)
+		if (on_disk[i].ino == ino)
+			return &on_disk[i];
+	return NULL;
+}
+
+static int sync_file(int fd)
+{
+	struct on_disk *file;
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	file = find_on_disk(st.st_ino);
+	file = file ? file : find_on_disk(0);
+	assert_non_null(file);
+	file->ino = st.st_ino;
+	if (spared_syncs-- <= 0 && failing_syncs-- > 0) {
+		file->is_lost = true;
+		errno = EIO;
+		return -1;
+	}
+	if (!file->is_lost)
+		file->durable = st.st_size;
+	return 0;
+}
+
+int fdatasync(int fd)
+{
+	return sync_file(fd);
+}
+
+int fsync(int fd)
+{
+	return sync_file(fd);
+}
+
+/* A file that is made later may be given the number of one that is gone. */
+static void forget(int dir_fd, const char *name)
+{
+	struct on_disk *file;
+	struct stat st;
+
+	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return;
+	file = find_on_disk(st.st_ino);
+	if (file)
+		*file = (struct on_disk){0};
+}
+
+int unlinkat(int dir_fd, const char *name, int flags)
+{
+	int (*real)(int, const char *, int) = (typeof(real))dlsym(RTLD_NEXT, "unlinkat");
+
+	forget(dir_fd, name);
+	return real(dir_fd, name, flags);
+}
+
+int renameat(int from_fd, const char *from, int to_fd, const char *to)
+{
+	int (*real)(int, const char *, int, const char *) =
+		(typeof(real))dlsym(RTLD_NEXT, "renameat");
+
+	forget(to_fd, to);
+	return real(from_fd, from, to_fd, to);
+}
+
+static void syncs_fail(int spared, int failing)
+{
+	spared_syncs = spared;
+	failing_syncs = failing;
+}
+
+/* Of the file @name stays what a sync brought to the disk. */
+static void lose_power_over(int dir_fd, const char *name)
+{
+	int fd = openat(dir_fd, name, O_RDWR);
+	const struct on_disk *file;
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	file = find_on_disk(st.st_ino);
+	assert_int_equal(ftruncate(fd, file ? file->durable : 0), 0);
+	close(fd);
+}
+
+static void lose_power(struct fixture *f)
+{
+	struct audit_file *files;
+	char name[48];
+	size_t n;
+
+	assert_int_equal(audit_files_list(f->writer.dir_fd, &files, &n), 0);
+	for (size_t i = 0; i < n; i++) {
+		audit_file_name(files[i].first, name);
+		lose_power_over(f->writer.dir_fd, name);
+	}
+	free(files);
+}
+
+static void open_writer_synced_to(struct fixture *f, uint64_t max_size, uint64_t synced)
+{
+	assert_int_equal(audit_writer_open(&f->writer, f->folder, max_size, synced, &f->tail), 0);
+	f->head = f->tail.head;
+}
+
 static void open_writer(struct fixture *f, uint64_t max_size)
 {
-	assert_int_equal(audit_writer_open(&f->writer, f->folder, max_size, &f->tail), 0);
-	f->head = f->tail.head;
+	open_writer_synced_to(f, max_size, UINT64_MAX);
 }
 
 static int set_up(void **state)
@@ -49,6 +168,8 @@ static int set_up(void **state)
 	assert_non_null(mkdtemp(f->dir));
 	snprintf(f->folder, sizeof(f->folder), "%s/audit", f->dir);
 	f->config = xn_config_new();
+	memset(on_disk, 0, sizeof(on_disk));
+	syncs_fail(0, 0);
 	open_writer(f, 1 << 20);
 	*state = f;
 	return 0;
@@ -483,6 +604,107 @@ static void no_number_of_a_damaged_end_is_given_again(void **state)
 	assert_string_equal(after, before);
 }
 
+/* ---- syncs that fail ---- */
+
+/* Until it succeeds; so often it failed. Whenever the daemon is killed the log is whole. */
+static int sync_until_it_succeeds(struct fixture *f)
+{
+	int failed = 0;
+
+	while (audit_writer_sync(&f->writer) < 0) {
+		assert_clean(f);
+		assert_in_range(++failed, 1, 10);
+	}
+	return failed;
+}
+
+/* After a good one @failing syncs fail, each of another file or of the folder. */
+static void syncs_fail_between_lines(struct fixture *f, int failing)
+{
+	given_lines(f, 10);
+	assert_int_equal(audit_writer_sync(&f->writer), 0);
+	given_lines(f, 10);
+	syncs_fail(0, failing);
+	assert_int_equal(sync_until_it_succeeds(f), failing);
+	given_lines(f, 5);
+	assert_int_equal(audit_writer_sync(&f->writer), 0);
+	lose_power(f);
+	assert_clean(f);
+	assert_non_null(strstr(xn_buf_cstr(&f->summary), "25 lines, number 1 of"));
+}
+
+static void lines_of_a_sync_that_failed_are_on_the_disk_when_the_next_succeeds(void **state)
+{
+	syncs_fail_between_lines(*state, 1);
+}
+
+static void so_are_they_when_the_syncs_of_the_file_in_its_place_fail_as_well(void **state)
+{
+	syncs_fail_between_lines(*state, 4);
+}
+
+static void what_none_but_the_folders_sync_kept_off_the_disk_is_written_anew(void **state)
+{
+	struct fixture *f = *state;
+
+	given_lines(f, 10);
+	syncs_fail(0, 1);
+	assert_int_equal(audit_writer_sync(&f->writer), -EIO);
+	syncs_fail(1, 1);
+	assert_int_equal(sync_until_it_succeeds(f), 1);
+	assert_true(f->writer.unsynced.len == 0);
+	lose_power(f);
+	assert_clean(f);
+	assert_non_null(strstr(xn_buf_cstr(&f->summary), "10 lines, number 1 of"));
+}
+
+static void a_sync_that_fails_at_the_end_of_a_file_is_mended_before_the_next_one(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_buf line XN_CLEANUP(xn_buf_clear_p) = {0};
+
+	given_lines(f, 10);
+	f->writer.max_size = f->writer.size;
+	syncs_fail(0, 1);
+	audit_line_begin(&line, &f->head, 11000000, "call");
+	audit_line_end(&line, &f->head);
+	assert_int_equal(audit_writer_append(&f->writer, line.data, line.len, 11), -EIO);
+	assert_int_equal(audit_writer_append(&f->writer, line.data, line.len, 11), 1);
+	assert_int_equal(audit_writer_sync(&f->writer), 0);
+	lose_power(f);
+	assert_clean(f);
+	assert_non_null(strstr(xn_buf_cstr(&f->summary), "11 lines, number 1 of"));
+}
+
+static void lines_that_a_daemon_could_not_sync_are_written_anew_by_the_next(void **state)
+{
+	struct fixture *f = *state;
+
+	given_lines(f, 10);
+	syncs_fail(0, 1);
+	assert_int_equal(audit_writer_sync(&f->writer), -EIO);
+	audit_writer_close(&f->writer);
+	open_writer_synced_to(f, 1 << 20, 9);
+	given_lines(f, 1);
+	assert_int_equal(audit_writer_sync(&f->writer), 0);
+	lose_power(f);
+	assert_clean(f);
+	assert_non_null(strstr(xn_buf_cstr(&f->summary), "11 lines, number 1 of"));
+}
+
+static void what_is_kept_of_unsynced_lines_is_bounded(void **state)
+{
+	struct fixture *f = *state;
+	char *text = xn_calloc(1, 1 << 20);
+
+	f->writer.max_size = 64 << 20;
+	for (int i = 0; i < 20; i++) {
+		assert_true(audit_writer_append(&f->writer, text, 1 << 20, 1) >= 0);
+		assert_in_range(f->writer.unsynced.len, 1 << 20, 4 << 20);
+	}
+	free(text);
+}
+
 /* ---- lines since a time ---- */
 
 static void lines_since_a_time_are_those_and_no_others(void **state)
@@ -534,6 +756,7 @@ static void given_running(struct fixture *f, struct xn_core *core, struct xn_aud
 {
 	xn_core_init(core, xn_loop_new_virtual(1), xn_log_new(XN_LOG_ERROR, false, -1), f->config);
 	*audit = (struct xn_audit){.core = core, .is_open = true, .writer = f->writer};
+	f->writer = (struct audit_writer){.dir_fd = -1, .fd = -1};
 	xn_list_init(&audit->waits);
 	audit_writing_start(audit);
 }
@@ -546,6 +769,7 @@ static void stop(struct xn_audit *audit)
 
 	audit->anchored = audit->written; /* there is no database here to be told */
 	audit_writing_stop(audit);
+	audit_writer_close(&audit->writer);
 	xn_core_clear(core);
 	xn_log_free(log);
 	xn_loop_free(loop);
@@ -683,6 +907,12 @@ int main(void)
 		TEST(a_file_without_a_whole_line_is_begun_again),
 		TEST(a_damaged_last_line_is_left_as_it_is),
 		TEST(no_number_of_a_damaged_end_is_given_again),
+		TEST(lines_of_a_sync_that_failed_are_on_the_disk_when_the_next_succeeds),
+		TEST(so_are_they_when_the_syncs_of_the_file_in_its_place_fail_as_well),
+		TEST(what_none_but_the_folders_sync_kept_off_the_disk_is_written_anew),
+		TEST(a_sync_that_fails_at_the_end_of_a_file_is_mended_before_the_next_one),
+		TEST(lines_that_a_daemon_could_not_sync_are_written_anew_by_the_next),
+		TEST(what_is_kept_of_unsynced_lines_is_bounded),
 		TEST(lines_since_a_time_are_those_and_no_others),
 		TEST(entries_of_a_turn_are_one_batch_in_the_order_in_which_they_came),
 		TEST(what_the_disk_refuses_is_told_and_written_once_when_it_takes_it),
