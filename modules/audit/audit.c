@@ -117,6 +117,7 @@ static int audit_init(struct xn_core *core, void **state_out, struct xn_error *e
 	audit->core = core;
 	audit->writer.dir_fd = audit->writer.fd = -1;
 	xn_list_init(&audit->waits);
+	xn_list_init(&audit->due);
 	audit->metrics.write = write_metrics;
 	xn_metrics_add(core->metrics, &audit->metrics);
 	*state_out = audit;

@@ -58,6 +58,7 @@ void xn_audit_describe_rows(struct xn_db *db, const struct xn_row *const *rows, 
 struct xn_audit_wait { /* embedded; all zero bytes: not waiting */
 	struct xn_list link;
 	uint64_t seq;
+	int rc;
 	void (*run)(struct xn_audit_wait *wait, int rc); /* rc < 0: it may be lost */
 };
 bool xn_audit_is_written(const struct xn_audit *audit, uint64_t seq);

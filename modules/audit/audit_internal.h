@@ -48,6 +48,8 @@ struct xn_audit {
 	bool batch_pending; /* failed, and is to be written again */
 	int error;
 	struct xn_list waits;
+	struct xn_list due; /* waits that have passed, with their rc */
+	struct xn_job run_due;
 	struct xn_turn_hook hook;
 	struct xn_job submit;
 	bool wanted; /* a batch, after the turn's end */

@@ -50,25 +50,41 @@ static int run_batch(struct xn_work *work)
 
 /* ---- marks ---- */
 
+static bool run_one_due(struct xn_audit *audit)
+{
+	struct xn_list *node = xn_list_pop(&audit->due);
+	struct xn_audit_wait *wait = node ? xn_list_entry(node, struct xn_audit_wait, link) : NULL;
+
+	if (wait)
+		wait->run(wait, wait->rc);
+	return wait;
+}
+
+/* Each sends a reply: a thousand at once would be a stall. */
+static void on_due(struct xn_job *job)
+{
+	enum { A_SLICE = 32 };
+	struct xn_audit *audit = xn_container_of(job, struct xn_audit, run_due);
+
+	for (int i = 0; i < A_SLICE; i++)
+		if (!run_one_due(audit))
+			return;
+	xn_loop_defer(audit->core->loop, job, XN_PRIO_REPLY, on_due);
+}
+
 static void pass_waits(struct xn_audit *audit, int rc)
 {
-	struct xn_list passed;
-
-	xn_list_init(&passed);
 	xn_list_each_safe(node, &audit->waits) {
 		struct xn_audit_wait *wait = xn_list_entry(node, struct xn_audit_wait, link);
 
-		if (rc < 0 || wait->seq <= audit->written.seq) {
-			xn_list_remove(&wait->link);
-			xn_list_push(&passed, &wait->link);
-		}
+		if (rc == 0 && wait->seq > audit->written.seq)
+			continue;
+		wait->rc = rc;
+		xn_list_remove(&wait->link);
+		xn_list_push(&audit->due, &wait->link);
 	}
-	while (!xn_list_empty(&passed)) {
-		struct xn_audit_wait *wait =
-			xn_list_entry(xn_list_pop(&passed), struct xn_audit_wait, link);
-
-		wait->run(wait, rc);
-	}
+	if (!xn_list_empty(&audit->due))
+		xn_loop_defer(audit->core->loop, &audit->run_due, XN_PRIO_REPLY, on_due);
 }
 
 struct xn_row *audit_anchor_row(struct xn_db *db)
@@ -306,6 +322,9 @@ void audit_writing_stop(struct xn_audit *audit)
 		audit->pool = NULL;
 	}
 	pass_waits(audit, -ECANCELED);
+	xn_job_cancel(&audit->run_due);
+	while (run_one_due(audit))
+		;
 	xn_buf_clear(&batch->entries);
 	xn_buf_clear(&batch->bytes);
 	xn_buf_clear(&audit->queue);

@@ -758,6 +758,7 @@ static void given_running(struct fixture *f, struct xn_core *core, struct xn_aud
 	*audit = (struct xn_audit){.core = core, .is_open = true, .writer = f->writer};
 	f->writer = (struct audit_writer){.dir_fd = -1, .fd = -1};
 	xn_list_init(&audit->waits);
+	xn_list_init(&audit->due);
 	audit_writing_start(audit);
 }
 
@@ -820,6 +821,76 @@ static void what_the_disk_refuses_is_told_and_written_once_when_it_takes_it(void
 	stop(&audit);
 	assert_clean(f);
 	assert_non_null(strstr(xn_buf_cstr(&f->summary), "3 lines, number 1 of"));
+}
+
+/* One of many who wait for lines of one batch. */
+struct waiter {
+	struct xn_audit_wait wait;
+	struct waiter *cancels; /* when it is told, or NULL */
+	struct xn_loop *loop;
+};
+
+static int n_told, n_told_before_others; /* before a job that was asked for at the first one */
+static struct xn_job others;
+
+static void on_others(struct xn_job *job)
+{
+	n_told_before_others = n_told;
+}
+
+static void on_told(struct xn_audit_wait *wait, int rc)
+{
+	struct waiter *waiter = xn_container_of(wait, struct waiter, wait);
+
+	if (n_told++ == 0 && rc == 0)
+		xn_loop_defer(waiter->loop, &others, XN_PRIO_REPLY, on_others);
+	if (waiter->cancels)
+		xn_audit_wait_cancel(&waiter->cancels->wait);
+}
+
+enum { MANY = 200 };
+
+static void given_many_who_wait(struct xn_audit *audit, struct waiter *waiters, uint64_t seq)
+{
+	n_told = n_told_before_others = 0;
+	for (int i = 0; i < MANY; i++) {
+		waiters[i] = (struct waiter){.loop = audit->core->loop};
+		xn_audit_when_written(audit, &waiters[i].wait, seq, on_told);
+	}
+}
+
+static void many_who_wait_are_told_a_few_at_a_time(void **state)
+{
+	struct fixture *f = *state;
+	struct waiter waiters[MANY];
+	struct xn_audit audit;
+	struct xn_core core;
+
+	given_running(f, &core, &audit);
+	given_many_who_wait(&audit, waiters, add(&audit));
+	waiters[0].cancels = &waiters[1];	 /* of the same slice, ... */
+	waiters[2].cancels = &waiters[MANY - 1]; /* ... and of the last one */
+	while (n_told < MANY - 2)
+		xn_loop_turn(core.loop, 100000);
+	xn_loop_turn(core.loop, 100000);
+	assert_int_equal(n_told, MANY - 2);
+	assert_in_range(n_told_before_others, 1, 32);
+	assert_true(xn_list_empty(&audit.due));
+	stop(&audit);
+}
+
+static void who_waits_at_the_stop_is_told_all_the_same(void **state)
+{
+	struct fixture *f = *state;
+	struct waiter waiters[MANY];
+	struct xn_audit audit;
+	struct xn_core core;
+
+	given_running(f, &core, &audit);
+	turn_until(&audit, add(&audit));
+	given_many_who_wait(&audit, waiters, 1);
+	stop(&audit);
+	assert_int_equal(n_told, MANY);
 }
 
 static const struct xn_audit_entry denied_entry = {.event = XN_AUDIT_DENIED, .method = "VM.start"};
@@ -916,6 +987,8 @@ int main(void)
 		TEST(lines_since_a_time_are_those_and_no_others),
 		TEST(entries_of_a_turn_are_one_batch_in_the_order_in_which_they_came),
 		TEST(what_the_disk_refuses_is_told_and_written_once_when_it_takes_it),
+		TEST(many_who_wait_are_told_a_few_at_a_time),
+		TEST(who_waits_at_the_stop_is_told_all_the_same),
 		TEST(denied_calls_do_not_take_the_room_of_others_nor_work_that_of_logins),
 		TEST(a_full_disk_refuses_changes_before_lines_have_no_room),
 	};
