@@ -12,6 +12,9 @@ enum { METHODS_A_STEP = 8 };
 
 static const char *const quota_names[XN_QUOTA_COUNT] = {
 	[XN_QUOTA_SESSION_CALLS] = "session-calls",
+	[XN_QUOTA_SESSION_ARGUMENTS] = "session-arguments",
+	[XN_QUOTA_ALL_ARGUMENTS] = "all-arguments",
+	[XN_QUOTA_LOGIN_ARGUMENTS] = "login-arguments",
 	[XN_QUOTA_SESSION_REPLIES] = "session-replies",
 	[XN_QUOTA_ALL_REPLIES] = "all-replies",
 	[XN_QUOTA_STRING_BYTES] = "string-bytes",
@@ -73,6 +76,9 @@ static void write_calls(struct xn_metrics_page *page, const struct xn_rpc *rpc)
 			 (int64_t)rpc->accounts.count);
 	xn_metrics_gauge(page, "xenolith_reply_slices_waiting", "",
 			 "Long replies that wait for their caller's turn.", rpc->slices.count);
+	xn_metrics_gauge(page, "xenolith_call_arguments_bytes", "bytes",
+			 "Memory of the parameters of calls under way.",
+			 (int64_t)rpc->argument_bytes);
 	xn_metrics_gauge(page, "xenolith_unread_replies_bytes", "bytes",
 			 "Memory of replies that are not read yet.", (int64_t)rpc->reply_bytes);
 	xn_metrics_gauge(page, "xenolith_old_records_used_bytes", "bytes",

@@ -1,7 +1,7 @@
 /*
- * What callers may have: calls under way, bytes of unread replies, sizes of what they store. A caller
- * is a session; who has none is an address. All limits are rows of the configuration, and what is
- * used stands beside them at /metrics.
+ * What callers may have: calls under way and their parameters, bytes of unread replies, sizes of what
+ * they store. A caller is a session; who has none is an address. All limits are rows of the
+ * configuration, and what is used stands beside them at /metrics.
  */
 #include <stdlib.h>
 
@@ -10,12 +10,15 @@
 enum {
 	STALLED_US = 1000000, /* a reader who took nothing for so long may be cut to make room */
 	AGAIN_US = 100000,
+	/* Who fills all-arguments keeps nobody from calls that bring no more than this:
+	 * session-calls and session-arguments bound these. */
+	SHORT_ARGUMENTS = 4096,
 };
 
 struct xn_rpc_account {
 	struct xn_hnode node; /* rpc->accounts, by caller */
 	unsigned calls;
-	size_t reply_bytes;
+	size_t argument_bytes, reply_bytes;
 };
 
 void xn_rpc_read_quotas(struct xn_rpc *rpc)
@@ -24,6 +27,9 @@ void xn_rpc_read_quotas(struct xn_rpc *rpc)
 
 	rpc->quotas = (struct xn_rpc_quotas){
 		.session_calls = (size_t)xn_config_int(config, "session-calls"),
+		.session_arguments = (size_t)xn_config_int(config, "session-arguments"),
+		.all_arguments = (size_t)xn_config_int(config, "all-arguments"),
+		.login_arguments = (size_t)xn_config_int(config, "login-arguments"),
 		.session_replies = (size_t)xn_config_int(config, "session-replies"),
 		.all_replies = (size_t)xn_config_int(config, "all-replies"),
 		.old_records = (size_t)xn_config_int(config, "old-records"),
@@ -54,13 +60,41 @@ static struct xn_rpc_account *account_of(struct xn_rpc *rpc, uint64_t caller)
 	return account;
 }
 
+/* As xn_value_weight(), but of sets in which one text is not like the other, too. */
+static size_t weigh(const struct xn_value *v)
+{
+	size_t sum = sizeof(*v);
+
+	if (v->kind == XN_SET)
+		for (size_t i = 0; i < xn_set_len(v); i++)
+			sum += sizeof(v) + weigh(xn_set_at(v, i));
+	else if (v->kind == XN_MAP)
+		for (size_t i = 0; i < xn_map_len(v); i++)
+			sum += sizeof(struct xn_map_entry) + sizeof(*v) +
+			       strlen(xn_map_key_at(v, i)) + weigh(xn_map_at(v, i));
+	else
+		sum = xn_value_weight(v);
+	return sum;
+}
+
 int xn_rpc_open_account(struct xn_rpc_call *rc, struct xn_error *err)
 {
 	struct xn_rpc *rpc = rc->rpc;
-	struct xn_rpc_account *account = account_of(rpc, rc->caller);
+	const struct xn_rpc_quotas *quotas = &rpc->quotas;
+	size_t bytes = rc->request.params ? weigh(rc->request.params) : 0;
+	struct xn_rpc_account *account;
 
-	if (account->calls >= rpc->quotas.session_calls)
+	if (bytes > SHORT_ARGUMENTS && rpc->argument_bytes &&
+	    rpc->argument_bytes + bytes > quotas->all_arguments)
+		return xn_rpc_over_quota(rpc, XN_QUOTA_ALL_ARGUMENTS, err);
+	account = account_of(rpc, rc->caller);
+	if (account->calls >= quotas->session_calls)
 		return xn_rpc_over_quota(rpc, XN_QUOTA_SESSION_CALLS, err);
+	if (account->argument_bytes && account->argument_bytes + bytes > quotas->session_arguments)
+		return xn_rpc_over_quota(rpc, XN_QUOTA_SESSION_ARGUMENTS, err);
+	rc->arguments = bytes;
+	account->argument_bytes += bytes;
+	rpc->argument_bytes += bytes;
 	account->calls++;
 	rpc->n_calls++;
 	rc->account = account;
@@ -76,6 +110,9 @@ void xn_rpc_close_account(struct xn_rpc_call *rc)
 	if (!account)
 		return;
 	rc->account = NULL;
+	account->argument_bytes -= rc->arguments;
+	rpc->argument_bytes -= rc->arguments;
+	rc->arguments = 0;
 	account->reply_bytes -= rc->charged;
 	rpc->reply_bytes -= rc->charged;
 	rc->charged = 0;
@@ -218,23 +255,6 @@ static int check_value(struct xn_rpc *rpc, const char *what, const struct xn_val
 	}
 }
 
-/* As xn_value_weight(), but of sets in which one text is not like the other, too. */
-static size_t weigh(const struct xn_value *v)
-{
-	size_t sum = sizeof(*v);
-
-	if (v->kind == XN_SET)
-		for (size_t i = 0; i < xn_set_len(v); i++)
-			sum += sizeof(v) + weigh(xn_set_at(v, i));
-	else if (v->kind == XN_MAP)
-		for (size_t i = 0; i < xn_map_len(v); i++)
-			sum += sizeof(struct xn_map_entry) + sizeof(*v) +
-			       strlen(xn_map_key_at(v, i)) + weigh(xn_map_at(v, i));
-	else
-		sum = xn_value_weight(v);
-	return sum;
-}
-
 static int check_bytes(struct xn_rpc *rpc, const char *what, size_t bytes, struct xn_error *err)
 {
 	if (bytes <= rpc->quotas.row_bytes)
@@ -338,6 +358,11 @@ int xn_rpc_check_quotas(struct xn_rpc_call *rc, bool async, struct xn_error *err
 	const struct xn_row *row;
 	size_t bytes = 0;
 
+	/* Its password may be checked for long, and nobody knows yet whose memory that is. */
+	if (method->flags & XN_MF_NO_SESSION && rc->arguments > rpc->quotas.login_arguments)
+		return too_large(rpc, XN_QUOTA_LOGIN_ARGUMENTS, method->message, "bytes",
+				 rc->arguments, rpc->quotas.login_arguments, "login-arguments",
+				 err);
 	if (async && !ends_something(rpc, method) && xn_task_check_room(rpc->tasks, err) < 0)
 		return -1;
 	if (!xn_rpc_changes_something(method))

@@ -24,12 +24,16 @@ typedef void xn_rpc_told(const struct xn_value *result, const struct xn_error *e
 struct xn_rpc_account;	/* quota.c: what one caller uses */
 
 struct xn_rpc_quotas { /* as configured */
-	size_t session_calls, session_replies, all_replies, old_records;
+	size_t session_calls, session_arguments, all_arguments, login_arguments;
+	size_t session_replies, all_replies, old_records;
 	size_t string_bytes, field_items, row_bytes, long_bodies;
 };
 
 enum xn_rpc_quota { /* those that calls are refused for */
 	XN_QUOTA_SESSION_CALLS,
+	XN_QUOTA_SESSION_ARGUMENTS,
+	XN_QUOTA_ALL_ARGUMENTS,
+	XN_QUOTA_LOGIN_ARGUMENTS,
 	XN_QUOTA_SESSION_REPLIES,
 	XN_QUOTA_ALL_REPLIES,
 	XN_QUOTA_STRING_BYTES,
@@ -74,7 +78,7 @@ struct xn_rpc {
 	unsigned n_downloads;
 	struct xn_rpc_quotas quotas;
 	struct xn_hmap accounts;
-	size_t n_calls, reply_bytes;
+	size_t n_calls, argument_bytes, reply_bytes;
 	struct xn_list unread; /* struct xn_rpc_reader; who moved last is last */
 	struct xn_timer look_again; /* quota.c: whether one of them stands still */
 	_Atomic size_t n_over_quota[XN_QUOTA_COUNT]; /* workers hold archives against them, too */
@@ -127,7 +131,8 @@ struct xn_rpc_call {
 	bool bare, sending; /* of a reply with a rest: without Status; its head is out */
 	bool busy;	    /* a slice of it is being written: it must not be freed */
 	struct xn_rpc_account *account; /* NULL: of nobody */
-	size_t charged;			/* bytes there for this reply */
+	size_t arguments;		/* bytes there for the parameters */
+	size_t charged;			/* and for this reply */
 	struct xn_rpc_reader reader;	/* of a reply that is long */
 	struct xn_db_wait wait;
 	bool audited;		  /* it changes something: its end gets a line */
@@ -220,8 +225,9 @@ void xn_rpc_answer_malformed(struct xn_rpc_call *rc, const char *why);
 void xn_rpc_read_quotas(struct xn_rpc *rpc);
 /* Counts it, and says TOO_MANY_PENDING_TASKS. Returns -1. */
 int xn_rpc_over_quota(struct xn_rpc *rpc, enum xn_rpc_quota quota, struct xn_error *err);
-int xn_rpc_open_account(struct xn_rpc_call *rc, struct xn_error *err); /* the call counts */
-void xn_rpc_close_account(struct xn_rpc_call *rc);		       /* no more; any time */
+/* The call counts, with what its parameters take. */
+int xn_rpc_open_account(struct xn_rpc_call *rc, struct xn_error *err);
+void xn_rpc_close_account(struct xn_rpc_call *rc); /* no more; any time */
 /* A reply that is not read yet takes so many bytes. */
 int xn_rpc_charge_reply(struct xn_rpc_call *rc, size_t bytes, struct xn_error *err);
 bool xn_rpc_cut_reply(struct xn_rpc_reader *reader); /* rc->reader.cut */

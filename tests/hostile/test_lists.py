@@ -243,7 +243,7 @@ class Loops(siege.TestCase):
 
 class Quotas(siege.TestCase):
     daemon_options = ("--session-calls", "8", "--pending-tasks", "10", "--session-waits", "6", "--event-classes", "10",
-                      "--sessions-per-originator", "3")
+                      "--sessions-per-originator", "3", "--all-arguments", "1M")
 
     def reply_to(self, sock):
         return json.loads(siege.read_reply(sock)[1])
@@ -265,6 +265,24 @@ class Quotas(siege.TestCase):
         self.assertEqual(self.reply_to(refused[0])["error"]["message"], "TOO_MANY_PENDING_TASKS")
         self.lift_siege()
         self.wait_until(lambda: len(self.client("VM.get_all")) > 0, "the session may go on")
+
+    def test_parameters_of_all_that_wait_have_their_room(self):
+        session = self.daemon.client().session
+        long = siege.call("event.from", session, ["pool", "x" * 600_000], self.token_of_now(), 30.0)
+        waiting, refused = self.connect(), self.connect()
+        waiting.sendall(long)
+        self.wait_until(lambda: self.daemon.metrics()["xenolith_call_arguments_bytes"] > 600_000, "it waits")
+        refused.sendall(long.replace(session.encode(), self.client.session.encode()))
+        self.assertEqual(self.reply_to(refused)["error"]["message"], "TOO_MANY_PENDING_TASKS")
+        self.client("VM.get_all")  # what is short goes on
+        self.client("event.from", ["pool"], "", 5.0)
+        numbers = self.daemon.metrics()
+        self.assertEqual(numbers['xenolith_calls_over_quota_total{limit="all-arguments"}'], 1)
+        self.lift_siege()
+        self.wait_until(lambda: self.daemon.metrics()["xenolith_call_arguments_bytes"] < 1000, "it is given back")
+
+    def token_of_now(self):
+        return self.client("event.from", ["pool"], "", 5.0)["token"]
 
     def test_an_originator_has_so_many_sessions(self):
         clients = [self.daemon.json() for _ in range(12)]

@@ -448,11 +448,6 @@ static void too_many_waits_of_one_session_are_refused(void **state)
 	free(waits);
 }
 
-static char *about(const struct xn_row *row, const char *more)
-{
-	return xn_asprintf("\"%s\",%s", xn_row_ref(row), more);
-}
-
 static char *text_of(size_t len)
 {
 	char *text = xn_malloc(len + 3);
@@ -461,6 +456,71 @@ static char *text_of(size_t len)
 	text[0] = text[len + 1] = '"';
 	text[len + 2] = '\0';
 	return text;
+}
+
+static void ask_with_a_megabyte(struct api *api, struct asked *asked, const char *secret)
+{
+	char *text = text_of(1000000), *args = xn_asprintf("[\"pool\",%s],\"\",60.0", text);
+
+	ask(api, asked, secret, "event.from", args);
+	free(args);
+	free(text);
+}
+
+static void waiting_calls_of_a_session_have_so_many_bytes_of_parameters(void **state)
+{
+	enum { WAITS = 16 }; /* session-arguments: 16 MiB */
+	struct api *api = *state;
+	struct asked waits[WAITS], more;
+	char secret[48];
+	struct xn_caller caller;
+
+	api_log_in(api, "other", XN_ROLE_READ_ONLY, &caller, secret);
+	for (int i = 0; i < WAITS; i++)
+		ask_with_a_megabyte(api, &waits[i], api->secret);
+	api_run(api, 1);
+	assert_int_equal(n_done(waits, WAITS), 0);
+	ask_with_a_megabyte(api, &more, api->secret);
+	assert_reply_has(&more, "\"TOO_MANY_PENDING_TASKS\"");
+	ask_with_a_megabyte(api, &more, secret);
+	for (int i = 0; i < WAITS; i++)
+		assert_reply_has(&waits[i], "\"result\"");
+	assert_reply_has(&more, "\"result\"");
+	ask(api, &more, api->secret, "pool.get_all", "");
+	assert_reply_has(&more, "\"result\"");
+	/* What has ended counts no more. */
+	for (int i = 0; i < WAITS; i++)
+		ask_with_a_megabyte(api, &waits[i], api->secret);
+	for (int i = 0; i < WAITS; i++)
+		assert_reply_has(&waits[i], "\"result\"");
+}
+
+static void send_login(struct api *api, struct asked *asked, size_t surplus)
+{
+	char *text = text_of(surplus);
+
+	send_body(api, asked,
+		  xn_asprintf("{\"jsonrpc\":\"2.0\",\"method\":\"session.login_with_password\","
+			      "\"params\":[\"root\",\"secret\",\"1.0\",\"test\",%s],\"id\":1}",
+			      text));
+	free(text);
+}
+
+static void a_login_brings_so_many_bytes_whatever_is_ignored_of_them(void **state)
+{
+	enum { MOST = 16 << 10 }; /* login-arguments */
+	struct api *api = *state;
+	struct asked asked;
+
+	send_login(api, &asked, MOST - 1000);
+	assert_reply_has(&asked, "\"result\":\"OpaqueRef:");
+	send_login(api, &asked, MOST);
+	assert_reply_has(&asked, "\"INVALID_VALUE\",\"data\":[\"login_with_password\",");
+}
+
+static char *about(const struct xn_row *row, const char *more)
+{
+	return xn_asprintf("\"%s\",%s", xn_row_ref(row), more);
 }
 
 static void set_to_text(struct api *api, struct asked *asked, const struct xn_row *row,
@@ -554,6 +614,8 @@ int main(void)
 		TEST(many_lists_of_one_caller_do_not_hold_up_another),
 		TEST(many_sessions_of_one_address_do_not_hold_up_another_address),
 		TEST(too_many_waits_of_one_session_are_refused),
+		TEST(waiting_calls_of_a_session_have_so_many_bytes_of_parameters),
+		TEST(a_login_brings_so_many_bytes_whatever_is_ignored_of_them),
 		TEST(a_text_may_be_so_long),
 		TEST(a_map_may_have_so_many_members),
 		TEST(an_object_may_take_so_many_bytes),
