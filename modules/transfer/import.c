@@ -228,6 +228,18 @@ static void fail(struct import *i, const struct xn_error *err)
 
 /* ---- the body ---- */
 
+/* Success means that a power failure takes nothing of it away. */
+static int sync_disks(const struct import *i)
+{
+	for (size_t k = 0; k < i->plan.n_disks; k++) {
+		int rc = xn_disk_sync(i->sinks[k].arg);
+
+		if (rc < 0)
+			return rc;
+	}
+	return XN_INFLOW_DONE;
+}
+
 /* On a worker. */
 static int take(struct xn_inflow *flow, const char *bytes, size_t len, size_t *used)
 {
@@ -238,7 +250,7 @@ static int take(struct xn_inflow *flow, const char *bytes, size_t len, size_t *u
 
 	rc = xn_xva_take(i->xva, bytes, len, used);
 	if (rc != XN_XVA_OVA)
-		return rc == XN_XVA_END ? XN_INFLOW_DONE : rc < 0 ? rc : XN_INFLOW_MORE;
+		return rc == XN_XVA_END ? sync_disks(i) : rc < 0 ? rc : XN_INFLOW_MORE;
 	text = xn_xva_take_ova(i->xva);
 	ova = xn_rpc_read_value(text.data ? text.data : "", text.len, &i->why_not);
 	return ova && xn_import_plan_parse(&i->plan, ova, &i->unfit) == 0 ? XN_INFLOW_PAUSE : -EINVAL;

@@ -1,8 +1,8 @@
 /*
  * Preloaded into the daemon: a disk that fails when the test says so. The file that XN_DISK_FAULT
  * names is mapped; its first byte is the errno of every write into a database's folder, its second
- * that of every sync there. Zero: the real call. So many calls as XN_DISK_FAULT_AFTER says succeed
- * before one fails.
+ * that of every sync there, its third that of every sync of a disk's raw image. Zero: the real call.
+ * So many calls as XN_DISK_FAULT_AFTER says succeed before one fails.
  */
 #undef _FILE_OFFSET_BITS /* both names of each call are defined here */
 #include <dlfcn.h>
@@ -17,7 +17,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { WRITE, SYNC };
+enum { WRITE, SYNC, SYNC_IMAGE, FAULTS };
 
 static const volatile unsigned char *control;
 static atomic_int spared;
@@ -31,26 +31,37 @@ __attribute__((constructor)) static void map_control(void)
 	spared = after ? atoi(after) : 0;
 	if (fd < 0)
 		return;
-	control = mmap(NULL, 2, PROT_READ, MAP_SHARED, fd, 0);
+	control = mmap(NULL, FAULTS, PROT_READ, MAP_SHARED, fd, 0);
 	if (control == MAP_FAILED)
 		control = NULL;
 	close(fd);
 }
 
-/* Sets errno for files of a database. */
+static int ends_with(const char *path, size_t len, const char *end)
+{
+	size_t n = strlen(end);
+
+	return len >= n && strcmp(path + len - n, end) == 0;
+}
+
+/* Sets errno for files of a database, and for images. */
 static int fails(int fd, int what)
 {
 	char link[32], path[512];
 	ssize_t n;
 
-	if (!control || !control[what])
+	if (!control || (!control[what] && !(what == SYNC && control[SYNC_IMAGE])))
 		return 0;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	n = readlink(link, path, sizeof(path) - 1);
 	if (n < 0)
 		return 0;
 	path[n] = '\0';
-	if (!strstr(path, "/db/") && (n < 3 || strcmp(path + n - 3, "/db") != 0))
+	if (what == SYNC && ends_with(path, (size_t)n, ".raw"))
+		what = SYNC_IMAGE;
+	else if (!strstr(path, "/db/") && !ends_with(path, (size_t)n, "/db"))
+		return 0;
+	if (!control[what])
 		return 0;
 	if (atomic_fetch_sub(&spared, 1) > 0)
 		return 0;
