@@ -28,6 +28,10 @@
 #include "core/loop.h"
 #include "core/value.h"
 
+/* Of a task's other_config: what is being done for it. A pending task that a client made and that
+ * has none is nobody's work. */
+#define XN_OP_STEP_KEY "xn:step"
+
 struct xn_core;
 struct xn_op;
 

@@ -1,8 +1,10 @@
 /*
  * Garbage collection of sessions: by age, by number in each group, by number in all; also while the
- * database refuses changes. A session whose tasks still run is kept. Every 30 seconds, and sooner
- * after many logins, for what the limits are.
+ * database refuses changes. A session whose tasks still run is kept; a task that a client made runs
+ * only while something works on it. Every 30 seconds, and sooner after many logins, for what the
+ * limits are.
  */
+#include "core/op.h"
 #include "modules/auth/auth_internal.h"
 
 #include <stdlib.h>
@@ -31,12 +33,21 @@ void auth_gc_read_limits(struct xn_auth *auth)
 struct candidate {
 	const char *ref;
 	enum { POOL, ANONYMOUS, ORIGINATOR, USER } kind;
-	const char *name; /* of the originator or user */
-	unsigned limit;	  /* of the group: kind and name */
+	const char *name;  /* of the originator or user */
+	unsigned limit;    /* of the group: kind and name */
 	int64_t active_us; /* since the epoch */
-	uint64_t made;	   /* in this order */
+	uint64_t made;     /* in this order */
+	bool is_busy;      /* it does not end */
 	bool ends;
 };
+
+/* Anybody makes tasks that nobody ends: they keep no session. */
+static bool is_running(const struct xn_row *task)
+{
+	return xn_row_int(task, XN_task_finished) == 0 &&
+	       (!xn_row_bool(task, XN_task_xn_made_by_client) ||
+		xn_row_map_string(task, XN_task_other_config, XN_OP_STEP_KEY));
+}
 
 bool auth_session_is_busy(struct xn_auth *auth, const struct xn_row *row)
 {
@@ -46,7 +57,7 @@ bool auth_session_is_busy(struct xn_auth *auth, const struct xn_row *row)
 		struct xn_row *task =
 			xn_db_get(auth->db, XN_CLASS_task, xn_value_string(xn_set_at(tasks, i)));
 
-		if (task && xn_row_int(task, XN_task_finished) == 0)
+		if (task && is_running(task))
 			return true;
 	}
 	return false;
@@ -75,10 +86,13 @@ static void classify(const struct session_limits *limits, const struct session_f
 	}
 }
 
+/* Those that stay anyway, then the most recently active. */
 static int by_use(const void *pa, const void *pb)
 {
 	const struct candidate *a = pa, *b = pb;
 
+	if (a->is_busy != b->is_busy)
+		return a->is_busy ? -1 : 1;
 	if (a->active_us != b->active_us)
 		return a->active_us < b->active_us ? 1 : -1;
 	return a->made < b->made ? 1 : -1;
@@ -90,7 +104,7 @@ static int compare_groups(const struct candidate *a, const struct candidate *b)
 				  : strcmp(a->name, b->name);
 }
 
-/* By group; inside it the most recently active first, so that what is beyond the limit goes. */
+/* By group; inside it by use, so that what is beyond the limit goes. */
 static int by_group(const void *pa, const void *pb)
 {
 	int order = compare_groups(pa, pb);
@@ -101,7 +115,7 @@ static int by_group(const void *pa, const void *pb)
 struct collection {
 	struct xn_auth *auth;
 	struct candidate *list;
-	size_t n, kept; /* kept: are busy */
+	size_t n;
 };
 
 static void collect(const struct session_facts *facts, void *arg)
@@ -109,12 +123,9 @@ static void collect(const struct session_facts *facts, void *arg)
 	struct collection *all = arg;
 	struct candidate *c = &all->list[all->n];
 
-	if (facts->row && auth_session_is_busy(all->auth, facts->row)) {
-		all->kept++;
-		return;
-	}
 	*c = (struct candidate){.ref = facts->ref};
 	if (facts->row) {
+		c->is_busy = auth_session_is_busy(all->auth, facts->row);
 		c->active_us = auth_last_use_of_row_us(all->auth, facts->session, facts->row);
 		c->made = xn_row_created(facts->row);
 	} else { /* after all that have rows; these come in the order in which they were made */
@@ -132,17 +143,19 @@ static void mark_beyond_group(struct candidate *list, size_t n)
 	qsort(list, n, sizeof(*list), by_group);
 	for (size_t i = 0; i < n; i++) {
 		rank = i > 0 && compare_groups(&list[i], &list[i - 1]) == 0 ? rank + 1 : 0;
-		list[i].ends |= rank >= list[i].limit;
+		list[i].ends |= rank >= list[i].limit && !list[i].is_busy;
 	}
 }
 
-static void mark_beyond_all(struct candidate *list, size_t n, size_t kept, size_t limit)
+static void mark_beyond_all(struct candidate *list, size_t n, size_t limit)
 {
-	if (kept + n <= limit)
+	size_t kept = 0;
+
+	if (n <= limit)
 		return;
 	qsort(list, n, sizeof(*list), by_use);
 	for (size_t i = 0; i < n; i++) {
-		list[i].ends |= kept >= limit;
+		list[i].ends |= kept >= limit && !list[i].is_busy;
 		kept += !list[i].ends;
 	}
 }
@@ -175,14 +188,15 @@ void auth_gc_run(struct xn_auth *auth)
 	auth->logins_since_gc = 0;
 	xn_db_set_origin(auth->db, &(struct xn_db_origin){.caller = "session expiry"});
 	drop_rowless(auth);
-	list = all.list = xn_calloc(xn_db_count(auth->db, XN_CLASS_session) + auth->n_rowless,
-				    sizeof(*list));
+	list = all.list =
+		xn_calloc(xn_db_count(auth->db, XN_CLASS_session) + auth->n_rowless, sizeof(*list));
 	auth_sessions_each(auth, collect, &all);
 	for (size_t i = 0; i < all.n; i++)
-		list[i].ends = list[i].active_us < oldest;
+		list[i].ends = list[i].active_us < oldest && !list[i].is_busy;
 	mark_beyond_group(list, all.n);
-	mark_beyond_all(list, all.n, all.kept, auth->limits.all);
-	/* Only now: their names are the rows'. Not all at once, when a host's sessions all get too old. */
+	mark_beyond_all(list, all.n, auth->limits.all);
+	/* Only now: their names are the rows'. Not all at once, when a host's sessions all get too
+	 * old. */
 	for (size_t i = 0; i < all.n && ended < ENDED_AT_ONCE; i++)
 		if (list[i].ends)
 			ended += auth_session_end(auth, list[i].ref);

@@ -213,7 +213,7 @@ void task_journal_read(struct xn_tasks *tasks)
 	for (struct xn_row *row = xn_db_first(tasks->db, XN_CLASS_task); row;
 	     row = xn_db_next(tasks->db, row)) {
 		bool is_idle = xn_row_bool(row, XN_task_xn_made_by_client) &&
-			       !xn_row_map_string(row, XN_task_other_config, TASK_STEP_KEY);
+			       !xn_row_map_string(row, XN_task_other_config, XN_OP_STEP_KEY);
 
 		if (task_row_is_pending(row) && !is_idle &&
 		    !xn_set_has_string(working, xn_row_ref(row)))

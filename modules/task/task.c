@@ -187,7 +187,7 @@ static void flush(struct live *live)
 	if (fabs(live->progress - xn_value_float(xn_row_get(row, XN_task_progress))) >=
 	    PROGRESS_STEP)
 		xn_db_set(tasks->db, row, XN_task_progress, xn_float(live->progress));
-	write_note(tasks, row, TASK_STEP_KEY, live->step);
+	write_note(tasks, row, XN_OP_STEP_KEY, live->step);
 	write_note(tasks, row, TASK_WAITING_KEY, live->waiting_for);
 	write_note(tasks, row, TASK_SINCE_KEY, *live->waiting_for ? since_text(live, since) : "");
 	write_note(tasks, row, TASK_HOLDERS_KEY, *live->waiting_for ? live->holders : "");
@@ -421,7 +421,7 @@ static void record_end(struct live *live)
 void task_end(struct xn_tasks *tasks, const char *ref, struct xn_value *fields,
 	      void (*done)(void *arg), void *arg)
 {
-	static const char *const passing[] = {TASK_STEP_KEY, TASK_WAITING_KEY, TASK_SINCE_KEY,
+	static const char *const passing[] = {XN_OP_STEP_KEY, TASK_WAITING_KEY, TASK_SINCE_KEY,
 					      TASK_HOLDERS_KEY};
 	struct live *live = need_live(tasks, ref);
 	struct xn_row *row = task_pending(tasks, ref);

@@ -11,7 +11,6 @@
 #define TASK_WAITING_KEY "xn:waiting_for"
 #define TASK_SINCE_KEY "xn:waiting_since"
 #define TASK_HOLDERS_KEY "xn:waiting_for_task"
-#define TASK_STEP_KEY "xn:step"
 #define TASK_RESTART_KEY "xn:restart"
 
 struct kind_entry { /* an operation kind that a restart can find */

@@ -169,10 +169,14 @@ static void last_active_is_written_every_ten_minutes_only(void **state)
 	assert_true(xn_row_modified(row_of(api, secret)) > stamp);
 }
 
-static void give_pending_task(struct api *api, const char *secret)
+/* As a client makes it; @step: what works on it, or NULL. */
+static void give_task(struct api *api, const char *secret, const char *step)
 {
-	struct xn_value *fields = xn_map_new();
+	struct xn_value *fields = xn_map_new(), *config = xn_map_new();
 
+	if (step)
+		xn_map_put_string(&config, "xn:step", step);
+	xn_map_put(&fields, "other_config", config);
 	xn_map_put_string(&fields, "session", xn_auth_session_ref(auth_of(api), secret));
 	xn_map_put_string(&fields, "status", "pending");
 	xn_map_put(&fields, "xn_made_by_client", xn_bool(true));
@@ -188,9 +192,20 @@ static void a_session_with_a_running_task_stays(void **state)
 	char secret[48];
 
 	log_in(api, "alice", "", secret);
-	give_pending_task(api, secret);
+	give_task(api, secret, "transfer");
 	api_run(api, 25 * 3600);
 	assert_true(is_valid(api, secret));
+}
+
+static void a_task_that_nothing_works_on_keeps_no_session(void **state)
+{
+	struct api *api = *state;
+	char secret[48];
+
+	log_in(api, "alice", "", secret);
+	give_task(api, secret, NULL);
+	api_run(api, 25 * 3600);
+	assert_null(row_of(api, secret));
 }
 
 static unsigned count_of(struct api *api, const char *originator)
@@ -239,7 +254,7 @@ static void logins_that_all_name_another_originator_are_bounded_together(void **
 	char busy[48], used[48], first[48], secret[48], originator[20];
 
 	log_in(api, "alice", "", busy);
-	give_pending_task(api, busy);
+	give_task(api, busy, "transfer");
 	log_in(api, "alice", "", used);
 	log_in(api, "root", "the first", first);
 	for (int i = 0; i < 5500; i++) {
@@ -256,6 +271,23 @@ static void logins_that_all_name_another_originator_are_bounded_together(void **
 	assert_true(is_valid(api, busy));
 	assert_true(is_valid(api, used));
 	assert_true(is_valid(api, secret));
+}
+
+static void busy_sessions_take_the_places_of_their_own_account(void **state)
+{
+	struct api *api = *state;
+	char other[48], busy[48], idle[48];
+
+	log_in(api, "bob", "", other);
+	for (int i = 0; i < 500; i++) {
+		log_in(api, "alice", "", busy);
+		give_task(api, busy, "transfer");
+	}
+	log_in(api, "alice", "", idle);
+	api_run(api, 31);
+	assert_true(is_valid(api, other));
+	assert_true(is_valid(api, busy));
+	assert_false(is_valid(api, idle));
 }
 
 /* ---- while the disk refuses changes ---- */
@@ -730,9 +762,11 @@ int main(void)
 		TEST(who_comes_after_a_restart_with_another_clock_is_known),
 		TEST(last_active_is_written_every_ten_minutes_only),
 		TEST(a_session_with_a_running_task_stays),
+		TEST(a_task_that_nothing_works_on_keeps_no_session),
 		TEST(each_group_has_its_own_limit),
 		TEST(logins_without_a_pause_are_bounded_too),
 		TEST(logins_that_all_name_another_originator_are_bounded_together),
+		TEST(busy_sessions_take_the_places_of_their_own_account),
 		TEST(unused_sessions_end_while_the_disk_refuses_too),
 		TEST(an_unused_session_ends_on_time),
 		TEST(a_session_used_while_the_disk_refused_is_known_to_have_been),
