@@ -101,9 +101,9 @@ static void fail_task(struct xn_rpc_call *rc, const struct xn_error *err)
 
 	xn_error_copy(&shown, err);
 	for (unsigned i = 0; i < shown.n_params; i++) {
-		const char *ref = xn_auth_session_ref(rc->rpc->auth, shown.params[i]);
+		const char *ref = xn_auth_session_of_secret(rc->rpc->auth, shown.params[i]);
 
-		if (!ref || strcmp(ref, shown.params[i]) == 0)
+		if (!ref)
 			continue;
 		free(shown.params[i]);
 		shown.params[i] = xn_strdup(ref);
@@ -505,7 +505,7 @@ static void find_caller(struct xn_rpc_call *rc)
 	const struct xn_value *first = params && xn_set_len(params) ? xn_set_at(params, 0) : NULL;
 	const char *session =
 		first && first->kind == XN_STRING
-			? xn_auth_session_ref(rc->rpc->auth, xn_value_string(first))
+			? xn_auth_session_of_secret(rc->rpc->auth, xn_value_string(first))
 			: NULL;
 
 	xn_rpc_find_address(rc);

@@ -1,6 +1,6 @@
 /*
- * Requests of HTTP handlers that are no API calls: who sends it, whether that role may, and the task
- * that the request works under. Between the server's routes and modules/auth; see rpc.h.
+ * Requests of HTTP handlers that are no API calls: who sends it, whether that role may, and the
+ * task that the request works under. Between the server's routes and modules/auth; see rpc.h.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,8 +15,8 @@ struct visit {
 	const struct xn_rpc_door *door;
 	void *arg;
 	struct xn_http_request *kept; /* while the password is checked, or the line not safe */
-	struct xn_buf subject;	      /* of the audit log's lines about it */
-	uint64_t line;		      /* the first of them; 0: it gets none, or not yet */
+	struct xn_buf subject;        /* of the audit log's lines about it */
+	uint64_t line;                /* the first of them; 0: it gets none, or not yet */
 	struct xn_db_wait stored;
 	struct xn_audit_wait written;
 };
@@ -97,24 +97,18 @@ static bool is_under_way(const struct xn_rpc *rpc, const char *task)
 	return false;
 }
 
-/* A client that waits for its task hears there, too, that nothing comes of it. Nobody is logged in
- * yet, so this ends no task but one that a client made for such a request. */
+/* A client that waits for its task hears there, too, that nothing comes of it. Who is not logged in
+ * ends none: a task's reference is no secret, and the client reads its 401. */
 static void fail_task(struct visit *visit, const struct xn_http_request *req,
 		      const struct xn_error *why)
 {
+	struct xn_tasks *tasks = visit->rpc->tasks;
 	const char *task = cookie_or_query(req, "task_id");
-	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
 
-	if (!task || !xn_task_is_clients(visit->rpc->tasks, task) || is_under_way(visit->rpc, task))
-		return;
-	if (status_of(why->code) != 401) {
-		if (xn_task_permit(visit->rpc->tasks, &visit->auth.caller, task, NULL) < 0)
-			return;
-		xn_error_copy(&err, why);
-	} else {
-		xn_error_set(&err, XN_ERR_SESSION_AUTHENTICATION_FAILED);
-	}
-	xn_task_fail(visit->rpc->tasks, task, &err, NULL, NULL);
+	if (status_of(why->code) != 401 && task && xn_task_is_clients(tasks, task) &&
+	    !is_under_way(visit->rpc, task) &&
+	    xn_task_permit(tasks, &visit->auth.caller, task, NULL) == 0)
+		xn_task_fail(tasks, task, why, NULL, NULL);
 }
 
 static void refuse(struct visit *visit, const struct xn_http_request *req,

@@ -27,6 +27,8 @@ int xn_auth_session(struct xn_auth *auth, const char *secret, struct xn_caller *
 		    struct xn_error *err);
 /* The row's (public) reference of a session secret, or of a row reference itself. NULL: unknown. */
 const char *xn_auth_session_ref(struct xn_auth *auth, const char *secret_or_ref);
+/* The same of a secret only: who shows a reference, which anybody may read, is not that session. */
+const char *xn_auth_session_of_secret(struct xn_auth *auth, const char *secret);
 /* A field of a session that has no row because the disk refuses, a new reference. NULL: no such. */
 struct xn_value *xn_auth_rowless_get(struct xn_auth *auth, const char *secret_or_ref, int field);
 /* The reference of such a session. NULL: no such. */

@@ -258,6 +258,13 @@ const char *xn_auth_session_ref(struct xn_auth *auth, const char *secret_or_ref)
 	return row ? xn_row_ref(row) : NULL;
 }
 
+const char *xn_auth_session_of_secret(struct xn_auth *auth, const char *secret)
+{
+	const struct session *s = find(auth, secret);
+
+	return s ? s->ref : NULL;
+}
+
 /* The host that the session was made on: the pool's coordinator. */
 static const char *this_host(struct xn_auth *auth)
 {

@@ -305,6 +305,26 @@ class Quotas(siege.TestCase):
             self.client("event.from", ["vm"] * 11, "", 0.0)
 
 
+class Accounts(siege.TestCase):
+    MOST = 8
+    daemon_options = ("--session-calls", str(MOST))
+
+    def answer(self, session):
+        with self.connect() as sock:
+            sock.sendall(siege.call("VM.get_all", session))
+            return json.loads(siege.read_reply(sock)[1]).get("error", {}).get("message")
+
+    def test_who_shows_a_sessions_reference_has_an_account_of_his_own(self):
+        own = self.client.session
+        public = self.client("session.get_by_uuid", self.client("session.get_uuid", own))
+        self.assertNotEqual(public, own)
+        token = self.client("event.from", ["pool"], "", 5.0)["token"]
+        for _ in range(self.MOST):
+            self.connect().sendall(siege.call("event.from", own, ["pool"], token, 30.0))
+        self.wait_until(lambda: self.answer(own) == "TOO_MANY_PENDING_TASKS", "its account is full")
+        self.assertEqual(self.answer(public), "SESSION_INVALID")
+
+
 class Tasks(siege.TestCase):
     """A call that takes an operation, or a transfer, is a task, too."""
 

@@ -55,6 +55,8 @@ static void secret_and_row_reference_both_find_the_row(void **state)
 	assert_string_equal(xn_auth_session_ref(auth_of(api), api->root.session),
 			    api->root.session);
 	assert_null(xn_auth_session_ref(auth_of(api), "OpaqueRef:NULL"));
+	assert_string_equal(xn_auth_session_of_secret(auth_of(api), api->secret), api->root.session);
+	assert_null(xn_auth_session_of_secret(auth_of(api), api->root.session));
 }
 
 static void a_session_keeps_its_role_over_a_restart(void **state)

@@ -413,17 +413,30 @@ static void a_stranger_does_not_fail_the_task_of_a_request_under_way(void **stat
 static void a_refused_request_fails_the_task_that_it_names(void **state)
 {
 	struct fixture *f = *state;
-	char secret[48], task[48], other[48], target[200];
+	char secret[48], task[48], target[200];
 
 	log_in(f, XN_ROLE_VM_OPERATOR, secret);
 	give_task(f, secret, task);
-	give_task(f, secret, other);
 	snprintf(target, sizeof(target), "/report?session_id=%s&task_id=%s", secret, task);
 	expect(f, target, "", "HTTP/1.1 403 ", "");
 	assert_string_equal(status_of(f, task), "failure");
-	snprintf(target, sizeof(target), "/report?task_id=%s", other);
+}
+
+static void a_stranger_fails_no_task(void **state)
+{
+	struct fixture *f = *state;
+	char secret[48], task[48], target[200];
+
+	log_in(f, XN_ROLE_VM_OPERATOR, secret);
+	give_task(f, secret, task);
+	snprintf(target, sizeof(target), "/tasked?task_id=%s", task);
 	expect(f, target, "", "HTTP/1.1 401 ", "");
-	assert_string_equal(status_of(f, other), "failure");
+	snprintf(target, sizeof(target), "/tasked?session_id=OpaqueRef:wrong&task_id=%s", task);
+	expect(f, target, "", "HTTP/1.1 401 ", "");
+	/* An end would be shown by now, as this one is. */
+	snprintf(target, sizeof(target), "/tasked?session_id=%s&task_id=%s", secret, task);
+	expect(f, target, "", "HTTP/1.1 200 ", "alice");
+	assert_string_equal(status_of(f, task), "success");
 }
 
 static void nobody_ends_the_task_of_somebody_else(void **state)
@@ -635,6 +648,7 @@ int main(void)
 		TEST(a_request_ends_the_task_that_it_names),
 		TEST(a_stranger_does_not_fail_the_task_of_a_request_under_way),
 		TEST(a_refused_request_fails_the_task_that_it_names),
+		TEST(a_stranger_fails_no_task),
 		TEST(nobody_ends_the_task_of_somebody_else),
 		TEST(a_change_has_a_line_before_it_begins_and_one_at_its_end_with_its_object),
 		TEST(a_request_that_fails_says_how),
