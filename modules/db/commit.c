@@ -197,14 +197,35 @@ static void accept_turn(struct xn_db *db)
 	xn_commit_plan_checkpoint(db);
 }
 
-static void refuse_turn(struct xn_db *db, int rc)
+/* Who was told of a turn too large for the journal may wait for a store that works again, and it
+ * has never failed. Not at once: what is too large itself is tried again, too. */
+static void on_look_again_time(struct xn_timer *timer)
+{
+	struct xn_db *db = xn_container_of(timer, struct xn_db, reopen);
+	struct xn_ev_db_failed works = {0};
+
+	if (xn_waits_are_due(db)) {
+		xn_timer_arm(db->core->loop, timer, XN_REOPEN_EVERY_US, on_look_again_time);
+		return;
+	}
+	xn_publish_db_failed(db->core->bus, &works);
+	xn_laters_apply(db);
+}
+
+static void refuse_alone(struct xn_db *db)
 {
 	struct xn_ev_db_failed works = {0};
 
+	xn_publish_db_failed(db->core->bus, &works);
+	xn_timer_arm(db->core->loop, &db->reopen, XN_REOPEN_EVERY_US, on_look_again_time);
+}
+
+static void refuse_turn(struct xn_db *db, int rc)
+{
 	db->metrics.refused++;
 	xn_turn_roll_back(db);
-	if (rc == -EMSGSIZE) /* the store works: those who look after a failure look now */
-		xn_publish_db_failed(db->core->bus, &works);
+	if (rc == -EMSGSIZE)
+		refuse_alone(db);
 	else
 		on_store_failure(db, rc);
 	xn_waits_turn_refused(db, rc);

@@ -290,6 +290,7 @@ void xn_commit_plan_checkpoint(struct xn_db *db);
 void xn_waits_init(struct xn_db *db);
 void xn_waits_clear(struct xn_db *db);
 void xn_waits_pass(struct xn_db *db); /* a mark moved */
+bool xn_waits_are_due(const struct xn_db *db); /* some are not told yet */
 void xn_waits_turn_accepted(struct xn_db *db);
 void xn_waits_turn_refused(struct xn_db *db, int rc);
 void xn_laters_apply(struct xn_db *db);	    /* those that are durable, as changes of this turn */

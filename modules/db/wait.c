@@ -64,13 +64,25 @@ static void on_due(struct xn_job *job)
 	xn_loop_defer(db->core->loop, job, XN_PRIO_REPLY, on_due);
 }
 
+bool xn_waits_are_due(const struct xn_db *db)
+{
+	return !xn_list_empty(&db->due_waits) || !xn_list_empty(&db->ended_laters);
+}
+
 static void run_due(struct xn_db *db)
 {
-	if (!xn_list_empty(&db->due_waits) || !xn_list_empty(&db->ended_laters))
+	if (xn_waits_are_due(db))
 		xn_loop_defer(db->core->loop, &db->due, XN_PRIO_REPLY, on_due);
 }
 
 /* ---- waits ---- */
+
+static void pass_one(struct xn_db *db, struct xn_db_wait *wait, int rc)
+{
+	wait->rc = rc;
+	xn_list_remove(&wait->link);
+	xn_list_push(&db->due_waits, &wait->link);
+}
 
 /* Those for transactions up to @until are due with @rc; a list is in the order of transactions. */
 static void pass(struct xn_db *db, struct xn_list *waits, uint64_t until, int rc)
@@ -80,9 +92,19 @@ static void pass(struct xn_db *db, struct xn_list *waits, uint64_t until, int rc
 
 		if (wait->transaction > until)
 			break;
-		wait->rc = rc;
-		xn_list_remove(&wait->link);
-		xn_list_push(&db->due_waits, &wait->link);
+		pass_one(db, wait, rc);
+	}
+}
+
+/* Those for a transaction that will not be. The ones before may be in the journal of a store that
+ * works, with their sync under way. */
+static void pass_behind(struct xn_db *db, struct xn_list *waits, uint64_t appended, int rc)
+{
+	xn_list_each_safe(link, waits) {
+		struct xn_db_wait *wait = xn_list_entry(link, struct xn_db_wait, link);
+
+		if (wait->transaction > appended)
+			pass_one(db, wait, rc);
 	}
 }
 
@@ -192,8 +214,8 @@ void xn_waits_turn_refused(struct xn_db *db, int rc)
 	move_all(&db->laters, &db->turn.applied_laters);
 	move_all(&db->turn.applied_laters, &db->laters);
 	xn_waits_pass(db);
-	pass(db, &db->visible_waits, UINT64_MAX, rc);
-	pass(db, &db->durable_waits, UINT64_MAX, rc);
+	pass_behind(db, &db->visible_waits, db->appended, rc);
+	pass_behind(db, &db->durable_waits, db->appended, rc);
 	run_due(db);
 }
 

@@ -357,23 +357,40 @@ static void tell_end_watchers(struct live *live)
 
 static struct xn_value *failure_fields(const struct xn_error *err);
 
+static void replace_end(struct live *live, const struct xn_error *err)
+{
+	struct xn_value *fields = failure_fields(err);
+
+	xn_map_put(&fields, "finished", xn_value_ref(xn_map_get(live->end, "finished")));
+	xn_map_put(&fields, "allowed_operations", xn_set_new());
+	xn_value_unref(live->end);
+	live->end = fields;
+}
+
 /* What a call of one or a few turns changed went with a turn that was refused: it has not succeeded,
  * and a later turn must not say so. */
 static void fail_what_was_lost(struct live *live, int rc)
 {
 	const char *status = xn_map_get_string(live->end, "status");
 	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
-	struct xn_value *fields;
 
 	if (live->is_operation || strcmp(status, "success") != 0 ||
 	    live->losses == xn_db_losses(live->tasks->db))
 		return;
 	xn_error_not_stored(&err, rc);
-	fields = failure_fields(&err);
-	xn_map_put(&fields, "finished", xn_value_ref(xn_map_get(live->end, "finished")));
-	xn_map_put(&fields, "allowed_operations", xn_set_new());
-	xn_value_unref(live->end);
-	live->end = fields;
+	replace_end(live, &err);
+}
+
+/* Turns of others that are too large do not follow on each other like that: it is the end. */
+static void fail_what_is_too_large(struct live *live, int rc)
+{
+	enum { TRIES = 3 };
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+
+	if (rc != -EMSGSIZE || ++live->n_too_large < TRIES)
+		return;
+	xn_error_not_stored(&err, rc);
+	replace_end(live, &err);
 }
 
 static void on_end_recorded(int rc, void *arg)
@@ -386,6 +403,7 @@ static void on_end_recorded(int rc, void *arg)
 		xn_log_error(tasks->core->log, "task", "the end of %s is not recorded: %s",
 			     live->ref, strerror(-rc));
 		fail_what_was_lost(live, rc);
+		fail_what_is_too_large(live, rc);
 		xn_list_push(&tasks->refused, &live->refused);
 		tell_end_watchers(live);
 		return;

@@ -40,6 +40,7 @@ struct live {
 	/* the end, on its way to the disk */
 	struct xn_value *end; /* fields; NULL: not ending */
 	bool is_recording, is_forgotten;
+	unsigned n_too_large; /* times that it was in a turn too large for the journal */
 	bool is_operation; /* of the step engine, which ends when what it did is in the journal */
 	uint64_t losses;   /* of the database, when this began */
 	struct xn_list end_watchers; /* struct end_watcher */

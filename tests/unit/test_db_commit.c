@@ -444,6 +444,59 @@ static void a_turn_too_large_for_the_journal_is_refused_alone(void **state)
 	assert_int_equal(sync_all(f), 0);
 }
 
+/* They are in the journal, and their sync runs. */
+static void who_waits_for_a_turn_before_one_too_large_is_told_the_truth(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_sim_faults slow = {.sync_min_us = 100000, .sync_max_us = 100000};
+	struct flag before, with;
+	struct xn_row *vm;
+
+	xn_sim_disk_set_faults(f->disk, &slow);
+	vm = a_vm(f, "one");
+	wait_durable(f, &before);
+	commit(f);
+	xn_db_set(f->db, vm, XN_VM_name_label, long_text(XN_TX_MAX));
+	wait_durable(f, &with);
+	commit(f);
+	run_until(f, &with.told);
+	assert_int_equal(with.rc, -EMSGSIZE);
+	assert_false(before.told);
+	run_until(f, &before.told);
+	assert_int_equal(before.rc, 0);
+	crash(f, XN_CRASH_POWER);
+	assert_non_null(find_vm(f, "one"));
+}
+
+/* The turn in which a sync ends. */
+static void make_too_large(enum xn_sim_point point, void *arg)
+{
+	struct fixture *f = arg;
+
+	if (point != XN_SIM_AFTER_SYNC)
+		return;
+	xn_sim_disk_watch(f->disk, NULL, NULL);
+	xn_db_set(f->db, find_vm(f, "other"), XN_VM_name_label, long_text(XN_TX_MAX));
+}
+
+/* Though nothing follows that needs a sync. */
+static void a_later_change_applied_in_a_turn_too_large_is_applied_again(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_row *vm = a_vm(f, "one");
+	struct later later = {0};
+
+	a_vm(f, "other");
+	assert_int_equal(sync_all(f), 0);
+	xn_sim_disk_watch(f->disk, make_too_large, f);
+	xn_db_set_later(f->db, xn_row_ref(vm), XN_CLASS_VM, renamed("two"), on_later, &later);
+	run_until(f, &later.told);
+	assert_int_equal(f->db->metrics.refused, 1);
+	assert_int_equal(later.rc, 0);
+	assert_string_equal(xn_row_string(vm, XN_VM_name_label), "two");
+	assert_non_null(find_vm(f, "other"));
+}
+
 static void what_many_calls_change_in_one_turn_is_journaled_in_parts(void **state)
 {
 	struct fixture *f = *state;
@@ -615,6 +668,8 @@ int main(void)
 		SIM(a_thousand_waits_are_told_in_many_calls),
 		FILES(a_start_that_cuts_the_journal_gives_no_stamp_out_again),
 		SIM(a_turn_too_large_for_the_journal_is_refused_alone),
+		SIM(who_waits_for_a_turn_before_one_too_large_is_told_the_truth),
+		SIM(a_later_change_applied_in_a_turn_too_large_is_applied_again),
 		SIM(what_many_calls_change_in_one_turn_is_journaled_in_parts),
 		SIM(tombstones_are_right_after_a_refused_deletion_beyond_their_number),
 		VIRTUAL(a_checkpoint_ends_where_the_journal_stood_when_it_was_asked_for),

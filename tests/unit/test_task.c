@@ -1,6 +1,7 @@
 /* Task rows, their end, cancel and collection; journaled operations over a restart. */
 #include "tests/unit/cmocka_all.h"
 
+#include "modules/db/codec.h"
 #include "modules/task/task.h"
 #include "tests/unit/api_fixture.h"
 
@@ -210,6 +211,46 @@ static void an_end_that_the_disk_refuses_is_recorded_later(void **state)
 	xn_sim_disk_set_faults(api->disk, &faults);
 	api_run(api, 5);
 	assert_string_equal(status_of(api, ref), "success");
+}
+
+static struct xn_value *too_long(void)
+{
+	char *text = malloc(XN_TX_MAX);
+	struct xn_value *v;
+
+	memset(text, 'x', XN_TX_MAX);
+	v = xn_string_len(text, XN_TX_MAX);
+	free(text);
+	return v;
+}
+
+/* The store works all the time: nothing else makes them look again. */
+static void an_end_in_a_turn_too_large_is_recorded_in_another(void **state)
+{
+	struct api *api = *state;
+	bool done = false;
+	char ref[48], other[48];
+
+	a_task(api, ref);
+	a_task(api, other);
+	xn_task_succeed(tasks_of(api), ref, NULL, NULL, mark_done, &done);
+	xn_db_set(api->db, row_of(api, other), XN_task_name_description, too_long());
+	api_wait(api, &done);
+	api_run(api, 5);
+	assert_string_equal(status_of(api, ref), "success");
+}
+
+static void an_end_too_large_itself_becomes_a_failure(void **state)
+{
+	struct api *api = *state;
+	struct xn_value *result = too_long();
+	char ref[48];
+
+	a_task(api, ref);
+	xn_task_succeed(tasks_of(api), ref, NULL, result, NULL, NULL);
+	xn_value_unref(result);
+	api_run(api, 10);
+	assert_string_equal(status_of(api, ref), "failure");
 }
 
 static void a_status_that_the_disk_refuses_is_no_success(void **state)
@@ -800,6 +841,8 @@ int main(void)
 		TEST(a_restart_in_between_records_the_end),
 		TEST(an_end_that_was_seen_survives_power_loss),
 		TEST(an_end_that_the_disk_refuses_is_recorded_later),
+		TEST(an_end_in_a_turn_too_large_is_recorded_in_another),
+		TEST(an_end_too_large_itself_becomes_a_failure),
 		TEST(a_status_that_the_disk_refuses_is_no_success),
 		TEST(a_forgotten_task_is_gone_at_any_moment),
 		TEST(progress_is_written_now_and_then_and_never_lost),
