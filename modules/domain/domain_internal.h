@@ -281,6 +281,8 @@ void xn_step_shutdown_delay(struct xn_op *op);
 void xn_step_resume_domain(struct xn_op *op); /* a guest that shut down for a suspend goes on */
 
 /* ---- rows of one VM for another; copied_rows.c ---- */
+/* Whether the rows of @vm and its devices may be copied: they are not too much at once. */
+int xn_copy_check_size(struct xn_domains *d, const struct xn_row *vm, struct xn_error *err);
 /* @vdi: what the new one has; NULL: what it has now, if it is a CD or empty; else none is made. */
 void xn_copy_vbd(struct xn_domains *d, const struct xn_row *vbd, const char *vm, const char *vdi);
 /* @seed: of a new address; NULL: the same address. */

@@ -167,6 +167,36 @@ static void a_device_that_goes_while_its_disk_is_copied_ends_that_and_leaves_not
 	}
 }
 
+/* It would be one transaction. */
+static void a_vm_whose_rows_are_too_much_at_once_is_not_copied(void **state)
+{
+	enum { LEN = 3 << 20 };
+	static const char *const calls[][2] = {{"VM.clone", ",\"two\""},
+					       {"VM.copy", ",\"two\",\"OpaqueRef:NULL\""},
+					       {"VM.snapshot", ",\"two\",[]"}};
+	char *text = xn_malloc(LEN + 1);
+	const struct xn_value *vbds;
+	size_t vms, disks;
+	struct vm vm;
+
+	given_vm(*state, &vm, "");
+	given_disks(&vm, 2);
+	memset(text, 'x', LEN);
+	text[LEN] = '\0';
+	vbds = xn_row_get(vm_row(&vm), XN_VM_VBDs);
+	for (size_t i = 0; i < xn_set_len(vbds); i++)
+		xn_db_map_put(vm.api->db,
+			      row_of(vm.api, XN_CLASS_VBD, xn_value_string(xn_set_at(vbds, i))),
+			      XN_VBD_other_config, "big", text);
+	free(text);
+	vms = xn_db_count(vm.api->db, XN_CLASS_VM);
+	disks = xn_db_count(vm.api->db, XN_CLASS_VDI);
+	for (size_t i = 0; i < XN_ARRAY_SIZE(calls); i++)
+		vm_fail(&vm, calls[i][0], calls[i][1], "OPERATION_NOT_ALLOWED", NULL);
+	assert_int_equal(xn_db_count(vm.api->db, XN_CLASS_VM), vms);
+	assert_int_equal(xn_db_count(vm.api->db, XN_CLASS_VDI), disks);
+}
+
 static void a_provisioned_template_is_a_vm_with_the_disks_it_asks_for(void **state)
 {
 	struct vm vm;
@@ -302,6 +332,7 @@ int main(void)
 		TEST(a_second_snapshot_is_a_child_of_the_first_and_takes_its_place),
 		TEST(a_disk_can_be_left_out_of_a_snapshot),
 		TEST(a_device_that_goes_while_its_disk_is_copied_ends_that_and_leaves_nothing),
+		TEST(a_vm_whose_rows_are_too_much_at_once_is_not_copied),
 		TEST(a_provisioned_template_is_a_vm_with_the_disks_it_asks_for),
 		TEST(disks_that_cannot_be_understood_are_refused_before_anything_is_made),
 		TEST(a_destroyed_vm_leaves_its_disks),

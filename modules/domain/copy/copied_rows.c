@@ -13,6 +13,36 @@ static void drop_device_state(struct xn_value **fields, const char *vm)
 	xn_map_put_string(fields, "VM", vm);
 }
 
+static size_t weight_of(struct xn_db *db, int class_id, const struct xn_value *refs)
+{
+	size_t sum = 0;
+
+	for (size_t i = 0; i < xn_set_len(refs); i++) {
+		const struct xn_row *row =
+			xn_db_get(db, class_id, xn_value_string(xn_set_at(refs, i)));
+
+		if (row)
+			sum += xn_row_weight(row);
+	}
+	return sum;
+}
+
+/* All rows of a copy are made in one callback and one transaction, which has an end: far below it,
+ * and not for long. */
+int xn_copy_check_size(struct xn_domains *d, const struct xn_row *vm, struct xn_error *err)
+{
+	enum { MAX_MB = 8 };
+	size_t sum = xn_row_weight(vm) +
+		     weight_of(d->db, XN_CLASS_VBD, xn_row_get(vm, XN_VM_VBDs)) +
+		     weight_of(d->db, XN_CLASS_VIF, xn_row_get(vm, XN_VM_VIFs));
+
+	if (sum <= (size_t)MAX_MB << 20)
+		return 0;
+	return xn_error_setf(err, XN_ERR_OPERATION_NOT_ALLOWED,
+			     "the rows of %s and its devices hold more than %d MB", xn_row_ref(vm),
+			     MAX_MB);
+}
+
 void xn_copy_vbd(struct xn_domains *d, const struct xn_row *vbd, const char *vm, const char *vdi)
 {
 	bool is_cd = strcmp(xn_row_string(vbd, XN_VBD_type), "CD") == 0;

@@ -96,18 +96,19 @@ static void list_disks(struct xn_op *op)
 {
 	struct xn_vm_op *vmo = xn_vm_op_of(op);
 	struct xn_row *vm = xn_vm_op_row(vmo);
-	struct xn_value *disks = xn_set_new(), *memory = NULL;
+	struct xn_value *disks, *memory = NULL;
 	const struct xn_row *image;
 	struct xn_error err = {0};
 
-	if (vm && is_how(op, "checkpoint") && xn_vm_is(vm, "Running") &&
-	    xn_image_plan(vmo, &memory, &err) < 0) {
-		xn_value_unref(disks);
+	if (!vm)
+		return;
+	if (xn_copy_check_size(vmo->d, vm, &err) < 0 ||
+	    (is_how(op, "checkpoint") && xn_vm_is(vm, "Running") &&
+	     xn_image_plan(vmo, &memory, &err) < 0)) {
 		xn_op_fail(op, &err);
 		return;
 	}
-	if (!vm)
-		return;
+	disks = xn_set_new();
 	if (memory)
 		xn_set_append(&disks, memory);
 	list_vbds(op, vm, &disks);
@@ -387,7 +388,8 @@ static void make_rows(struct xn_op *op)
 
 	if (!vm)
 		return;
-	if (xn_vm_disks_are_wanted(vmo, &err) < 0) {
+	/* Again: devices can be changed while their disks are copied. */
+	if (xn_vm_disks_are_wanted(vmo, &err) < 0 || xn_copy_check_size(vmo->d, vm, &err) < 0) {
 		xn_op_fail(op, &err);
 		return;
 	}

@@ -94,9 +94,14 @@ static struct xn_value *list_of(struct xn_op *op, const struct xn_row *snapshot)
 static void list_disks(struct xn_op *op)
 {
 	struct xn_row *snapshot = snapshot_of_op(op);
+	struct xn_error err = {0};
 
 	if (!snapshot)
 		return;
+	if (xn_copy_check_size(xn_vm_op_of(op)->d, snapshot, &err) < 0) {
+		xn_op_fail(op, &err);
+		return;
+	}
 	xn_op_set_arg(op, "disks", list_of(op, snapshot));
 	xn_op_done(op, 0);
 }
