@@ -11,6 +11,8 @@
 
 #include "core/write.h"
 
+enum { UNSYNCED_KEPT = 256 << 10 };
+
 struct xn_journal {
 	int dir_fd, fd;
 	int old_fd; /* the segment before, while not all of it is synced; -1 */
@@ -412,6 +414,11 @@ uint64_t xn_journal_synced(const struct xn_journal *journal)
 	return journal->synced;
 }
 
+size_t xn_journal_memory(const struct xn_journal *journal)
+{
+	return journal->unsynced.cap;
+}
+
 bool xn_journal_was_cut(const struct xn_journal *journal)
 {
 	return journal->was_cut;
@@ -511,6 +518,18 @@ int xn_journal_sync_run(const struct xn_journal_sync *sync)
 	return 0;
 }
 
+/* One large turn does not hold its memory for ever. */
+static void shrink_unsynced(struct xn_journal *journal)
+{
+	struct xn_buf *old = &journal->unsynced, fit = {0};
+
+	if (old->cap <= UNSYNCED_KEPT || old->cap / 4 < old->len)
+		return;
+	xn_buf_add(&fit, old->data, old->len);
+	xn_buf_clear(old);
+	*old = fit;
+}
+
 /* Forgets records up to the position. */
 static void drop_unsynced(struct xn_journal *journal, uint64_t position)
 {
@@ -521,6 +540,7 @@ static void drop_unsynced(struct xn_journal *journal, uint64_t position)
 	while (at < position && xn_take_text(&in, &bytes) == 0)
 		at += xn_journal_record_size(bytes.len);
 	xn_buf_drop(&journal->unsynced, journal->unsynced.len - (size_t)(in.end - in.at));
+	shrink_unsynced(journal);
 	journal->synced = at;
 }
 
@@ -631,6 +651,7 @@ void xn_journal_replace_end(struct xn_journal *journal, struct xn_journal_replac
 		journal->fd = replace->fd;
 		journal->segment = replace->segment;
 		journal->unsynced.len = 0;
+		shrink_unsynced(journal);
 		journal->synced = journal->end;
 		journal->dir_dirty = false;
 		journal->failed = false;
@@ -640,24 +661,37 @@ void xn_journal_replace_end(struct xn_journal *journal, struct xn_journal_replac
 
 /* ---- housekeeping ---- */
 
+/* How many of the oldest segments nobody needs and have no room. */
+static size_t count_old(const struct xn_journal_reader *reader, uint64_t position,
+			uint64_t keep_bytes)
+{
+	uint64_t kept = 0;
+
+	for (size_t i = reader->n_segments; i > 1; i--) {
+		/* Segment i - 2 ends where i - 1 starts. */
+		if (reader->segments[i - 1].start > position)
+			continue;
+		kept += reader->segments[i - 2].size;
+		if (kept > keep_bytes)
+			return i - 1;
+	}
+	return 0;
+}
+
+/* The oldest go first, so that a crash in here leaves no gap, which a check would call damage. */
 int xn_journal_trim(int dir_fd, uint64_t position, uint64_t keep_bytes)
 {
 	struct xn_journal_reader reader;
-	uint64_t kept = 0;
 	int rc = xn_journal_reader_open(&reader, dir_fd, position);
+	size_t n;
 
 	if (rc < 0)
 		return rc;
-	for (size_t i = reader.n_segments; i > 1; i--) {
+	n = count_old(&reader, position, keep_bytes);
+	for (size_t i = 0; rc == 0 && i < n; i++) {
 		char name[XN_SEGMENT_NAME];
 
-		/* Segment i - 2 ends where i - 1 starts. */
-		if (reader.segments[i - 1].start > position)
-			continue;
-		kept += reader.segments[i - 2].size;
-		if (kept <= keep_bytes)
-			continue;
-		xn_journal_segment_name(reader.segments[i - 2].number, name);
+		xn_journal_segment_name(reader.segments[i].number, name);
 		if (unlinkat(dir_fd, name, 0) < 0)
 			rc = -errno;
 	}

@@ -34,4 +34,7 @@ int xn_journal_reader_select(struct xn_journal_reader *reader, size_t index);
 int xn_journal_record_at(struct xn_journal_reader *reader, uint64_t offset,
 			 struct xn_journal_record *record);
 
+/* Bytes that it holds for records whose sync is not over. */
+size_t xn_journal_memory(const struct xn_journal *journal);
+
 #endif

@@ -46,6 +46,18 @@ int fsync(int fd)
 	return (int)syscall(SYS_fsync, fd);
 }
 
+/* Until it is killed; -1: it is not. */
+static int removals_left = -1;
+
+int unlinkat(int dir_fd, const char *name, int flags)
+{
+	if (removals_left == 0)
+		return 0;
+	if (removals_left > 0)
+		removals_left--;
+	return (int)syscall(SYS_unlinkat, dir_fd, name, flags);
+}
+
 static bool was_synced(int dir_fd, const char *name)
 {
 	struct stat st;
@@ -343,6 +355,34 @@ static void history_beyond_the_limit_is_removed(void **state)
 	assert_read(f, "");
 }
 
+static int ignore(void *arg, const void *bytes, size_t len)
+{
+	(void)arg;
+	(void)bytes;
+	(void)len;
+	return 0;
+}
+
+static void a_kill_while_history_is_removed_leaves_no_gap(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_journal_summary summary;
+	uint64_t end;
+
+	append_many(f, 170); /* five segments */
+	end = xn_journal_end(f->journal);
+	close_it(f);
+	removals_left = 2;
+	assert_int_equal(xn_journal_trim(f->dir_fd, end, 0), 0);
+	removals_left = -1;
+	if (xn_journal_check(f->dir_fd, end, ignore, NULL, &summary, &f->why) < 0)
+		fail_msg("%s", f->why);
+	assert_int_equal(summary.segments, 3);
+	assert_int_equal(xn_journal_trim(f->dir_fd, end, 0), 0);
+	assert_int_equal(xn_journal_check(f->dir_fd, end, ignore, NULL, &summary, &f->why), 0);
+	assert_int_equal(summary.segments, 1);
+}
+
 /* ---- failures ---- */
 
 static void replace(struct fixture *f)
@@ -354,6 +394,30 @@ static void replace(struct fixture *f)
 	rc = xn_journal_replace_run(&replacement);
 	xn_journal_replace_end(f->journal, &replacement, rc);
 	assert_int_equal(rc, 0);
+}
+
+static void a_large_record_does_not_hold_its_memory_for_ever(void **state)
+{
+	enum { LARGE = 2 << 20 };
+	struct fixture *f = *state;
+	struct xn_journal_sync sync;
+	char *large = calloc(1, LARGE);
+
+	assert_int_equal(xn_journal_append(f->journal, large, LARGE), 0);
+	xn_journal_sync_begin(f->journal, &sync);
+	append(f, "while it is synced");
+	assert_true(xn_journal_memory(f->journal) >= LARGE);
+	assert_int_equal(xn_journal_sync_run(&sync), 0);
+	xn_journal_sync_end(f->journal, &sync, 0);
+	assert_true(xn_journal_memory(f->journal) < LARGE / 8);
+	append(f, "behind it");
+	assert_int_equal(xn_journal_append(f->journal, large, LARGE), 0);
+	free(large);
+	assert_int_equal(sync_with(f, -EIO), -EIO);
+	replace(f);
+	assert_true(xn_journal_memory(f->journal) < LARGE / 8);
+	reopen(f);
+	assert_int_equal(count_read(f), 4);
 }
 
 static void after_a_failed_sync_nothing_is_taken_until_it_is_replaced(void **state)
@@ -422,6 +486,8 @@ int main(void)
 		JOURNAL(a_segment_without_its_head_is_as_none),
 		JOURNAL(a_record_larger_than_a_segment_is_taken),
 		JOURNAL(history_beyond_the_limit_is_removed),
+		JOURNAL(a_kill_while_history_is_removed_leaves_no_gap),
+		JOURNAL(a_large_record_does_not_hold_its_memory_for_ever),
 		JOURNAL(after_a_failed_sync_nothing_is_taken_until_it_is_replaced),
 		JOURNAL(a_replacement_does_not_need_what_a_failed_sync_left),
 		JOURNAL(a_second_failure_is_replaced_too),
