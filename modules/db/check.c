@@ -189,6 +189,12 @@ static void check_unique(struct check *check, struct xn_row *row)
 		found(check, row, "uuid", "is also another row's:", uuid);
 }
 
+/* Once there are that many, the first one is joined of older ones and has rows in it. */
+static size_t first_whole_range(const struct xn_db *db)
+{
+	return db->n_skipped == XN_SKIPPED_MAX ? 1 : 0;
+}
+
 static void check_stamps(struct check *check, const struct xn_row *row)
 {
 	const struct xn_db *db = check->db;
@@ -196,7 +202,7 @@ static void check_stamps(struct check *check, const struct xn_row *row)
 
 	if (row->modified < row->created || row->modified >= db->generation)
 		found(check, row, "", "has a stamp that cannot be", "");
-	for (size_t i = 0; i < db->n_skipped; i++)
+	for (size_t i = first_whole_range(db); i < db->n_skipped; i++)
 		if (row->modified >= db->skipped[i].first && row->modified < db->skipped[i].end)
 			found(check, row, "", "has a stamp of a range that was skipped", "");
 	if (next && next->modified < row->modified)
@@ -234,6 +240,25 @@ static void check_operation(struct check *check, const struct xn_row *row)
 		found(check, row, "args_json", "is no JSON object", "");
 	if (xn_row_int(row, XN_xn_operation_step) < -1)
 		found(check, row, "step", "is before the first", "");
+}
+
+/* Those that wait become changes of rows without another look. */
+static void check_later(struct check *check, const struct xn_later *later)
+{
+	const struct xn_class *cls = &xn_classes[later->class_id];
+	const struct xn_row *row = xn_db_get(check->db, later->class_id, later->ref);
+
+	for (size_t i = 0; i < xn_map_len(later->fields); i++) {
+		const struct xn_value *v = xn_map_at(later->fields, i);
+		int field = xn_field_find(cls, xn_map_key_at(later->fields, i));
+
+		if (field < 0 || !xn_value_fits(cls->fields[field].type, v))
+			xn_finding(&check->findings, "%s %s %s: what waits is not of its type",
+				   cls->name, later->ref, xn_map_key_at(later->fields, i));
+		else if (row)
+			check_value(check, row, cls->fields[field].name, cls->fields[field].type,
+				    v);
+	}
 }
 
 static void check_tombstones(struct check *check, int class_id)
@@ -291,6 +316,8 @@ unsigned xn_db_check(struct xn_db *db, struct xn_buf *report)
 		}
 		check_tombstones(&check, c);
 	}
+	xn_list_each(link, &db->laters)
+		check_later(&check, xn_list_entry(link, struct xn_later, link));
 	check_skipped(&check);
 	return check.findings.n;
 }

@@ -38,18 +38,19 @@ static int refuse(struct load *load, const char *what)
 	return -EBADMSG;
 }
 
-static void tell_misfit(struct load *load, const struct xn_row *row, int field,
-			const struct xn_value *v)
+/* @where: "" or of what waits. */
+static void tell_misfit(struct load *load, int class_id, const char *ref, int field,
+			const char *where, const struct xn_value *v)
 {
-	const struct xn_field *f = xn_row_field(row, field);
+	const struct xn_field *f = &xn_classes[class_id].fields[field];
 	struct xn_buf text XN_CLEANUP(xn_buf_clear_p) = {0};
 
 	load->misfits++;
 	if (!load->db->findings)
 		return;
 	xn_json_write(v, &text);
-	xn_finding(load->db->findings, "%s %s %s: is not of the type %s: %.60s",
-		   row->table->cls->name, xn_row_ref(row), f->name, f->type->text,
+	xn_finding(load->db->findings, "%s %s %s: %sis not of the type %s: %.60s",
+		   xn_classes[class_id].name, ref, f->name, where, f->type->text,
 		   xn_buf_cstr(&text));
 }
 
@@ -65,7 +66,7 @@ static struct xn_value *take_field(struct load *load, const struct xn_row *row, 
 	if (!v)
 		return NULL;
 	if (!xn_value_fits(type, v)) {
-		tell_misfit(load, row, field, v);
+		tell_misfit(load, xn_row_class(row), xn_row_ref(row), field, "", v);
 		xn_value_unref(v);
 		return xn_value_ref(otherwise);
 	}
@@ -108,17 +109,17 @@ static void forget_known(struct load *load)
 
 /* A field that this schema lacks or derives may be of another version; one that the dictionary has
  * for another class, or not at all, was never written by any. */
-static void tell_unknown(struct load *load, const struct xn_row *row, uint32_t no)
+static void tell_unknown(struct load *load, int class_id, const char *ref, uint32_t no)
 {
 	const struct xn_names *names = &load->db->names;
 	bool named = no && no < names->n &&
 		     (names->by_no[no].class_id < 0 ||
-		      (names->by_no[no].class_id == xn_row_class(row) && names->by_no[no].field >= 0));
+		      (names->by_no[no].class_id == class_id && names->by_no[no].field >= 0));
 
 	load->unknown++;
 	if (load->db->findings && !named)
 		xn_finding(load->db->findings, "%s %s: has a field of no name, number %u",
-			   row->table->cls->name, xn_row_ref(row), no);
+			   xn_classes[class_id].name, ref, no);
 }
 
 static int load_pairs(struct load *load, struct xn_row *row, struct xn_cursor *in)
@@ -132,7 +133,7 @@ static int load_pairs(struct load *load, struct xn_row *row, struct xn_cursor *i
 		struct xn_value *v;
 
 		if (field < 0 || xn_field_is_derived(xn_row_field(row, field))) {
-			tell_unknown(load, row, no);
+			tell_unknown(load, class_id, xn_row_ref(row), no);
 			continue;
 		}
 		v = take_known_field(load, row, field, &bytes);
@@ -156,6 +157,15 @@ static struct xn_row *find(struct load *load, const struct xn_slice *ref_bytes,
 	return xn_db_get_any(load->db, ref);
 }
 
+/* As for fields: a class that the dictionary lacks was never written. */
+static int leave_class_out(struct load *load, uint32_t class_no)
+{
+	load->unknown++;
+	if (load->db->findings && (!class_no || class_no >= load->db->names.n))
+		return refuse(load, "a class of no name");
+	return 0;
+}
+
 static int load_row(struct load *load, const struct xn_slice *ref_bytes, uint32_t class_no,
 		    uint64_t created, uint64_t modified, struct xn_cursor *pairs)
 {
@@ -167,12 +177,8 @@ static int load_row(struct load *load, const struct xn_slice *ref_bytes, uint32_
 		return refuse(load, "a reference that two rows have");
 	if (!*ref)
 		return refuse(load, "a malformed reference");
-	if (class_id < 0 && load->db->findings && (!class_no || class_no >= load->db->names.n))
-		return refuse(load, "a class of no name");
-	if (class_id < 0) {
-		load->unknown++;
-		return 0;
-	}
+	if (class_id < 0)
+		return leave_class_out(load, class_no);
 	row = xn_row_new(xn_table_of(load->db, class_id), xn_string(ref), created, modified);
 	rc = load_pairs(load, row, pairs);
 	if (rc < 0)
@@ -219,18 +225,39 @@ static int load_tombstone(struct load *load, const struct xn_slice *key, struct 
 	return 0;
 }
 
-static int load_later(struct load *load, uint64_t id, const struct xn_tx_entry *entry)
+static int load_later_pairs(struct load *load, struct xn_later *later, struct xn_cursor in)
 {
-	int class_id = xn_names_class(&load->db->names, entry->class_no), rc;
-	struct xn_cursor in = xn_cursor(entry->pairs.data, entry->pairs.len);
-	struct xn_later *later;
+	int class_id = later->class_id, rc;
 	struct xn_slice bytes;
 	uint32_t no;
+
+	while ((rc = xn_take_pair(&in, &no, &bytes)) == 1) {
+		int field = xn_names_field(&load->db->names, class_id, no);
+		struct xn_cursor value_in = xn_cursor(bytes.data, bytes.len);
+		XN_CLEANUP(xn_value_unref_p) struct xn_value *v = xn_take_value(&value_in);
+
+		if (!v)
+			return refuse(load, "a malformed value");
+		if (field < 0)
+			tell_unknown(load, class_id, later->ref, no);
+		else if (!xn_value_fits(xn_classes[class_id].fields[field].type, v))
+			tell_misfit(load, class_id, later->ref, field, "what waits ", v);
+		else
+			xn_map_put(&later->fields, xn_classes[class_id].fields[field].name,
+				   xn_value_ref(v));
+	}
+	return rc < 0 ? refuse(load, "a malformed change") : 0;
+}
+
+static int load_later(struct load *load, uint64_t id, const struct xn_tx_entry *entry)
+{
+	int class_id = xn_names_class(&load->db->names, entry->class_no);
+	struct xn_later *later;
 
 	if (id >= load->db->next_later)
 		load->db->next_later = id + 1;
 	if (class_id < 0)
-		return 0;
+		return leave_class_out(load, entry->class_no);
 	later = xn_calloc(1, sizeof(*later));
 	later->id = id;
 	later->class_id = class_id;
@@ -240,19 +267,9 @@ static int load_later(struct load *load, uint64_t id, const struct xn_tx_entry *
 			memcpy(later->origin[i], load->origin[i].data, load->origin[i].len);
 	xn_list_push(&load->db->laters, &later->link);
 	find(load, &entry->ref, later->ref);
-	while ((rc = xn_take_pair(&in, &no, &bytes)) == 1) {
-		int field = xn_names_field(&load->db->names, class_id, no);
-		struct xn_cursor value_in = xn_cursor(bytes.data, bytes.len);
-		struct xn_value *v = xn_take_value(&value_in);
-
-		if (!v)
-			return refuse(load, "a malformed value");
-		if (field < 0 || !xn_value_fits(xn_classes[class_id].fields[field].type, v))
-			xn_value_unref(v);
-		else
-			xn_map_put(&later->fields, xn_classes[class_id].fields[field].name, v);
-	}
-	return rc < 0 ? refuse(load, "a malformed change") : 0;
+	if (!*later->ref && load->db->findings)
+		return refuse(load, "a malformed reference");
+	return load_later_pairs(load, later, xn_cursor(entry->pairs.data, entry->pairs.len));
 }
 
 static void drop_later(struct xn_db *db, uint64_t id)

@@ -265,6 +265,51 @@ static void an_operation_that_no_restart_could_read_is_named(void **state)
 			"no JSON object");
 }
 
+/* ---- changes that wait ---- */
+
+static void put_later(struct forged *t, int class_no, const char *ref, int field,
+		      struct xn_value *value)
+{
+	xn_buf_add_char(&t->entries, XN_TX_LATER);
+	xn_put_varint(&t->entries, 1000);
+	xn_put_varint(&t->entries, (uint64_t)class_no);
+	xn_put_string(&t->entries, ref);
+	xn_put_varint(&t->entries, 1);
+	xn_put_varint(&t->entries, t->f->db->names.field_no[XN_CLASS_VM][field]);
+	xn_put_value(&t->entries, value);
+	xn_value_unref(value);
+}
+
+static void assert_later_found(struct fixture *f, int class_no, const char *ref, int field,
+			       struct xn_value *value, const char *line)
+{
+	struct forged t = forge(f);
+
+	put_later(&t, class_no, ref, field, value);
+	append(&t);
+	assert_found(f, line);
+}
+
+static void what_waits_and_is_not_what_it_should_be_is_named(void **state)
+{
+	struct fixture *f = *state;
+	int vm = f->db->names.class_no[XN_CLASS_VM];
+	char long_ref[200] = {0};
+
+	assert_later_found(f, vm, vm_ref, XN_VM_affinity, xn_string(vbd_ref),
+			   " affinity: is for host but names a VBD: OpaqueRef:33333333");
+	assert_later_found(f, vm, vm_ref, XN_VM_power_state, xn_string("Flying"),
+			   "VM OpaqueRef:11111111-1111-4111-8111-111111111111 power_state: what "
+			   "waits is not of the type");
+	assert_later_found(f, vm, vm_ref, XN_VM_memory_target, xn_string("much"),
+			   " memory_target: what waits is not of the type int: \"much\"");
+	assert_later_found(f, 60000, vm_ref, XN_VM_name_label, xn_string("x"),
+			   "holds a class of no name");
+	memset(long_ref, 'x', sizeof(long_ref) - 1);
+	assert_later_found(f, vm, long_ref, XN_VM_name_label, xn_string("x"),
+			   "holds a malformed reference");
+}
+
 /* ---- stamps ---- */
 
 static void a_stamp_that_was_not_given_out_is_named(void **state)
@@ -328,6 +373,28 @@ static void a_skipped_range_in_the_future_is_named(void **state)
 	append(&t);
 	xn_buf_clear(&range);
 	assert_found(f, "generations: the skipped range from");
+}
+
+/* The oldest of them are joined then, with what was given out in between. */
+static void more_ranges_than_are_kept_are_no_finding(void **state)
+{
+	struct fixture *f = *state;
+	struct xn_buf report = {0};
+
+	for (int i = 0; i < XN_SKIPPED_MAX + 10; i++) {
+		xn_generation_skip(f->db);
+		if (i == 3)
+			label(f, vm_ref, "in between");
+	}
+	label(f, other_vm_ref, "behind them");
+	xn_turn_put_skipped(f->db);
+	assert_int_equal(sync_all(f), 0);
+	assert_int_equal(f->db->n_skipped, XN_SKIPPED_MAX);
+	stop(f);
+	if (check_folder(f, &report))
+		fail_msg("%s", xn_buf_cstr(&report));
+	xn_buf_clear(&report);
+	start(f);
 }
 
 static void several_findings_are_all_named(void **state)
@@ -492,6 +559,8 @@ int main(void)
 		TEST(a_deletion_before_the_creation_is_named),
 		TEST(a_living_row_that_is_told_to_be_deleted_is_named),
 		TEST(a_skipped_range_in_the_future_is_named),
+		TEST(more_ranges_than_are_kept_are_no_finding),
+		TEST(what_waits_and_is_not_what_it_should_be_is_named),
 		TEST(several_findings_are_all_named),
 		TEST(a_damaged_record_of_the_journal_is_named),
 		TEST(a_damaged_record_of_the_past_is_named),
