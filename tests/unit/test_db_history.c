@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 enum { TURNS = 400 };
 
@@ -27,6 +28,35 @@ struct book {
 	struct moment moments[TURNS + 1];
 	unsigned n;
 };
+
+/* Syncs of changes files: this program stands in front of libc. */
+static struct {
+	unsigned n;
+	bool fail;
+} syncs;
+
+static bool is_changes_file(int fd)
+{
+	char link[40], path[200];
+	ssize_t len;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	len = readlink(link, path, sizeof(path) - 1);
+	path[len < 0 ? 0 : len] = '\0';
+	return strstr(path, "/history/changes-") != NULL;
+}
+
+int fdatasync(int fd)
+{
+	if (is_changes_file(fd)) {
+		syncs.n++;
+		if (syncs.fail) {
+			errno = EIO;
+			return -1;
+		}
+	}
+	return (int)syscall(SYS_fdatasync, fd);
+}
 
 /* ---- the model: rows as they are ---- */
 
@@ -267,6 +297,14 @@ static void checkpoint(struct fixture *f)
 	for (int i = 0; i < 2000 && f->db->store->ops->backlog(f->db->store); i++)
 		xn_loop_turn(f->core.loop, 10000);
 	assert_int_equal(f->db->store->ops->backlog(f->db->store), 0);
+}
+
+static void let_pass(struct fixture *f, int64_t us)
+{
+	int64_t until = xn_now_us(f->core.loop) + us;
+
+	while (xn_now_us(f->core.loop) < until)
+		xn_loop_turn(f->core.loop, until - xn_now_us(f->core.loop));
 }
 
 static int tidy_at(struct book *b, int64_t now_us)
@@ -965,6 +1003,53 @@ static void lost_files_are_begun_anew_with_an_image(void **state)
 	free(command);
 }
 
+static void what_a_killed_recorder_left_is_synced_before_it_is_relied_on(void **state)
+{
+	struct book *b = *state;
+	struct xn_history_options options = {.size = 64 << 20, .age_us = b->options.age_us};
+	char *db_dir = xn_asprintf("%s/db", b->f->dir);
+	struct xn_recorder *r;
+
+	run_turns(b, 20, 8, "64M");
+	stop(b->f);
+	r = xn_recorder_new(b->f->dir, &options);
+	syncs.n = 0;
+	assert_int_equal(xn_recorder_begin(r, db_dir, 0, UINT64_MAX, 1), 0);
+	assert_int_equal(xn_recorder_files(r), 0); /* it goes on in the one that is there */
+	assert_int_equal(syncs.n, 1);
+	xn_recorder_free(r);
+	free(db_dir);
+	start_with(b->f, "64M");
+}
+
+/* That the next sync of it succeeds says nothing of what the failed one has lost. */
+static void after_a_failed_sync_of_a_file_another_is_begun(void **state)
+{
+	struct book *b = *state;
+	struct xn_store *store = b->f->db->store;
+	struct xn_history *h;
+
+	workload_turn(b->f->db, 9, 0);
+	change_label(b, "synced");
+	checkpoint(b->f);
+	change_label(b, "not synced");
+	assert_int_equal(sync_all(b->f), 0);
+	syncs.fail = true;
+	store->ops->checkpoint(store);
+	for (int i = 0; i < 100 && !store->checkpoint_failures; i++)
+		xn_loop_turn(b->f->core.loop, 10000);
+	syncs.fail = false;
+	assert_int_equal(store->checkpoint_failures, 1);
+	let_pass(b->f, 10000000);
+	checkpoint(b->f);
+	h = open_history(b);
+	assert_int_equal(xn_history_bounds(h)->files, 2);
+	assert_int_equal(xn_history_bounds(h)->n_gaps, 0);
+	for (unsigned i = 0; i < b->n; i++)
+		assert_known(b, h, &b->moments[i]);
+	xn_history_close(h);
+}
+
 static void secrets_are_not_written(void **state)
 {
 	static const char *const keys[] = {"pass",	"admin_pass",  "Pass-1",	  "pwd",
@@ -1020,6 +1105,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_journal_that_was_cut_is_no_gap, setup, clear),
 		cmocka_unit_test_setup_teardown(lost_files_are_begun_anew_with_an_image, setup,
 						clear),
+		cmocka_unit_test_setup_teardown(
+			what_a_killed_recorder_left_is_synced_before_it_is_relied_on, setup, clear),
+		cmocka_unit_test_setup_teardown(after_a_failed_sync_of_a_file_another_is_begun,
+						setup_in_virtual_time, clear),
 		cmocka_unit_test_setup_teardown(secrets_are_not_written, setup, clear),
 	};
 

@@ -1,7 +1,9 @@
 /*
  * The recorder: changes files as the checkpoint is written; see record.h. Runs where the
  * checkpoint is written, never on the loop. What a crash leaves behind the last whole block is cut
- * off at the next begin: the checkpoint had not moved, so those transactions come again.
+ * off at the next begin: the checkpoint had not moved, so those transactions come again. What is
+ * found is synced before anything is built on it; after a sync that failed nobody knows what the
+ * next one would prove, so all that the checkpoint has not passed goes into a new file.
  */
 #include "modules/db/checkpoint.h"
 #include "modules/db/history/file.h"
@@ -21,6 +23,7 @@ struct xn_recorder {
 	struct xn_history_options options;
 	int dir_fd, fd; /* of the folder; of the file that grows */
 	bool is_ready, anew, dir_dirty;
+	bool is_suspect; /* a sync of the newest file failed */
 	uint32_t number;
 	unsigned n_begun;
 	uint64_t size;	  /* of that file */
@@ -203,17 +206,22 @@ static int begin_file(struct xn_recorder *r, uint32_t number)
 	return write_out(r);
 }
 
+static int sync_written(struct xn_recorder *r)
+{
+	int rc = 0;
+
+	if (fdatasync(r->fd) < 0 || (r->dir_dirty && fsync(r->dir_fd) < 0))
+		rc = -errno;
+	r->dir_dirty &= rc < 0;
+	r->is_suspect |= rc < 0;
+	return rc;
+}
+
 static int sync_file(struct xn_recorder *r)
 {
 	int rc = write_out(r);
 
-	if (rc == 0 && fdatasync(r->fd) < 0)
-		rc = -errno;
-	if (rc == 0 && r->dir_dirty && fsync(r->dir_fd) < 0)
-		rc = -errno;
-	if (rc == 0)
-		r->dir_dirty = false;
-	return rc;
+	return rc < 0 ? rc : sync_written(r);
 }
 
 int xn_recorder_reach(struct xn_recorder *r, uint64_t position)
@@ -364,16 +372,36 @@ static int64_t first_time(const struct xn_history_file *file)
 	return 0;
 }
 
+/* What the checkpoint has passed was synced before. */
+static void forget_blocks_behind(struct xn_history_file *file, uint64_t position)
+{
+	while (file->n_blocks && file->blocks[file->n_blocks - 1].position > position)
+		file->n_blocks--;
+}
+
+static int open_to_write(struct xn_recorder *r)
+{
+	char name[XN_HISTORY_NAME];
+
+	xn_history_name(XN_HISTORY_CHANGES, r->number, name);
+	r->fd = openat(r->dir_fd, name, O_RDWR | O_CLOEXEC);
+	if (r->fd < 0 || ftruncate(r->fd, (off_t)r->size) < 0)
+		return -errno;
+	r->dir_dirty = true;
+	return sync_written(r);
+}
+
 /* A file, as far as it is whole. 1: goes on in it; 0: it is of no use; -errno. */
 static int open_file(struct xn_recorder *r, uint64_t position, uint64_t journal_end)
 {
 	struct xn_history_file file;
-	char name[XN_HISTORY_NAME];
 	int rc = xn_history_file_open(r->dir_fd, XN_HISTORY_CHANGES, r->number, &file);
 
 	if (rc < 0)
 		return rc;
 	rc = xn_history_file_settle(&file);
+	if (r->is_suspect)
+		forget_blocks_behind(&file, position);
 	if (rc == 0)
 		rc = load_names(r, &file);
 	r->end = xn_history_file_position(&file);
@@ -386,10 +414,9 @@ static int open_file(struct xn_recorder *r, uint64_t position, uint64_t journal_
 		return rc == -EBADMSG ? 0 : rc;
 	if (r->end < position || r->end > journal_end)
 		return 0; /* a part is missing; or it is of a database that was here before */
-	xn_history_name(XN_HISTORY_CHANGES, r->number, name);
-	r->fd = openat(r->dir_fd, name, O_RDWR | O_CLOEXEC);
-	if (r->fd < 0 || ftruncate(r->fd, (off_t)r->size) < 0)
-		return -errno;
+	rc = open_to_write(r);
+	if (rc < 0)
+		return rc;
 	r->closed = r->end;
 	open_block(r);
 	return 1;
@@ -439,13 +466,13 @@ int xn_recorder_begin(struct xn_recorder *r, const char *db_dir, uint64_t positi
 	}
 	if (rc >= 0 && (rc == 0 || r->anew || r->end < position))
 		rc = begin_history(r, db_dir, position, now_us);
-	else if (rc > 0 && r->end == position && is_full(r, now_us))
+	else if (rc > 0 && (r->is_suspect || (r->end == position && is_full(r, now_us))))
 		rc = begin_file(r, r->number + 1);
 	if (rc < 0) {
 		xn_recorder_forget(r);
 		return rc;
 	}
-	r->anew = false;
+	r->anew = r->is_suspect = false;
 	r->is_ready = true;
 	r->reached = position;
 	return 0;
