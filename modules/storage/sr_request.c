@@ -111,6 +111,8 @@ static int run_request(struct xn_work *work)
 {
 	struct xn_sr_request *rq = xn_container_of(work, struct xn_sr_request, work);
 
+	if (atomic_load(&rq->progress.stop)) /* while it was queued */
+		return -ECANCELED;
 	return rq->call(rq);
 }
 

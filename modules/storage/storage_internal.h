@@ -109,6 +109,9 @@ struct xn_storage_op {
 	struct xn_value *record;  /* not journaled: a restart undoes and does not need it */
 	struct xn_vdi_make *make; /* under way */
 	bool writers_go;	  /* since the content was copied */
+	struct xn_sr_request *overwriting; /* a disk that is there; under way, or NULL */
+	struct xn_timer tick;              /* meanwhile */
+	int64_t overwritten;               /* bytes, at the last tick */
 	struct xn_storage_wait *waiting;
 };
 static inline struct xn_storage_op *xn_storage_op_of(struct xn_op *op)

@@ -34,6 +34,7 @@ void xn_storage_op_free(struct xn_op *op)
 	struct xn_storage_op *o = xn_storage_op_of(op);
 
 	stop_waiting(o);
+	xn_timer_cancel(&o->tick);
 	xn_value_unref(o->record);
 	free(o);
 }

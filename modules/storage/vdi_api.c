@@ -7,7 +7,7 @@
 #include "modules/records/records.h"
 #include "modules/storage/storage_internal.h"
 
-enum { SECOND = 1000 };
+enum { SECOND = 1000, PROGRESS_US = 250 * 1000 };
 
 static struct xn_storage *state_of(struct xn_call *call)
 {
@@ -363,26 +363,72 @@ static struct xn_sr_request *request_for(struct xn_storage_op *o, const char *vd
 	return NULL;
 }
 
-static void on_source_path(struct xn_sr_request *rq, int rc)
+/* A worker that writes to a disk is its user until it returns: the operation, and with it its
+ * claims, stay that long, also one that has given up. */
+static void on_overwrite_tick(struct xn_timer *timer)
 {
-	struct xn_storage_op *o = xn_storage_wait_take(rq->arg);
-	struct xn_sr_binding into = {0};
-	struct xn_sr_request *next;
+	struct xn_storage_op *o = xn_container_of(timer, struct xn_storage_op, tick);
+	const struct xn_copy_progress *progress = &o->overwriting->progress;
+	int64_t total = atomic_load(&progress->total), done = atomic_load(&progress->done);
 
-	if (!o)
-		return;
-	if (rc < 0) {
-		end_with_errno(o, rq, rc, xn_storage_op_arg(o, "source"));
-		return;
+	if (o->op.undoing) {
+		xn_op_progress(&o->op, 0);
+	} else if (total > 0 && done != o->overwritten) {
+		o->overwritten = done;
+		xn_op_progress(&o->op, (double)done / (double)total);
 	}
-	next = request_for(o, xn_storage_op_arg(o, "vdi"), &into);
-	if (next) {
-		next->source = rq->path;
-		rq->path = NULL;
-		xn_sr_request_submit(o->st, next, into.ops->overwrite, on_vdi_request,
+	xn_timer_arm(o->st->core->loop, &o->tick, PROGRESS_US, on_overwrite_tick);
+}
+
+/* What the undo of an overwriting waited for has returned. */
+static void end_undo(struct xn_storage_op *o)
+{
+	if (o->op.running)
+		xn_op_done(&o->op, 0); /* else it has yet to begin, and looks for itself */
+}
+
+static void on_overwritten(struct xn_sr_request *rq, int rc)
+{
+	struct xn_storage_op *o = xn_storage_wait_op(rq->arg);
+	bool undoing = o && o->op.undoing;
+
+	if (o) {
+		xn_timer_cancel(&o->tick);
+		o->overwriting = NULL;
+	}
+	on_vdi_request(rq, rc);
+	if (undoing)
+		end_undo(o);
+}
+
+static void overwrite_from(struct xn_storage_op *o, struct xn_sr_request *source)
+{
+	struct xn_sr_binding into = {0};
+	struct xn_sr_request *rq = request_for(o, xn_storage_op_arg(o, "vdi"), &into);
+
+	if (rq) {
+		rq->source = source->path;
+		source->path = NULL;
+		o->overwriting = rq;
+		o->overwritten = 0;
+		xn_timer_arm(o->st->core->loop, &o->tick, PROGRESS_US, on_overwrite_tick);
+		xn_sr_request_submit(o->st, rq, into.ops->overwrite, on_overwritten,
 				     xn_storage_wait_new(o));
 	}
 	xn_sr_binding_clear(&into);
+}
+
+static void on_source_path(struct xn_sr_request *rq, int rc)
+{
+	struct xn_storage_op *undone = xn_storage_wait_op(rq->arg);
+	struct xn_storage_op *o = xn_storage_wait_take(rq->arg);
+
+	if (o && rc < 0)
+		end_with_errno(o, rq, rc, xn_storage_op_arg(o, "source"));
+	else if (o)
+		overwrite_from(o, rq);
+	else if (undone && undone->op.undoing)
+		end_undo(undone);
 }
 
 /* A step's look at the image of the disk that its argument @arg names. */
@@ -403,11 +449,27 @@ static void overwrite_disk(struct xn_op *op)
 	ask_image(op, "source", on_source_path);
 }
 
+/* What was there before is lost already. */
+static void stop_overwriting(struct xn_op *op)
+{
+	struct xn_storage_op *o = xn_storage_op_of(op);
+
+	if (!o->waiting) {
+		xn_op_done(op, 0);
+		return;
+	}
+	xn_op_waiting(op, "storage to stop writing to the disk");
+	if (o->overwriting)
+		atomic_store(&o->overwriting->progress.stop, true);
+}
+
+/* The source stays as it is, so that what a restart interrupted begins anew. */
 static const struct xn_step overwrite_steps[] = {
-	{"copy over the disk", overwrite_disk, NULL, 3600 * SECOND, 1, XN_STEP_NO_CANCEL},
+	{"copy over the disk", overwrite_disk, stop_overwriting, 3600 * SECOND, 1,
+	 XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0, 0, 0},
 };
-XN_STORAGE_OP_KIND(overwrite_kind, "VDI.copy_into", overwrite_steps, XN_RESTART_UNDO)
+XN_STORAGE_OP_KIND(overwrite_kind, "VDI.copy_into", overwrite_steps, XN_RESTART_RESUME)
 
 /* Nobody else may change the target meanwhile. */
 static void also_take_target(struct xn_op *op, struct xn_run *run)
@@ -451,7 +513,7 @@ static void copy(struct xn_call *call)
 
 /* The snapshot stays as it is, so that what a restart interrupted begins anew. */
 static const struct xn_step revert_steps[] = {
-	{"copy the snapshot over the disk", overwrite_disk, NULL, 3600 * SECOND, 1,
+	{"copy the snapshot over the disk", overwrite_disk, stop_overwriting, 3600 * SECOND, 1,
 	 XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0, 0, 0},
 };

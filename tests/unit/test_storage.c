@@ -11,7 +11,7 @@
 #include "modules/message/message.h"
 #include "modules/operation/operation.h"
 #include "modules/records/records.h"
-#include "modules/storage/storage.h"
+#include "modules/storage/storage_internal.h"
 #include "modules/task/task.h"
 #include "tests/unit/api_fixture.h"
 
@@ -574,6 +574,148 @@ static void a_disk_that_is_copied_grows_afterwards(void **state)
 	free(grow);
 }
 
+/* ---- over a disk that is there ---- */
+
+static int no_work(struct xn_work *work)
+{
+	return 0;
+}
+
+static void no_end(struct xn_work *work, int rc)
+{
+}
+
+/* For a second or more nothing is copied but behind this. The test's to free, after that. */
+static struct xn_work *given_busy_copiers(struct api *api)
+{
+	enum { WORKS = 2000 };
+	struct xn_work *works = xn_calloc(WORKS, sizeof(*works));
+
+	for (int i = 0; i < WORKS; i++) {
+		works[i] = (struct xn_work){.run = no_work, .done = no_end};
+		xn_pool_submit(xn_storage_of(&api->core)->copies, &works[i]);
+	}
+	return works;
+}
+
+/* A disk that says "new" and one that says "old"; the call that copies the first over the second.
+ */
+struct overwriting {
+	char source[48], into[48];
+	char *path, *args;
+	const char *method;
+	struct api_call call;
+};
+
+static void given_overwriting(struct api *api, struct overwriting *w, bool is_revert)
+{
+	char *path, *args;
+
+	given_vdi(api, w->into);
+	w->path = image_of(api, w->into, "");
+	write_file(w->path, "new");
+	args = xn_asprintf("[\"%s\"]", w->into);
+	call_for_ref(api, w->source, "VDI.snapshot", args);
+	write_file(w->path, "old");
+	w->method = is_revert ? "VDI.revert" : "VDI.copy";
+	w->args = is_revert ? xn_asprintf("[\"%s\"]", w->source)
+			    : xn_asprintf("[\"%s\",\"OpaqueRef:NULL\",\"OpaqueRef:NULL\",\"%s\"]",
+					  w->source, w->into);
+	path = image_of(api, w->source, "");
+	assert_true(file_has(path, "new"));
+	free(path);
+	free(args);
+}
+
+static void clear_overwriting(struct overwriting *w)
+{
+	free(w->path);
+	free(w->args);
+}
+
+/* The request that copies over a disk, once it is queued. */
+static struct xn_sr_request *overwriting_request(struct api *api)
+{
+	for (int us = 0; us < 1000000; us++) {
+		struct xn_storage *st = xn_storage_of(&api->core);
+
+		xn_list_each(node, &st->requests) {
+			struct xn_sr_request *rq = xn_list_entry(node, struct xn_sr_request, link);
+
+			if (rq->source && rq->size == 0)
+				return rq;
+		}
+		xn_loop_turn(api->core.loop, 1);
+	}
+	fail_msg("nothing is copied over a disk");
+	return NULL;
+}
+
+static void note_token(const struct xn_op *op, void *arg)
+{
+	*(struct xn_op_token *)arg = xn_op_token(op);
+}
+
+/* As its deadline would. */
+static void give_up(struct api *api)
+{
+	struct xn_error err = {0};
+	struct xn_op_token token = {0};
+
+	xn_op_each(&api->core, note_token, &token);
+	xn_error_set(&err, XN_ERR_INTERNAL_ERROR, "late");
+	xn_op_fail_late(&api->core, &token, &err);
+}
+
+static void who_gives_up_copying_over_a_disk_leaves_it_alone(void **state)
+{
+	struct api *api = *state;
+
+	for (int is_revert = 0; is_revert < 2; is_revert++) {
+		struct overwriting w;
+		struct xn_work *works;
+
+		given_overwriting(api, &w, is_revert);
+		works = given_busy_copiers(api);
+		api_begin(api, &w.call, w.method, w.args);
+		overwriting_request(api);
+		give_up(api);
+		api_wait(api, &w.call.done);
+		assert_string_equal(w.call.err.code, XN_ERR_INTERNAL_ERROR);
+		write_file(w.path, "own"); /* by who has the disk now */
+		api_run(api, 60);
+		assert_true(file_has(w.path, "own"));
+		assert_int_equal(
+			xn_map_len(xn_row_get(vdi_row(api, w.into), XN_VDI_current_operations)), 0);
+		api_call_clear(&w.call);
+		clear_overwriting(&w);
+		free(works);
+	}
+}
+
+static void copying_over_a_disk_goes_on_after_a_restart(void **state)
+{
+	struct api *api = *state;
+
+	for (int is_revert = 0; is_revert < 2; is_revert++) {
+		struct overwriting w;
+
+		given_overwriting(api, &w, is_revert);
+		api_begin(api, &w.call, w.method, w.args);
+		overwriting_request(api);
+		api_restart(api);
+		for (unsigned i = 0; i < w.call.call.n_args; i++)
+			xn_value_unref(w.call.call.args[i]);
+		api_call_clear(&w.call);
+		assert_true(file_has(w.path, "old"));
+		api_run(api, 60);
+		assert_true(file_has(w.path, "new"));
+		assert_int_equal(
+			xn_map_len(xn_row_get(vdi_row(api, w.into), XN_VDI_current_operations)), 0);
+		clear_overwriting(&w);
+	}
+}
+
 static const char *pending_task(struct api *api)
 {
 	for (struct xn_row *row = xn_db_first(api->db, XN_CLASS_task); row;
@@ -581,6 +723,34 @@ static const char *pending_task(struct api *api)
 		if (strcmp(xn_row_string(row, XN_task_status), "pending") == 0)
 			return xn_row_ref(row);
 	return NULL;
+}
+
+static void copying_over_a_disk_tells_how_far_it_is(void **state)
+{
+	struct api *api = *state;
+	struct overwriting w;
+	struct xn_work *works;
+	struct xn_sr_request *rq;
+	int64_t begun_us;
+
+	given_overwriting(api, &w, true);
+	works = given_busy_copiers(api);
+	api_begin(api, &w.call, w.method, w.args);
+	rq = overwriting_request(api);
+	atomic_store(&rq->progress.total, 100);
+	atomic_store(&rq->progress.done, 40);
+	begun_us = xn_now_us(api->core.loop);
+	while (xn_now_us(api->core.loop) < begun_us + 500000)
+		xn_loop_turn(api->core.loop, 1000);
+	assert_false(w.call.done);
+	assert_true(xn_value_float(xn_row_get(xn_db_get(api->db, XN_CLASS_task, pending_task(api)),
+					      XN_task_progress)) == 0.4);
+	api_wait(api, &w.call.done);
+	assert_true(file_has(w.path, "new"));
+	api_call_clear(&w.call);
+	clear_overwriting(&w);
+	api_run(api, 60);
+	free(works);
 }
 
 static void a_cancelled_copy_leaves_nothing(void **state)
@@ -1289,6 +1459,9 @@ int main(void)
 		STORAGE(a_copy_into_a_smaller_disk_is_refused),
 		STORAGE(a_disk_is_not_copied_over_itself),
 		STORAGE(a_disk_that_is_copied_grows_afterwards),
+		STORAGE(who_gives_up_copying_over_a_disk_leaves_it_alone),
+		STORAGE(copying_over_a_disk_goes_on_after_a_restart),
+		STORAGE(copying_over_a_disk_tells_how_far_it_is),
 		STORAGE(a_cancelled_copy_leaves_nothing),
 		STORAGE(a_cancelled_disk_goes_also_when_its_sync_fails),
 		STORAGE(what_ends_late_on_a_full_disk_ends_nothing_else),
