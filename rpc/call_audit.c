@@ -63,6 +63,12 @@ void xn_rpc_audit_goes_on(struct xn_rpc_call *rc)
 		rc->audit_line = add(rc, XN_AUDIT_BEGUN, NULL, NULL, NULL);
 }
 
+/* The session was right when the call began, and ended while it waited: an ordinary logout. */
+static bool is_session_over(const struct xn_call *call, const struct xn_error *err)
+{
+	return call->caller.session[0] && strcmp(err->code, XN_ERR_SESSION_INVALID) == 0;
+}
+
 void xn_rpc_audit_ended(struct xn_rpc_call *rc, const struct xn_value *result,
 			const struct xn_error *err)
 {
@@ -74,7 +80,7 @@ void xn_rpc_audit_ended(struct xn_rpc_call *rc, const struct xn_value *result,
 				  : NULL;
 	const char *session = NULL;
 
-	if (!rc->audited && !is_denied)
+	if (!rc->audited && (!is_denied || is_session_over(&rc->call, err)))
 		return;
 	if (method->class_id == XN_CLASS_session) { /* what it returns is the secret */
 		session = ref ? xn_auth_session_ref(rc->rpc->auth, ref) : NULL;

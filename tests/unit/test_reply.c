@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "modules/audit/audit.h"
+#include "modules/audit/audit_internal.h"
 #include "modules/auth/auth.h"
 #include "modules/event/event.h"
 #include "modules/operation/operation.h"
@@ -448,6 +448,30 @@ static void too_many_waits_of_one_session_are_refused(void **state)
 	free(waits);
 }
 
+static void a_logout_denies_nothing_to_the_calls_that_wait(void **state)
+{
+	struct api *api = *state;
+	const struct xn_audit *audit = xn_module_state(&api->core, "audit");
+	struct asked from, next, other;
+	struct xn_caller caller;
+	char secret[48];
+
+	api_log_in(api, "other", XN_ROLE_READ_ONLY, &caller, secret);
+	ask(api, &other, secret, "event.register", "[\"pool\"]");
+	assert_reply_has(&other, "\"result\"");
+	ask(api, &from, secret, "event.from", "[\"pool\"],\"\",60.0");
+	ask(api, &next, secret, "event.next", "");
+	api_run(api, 1);
+	ask(api, &other, secret, "session.logout", "");
+	assert_reply_has(&other, "\"result\"");
+	assert_reply_has(&from, "\"SESSION_INVALID\"");
+	assert_reply_has(&next, "\"SESSION_INVALID\"");
+	assert_int_equal(audit->lines[XN_AUDIT_DENIED], 0);
+	ask(api, &other, secret, "event.next", "");
+	assert_reply_has(&other, "\"SESSION_INVALID\"");
+	assert_int_equal(audit->lines[XN_AUDIT_DENIED], 1);
+}
+
 static char *text_of(size_t len)
 {
 	char *text = xn_malloc(len + 3);
@@ -616,6 +640,7 @@ int main(void)
 		TEST(too_many_waits_of_one_session_are_refused),
 		TEST(waiting_calls_of_a_session_have_so_many_bytes_of_parameters),
 		TEST(a_login_brings_so_many_bytes_whatever_is_ignored_of_them),
+		TEST(a_logout_denies_nothing_to_the_calls_that_wait),
 		TEST(a_text_may_be_so_long),
 		TEST(a_map_may_have_so_many_members),
 		TEST(an_object_may_take_so_many_bytes),
