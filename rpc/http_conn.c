@@ -56,6 +56,7 @@ static void count_stranger(struct xn_http_conn *conn, int by)
 static void on_ready(int fd, int events, void *arg);
 static void start_tls(struct xn_http_conn *conn);
 static int64_t next_deadline(struct xn_http_conn *conn);
+static void file_stranger(struct xn_http_conn *conn);
 
 struct xn_http_conn *xn_http_conn_new(struct xn_http *http, int fd, enum xn_http_door door,
 				      bool is_trusted, const char *peer)
@@ -74,6 +75,8 @@ struct xn_http_conn *xn_http_conn_new(struct xn_http *http, int fd, enum xn_http
 	conn->events = XN_IO_READ;
 	conn->io = xn_io_new(http->core->loop, fd, conn->events | XN_IO_CLIENT, on_ready, conn);
 	xn_list_push(&http->timed, &conn->link);
+	xn_list_init(&conn->stranger);
+	file_stranger(conn);
 	count(conn, 1);
 	count_stranger(conn, 1);
 	if (door == XN_DOOR_TLS)
@@ -114,6 +117,7 @@ void xn_http_set_authenticated(struct xn_http_conn *conn)
 	conn->is_authenticated = true;
 	count_stranger(conn, -1);
 	conn->http->strangers_bytes -= conn->charged;
+	xn_list_remove(&conn->stranger);
 }
 
 /* Books what the connection's own buffers take. */
@@ -132,6 +136,7 @@ static void charge(struct xn_http_conn *conn)
 static void unlink_conn(struct xn_http_conn *conn)
 {
 	xn_list_remove(&conn->link);
+	xn_list_remove(&conn->stranger);
 	conn->http->n_kept -= conn->in_kept;
 	conn->in_kept = false;
 }
@@ -295,6 +300,7 @@ static void file_under_deadline(struct xn_http_conn *conn)
 	bool kept = is_between_requests(conn);
 
 	unlink_conn(conn);
+	file_stranger(conn);
 	conn->deadline_us = deadline_us;
 	conn->awaits_reader = conn->state != XN_CONN_LINGER && conn->out.len;
 	conn->wrote = false;
@@ -306,6 +312,20 @@ static void file_under_deadline(struct xn_http_conn *conn)
 	conn->in_kept = kept;
 	http->n_kept += kept;
 	xn_http_plan_sweep(http);
+}
+
+static void file_stranger(struct xn_http_conn *conn)
+{
+	enum xn_http_stranger kind = XN_STRANGER_SENDS;
+
+	if (conn->is_authenticated || conn->state == XN_CONN_RUNNING)
+		return;
+	if (is_between_requests(conn))
+		kind = XN_STRANGER_KEPT;
+	else if (conn->out.len || conn->state == XN_CONN_LINGER)
+		kind = XN_STRANGER_READS;
+	conn->filed_us = xn_now_us(conn->http->core->loop);
+	xn_list_push(&conn->http->strangers[conn->door][kind], &conn->stranger);
 }
 
 static int wanted_events(const struct xn_http_conn *conn)

@@ -69,9 +69,19 @@ struct xn_http_transport {
 
 struct xn_http_stream; /* http_stream.c */
 
+/* What a connection without a session does, in the order in which such go for somebody else. */
+enum xn_http_stranger {
+	XN_STRANGER_KEPT,  /* it is between requests */
+	XN_STRANGER_SENDS, /* it has not said yet what it wants */
+	XN_STRANGER_READS, /* it has not read the whole answer */
+	XN_STRANGER_KINDS
+};
+
 struct xn_http_conn {
 	struct xn_http *http;
 	struct xn_list link; /* in http->kept, ->timed or ->untimed */
+	struct xn_list stranger; /* in http->strangers, unless its request is being answered */
+	int64_t filed_us;	 /* there */
 	struct xn_io *io;
 	const struct xn_http_transport *transport;
 	struct xn_tls_conn *tls; /* or NULL */
@@ -128,6 +138,8 @@ struct xn_http {
 	struct xn_list kept;	/* between requests, the longest idle first */
 	struct xn_list timed;	/* others with a deadline */
 	struct xn_list untimed; /* a handler is at work */
+	/* Who moved least recently first: at a full door the next to go is found without a walk. */
+	struct xn_list strangers[XN_N_DOORS][XN_STRANGER_KINDS];
 	struct xn_list gone;	/* closed, and a handler without on_close still has to answer */
 	struct xn_timer sweep;
 	unsigned n_open, n_kept;

@@ -180,26 +180,52 @@ struct xn_http_target xn_http_route(struct xn_http *http, const char *method, co
 
 /* ---- caps ---- */
 
-/* Who may go for somebody else. */
-struct victims {
-	bool strangers_only;
-	uint8_t doors; /* bits */
-};
-
-static bool evict_one(struct xn_http *http, struct xn_list *list, const struct victims *victims)
+static bool evict(struct xn_http_conn *conn)
 {
-	xn_list_each(node, list) {
+	conn->http->stats.evicted++;
+	xn_http_conn_close(conn);
+	return true;
+}
+
+/* @doors: bits. */
+static bool evict_kept(struct xn_http *http, uint8_t doors)
+{
+	xn_list_each(node, &http->kept) {
 		struct xn_http_conn *conn = xn_list_entry(node, struct xn_http_conn, link);
 
-		if (conn->depth || conn->out.len || conn->state > XN_CONN_BODY ||
-		    !(victims->doors & 1 << conn->door) ||
-		    (victims->strangers_only && conn->is_authenticated))
-			continue;
-		http->stats.evicted++;
-		xn_http_conn_close(conn);
-		return true;
+		if (doors & 1 << conn->door && !conn->depth)
+			return evict(conn);
 	}
 	return false;
+}
+
+/* The one in @list that moved least recently, or NULL. */
+static struct xn_http_conn *first_stranger(const struct xn_list *list)
+{
+	xn_list_each(node, list) {
+		struct xn_http_conn *conn = xn_list_entry(node, struct xn_http_conn, stranger);
+
+		if (!conn->depth)
+			return conn;
+	}
+	return NULL;
+}
+
+static bool evict_stranger(struct xn_http *http, uint8_t doors)
+{
+	struct xn_http_conn *victim = NULL;
+
+	for (unsigned kind = 0; kind < XN_STRANGER_KINDS && !victim; kind++) {
+		for (unsigned door = 0; door < XN_N_DOORS; door++) {
+			struct xn_http_conn *conn = first_stranger(&http->strangers[door][kind]);
+
+			if (!conn || !(doors & 1 << door))
+				continue;
+			if (!victim || conn->filed_us < victim->filed_us)
+				victim = conn;
+		}
+	}
+	return victim && evict(victim);
 }
 
 enum {
@@ -208,26 +234,23 @@ enum {
 };
 
 /* Room for one more: the one idle for longest goes, else the one that took longest to say what it
- * wants. Never one whose request is being answered. */
+ * wants, else to read what it was told. Never one whose request is being answered. */
 static bool make_room(struct xn_http *http, enum xn_http_door door)
 {
 	const struct xn_http_limits *limits = &http->limits;
 	bool is_unix = door == XN_DOOR_UNIX;
 	unsigned most = is_unix ? limits->max_open : limits->max_open - limits->max_open / UNIX_SHARE;
-	struct victims victims = {false, is_unix ? 0xff : NETWORK_DOORS};
+	uint8_t here = (uint8_t)(1 << door), doors = is_unix ? 0xff : NETWORK_DOORS;
 
 	if (http->n_strangers[door] >= limits->max_strangers[door])
-		victims = (struct victims){true, (uint8_t)(1 << door)};
-	else if (door == XN_DOOR_TLS && http->n_door[door] >= limits->max_door[door])
+		return evict_stranger(http, here);
+	if (door == XN_DOOR_TLS && http->n_door[door] >= limits->max_door[door])
 		return false; /* one takes much memory: none is had by being idle for less long */
-	else if (http->n_door[door] >= limits->max_door[door])
-		victims.doors = (uint8_t)(1 << door);
+	if (http->n_door[door] >= limits->max_door[door])
+		doors = here;
 	else if (http->n_open < most)
 		return true;
-	if (evict_one(http, &http->kept, &victims))
-		return true;
-	victims.strangers_only = true;
-	return evict_one(http, &http->timed, &victims);
+	return evict_kept(http, doors) || evict_stranger(http, doors);
 }
 
 /* ---- listeners ---- */
@@ -302,11 +325,10 @@ static void welcome(struct xn_http_listener *listener, int fd, const struct sock
 static bool on_no_descriptors(struct xn_http_listener *listener)
 {
 	struct xn_http *http = listener->http;
-	struct victims anybody = {false, 0xff}, strangers = {true, NETWORK_DOORS};
 	int fd;
 
-	if (evict_one(http, &http->kept, &anybody) ||
-	    (listener->door == XN_DOOR_UNIX && evict_one(http, &http->timed, &strangers)))
+	if (evict_kept(http, 0xff) ||
+	    (listener->door == XN_DOOR_UNIX && evict_stranger(http, NETWORK_DOORS)))
 		return true;
 	if (http->reserve_fd < 0)
 		return false;
@@ -579,6 +601,9 @@ struct xn_http *xn_http_new(struct xn_core *core)
 	xn_list_init(&http->timed);
 	xn_list_init(&http->untimed);
 	xn_list_init(&http->gone);
+	for (unsigned door = 0; door < XN_N_DOORS; door++)
+		for (unsigned kind = 0; kind < XN_STRANGER_KINDS; kind++)
+			xn_list_init(&http->strangers[door][kind]);
 	xn_list_init(&http->relays);
 	http->scratch = xn_malloc(XN_HTTP_SCRATCH);
 	http->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);

@@ -753,6 +753,47 @@ static void at_the_cap_the_oldest_idle_connection_makes_room(void **state)
 	close(fresh);
 }
 
+static int a_reader_of_nothing(struct fixture *f)
+{
+	int fd = connect_tcp(f);
+
+	for (int i = 0; i < 8; i++) /* more than sockets take */
+		send_text(fd, "GET /big HTTP/1.1\r\n\r\n");
+	settle_loop(f);
+	return fd;
+}
+
+static void at_the_cap_who_does_not_read_goes_after_the_idle(void **state)
+{
+	struct fixture *f = *state;
+	int slow[2], idle, busy, fresh;
+
+	f->http->limits.max_strangers[XN_DOOR_TCP] = 3;
+	for (int i = 0; i < 2; i++)
+		slow[i] = a_reader_of_nothing(f);
+	idle = connect_tcp(f);
+	send_text(idle, "POST /echo HTTP/1.1\r\nContent-Length: 2\r\n\r\nok");
+	read_until(f, idle, "ok");
+	read_until(f, slow[0], ">"); /* so slow[1] moved least recently */
+	busy = connect_tcp(f);
+	send_text(busy, "POST /later HTTP/1.1\r\n\r\n");
+	assert_true(is_closed_by_peer(f, idle));
+	settle_loop(f);
+	fresh = connect_tcp(f);
+	send_text(fresh, "POST /echo HTTP/1.1\r\nContent-Length: 2\r\n\r\nok");
+	read_until(f, fresh, "ok");
+	assert_int_equal(f->http->stats.evicted, 2);
+	read_to_eof(f, slow[1]);
+	read_until(f, slow[0], ">");
+	answer_later(f, "still here");
+	read_until(f, busy, "still here");
+	for (int i = 0; i < 2; i++)
+		close(slow[i]);
+	close(idle);
+	close(busy);
+	close(fresh);
+}
+
 static void at_the_cap_busy_connections_stay_and_the_new_one_goes(void **state)
 {
 	struct fixture *f = *state;
@@ -1064,6 +1105,7 @@ int main(void)
 		TEST(a_crowd_that_is_late_is_told_so_in_more_than_one_go),
 		TEST(a_client_that_never_reads_is_cut),
 		TEST(at_the_cap_the_oldest_idle_connection_makes_room),
+		TEST(at_the_cap_who_does_not_read_goes_after_the_idle),
 		TEST(at_the_cap_busy_connections_stay_and_the_new_one_goes),
 		TEST(strangers_cannot_fill_memory_with_half_sent_bodies),
 		TEST(running_out_of_descriptors_does_not_spin_or_stop_the_server),
