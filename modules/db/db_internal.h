@@ -33,6 +33,7 @@ struct xn_table { /* one a class */
 	struct xn_list rows; /* by modified stamp, oldest first */
 	struct xn_list walks; /* struct xn_walk, under way */
 	size_t n_rows;
+	bool is_awaited; /* a relation's reference has named a row of it that was not there */
 	struct xn_value **defaults;
 	uint32_t newest_tombstone; /* number, 0: none */
 	uint16_t *refs, *related; /* fields that are references or sets of them; that have an end */

@@ -29,12 +29,21 @@ static bool is_member(const struct xn_value *set, const char *ref)
 					  sizeof(set->set.items[0]), by_ref);
 }
 
+/* Whoever names what is not there is looked for when it comes: tables are searched only then. */
+static void note_awaited(struct xn_db *db, const struct xn_field *f, const char *ref)
+{
+	if (f->relation == XN_REL_MANY_TO_ONE && *ref && strcmp(ref, XN_NULL_REF) != 0)
+		db->tables[f->other_class].is_awaited = true;
+}
+
 /* Puts @row into the set on the other side, or takes it out. */
 static void link_other(struct xn_db *db, struct xn_row *row, const struct xn_field *f,
 		       const char *other_ref, bool in, uint64_t stamp)
 {
 	struct xn_row *other = xn_db_get(db, f->other_class, other_ref);
 
+	if (!other && in)
+		note_awaited(db, f, other_ref);
 	if (!other || is_member(other->fields[f->other_field], xn_row_ref(row)) == in)
 		return;
 	xn_row_changes(other);
@@ -128,7 +137,7 @@ void xn_relations_adopt(struct xn_db *db, struct xn_row *row)
 {
 	const struct xn_table *table = row->table;
 
-	for (unsigned n = 0; n < table->n_related; n++) {
+	for (unsigned n = 0; table->is_awaited && n < table->n_related; n++) {
 		unsigned i = table->related[n];
 		const struct xn_field *f = &table->cls->fields[i];
 		struct xn_row *member;
@@ -162,6 +171,8 @@ static void derive_from(struct xn_db *db, struct xn_row *row, unsigned field)
 	other = xn_db_get(db, f->other_class, xn_value_string(row->fields[field]));
 	if (other)
 		xn_set_append(&other->fields[f->other_field], xn_value_ref(row->ref));
+	else
+		note_awaited(db, f, xn_value_string(row->fields[field]));
 }
 
 static void sort_derived(struct xn_row *row, unsigned field)

@@ -155,6 +155,48 @@ static void a_row_made_under_a_reference_adopts_those_that_name_it(void **state)
 	assert_clean(f);
 }
 
+static void those_that_name_a_row_are_adopted_after_a_restart_too(void **state)
+{
+	struct fixture *f = *state;
+	const char *ref = "OpaqueRef:c97c0d0e-0000-4000-8000-000000000002";
+	char vbd[XN_REF_LEN];
+	struct xn_row *vm;
+
+	snprintf(vbd, sizeof(vbd), "%s", xn_row_ref(a_row(f, XN_CLASS_VBD, "VM", ref)));
+	assert_int_equal(sync_all(f), 0);
+	restart(f);
+	vm = xn_db_create(f->db, XN_CLASS_VM, ref, NULL);
+	assert_true(has(vm, XN_VM_VBDs, xn_db_get(f->db, XN_CLASS_VBD, vbd)));
+	assert_clean(f);
+}
+
+/* What would make each new one search tables of ten thousands of rows. */
+static void nothing_is_awaited_that_nobody_has_named(void **state)
+{
+	struct fixture *f = *state;
+	const char *ref = "OpaqueRef:c97c0d0e-0000-4000-8000-000000000002";
+
+	for (int i = 0; i < 2; i++) {
+		struct xn_row *vbd;
+
+		a_vbd(f, xn_db_create(f->db, XN_CLASS_VM, ref, NULL));
+		assert_int_equal(sync_all(f), 0);
+		restart(f);
+		vbd = xn_db_first(f->db, XN_CLASS_VBD);
+		xn_db_set_string(f->db, vbd, XN_VBD_VM, xn_row_ref(a_vm(f, "other")));
+		xn_db_set_string(f->db, vbd, XN_VBD_VM, ref);
+		xn_db_delete(f->db, xn_db_get(f->db, XN_CLASS_VM, ref));
+		commit(f);
+		assert_string_equal(xn_row_string(vbd, XN_VBD_VM), XN_NULL_REF);
+		xn_db_delete(f->db, vbd);
+		commit(f);
+		for (int c = 0; c < XN_CLASS_COUNT; c++)
+			assert_false(f->db->tables[c].is_awaited);
+	}
+	a_row(f, XN_CLASS_VBD, "VM", ref);
+	assert_true(f->db->tables[XN_CLASS_VM].is_awaited);
+}
+
 static void rows_lie_in_the_order_of_their_last_change(void **state)
 {
 	struct fixture *f = *state;
@@ -484,6 +526,8 @@ int main(void)
 		SIM(a_many_to_many_set_is_kept_at_both_ends),
 		SIM(deleting_a_row_empties_the_other_ends),
 		SIM(a_row_made_under_a_reference_adopts_those_that_name_it),
+		SIM(those_that_name_a_row_are_adopted_after_a_restart_too),
+		SIM(nothing_is_awaited_that_nobody_has_named),
 		SIM(rows_lie_in_the_order_of_their_last_change),
 		SIM(a_deleted_row_leaves_a_tombstone),
 		SIM(a_row_that_nobody_saw_leaves_no_tombstone),
