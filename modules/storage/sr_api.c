@@ -8,7 +8,7 @@
 #include "modules/records/records.h"
 #include "modules/storage/storage_internal.h"
 
-enum { SECOND = 1000 };
+enum { SECOND = 1000, DISKS_A_TURN = 50 };
 
 static struct xn_storage *state_of(struct xn_call *call)
 {
@@ -344,20 +344,28 @@ static void clear_defaults(struct xn_storage *st, const char *sr)
 	clear_if_same(st->db, host, XN_host_crash_dump_sr, sr);
 }
 
-static void delete_sr_rows(struct xn_storage *st, struct xn_row *sr)
+/* At most @max of them. Return: how many there were. */
+static size_t delete_vdi_rows(struct xn_storage *st, const struct xn_row *sr, size_t max)
 {
 	XN_CLEANUP(xn_value_unref_p)
 	struct xn_value *vdis = xn_value_ref(xn_row_get(sr, XN_SR_VDIs));
-	XN_CLEANUP(xn_value_unref_p)
-	struct xn_value *pbds = xn_value_ref(xn_row_get(sr, XN_SR_PBDs));
 
-	for (size_t i = 0; i < xn_set_len(vdis); i++) {
+	for (size_t i = 0; i < xn_set_len(vdis) && i < max; i++) {
 		struct xn_row *vdi =
 			xn_db_get(st->db, XN_CLASS_VDI, xn_value_string(xn_set_at(vdis, i)));
 
 		if (vdi)
 			xn_vdi_delete_rows(st, vdi);
 	}
+	return xn_set_len(vdis);
+}
+
+static void delete_sr_rows(struct xn_storage *st, struct xn_row *sr)
+{
+	XN_CLEANUP(xn_value_unref_p)
+	struct xn_value *pbds = xn_value_ref(xn_row_get(sr, XN_SR_PBDs));
+
+	delete_vdi_rows(st, sr, SIZE_MAX);
 	for (size_t i = 0; i < xn_set_len(pbds); i++) {
 		struct xn_row *pbd =
 			xn_db_get(st->db, XN_CLASS_PBD, xn_value_string(xn_set_at(pbds, i)));
@@ -421,18 +429,38 @@ static const struct xn_step destroy_steps[] = {
 };
 XN_STORAGE_OP_KIND(sr_destroy_kind, "SR.destroy", destroy_steps, XN_RESTART_RESUME)
 
+/* There may be thousands of disks: a slice a turn, and the SR with the last one. Nothing comes to
+ * them meanwhile: its PBDs stay unplugged, and the SR is held. */
+static void forget_some(struct xn_job *job)
+{
+	struct xn_storage_op *o = xn_container_of(job, struct xn_storage_op, turn);
+	struct xn_row *sr = xn_db_get(o->st->db, XN_CLASS_SR, xn_storage_op_arg(o, "sr"));
+	size_t n;
+
+	if (!o->op.running || o->op.undoing)
+		return; /* it has given up */
+	n = sr ? delete_vdi_rows(o->st, sr, DISKS_A_TURN) : 0;
+	if (n > DISKS_A_TURN) {
+		xn_op_progress(&o->op, 1 - (double)n / (double)o->n_before);
+		xn_loop_defer(o->st->core->loop, &o->turn, XN_PRIO_BULK, forget_some);
+		return;
+	}
+	if (sr)
+		delete_sr_rows(o->st, sr);
+	xn_op_done(&o->op, 0);
+}
+
 static void forget_repository(struct xn_op *op)
 {
 	struct xn_storage_op *o = xn_storage_op_of(op);
 	struct xn_row *sr = xn_db_get(o->st->db, XN_CLASS_SR, xn_storage_op_arg(o, "sr"));
 
-	if (sr)
-		delete_sr_rows(o->st, sr);
-	xn_op_done(op, 0);
+	o->n_before = sr ? xn_set_len(xn_row_get(sr, XN_SR_VDIs)) : 0;
+	xn_loop_defer(o->st->core->loop, &o->turn, XN_PRIO_BULK, forget_some);
 }
 
 static const struct xn_step forget_steps[] = {
-	{"forget the repository", forget_repository, NULL, 10 * SECOND, 1, 0},
+	{"forget the repository", forget_repository, NULL, 10 * SECOND, 1, XN_STEP_NO_CANCEL},
 	{NULL, NULL, NULL, 0, 0, 0},
 };
 XN_STORAGE_OP_KIND(sr_forget_kind, "SR.forget", forget_steps, XN_RESTART_RESUME)

@@ -112,6 +112,8 @@ struct xn_storage_op {
 	struct xn_sr_request *overwriting; /* a disk that is there; under way, or NULL */
 	struct xn_timer tick;              /* meanwhile */
 	int64_t overwritten;               /* bytes, at the last tick */
+	struct xn_job turn;                /* of what is done in slices */
+	size_t n_before;                   /* that it had to do */
 	struct xn_storage_wait *waiting;
 };
 static inline struct xn_storage_op *xn_storage_op_of(struct xn_op *op)

@@ -35,6 +35,7 @@ void xn_storage_op_free(struct xn_op *op)
 
 	stop_waiting(o);
 	xn_timer_cancel(&o->tick);
+	xn_job_cancel(&o->turn);
 	xn_value_unref(o->record);
 	free(o);
 }

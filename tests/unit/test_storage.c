@@ -153,6 +153,14 @@ static void refuse_on(struct api *api, const char *method, const char *ref, cons
 	free(args);
 }
 
+/* A call that the stop cut off: nobody else frees what it held. */
+static void drop_call(struct api_call *call)
+{
+	for (unsigned i = 0; !call->done && i < call->call.n_args; i++)
+		xn_value_unref(call->call.args[i]);
+	api_call_clear(call);
+}
+
 static char *vdi_args(const char *sr, long long size, const char *more)
 {
 	return xn_asprintf(
@@ -704,9 +712,7 @@ static void copying_over_a_disk_goes_on_after_a_restart(void **state)
 		api_begin(api, &w.call, w.method, w.args);
 		overwriting_request(api);
 		api_restart(api);
-		for (unsigned i = 0; i < w.call.call.n_args; i++)
-			xn_value_unref(w.call.call.args[i]);
-		api_call_clear(&w.call);
+		drop_call(&w.call);
 		assert_true(file_has(w.path, "old"));
 		api_run(api, 60);
 		assert_true(file_has(w.path, "new"));
@@ -1308,6 +1314,71 @@ static void forgetting_the_default_repository_clears_the_default(void **state)
 	assert_string_equal(local_sr(api), XN_NULL_REF);
 }
 
+/* An unplugged repository with rows of so many disks. */
+static void given_many_disks(struct api *api, char sr[48], int n)
+{
+	given_sr(api, "many", sr);
+	call_on(api, "PBD.unplug", pbd_of(api, sr), "");
+	for (int i = 0; i < n; i++) {
+		XN_CLEANUP(xn_value_unref_p) struct xn_value *v = xn_map_new();
+
+		xn_map_put_string(&v, "SR", sr);
+		xn_db_create(api->db, XN_CLASS_VDI, NULL, v);
+	}
+	api_turn(api);
+}
+
+static void a_repository_of_many_disks_is_forgotten_in_slices(void **state)
+{
+	enum { DISKS = 130, A_TURN = 50 };
+	struct api *api = *state;
+	struct api_call call;
+	char sr[48];
+	char *args;
+	size_t left = DISKS;
+
+	given_many_disks(api, sr, DISKS);
+	args = xn_asprintf("[\"%s\"]", sr);
+	api_begin(api, &call, "SR.forget", args);
+	while (!call.done) {
+		size_t before = left;
+
+		xn_loop_turn(api->core.loop, 1000);
+		left = xn_db_count(api->db, XN_CLASS_VDI);
+		assert_in_range(before - left, 0, A_TURN);
+		assert_true(sr_row(api, sr) || left == 0);
+	}
+	assert_non_null(call.json);
+	assert_null(sr_row(api, sr));
+	assert_int_equal(left, 0);
+	assert_database_is_sound(api);
+	api_call_clear(&call);
+	free(args);
+}
+
+static void a_repository_that_is_half_forgotten_goes_after_a_restart(void **state)
+{
+	enum { DISKS = 130 };
+	struct api *api = *state;
+	struct api_call call;
+	char sr[48];
+	char *args;
+
+	given_many_disks(api, sr, DISKS);
+	args = xn_asprintf("[\"%s\"]", sr);
+	api_begin(api, &call, "SR.forget", args);
+	while (xn_db_count(api->db, XN_CLASS_VDI) == DISKS)
+		xn_loop_turn(api->core.loop, 1000);
+	assert_non_null(sr_row(api, sr));
+	api_crash(api, XN_CRASH_KILL);
+	drop_call(&call);
+	api_run(api, 60);
+	assert_null(sr_row(api, sr));
+	assert_int_equal(xn_db_count(api->db, XN_CLASS_VDI), 0);
+	assert_database_is_sound(api);
+	free(args);
+}
+
 /* ---- domains ---- */
 
 struct active {
@@ -1386,14 +1457,6 @@ static void a_library_image_is_not_given_for_writing(void **state)
 	assert_string_equal(active.err.code, "VDI_READONLY");
 	xn_error_clear(&active.err);
 	free(path);
-}
-
-/* A call that the stop cut off: nobody else frees what it held. */
-static void drop_call(struct api_call *call)
-{
-	for (unsigned i = 0; !call->done && i < call->call.n_args; i++)
-		xn_value_unref(call->call.args[i]);
-	api_call_clear(call);
 }
 
 /* The daemon stops in the midst of everything; what was begun is gone or whole afterwards. */
@@ -1487,6 +1550,8 @@ int main(void)
 		STORAGE(a_pbd_whose_disks_are_in_use_is_not_unplugged),
 		STORAGE(a_pbd_is_not_unplugged_while_a_disk_is_made),
 		STORAGE(forgetting_the_default_repository_clears_the_default),
+		STORAGE(a_repository_of_many_disks_is_forgotten_in_slices),
+		STORAGE(a_repository_that_is_half_forgotten_goes_after_a_restart),
 		STORAGE(a_domain_gets_the_path_of_an_image_that_is_there),
 		STORAGE(a_domain_does_not_get_an_image_that_is_missing),
 		STORAGE(a_library_image_is_not_given_for_writing),
