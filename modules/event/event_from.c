@@ -173,7 +173,7 @@ static void wake_class(struct xn_events *events, int class_id)
 		return;
 	xn_list_each(link, &events->subscriptions.by_class[class_id])
 		wake(events, xn_list_entry(link, struct class_watch, link)->sub);
-	if (!events->subscriptions.by_ref.count)
+	if (!events->subscriptions.n_watched)
 		return;
 	for (; row && xn_row_modified(row) > events->seen; row = xn_db_older(events->db, row))
 		wake_object(events, class_id, xn_row_ref(row));

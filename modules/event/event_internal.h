@@ -54,10 +54,14 @@ struct watched {
 	struct xn_list watches; /* never empty */
 };
 
+/* Those who wait may name millions of objects, and a table grows in one go: these stay small. */
+enum { REF_TABLES = 256 };
+
 struct subscriptions {
 	struct xn_hmap all;
 	struct xn_list by_class[XN_CLASS_COUNT]; /* class_watch */
-	struct xn_hmap by_ref;                   /* watched */
+	struct xn_hmap by_ref[REF_TABLES];       /* watched; by the highest bits of the hash */
+	size_t n_watched;
 };
 
 void subscriptions_init(struct subscriptions *set);

@@ -17,7 +17,8 @@ void subscriptions_init(struct subscriptions *set)
 void subscriptions_clear(struct subscriptions *set)
 {
 	xn_hmap_clear(&set->all);
-	xn_hmap_clear(&set->by_ref);
+	for (unsigned i = 0; i < REF_TABLES; i++)
+		xn_hmap_clear(&set->by_ref[i]);
 }
 
 /* ---- parsing ---- */
@@ -176,9 +177,15 @@ bool subscription_wants(const struct subscription *sub, int class_id, const char
 
 /* ---- index ---- */
 
+static size_t table_of(uint64_t hash)
+{
+	return hash >> 56;
+}
+
 struct watched *watched_find(const struct subscriptions *set, int class_id, const char *ref)
 {
-	struct xn_hnode *node = xn_hmap_first_same(&set->by_ref, xn_hash_string(ref));
+	uint64_t hash = xn_hash_string(ref);
+	struct xn_hnode *node = xn_hmap_first_same(&set->by_ref[table_of(hash)], hash);
 
 	for (; node; node = xn_hmap_next_same(node)) {
 		struct watched *watched = xn_container_of(node, struct watched, by_ref);
@@ -192,13 +199,15 @@ struct watched *watched_find(const struct subscriptions *set, int class_id, cons
 static struct watched *watched_get(struct subscriptions *set, const struct object *object)
 {
 	struct watched *watched = watched_find(set, object->class_id, object->ref);
+	uint64_t hash = xn_hash_string(object->ref);
 
 	if (watched)
 		return watched;
 	watched = xn_calloc(1, sizeof(*watched));
 	watched->object = *object;
 	xn_list_init(&watched->watches);
-	xn_hmap_insert(&set->by_ref, &watched->by_ref, xn_hash_string(object->ref));
+	xn_hmap_insert(&set->by_ref[table_of(hash)], &watched->by_ref, hash);
+	set->n_watched++;
 	return watched;
 }
 
@@ -209,7 +218,8 @@ static void unwatch(struct subscriptions *set, struct object_watch *watch)
 	xn_list_remove(&watch->link);
 	if (!xn_list_empty(&watched->watches))
 		return;
-	xn_hmap_remove(&set->by_ref, &watched->by_ref);
+	xn_hmap_remove(&set->by_ref[table_of(watched->by_ref.hash)], &watched->by_ref);
+	set->n_watched--;
 	free(watched);
 }
 

@@ -64,7 +64,7 @@ static void check_wishes(const struct xn_value *wishes)
 	subscription_index(&all, a);
 	subscription_unref(&all, b);
 	subscription_unref(&all, a);
-	assert(all.all.count == 0 && all.by_ref.count == 0);
+	assert(all.all.count == 0 && all.n_watched == 0);
 	subscriptions_clear(&all);
 }
 

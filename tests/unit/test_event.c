@@ -339,7 +339,7 @@ static void an_object_has_one_place_in_the_index_for_all_who_watch_it(void **sta
 {
 	enum { WATCHERS = 50, SHARED = 3 };
 	struct api *api = *state;
-	const struct xn_hmap *by_ref = &events_of(api)->subscriptions.by_ref;
+	const struct subscriptions *set = &events_of(api)->subscriptions;
 	struct xn_row *rows[SHARED];
 	struct api_call calls[WATCHERS];
 	char token[48];
@@ -354,9 +354,9 @@ static void an_object_has_one_place_in_the_index_for_all_who_watch_it(void **sta
 		api_begin(api, &calls[i], "event.from", args);
 		free(args);
 	}
-	assert_int_equal(by_ref->count, SHARED + WATCHERS);
+	assert_int_equal(set->n_watched, SHARED + WATCHERS);
 	calls[7].call.on_cancel(&calls[7].call);
-	assert_int_equal(by_ref->count, SHARED + WATCHERS - 1);
+	assert_int_equal(set->n_watched, SHARED + WATCHERS - 1);
 	rename_network(api, rows[1], "for all");
 	api_turn(api);
 	for (int i = 0; i < WATCHERS; i++) {
@@ -365,7 +365,34 @@ static void an_object_has_one_place_in_the_index_for_all_who_watch_it(void **sta
 			assert_non_null(strstr(calls[i].json, "for all"));
 		api_call_clear(&calls[i]);
 	}
-	assert_int_equal(by_ref->count, 0);
+	assert_int_equal(set->n_watched, 0);
+}
+
+/* A table grows in one go. */
+static void the_index_of_many_objects_is_many_small_tables(void **state)
+{
+	enum { WATCHERS = 20, OBJECTS = 1000 };
+	struct api *api = *state;
+	const struct subscriptions *set = &events_of(api)->subscriptions;
+	struct api_call calls[WATCHERS];
+	char token[48];
+
+	now(api, token);
+	for (int i = 0; i < WATCHERS; i++) {
+		struct xn_buf args XN_CLEANUP(xn_buf_clear_p) = {0};
+
+		for (int k = 0; k < OBJECTS; k++)
+			xn_buf_printf(&args, "%s\"network/%d-%d\"", k ? "," : "[[", i, k);
+		xn_buf_printf(&args, "],\"%s\",60.0]", token);
+		api_begin(api, &calls[i], "event.from", xn_buf_cstr(&args));
+	}
+	assert_int_equal(set->n_watched, WATCHERS * OBJECTS);
+	for (unsigned i = 0; i < REF_TABLES; i++)
+		assert_in_range(set->by_ref[i].count, 1, 4 * WATCHERS * OBJECTS / REF_TABLES);
+	api_run(api, 61);
+	assert_int_equal(set->n_watched, 0);
+	for (int i = 0; i < WATCHERS; i++)
+		api_call_clear(&calls[i]);
 }
 
 /* Looks in as soon as the first call is done: what has priority over the others runs now. And
@@ -811,6 +838,7 @@ int main(void)
 		TEST(the_session_is_named_as_the_client_sent_it),
 		TEST(a_thousand_waiters_hear_of_one_change),
 		TEST(an_object_has_one_place_in_the_index_for_all_who_watch_it),
+		TEST(the_index_of_many_objects_is_many_small_tables),
 		TEST(a_crowd_ends_in_slices),
 		TEST(a_mixed_crowd_hears_exactly_its_own),
 		TEST(following_the_tokens_gives_the_true_picture),
