@@ -107,6 +107,10 @@ void xn_operation_take(struct xn_operations *ops, struct xn_claim *claim, int cl
 int xn_operation_take_now(struct xn_operations *ops, struct xn_claim *claim, int class_id,
 			  const char *ref, const char *operation, const char *holder,
 			  struct xn_error *err);
+/* Holds without asking: after a restart, and what the caller makes itself. There need be no row yet; it
+ * is to be made with this among its current_operations then. */
+void xn_claim_force(struct xn_operations *ops, struct xn_claim *claim, int class_id,
+		    const char *ref, const char *operation, const char *holder);
 /* Releases or withdraws; recomputes allowed_operations, wakes the next. Not in use: harmless. */
 void xn_operation_release(struct xn_claim *claim);
 

@@ -45,9 +45,6 @@ void xn_rules_free(struct xn_rules_state *state);
 
 /* claim.c */
 void xn_claims_stop(struct xn_operations *ops);
-/* Holds without asking: after a restart. */
-void xn_claim_force(struct xn_operations *ops, struct xn_claim *claim, int class_id,
-		    const char *ref, const char *operation, const char *holder);
 
 /* After turns that the disk refused: current_operations shows what is held, and who waits asks
  * again; what is allowed follows in slices. */

@@ -12,26 +12,40 @@
 
 enum { WAIT_MS = 120 * 1000 }; /* for others to let go of a disk */
 
-struct xn_held_disk *xn_held_disks_add(struct xn_held_disks *disks, const struct xn_row *vdi,
-				       const char *id)
+static struct xn_held_disk *add(struct xn_held_disks *disks, const char *vdi, const char *id)
 {
-	uint64_t hash = xn_hash_string(xn_row_ref(vdi));
+	uint64_t hash = xn_hash_string(vdi);
 	struct xn_hnode *node = xn_hmap_first_same(&disks->by_vdi, hash);
 	struct xn_held_disk *disk;
 
 	for (; node; node = xn_hmap_next_same(node)) {
 		disk = xn_container_of(node, struct xn_held_disk, node);
-		if (strcmp(disk->vdi, xn_row_ref(vdi)) == 0)
+		if (strcmp(disk->vdi, vdi) == 0)
 			return disk;
 	}
 	disk = xn_calloc(1, sizeof(*disk));
 	xn_hmap_insert(&disks->by_vdi, &disk->node, hash);
-	snprintf(disk->vdi, sizeof(disk->vdi), "%s", xn_row_ref(vdi));
+	snprintf(disk->vdi, sizeof(disk->vdi), "%s", vdi);
 	snprintf(disk->id, sizeof(disk->id), "%s", id);
-	disk->size = xn_row_int(vdi, XN_VDI_virtual_size);
 	disks->disks = xn_realloc(disks->disks, (disks->n + 1) * sizeof(*disks->disks));
 	disks->disks[disks->n++] = disk;
 	return disk;
+}
+
+struct xn_held_disk *xn_held_disks_add(struct xn_held_disks *disks, const struct xn_row *vdi,
+				       const char *id)
+{
+	struct xn_held_disk *disk = add(disks, xn_row_ref(vdi), id);
+
+	disk->size = xn_row_int(vdi, XN_VDI_virtual_size);
+	return disk;
+}
+
+void xn_held_disks_add_new(struct xn_held_disks *disks, const char *vdi, const char *id,
+			   const char *task)
+{
+	xn_claim_force(disks->t->operations, &add(disks, vdi, id)->claim, XN_CLASS_VDI, vdi,
+		       disks->operation, task);
 }
 
 /* ---- the end ---- */
@@ -166,19 +180,22 @@ static void on_active(const struct xn_error *failure, const char *path, const ch
 	xn_pool_submit(disks->t->pool, &disks->work);
 }
 
-static void on_granted(struct xn_claim *claim, struct xn_error *err)
+static void activate(struct xn_held_disks *disks)
 {
-	struct xn_held_disks *disks = claim->arg;
 	char dp[96];
 
-	if (err) {
-		fail(disks, err);
-		return;
-	}
 	name_datapath(disks, dp);
 	disks->is_waiting = true;
 	xn_storage_activate(disks->t->storage, disks->disks[disks->next]->vdi, dp,
 			    disks->to_write, on_active, disks);
+}
+
+static void on_granted(struct xn_claim *claim, struct xn_error *err)
+{
+	if (err)
+		fail(claim->arg, err);
+	else
+		activate(claim->arg);
 }
 
 static void on_none_left(struct xn_job *job)
@@ -197,8 +214,11 @@ static void take_next(struct xn_held_disks *disks)
 		return;
 	}
 	disk = disks->disks[disks->next];
-	xn_operation_take(disks->t->operations, &disk->claim, XN_CLASS_VDI, disk->vdi,
-			  disks->operation, disks->task, WAIT_MS, on_granted, disks);
+	if (disk->claim.held)
+		activate(disks);
+	else
+		xn_operation_take(disks->t->operations, &disk->claim, XN_CLASS_VDI, disk->vdi,
+				  disks->operation, disks->task, WAIT_MS, on_granted, disks);
 }
 
 void xn_held_disks_take(struct xn_held_disks *disks, const char *task)

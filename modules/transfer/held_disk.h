@@ -14,7 +14,7 @@ struct xn_held_disk {
 	struct xn_hnode node; /* by vdi */
 	char vdi[48];
 	char id[16]; /* the owner's */
-	int64_t size; /* of the row: what a guest sees */
+	int64_t size; /* of the row: what a guest sees; 0: there was none */
 	struct xn_disk_file *file;
 	struct xn_claim claim;
 	bool is_active;
@@ -43,6 +43,9 @@ struct xn_held_disks {
 /* @vdi once; again is nothing. */
 struct xn_held_disk *xn_held_disks_add(struct xn_held_disks *disks, const struct xn_row *vdi,
 				       const char *id);
+/* One whose row does not exist yet, and shows from its beginning that @task holds it. */
+void xn_held_disks_add_new(struct xn_held_disks *disks, const char *vdi, const char *id,
+			   const char *task);
 /* @task: who holds them. ready() comes later. */
 void xn_held_disks_take(struct xn_held_disks *disks, const char *task);
 void xn_held_disks_drop(struct xn_held_disks *disks);

@@ -2,7 +2,7 @@
  * PUT /import: an archive as export.c makes them becomes virtual machines here. 200 comes before the
  * body; the result and every failure are told in the task.
  *
- *	ova.xml read --> disks made --> rows made --> disks held and open --> chunks written --> let go
+ *	ova.xml read --> disks made, held --> rows made --> disks open --> chunks written --> let go
  *
  * All of it is one journaled operation, which knows the references of what it makes before it makes
  * them: when anything fails, and after a crash, its undo removes them. Only when all is there do
@@ -38,7 +38,7 @@ struct import {
 	struct xn_xva_disk *sinks;
 	struct xn_held_disks disks;
 	struct xn_vdi_make *make;
-	size_t made, listed; /* disks */
+	size_t made; /* disks */
 	int64_t total;
 	bool flows, holds, drops; /* what goes on */
 	bool is_undone;		  /* the undo waits until nothing goes on */
@@ -345,25 +345,13 @@ static bool takes_turn(struct import *i)
 	return true;
 }
 
-static void hold_disks(struct xn_job *turn)
+static void open_disks(struct xn_job *turn)
 {
 	struct import *i = xn_container_of(turn, struct import, turn);
-	struct xn_slice slice = {0};
 
 	if (!takes_turn(i))
 		return;
 	i->holds = true;
-	for (; i->listed < i->plan.n_disks; i->listed++) {
-		const struct xn_import_object *disk = &i->plan.disks[i->listed];
-
-		if (!xn_slice_has_room(&slice, i->transfer.t)) {
-			go_on_later(i, hold_disks);
-			return;
-		}
-		i->total += disk->size;
-		xn_held_disks_add(&i->disks, xn_db_get(i->transfer.t->db, XN_CLASS_VDI, disk->ref),
-				  disk->id);
-	}
 	xn_held_disks_take(&i->disks, i->transfer.visit->task);
 }
 
@@ -379,7 +367,7 @@ static void make_rows(struct xn_job *turn)
 	if (rc < 0)
 		fail(i, &err);
 	else
-		go_on_later(i, rc > 0 ? make_rows : hold_disks);
+		go_on_later(i, rc > 0 ? make_rows : open_disks);
 }
 
 static void make_next_disk(struct import *i);
@@ -401,13 +389,24 @@ static void on_disk_made(const struct xn_error *err, const char *vdi, void *arg)
 	}
 }
 
+/* It gets its row now, which nobody else is to have. */
+static void on_disk_filled(void *arg)
+{
+	struct import *i = arg;
+	const struct xn_import_object *disk = &i->plan.disks[i->made];
+
+	i->holds = true;
+	i->total += disk->size;
+	xn_held_disks_add_new(&i->disks, disk->ref, disk->id, i->transfer.visit->task);
+}
+
 static void make_next_disk(struct import *i)
 {
 	struct xn_transfers *t = i->transfer.t;
 	const struct xn_import_object *disk;
 	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
 	XN_CLEANUP(xn_value_unref_p) struct xn_value *record = NULL;
-	struct xn_vdi_plan plan = {.sr = i->plan.sr};
+	struct xn_vdi_plan plan = {.sr = i->plan.sr, .content = on_disk_filled};
 
 	if (i->made == i->plan.n_disks) {
 		make_rows(&i->turn);
@@ -415,7 +414,7 @@ static void make_next_disk(struct import *i)
 	}
 	disk = &i->plan.disks[i->made];
 	plan.ref = disk->ref;
-	record = xn_import_disk_record(&i->plan, disk, &err);
+	record = xn_import_disk_record(&i->plan, disk, i->disks.operation, &err);
 	if (!record) {
 		fail(i, &err);
 		return;

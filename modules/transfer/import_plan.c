@@ -395,9 +395,11 @@ static void drop_key(struct xn_value **fields, const char *field, const char *ke
 }
 
 struct xn_value *xn_import_disk_record(const struct xn_import_plan *plan,
-				       const struct xn_import_object *disk, struct xn_error *err)
+				       const struct xn_import_object *disk, const char *operation,
+				       struct xn_error *err)
 {
 	struct xn_value *fields = row_fields(XN_CLASS_VDI, disk->snapshot, err);
+	struct xn_value *current;
 
 	if (!fields)
 		return NULL;
@@ -405,6 +407,9 @@ struct xn_value *xn_import_disk_record(const struct xn_import_plan *plan,
 	xn_map_remove(&fields, "location");
 	xn_map_put(&fields, "read_only", xn_bool(false)); /* it is written yet */
 	xn_map_put_string(&fields, "SR", plan->sr);
+	current = xn_map_new();
+	xn_map_put_string(&current, plan->task, operation);
+	xn_map_put(&fields, "current_operations", current);
 	return fields;
 }
 

@@ -40,9 +40,11 @@ int xn_import_plan_read(struct xn_import_plan *plan, struct xn_error *err);
  * rows that were made share none of it. */
 void xn_import_plan_let_go(struct xn_import_plan *plan);
 void xn_import_plan_clear(struct xn_import_plan *plan);
-/* Fields of a new VDI: for xn_vdi_plan.record. The caller owns it; NULL with @err. */
+/* Fields of a new VDI: for xn_vdi_plan.record; the task holds it for @operation. The caller owns it; NULL
+ * with @err. */
 struct xn_value *xn_import_disk_record(const struct xn_import_plan *plan,
-				       const struct xn_import_object *disk, struct xn_error *err);
+				       const struct xn_import_object *disk, const char *operation,
+				       struct xn_error *err);
 /* When all disks are there: the machines, held by the task. 1: it goes on; 0: done; -1 with @err. Some
  * may be there then. */
 int xn_import_make_rows(struct xn_import_plan *plan, struct xn_error *err);

@@ -486,7 +486,9 @@ class RawDisks(Machines):
             self.assertEqual((response.status, response.read()), (200, b""))
 
 
-class Import(Machines):
+class Archived(Machines):
+    """A machine with disks, its archive, and what there was before that is imported."""
+
     SIZE = 5 * MIB + 12288
     CONTENT = ((7, b"first"), (2 * MIB + 3, noise(MIB, 6)), (SIZE - 5, b"last!"))
 
@@ -509,6 +511,33 @@ class Import(Machines):
         now = self.everything()
         return {name: now[name] - self.before[name] for name in now}
 
+    def begin_with(self, size):
+        """So much of the archive is sent, and the daemon waits for more."""
+        task = self.new_task()
+        query = urlencode({"session_id": self.client.session, "task_id": task})
+        sock = socket.create_connection(self.daemon.address)
+        self.addCleanup(sock.close)
+        sock.sendall(f"PUT /import?{query} HTTP/1.0\r\n\r\n".encode())
+        self.assertTrue(sock.recv(5000).startswith(b"HTTP/1.1 200 "))
+        sock.sendall(self.archive[:size])
+        return sock, task
+
+    def begin(self):
+        """A part of the archive is with the daemon, which has made the machine."""
+        task = self.new_task()
+        query = urlencode({"session_id": self.client.session, "task_id": task})
+        sock = socket.create_connection(self.daemon.address)
+        self.addCleanup(sock.close)
+        sock.sendall(f"PUT /import?{query} HTTP/1.0\r\n\r\n".encode())
+        sock.sendall(self.archive[:len(self.archive) - 100000])
+        Events(self.client, ["task/" + task], token="").wait(
+            lambda event: event["snapshot"]["other_config"].get("object_creation") == "complete")
+        (vm,) = self.new_ones()["VM"]
+        self.assertEqual(self.client("VM.get_current_operations", vm), {task: "import"})
+        return sock, task, vm
+
+
+class Import(Archived):
     def imported(self, body, **query):
         status, task = self.put("/import", body, **query)
         self.assertEqual((status, task["status"], task["error_info"]), (200, "success", []))
@@ -605,20 +634,6 @@ class Import(Machines):
             found, record = self.put("/import", self.archive, **query)
             self.assertEqual((found, record["error_info"][0]), (status, error))
 
-    def begin(self):
-        """A part of the archive is with the daemon, which has made the machine."""
-        task = self.new_task()
-        query = urlencode({"session_id": self.client.session, "task_id": task})
-        sock = socket.create_connection(self.daemon.address)
-        self.addCleanup(sock.close)
-        sock.sendall(f"PUT /import?{query} HTTP/1.0\r\n\r\n".encode())
-        sock.sendall(self.archive[:len(self.archive) - 100000])
-        Events(self.client, ["task/" + task], token="").wait(
-            lambda event: event["snapshot"]["other_config"].get("object_creation") == "complete")
-        (vm,) = self.new_ones()["VM"]
-        self.assertEqual(self.client("VM.get_current_operations", vm), {task: "import"})
-        return sock, task, vm
-
     def test_who_hangs_up_or_cancels_leaves_nothing(self):
         for how in ("hangs up", "cancels"):
             sock, task, _ = self.begin()
@@ -630,17 +645,6 @@ class Import(Machines):
             self.assertEqual(self.ended(task)["status"], {"hangs up": "failure", "cancels": "cancelled"}[how])
             self.assertEqual({name: set() for name in self.before}, self.new_ones())
 
-    def begin_with(self, size):
-        """So much of the archive is sent, and the daemon waits for more."""
-        task = self.new_task()
-        query = urlencode({"session_id": self.client.session, "task_id": task})
-        sock = socket.create_connection(self.daemon.address)
-        self.addCleanup(sock.close)
-        sock.sendall(f"PUT /import?{query} HTTP/1.0\r\n\r\n".encode())
-        self.assertTrue(sock.recv(5000).startswith(b"HTTP/1.1 200 "))
-        sock.sendall(self.archive[:size])
-        return sock, task
-
     def test_one_that_waits_for_its_client_is_undone_once(self):
         for begin in (lambda: self.begin_with(0), lambda: self.begin_with(700), self.begin):
             task = begin()[1]
@@ -650,6 +654,22 @@ class Import(Machines):
         self.assertEqual(self.daemon.stop(), 0)
         self.assertNotIn("undo failed", self.daemon.log_text())
         self.daemon.start()
+
+    def test_its_disks_are_nobody_elses_from_the_first_moment(self):
+        disks = Events(self.client, ["vdi"])
+        task = self.begin_with(len(self.archive) - 100000)[1]
+        added = disks.wait(lambda event: event["operation"] == "add")
+        destroyed = self.client("Async.VDI.destroy", added["ref"])
+        self.assertEqual(added["snapshot"]["current_operations"], {task: "update"})
+        self.assertNotIn("destroy", added["snapshot"]["allowed_operations"])
+        Events(self.client, ["task/" + task], token="").wait(
+            lambda event: event["snapshot"]["other_config"].get("object_creation") == "complete")
+        self.assertEqual(self.client("task.get_status", destroyed), "pending")
+        self.client("task.cancel", destroyed)
+        self.assertEqual(self.ended(destroyed)["status"], "cancelled")
+        self.client("task.cancel", task)
+        self.assertEqual(self.ended(task)["status"], "cancelled")
+        self.assertEqual({name: set() for name in self.before}, self.new_ones())
 
     def test_one_that_waits_for_its_client_ends_once_with_the_daemon(self):
         for begin in (lambda: self.begin_with(0), lambda: self.begin_with(700), self.begin):
