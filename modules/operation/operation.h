@@ -114,6 +114,9 @@ void xn_claim_force(struct xn_operations *ops, struct xn_claim *claim, int class
 /* Releases or withdraws; recomputes allowed_operations, wakes the next. Not in use: harmless. */
 void xn_operation_release(struct xn_claim *claim);
 
+/* Cuts it off without telling anybody: at the stop. */
+void xn_claim_cut(struct xn_claim *claim);
+
 /* Cancels whoever but @self holds @ref for one of @operations (NULL-terminated; NULL: any). */
 void xn_operation_cancel_holders(struct xn_operations *ops, const char *ref,
 				 const char *const *operations, const char *self);

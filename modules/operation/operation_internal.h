@@ -49,8 +49,6 @@ void xn_claims_stop(struct xn_operations *ops);
 /* After turns that the disk refused: current_operations shows what is held, and who waits asks
  * again; what is allowed follows in slices. */
 void xn_claims_restore(struct xn_operations *ops);
-/* Cuts a claim off without telling anybody: at the stop. */
-void xn_claim_cut(struct xn_claim *claim);
 
 /* run.c, short.c */
 void xn_runs_stop(struct xn_operations *ops);

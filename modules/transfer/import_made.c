@@ -1,7 +1,6 @@
 /* See import_made.h. A pass belongs to one run of a step or an undo, and ends when that does. */
 #include "modules/transfer/import_made.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "modules/domain/domain.h"
@@ -14,7 +13,6 @@ struct pass {
 	struct xn_op_token token;
 	void (*each)(struct pass *pass, const char *vm);
 	void (*then)(struct pass *pass);
-	char task[48];
 	struct xn_value *vms, *vdis;
 	size_t at; /* of the VMs, then of the disks */
 };
@@ -28,10 +26,54 @@ static void free_pass(struct pass *pass)
 	free(pass);
 }
 
-void xn_import_drop_passes(struct xn_transfers *t)
+/* ---- machines that are held ---- */
+
+struct held_vm {
+	struct xn_hnode node; /* t->imported */
+	struct xn_claim claim;
+};
+
+void xn_import_hold_vm(struct xn_transfers *t, const char *vm, const char *task)
 {
+	struct held_vm *held = xn_calloc(1, sizeof(*held));
+
+	xn_claim_force(t->operations, &held->claim, XN_CLASS_VM, vm, "import", task);
+	xn_hmap_insert(&t->imported, &held->node, xn_hash_string(vm));
+}
+
+/* False after a restart: nobody holds it. */
+static bool release_vm(struct xn_transfers *t, const char *vm)
+{
+	struct xn_hnode *node = xn_hmap_first_same(&t->imported, xn_hash_string(vm));
+	struct held_vm *held;
+
+	for (; node; node = xn_hmap_next_same(node)) {
+		held = xn_container_of(node, struct held_vm, node);
+		if (strcmp(held->claim.object, vm) == 0)
+			break;
+	}
+	if (!node)
+		return false;
+	xn_hmap_remove(&t->imported, node);
+	xn_operation_release(&held->claim);
+	free(held);
+	return true;
+}
+
+void xn_import_drop_made(struct xn_transfers *t)
+{
+	struct xn_hnode *node;
+
 	xn_list_each_safe(link, &t->passes)
 		free_pass(xn_list_entry(link, struct pass, link));
+	while ((node = xn_hmap_first(&t->imported))) {
+		struct held_vm *held = xn_container_of(node, struct held_vm, node);
+
+		xn_hmap_remove(&t->imported, node);
+		xn_claim_cut(&held->claim);
+		free(held);
+	}
+	xn_hmap_clear(&t->imported);
 }
 
 static void on_pass_turn(struct xn_job *turn)
@@ -74,7 +116,6 @@ static void begin_pass(struct xn_op *op, const char *vdis,
 	pass->token = xn_op_token(op);
 	pass->each = each;
 	pass->then = then;
-	snprintf(pass->task, sizeof(pass->task), "%s", op->task);
 	pass->vms = refs_in(op, "vms");
 	pass->vdis = refs_in(op, vdis);
 	on_pass_turn(&pass->turn);
@@ -88,6 +129,7 @@ static void remove_vm(struct pass *pass, const char *ref)
 
 	if (vm)
 		xn_vm_remove(pass->t->core, vm);
+	release_vm(pass->t, ref);
 }
 
 static void remove_next_disk(struct pass *pass);
@@ -128,7 +170,10 @@ void xn_import_remove_all(struct xn_op *op)
 
 static void let_go_of_vm(struct pass *pass, const char *ref)
 {
-	xn_import_end_vm(pass->t, ref, pass->task);
+	struct xn_row *vm = xn_db_get(pass->t->db, XN_CLASS_VM, ref);
+
+	if (!release_vm(pass->t, ref) && vm) /* what it may do is as of before the restart */
+		xn_operation_refresh_all(pass->t->operations, vm);
 }
 
 static void protect_disks(struct pass *pass)

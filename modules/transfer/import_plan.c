@@ -8,6 +8,7 @@
 #include "modules/domain/domain.h"
 #include "modules/network/network.h"
 #include "modules/records/records.h"
+#include "modules/transfer/import_made.h"
 
 enum { NEWEST_VERSION = 2, MAX_OBJECTS = 4096 };
 static const int64_t DISK_MAX = (int64_t)1 << 50;
@@ -432,7 +433,7 @@ static int make_vm(struct xn_import_plan *plan, const char *id, const struct xn_
 	vm = xn_vm_new_ref(t->core, ref_of(&plan->vms_by_id, id), fields, err);
 	if (!vm)
 		return -1;
-	xn_db_map_put(t->db, vm, XN_VM_current_operations, plan->task, "import");
+	xn_import_hold_vm(t, xn_row_ref(vm), plan->task);
 	return 0;
 }
 
@@ -530,25 +531,4 @@ int xn_import_make_rows(struct xn_import_plan *plan, struct xn_error *err)
 	if (row) /* programs that change networks wait for it */
 		xn_db_map_put(plan->t->db, row, XN_task_other_config, "object_creation", "complete");
 	return rc;
-}
-
-/* Those who wait for a VM are woken by the end of a claim. */
-static void wake(struct xn_transfers *t, const char *vm, const char *task)
-{
-	struct xn_claim claim = {0};
-	struct xn_error ignored XN_CLEANUP(xn_error_clear_p) = {0};
-
-	xn_operation_take_now(t->operations, &claim, XN_CLASS_VM, vm, "export", task, &ignored);
-	xn_operation_release(&claim);
-}
-
-void xn_import_end_vm(struct xn_transfers *t, const char *vm, const char *task)
-{
-	struct xn_row *row = xn_db_get(t->db, XN_CLASS_VM, vm);
-
-	if (!row)
-		return;
-	xn_db_map_remove(t->db, row, XN_VM_current_operations, task);
-	wake(t, vm, task);
-	xn_operation_refresh_all(t->operations, row);
 }

@@ -48,7 +48,5 @@ struct xn_value *xn_import_disk_record(const struct xn_import_plan *plan,
 /* When all disks are there: the machines, held by the task. 1: it goes on; 0: done; -1 with @err. Some
  * may be there then. */
 int xn_import_make_rows(struct xn_import_plan *plan, struct xn_error *err);
-/* One machine is whole: everybody may use it. */
-void xn_import_end_vm(struct xn_transfers *t, const char *vm, const char *task);
 
 #endif

@@ -251,7 +251,7 @@ static void transfer_stop(void *state)
 			transfer->stop(transfer, &err);
 		}
 		wait_for_all(t);
-		xn_import_drop_passes(t);
+		xn_import_drop_made(t);
 		xn_pool_free(t->pool);
 	}
 	xn_metrics_remove(&t->metrics);

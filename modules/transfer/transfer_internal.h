@@ -2,6 +2,7 @@
 #ifndef XN_TRANSFER_INTERNAL_H
 #define XN_TRANSFER_INTERNAL_H
 
+#include "core/hmap.h"
 #include "modules/db/db.h"
 #include "modules/operation/operation.h"
 #include "modules/storage/storage.h"
@@ -19,6 +20,7 @@ struct xn_transfers {
 	struct xn_pool *pool; /* reads, compresses, writes */
 	struct xn_list list;  /* struct xn_transfer under way */
 	struct xn_list passes; /* import_made.c */
+	struct xn_hmap imported; /* the same: machines that imports hold */
 	unsigned n;
 	struct xn_metrics_source metrics;
 };

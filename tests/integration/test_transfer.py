@@ -9,6 +9,7 @@ import io
 import os
 import random
 import re
+import resource
 import socket
 import ssl
 import struct
@@ -522,14 +523,9 @@ class Archived(Machines):
         sock.sendall(self.archive[:size])
         return sock, task
 
-    def begin(self):
+    def begin(self, size=None):
         """A part of the archive is with the daemon, which has made the machine."""
-        task = self.new_task()
-        query = urlencode({"session_id": self.client.session, "task_id": task})
-        sock = socket.create_connection(self.daemon.address)
-        self.addCleanup(sock.close)
-        sock.sendall(f"PUT /import?{query} HTTP/1.0\r\n\r\n".encode())
-        sock.sendall(self.archive[:len(self.archive) - 100000])
+        sock, task = self.begin_with(size or len(self.archive) - 100000)
         Events(self.client, ["task/" + task], token="").wait(
             lambda event: event["snapshot"]["other_config"].get("object_creation") == "complete")
         (vm,) = self.new_ones()["VM"]
@@ -693,6 +689,24 @@ class Import(Archived):
             self.assertEqual(self.ended(task)["status"], "failure")
             self.assertEqual({name: set() for name in self.before}, self.new_ones())
             self.assertEqual(images(), before)
+
+
+class ImportsOnAFullDisk(harness.FullDiskCase, Archived):
+    def test_what_is_being_made_is_still_held_when_there_is_room_again(self):
+        with tarfile.open(fileobj=io.BytesIO(self.archive), mode="r:") as tar:
+            tar.next()
+            content = tar.next().offset  # nothing of it: its disks could not take it
+        _, task, vm = self.begin(content)
+        self.fill_the_disk()
+        self.limit(resource.RLIM_INFINITY)
+        self.set_label_once_possible(self.client("pool.get_all")[0], "there is room")
+        record = self.client("VM.get_record", vm)
+        self.assertEqual(record["current_operations"], {task: "import"})
+        self.assertNotIn("start", record["allowed_operations"])
+        started = self.client("Async.VM.start", vm, False, True)
+        self.client("task.cancel", task)
+        self.assertEqual(self.ended(task)["status"], "cancelled")
+        self.assertEqual(self.ended(started)["error_info"], ["HANDLE_INVALID", "VM", vm])
 
 
 class NotThere(Transfers):
