@@ -16,9 +16,11 @@ static inline struct xn_network *xn_network_of(struct xn_core *core)
 	return xn_module_state(core, "network");
 }
 
-/* What network.create does with a record that was checked: a bridge of its own where none is named. */
+/* What network.create does with a record that was checked: a bridge of its own where none is named.
+ * @ref: chosen beforehand; NULL: any. */
 struct xn_row;
 struct xn_value;
-struct xn_row *xn_network_new(struct xn_network *network, const struct xn_value *given);
+struct xn_row *xn_network_new(struct xn_network *network, const char *ref,
+			      const struct xn_value *given);
 
 #endif

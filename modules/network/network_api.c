@@ -78,7 +78,8 @@ static void first_free_bridge(struct xn_db *db, char out[XN_IFNAME_MAX])
 	while (xn_network_by_bridge(db, out));
 }
 
-struct xn_row *xn_network_new(struct xn_network *network, const struct xn_value *given)
+struct xn_row *xn_network_new(struct xn_network *network, const char *ref,
+			      const struct xn_value *given)
 {
 	struct xn_db *db = network->db;
 	XN_CLEANUP(xn_value_unref_p)
@@ -93,12 +94,12 @@ struct xn_row *xn_network_new(struct xn_network *network, const struct xn_value 
 	}
 	if (xn_map_get_int(fields, "MTU", 0) <= 0)
 		xn_map_put(&fields, "MTU", xn_int(1500));
-	return xn_db_create(db, XN_CLASS_network, NULL, fields);
+	return xn_db_create(db, XN_CLASS_network, ref, fields);
 }
 
 static void create(struct xn_call *call)
 {
-	const struct xn_row *row = xn_network_new(state_of(call), call->args[0]);
+	const struct xn_row *row = xn_network_new(state_of(call), NULL, call->args[0]);
 
 	xn_call_reply(call, xn_string(xn_row_ref(row)));
 }

@@ -468,6 +468,7 @@ static void read_plan(struct xn_job *turn)
 	} else {
 		xn_op_set_arg(i->op, "vms", refs_of(i->plan.vms, i->plan.n_vms));
 		xn_op_set_arg(i->op, "vdis", refs_of(i->plan.disks, i->plan.n_disks));
+		xn_op_set_arg(i->op, "networks", refs_of(i->plan.networks, i->plan.n_networks));
 		xn_op_set_arg(i->op, "read_only", protected_disks(&i->plan));
 		xn_op_save(i->op, on_noted);
 	}

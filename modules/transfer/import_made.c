@@ -11,18 +11,20 @@ struct pass {
 	struct xn_job turn;
 	struct xn_transfers *t;
 	struct xn_op_token token;
-	void (*each)(struct pass *pass, const char *vm);
+	void (*each)(struct pass *pass, const char *ref);
 	void (*then)(struct pass *pass);
-	struct xn_value *vms, *vdis;
-	size_t at; /* of the VMs, then of the disks */
+	struct xn_value *refs; /* for each() */
+	struct xn_value *vdis, *networks;
+	size_t at; /* of .refs, then of the disks */
 };
 
 static void free_pass(struct pass *pass)
 {
 	xn_list_remove(&pass->link);
 	xn_job_cancel(&pass->turn);
-	xn_value_unref(pass->vms);
+	xn_value_unref(pass->refs);
 	xn_value_unref(pass->vdis);
+	xn_value_unref(pass->networks);
 	free(pass);
 }
 
@@ -86,13 +88,13 @@ static void on_pass_turn(struct xn_job *turn)
 		free_pass(pass);
 		return;
 	}
-	for (; pass->at < xn_set_len(pass->vms); pass->at++) {
+	for (; pass->at < xn_set_len(pass->refs); pass->at++) {
 		if (!xn_slice_has_room(&slice, pass->t)) {
 			xn_list_push(&pass->t->passes, &pass->link);
 			xn_loop_defer(pass->t->core->loop, turn, XN_PRIO_BULK, on_pass_turn);
 			return;
 		}
-		pass->each(pass, xn_value_string(xn_set_at(pass->vms, pass->at)));
+		pass->each(pass, xn_value_string(xn_set_at(pass->refs, pass->at)));
 	}
 	pass->at = 0;
 	pass->then(pass);
@@ -116,8 +118,9 @@ static void begin_pass(struct xn_op *op, const char *vdis,
 	pass->token = xn_op_token(op);
 	pass->each = each;
 	pass->then = then;
-	pass->vms = refs_in(op, "vms");
+	pass->refs = refs_in(op, "vms");
 	pass->vdis = refs_in(op, vdis);
+	pass->networks = refs_in(op, "networks");
 	on_pass_turn(&pass->turn);
 }
 
@@ -132,7 +135,26 @@ static void remove_vm(struct pass *pass, const char *ref)
 	release_vm(pass->t, ref);
 }
 
+/* Somebody may have taken to it meanwhile. */
+static void remove_network(struct pass *pass, const char *ref)
+{
+	struct xn_row *network = xn_db_get(pass->t->db, XN_CLASS_network, ref);
+
+	if (network && !xn_set_len(xn_row_get(network, XN_network_VIFs)) &&
+	    !xn_set_len(xn_row_get(network, XN_network_PIFs)))
+		xn_db_delete(pass->t->db, network);
+}
+
 static void remove_next_disk(struct pass *pass);
+
+static void remove_networks(struct pass *pass)
+{
+	xn_value_unref(pass->refs);
+	pass->refs = xn_value_ref(pass->networks);
+	pass->each = remove_network;
+	pass->then = remove_next_disk;
+	on_pass_turn(&pass->turn);
+}
 
 static void on_removed(const struct xn_error *err, void *arg)
 {
@@ -163,7 +185,7 @@ static void remove_next_disk(struct pass *pass)
 
 void xn_import_remove_all(struct xn_op *op)
 {
-	begin_pass(op, "vdis", remove_vm, remove_next_disk);
+	begin_pass(op, "vdis", remove_vm, remove_networks);
 }
 
 /* ---- letting go ---- */

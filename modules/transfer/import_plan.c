@@ -260,7 +260,13 @@ static int add_vm(struct xn_import_plan *plan, const char *id, const struct xn_v
 static int add_vif(struct xn_import_plan *plan, const char *id, const struct xn_value *vif,
 		   struct xn_error *err)
 {
+	const char *network_id = text_of(vif, "network");
+	const struct xn_value *network = object_of(plan, network_id, "network");
+
 	plan->rows++;
+	if (network) /* one that is here may be gone when it is wanted */
+		add(plan, plan->networks, &plan->n_networks, &plan->networks_by_id, network_id,
+		    network);
 	return 0;
 }
 
@@ -308,6 +314,7 @@ int xn_import_plan_read(struct xn_import_plan *plan, struct xn_error *err)
 	if (!plan->vms) {
 		plan->vms = xn_calloc(xn_map_len(plan->objects) + 1, sizeof(*plan->vms));
 		plan->disks = xn_calloc(xn_map_len(plan->objects) + 1, sizeof(*plan->disks));
+		plan->networks = xn_calloc(xn_map_len(plan->objects) + 1, sizeof(*plan->networks));
 	}
 	rc = run_slice(plan, phases, XN_ARRAY_SIZE(phases), err);
 	if (rc != 0)
@@ -334,11 +341,13 @@ void xn_import_plan_clear(struct xn_import_plan *plan)
 {
 	clear_list(plan->disks, plan->n_disks);
 	clear_list(plan->vms, plan->n_vms);
+	clear_list(plan->networks, plan->n_networks);
 	xn_hmap_clear(&plan->disks_by_id);
 	xn_hmap_clear(&plan->vms_by_id);
+	xn_hmap_clear(&plan->networks_by_id);
 	xn_import_plan_let_go(plan);
-	plan->disks = plan->vms = NULL;
-	plan->n_disks = plan->n_vms = 0;
+	plan->disks = plan->vms = plan->networks = NULL;
+	plan->n_disks = plan->n_vms = plan->n_networks = 0;
 }
 
 /* ---- records ---- */
@@ -476,49 +485,61 @@ static int make_vbd(struct xn_import_plan *plan, const char *id, const struct xn
 	return xn_vbd_new(t->core, fields, err) ? 0 : -1;
 }
 
-/* By its name, as whoever chose that meant it, or its bridge; else a new one. */
-static const char *find_network(struct xn_import_plan *plan, const struct xn_value *network,
-				struct xn_error *err)
+/* By its name, as whoever chose that meant it, or its bridge. */
+static const struct xn_row *network_like(struct xn_db *db, const struct xn_value *network)
 {
-	struct xn_db *db = plan->t->db;
 	const char *name = text_of(network, "name_label"), *bridge = text_of(network, "bridge");
 	const struct xn_row *by_bridge = NULL;
-	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields = NULL;
 
 	for (struct xn_row *row = xn_db_first(db, XN_CLASS_network); row; row = xn_db_next(db, row)) {
 		if (strcmp(xn_row_string(row, XN_network_name_label), name) == 0)
-			return xn_row_ref(row);
+			return row;
 		if (*bridge && strcmp(xn_row_string(row, XN_network_bridge), bridge) == 0)
 			by_bridge = row;
 	}
-	if (by_bridge)
-		return xn_row_ref(by_bridge);
+	return by_bridge;
+}
+
+/* One that is here, or a new one. */
+static const struct xn_row *get_network(struct xn_import_plan *plan, const char *id,
+					const struct xn_value *network, struct xn_error *err)
+{
+	struct xn_db *db = plan->t->db;
+	const char *ref = ref_of(&plan->networks_by_id, id);
+	const struct xn_row *row = xn_db_get(db, XN_CLASS_network, ref); /* made before */
+	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields = NULL;
+
+	if (!row)
+		row = network_like(db, network);
+	if (row)
+		return row;
 	fields = row_fields(XN_CLASS_network, network, err);
 	if (!fields || xn_db_check_room(db, 1, err) < 0)
 		return NULL;
 	xn_map_remove(&fields, "bridge");
-	return xn_row_ref(xn_network_new(xn_network_of(plan->t->core), fields));
+	return xn_network_new(xn_network_of(plan->t->core), ref, fields);
 }
 
 static int make_vif(struct xn_import_plan *plan, const char *id, const struct xn_value *snapshot,
 		    struct xn_error *err)
 {
 	const char *vm = ref_of(&plan->vms_by_id, text_of(snapshot, "VM"));
-	const struct xn_value *network = object_of(plan, text_of(snapshot, "network"), "network");
+	const char *network_id = text_of(snapshot, "network");
+	const struct xn_value *given = object_of(plan, network_id, "network");
 	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields = NULL;
-	const char *ref;
+	const struct xn_row *network;
 
-	if (!vm || !network)
+	if (!vm || !given)
 		return xn_error_set(err, XN_ERR_IMPORT_ERROR_FAILED_TO_FIND_OBJECT,
 				    text_of(snapshot, vm ? "network" : "VM"));
-	ref = find_network(plan, network, err);
-	fields = ref ? row_fields(XN_CLASS_VIF, snapshot, err) : NULL;
+	network = get_network(plan, network_id, given, err);
+	fields = network ? row_fields(XN_CLASS_VIF, snapshot, err) : NULL;
 	if (!fields || xn_db_check_room(plan->t->db, 1, err) < 0)
 		return -1;
 	if (!plan->restores)
 		xn_map_put_string(&fields, "MAC", "");
 	xn_map_put_string(&fields, "VM", vm);
-	xn_map_put_string(&fields, "network", ref);
+	xn_map_put_string(&fields, "network", xn_row_ref(network));
 	return xn_vif_new(plan->t->core, fields, err) ? 0 : -1;
 }
 

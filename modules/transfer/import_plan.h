@@ -24,11 +24,11 @@ struct xn_import_plan {
 	bool restores; /* UUIDs and MACs are kept */
 	const char *task; /* that imports them */
 	struct xn_value *objects; /* by id: {class, snapshot} */
-	struct xn_import_object *disks, *vms;
-	size_t n_disks, n_vms;
-	struct xn_hmap disks_by_id, vms_by_id;
+	struct xn_import_object *disks, *vms, *networks; /* of these, those that are not here are made */
+	size_t n_disks, n_vms, n_networks;
+	struct xn_hmap disks_by_id, vms_by_id, networks_by_id;
 	size_t phase, at; /* of the slices */
-	size_t rows; /* that it will make */
+	size_t rows; /* that it will make, at most */
 };
 
 /* On a worker. @ova: the archive's value, taken. -1 with @err: it is no such, or has an object that no

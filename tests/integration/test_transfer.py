@@ -641,6 +641,32 @@ class Import(Archived):
             self.assertEqual(self.ended(task)["status"], {"hangs up": "failure", "cancels": "cancelled"}[how])
             self.assertEqual({name: set() for name in self.before}, self.new_ones())
 
+    def test_networks_that_it_made_go_with_it(self):
+        network = self.client("VIF.get_network", self.vif)
+        label = self.client("network.get_name_label", network)
+        self.client("network.set_name_label", network, "of another host")
+        self.addCleanup(self.client, "network.set_name_label", network, label)
+        bridge = self.client("network.get_bridge", network).encode()
+        self.archive = self.get("/export", ref=self.vm)[2].replace(
+            b"<value>" + bridge + b"</value>", b"<value>" + b"?" * len(bridge) + b"</value>")
+        self.client("network.set_name_label", network, label)
+        for end in (lambda task: self.client("task.cancel", task),
+                    lambda task: self.daemon.crash_and_restart()):
+            _, task, _ = self.begin()
+            (made,) = self.new_ones()["network"]
+            self.assertEqual(self.client("network.get_name_label", made), "of another host")
+            end(task)
+            self.client.close()
+            self.assertIn(self.ended(task)["status"], ("cancelled", "failure"))
+            self.assertEqual({name: set() for name in self.before}, self.new_ones())
+        _, task, _ = self.begin()
+        (used,) = self.new_ones()["network"]
+        self.client("VIF.create", {**self.client("VIF.get_record", self.vif), "device": "1", "network": used})
+        self.before = self.everything()
+        self.client("task.cancel", task)
+        self.ended(task)
+        self.assertIn(used, self.everything()["network"])
+
     def test_one_that_waits_for_its_client_is_undone_once(self):
         for begin in (lambda: self.begin_with(0), lambda: self.begin_with(700), self.begin):
             task = begin()[1]
