@@ -1,6 +1,7 @@
 /*
  * Garbage collection of tasks, every 30 seconds and when many were made: finished ones by age and
  * by number, pending ones that nobody works on and nobody moves. Running work is never touched.
+ * One call chooses which go, others remove them a few at a time: it may be all that there may be.
  */
 #include "modules/task/task_internal.h"
 
@@ -27,6 +28,12 @@ struct suspect {
 struct finished {
 	struct xn_row *row;
 	int64_t finished_s;
+	uint64_t modified;
+};
+
+struct task_victim {
+	char ref[XN_REF_LEN];
+	bool is_pending; /* one that has ended since it was chosen is to be seen first */
 };
 
 static struct suspect *find_suspect(struct xn_tasks *tasks, const char *ref)
@@ -98,11 +105,13 @@ static size_t sort_out(struct xn_tasks *tasks, struct xn_row **victims, size_t *
 	for (struct xn_row *row = xn_db_first(tasks->db, XN_CLASS_task); row;
 	     row = xn_db_next(tasks->db, row)) {
 		int64_t finished_s = xn_row_int(row, XN_task_finished);
-		bool goes;
+		bool is_pending = task_row_is_pending(row), goes;
 
-		if (task_live(tasks, xn_row_ref(row)))
-			goes = false;
-		else if (task_row_is_pending(row))
+		if (task_live(tasks, xn_row_ref(row))) {
+			n_staying++;
+			continue;
+		}
+		if (is_pending)
 			goes = now - xn_row_int(row, XN_task_created) > PENDING_TIMEOUT_S &&
 			       is_stuck(tasks, row);
 		else
@@ -112,8 +121,8 @@ static size_t sort_out(struct xn_tasks *tasks, struct xn_row **victims, size_t *
 			continue;
 		}
 		n_staying++;
-		if (!task_live(tasks, xn_row_ref(row)) && !task_row_is_pending(row))
-			out[(*n_out)++] = (struct finished){row, finished_s};
+		if (!is_pending)
+			out[(*n_out)++] = (struct finished){row, finished_s, xn_row_modified(row)};
 	}
 	return n_staying;
 }
@@ -124,38 +133,85 @@ static int by_age(const void *pa, const void *pb)
 
 	if (a->finished_s != b->finished_s)
 		return a->finished_s < b->finished_s ? -1 : 1;
-	return strcmp(xn_row_ref(a->row), xn_row_ref(b->row));
+	return a->modified < b->modified ? -1 : a->modified > b->modified;
 }
+
+/* ---- removing ---- */
+
+static void remove_one(struct xn_tasks *tasks, const struct task_victim *victim)
+{
+	struct xn_row *row = xn_db_get(tasks->db, XN_CLASS_task, victim->ref);
+
+	if (!row || task_row_is_pending(row) != victim->is_pending || task_live(tasks, victim->ref))
+		return;
+	if (victim->is_pending)
+		xn_log_warn(tasks->core->log, "task", "%s is pending without progress: removed",
+			    victim->ref);
+	xn_db_delete(tasks->db, row);
+}
+
+static void drop_victims(struct xn_tasks *tasks)
+{
+	free(tasks->victims);
+	tasks->victims = NULL;
+	tasks->n_victims = tasks->victim_at = 0;
+}
+
+static void on_remove_job(struct xn_job *job)
+{
+	enum { A_SLICE = 200 };
+	struct xn_tasks *tasks = xn_container_of(job, struct xn_tasks, remove_job);
+	bool may_write = xn_db_writable(tasks->db) == 0; /* else the next pass chooses again */
+
+	xn_db_set_origin(tasks->db, &(struct xn_db_origin){.caller = "task expiry"});
+	for (int i = 0; i < A_SLICE && may_write && tasks->victim_at < tasks->n_victims; i++)
+		remove_one(tasks, &tasks->victims[tasks->victim_at++]);
+	xn_db_set_origin(tasks->db, NULL);
+	if (may_write && tasks->victim_at < tasks->n_victims)
+		xn_loop_defer(tasks->core->loop, job, XN_PRIO_IDLE, on_remove_job);
+	else
+		drop_victims(tasks);
+}
+
+static void remove_later(struct xn_tasks *tasks, struct xn_row *const *rows, size_t n)
+{
+	tasks->victims = xn_calloc(n, sizeof(*tasks->victims));
+	tasks->n_victims = n;
+	for (size_t i = 0; i < n; i++) {
+		struct task_victim *victim = &tasks->victims[i];
+
+		snprintf(victim->ref, sizeof(victim->ref), "%s", xn_row_ref(rows[i]));
+		victim->is_pending = task_row_is_pending(rows[i]);
+	}
+	xn_loop_defer(tasks->core->loop, &tasks->remove_job, XN_PRIO_IDLE, on_remove_job);
+}
+
+/* ---- choosing ---- */
 
 void task_gc_run(struct xn_tasks *tasks)
 {
 	size_t count = xn_db_count(tasks->db, XN_CLASS_task);
-	struct xn_row **victims = xn_calloc(count, sizeof(struct xn_row *));
-	struct finished *finished = xn_calloc(count, sizeof(*finished));
+	struct xn_row **victims;
+	struct finished *finished;
 	int64_t now = xn_wall_s(tasks->core->loop);
 	size_t n_victims = 0, n_finished = 0, n_staying;
 
-	if (xn_db_writable(tasks->db) < 0)
-		goto out;
-	xn_db_set_origin(tasks->db, &(struct xn_db_origin){.caller = "task expiry"});
+	if (tasks->victims || xn_db_writable(tasks->db) < 0)
+		return;
+	victims = xn_calloc(count, sizeof(struct xn_row *));
+	finished = xn_calloc(count, sizeof(*finished));
 	n_staying = sort_out(tasks, victims, &n_victims, finished, &n_finished);
-	qsort(finished, n_finished, sizeof(*finished), by_age);
+	if (n_staying > MAX_TASKS)
+		qsort(finished, n_finished, sizeof(*finished), by_age);
 	for (size_t i = 0; i < n_finished && n_staying > MAX_TASKS; i++) {
 		if (now - finished[i].finished_s < SETTLE_S && n_staying <= MAX_TASKS_HARD)
 			break;
 		victims[n_victims++] = finished[i].row;
 		n_staying--;
 	}
-	for (size_t i = 0; i < n_victims; i++) {
-		if (task_row_is_pending(victims[i]))
-			xn_log_warn(tasks->core->log, "task",
-				    "%s is pending without progress: removed",
-				    xn_row_ref(victims[i]));
-		xn_db_delete(tasks->db, victims[i]);
-	}
 	drop_suspects(tasks, false);
-	xn_db_set_origin(tasks->db, NULL);
-out:
+	if (n_victims)
+		remove_later(tasks, victims, n_victims);
 	free(victims);
 	free(finished);
 }
@@ -192,6 +248,8 @@ void task_gc_clear(struct xn_tasks *tasks)
 {
 	xn_timer_cancel(&tasks->gc_timer);
 	xn_job_cancel(&tasks->gc_job);
+	xn_job_cancel(&tasks->remove_job);
+	drop_victims(tasks);
 	drop_suspects(tasks, true);
 	xn_hmap_clear(&tasks->probation);
 }

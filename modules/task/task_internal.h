@@ -64,7 +64,11 @@ struct xn_tasks {
 	uint64_t n_refused;	/* tasks that were too many */
 	struct xn_timer gc_timer;
 	struct xn_job gc_job;
-	struct xn_hmap probation;     /* task_gc.c */
+	/* task_gc.c: */
+	struct xn_hmap probation;
+	struct task_victim *victims; /* to be removed, from .victim_at on */
+	size_t n_victims, victim_at;
+	struct xn_job remove_job;
 	struct xn_list idle_watchers; /* end_watchers whose job is pending */
 	struct xn_list kinds;
 	struct xn_value *interrupted; /* references of operations journaled before this start */

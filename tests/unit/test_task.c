@@ -452,6 +452,80 @@ static void tasks_without_a_pause_are_bounded_too(void **state)
 	}
 }
 
+/* How many tasks go in one callback; the first time @ending ends before the next callback. */
+struct collection {
+	struct api *api;
+	size_t count, most;
+	const char *ending; /* or NULL */
+	struct xn_job end;
+};
+
+static void end_one(struct xn_job *job)
+{
+	struct collection *c = xn_container_of(job, struct collection, end);
+	struct xn_row *row = row_of(c->api, c->ending);
+
+	if (!row)
+		return;
+	xn_db_set_string(c->api->db, row, XN_task_status, "success");
+	xn_db_set(c->api->db, row, XN_task_finished, xn_datetime(xn_wall_s(c->api->core.loop)));
+}
+
+static void after_callback(void *arg)
+{
+	struct collection *c = arg;
+	size_t count = xn_db_count(c->api->db, XN_CLASS_task);
+	size_t gone = c->count > count ? c->count - count : 0;
+
+	if (gone && !c->most && c->ending)
+		xn_loop_defer(c->api->core.loop, &c->end, XN_PRIO_REPLY, end_one);
+	c->most = gone > c->most ? gone : c->most;
+	c->count = count;
+}
+
+static void run_and_watch(struct api *api, int64_t seconds, struct collection *c)
+{
+	c->api = api;
+	xn_loop_virtual_watch(api->core.loop, after_callback, c);
+	api_run(api, seconds);
+	xn_loop_virtual_watch(api->core.loop, NULL, NULL);
+}
+
+static void many_tasks_go_a_few_at_a_time(void **state)
+{
+	enum { N = 1600, LEFT = 1000 };
+	struct api *api = *state;
+	char(*refs)[48] = xn_calloc(N, sizeof(*refs));
+	struct collection c = {0};
+
+	for (int i = 0; i < N; i++)
+		xn_task_create(tasks_of(api), "x", "", &api->root, refs[i]);
+	api_turn(api);
+	for (int i = 0; i < N; i++)
+		xn_task_succeed(tasks_of(api), refs[i], NULL, NULL, NULL, NULL);
+	run_and_watch(api, 30, &c);
+	assert_in_range(c.most, 100, 200);
+	assert_string_equal(status_of(api, refs[N - LEFT - 1]), "gone");
+	assert_string_equal(status_of(api, refs[N - LEFT]), "success");
+	assert_int_equal(xn_db_count(api->db, XN_CLASS_task), LEFT);
+	free(refs);
+}
+
+static void an_abandoned_task_that_ends_among_many_that_go_is_to_be_seen(void **state)
+{
+	enum { N = 300 };
+	struct api *api = *state;
+	char refs[N][48];
+	struct collection c = {.ending = refs[N - 1]};
+
+	for (int i = 0; i < N; i++)
+		a_task_made_by_a_client(api, refs[i]);
+	run_and_watch(api, 86500, &c);
+	assert_in_range(c.most, 100, 200);
+	assert_string_equal(status_of(api, refs[N - 2]), "gone");
+	assert_string_equal(status_of(api, refs[N - 1]), "success");
+}
+
 static void a_running_task_is_never_collected(void **state)
 {
 	struct api *api = *state;
@@ -854,6 +928,8 @@ int main(void)
 		TEST(finished_tasks_go_after_65_minutes),
 		TEST(the_oldest_finished_go_when_there_are_too_many),
 		TEST(tasks_without_a_pause_are_bounded_too),
+		TEST(many_tasks_go_a_few_at_a_time),
+		TEST(an_abandoned_task_that_ends_among_many_that_go_is_to_be_seen),
 		TEST(a_running_task_is_never_collected),
 		TEST(an_abandoned_task_of_a_client_goes_after_a_day),
 		TEST(a_task_marked_for_destruction_goes_once_it_ended),
