@@ -524,24 +524,14 @@ static void restore_current(struct xn_operations *ops, struct xn_row *row)
 	xn_db_set(ops->db, row, rules->current_field, held_on(ops, xn_row_ref(row)));
 }
 
-static void refresh_stale(struct xn_job *job)
+/* Of one class in one call, some 0.1 us a row. */
+static void each_row(struct xn_operations *ops, int class_id,
+		     void (*visit)(struct xn_operations *ops, struct xn_row *row))
 {
-	enum { A_SLICE = 64 };
-	struct xn_operations *ops = xn_container_of(job, struct xn_operations, refresh_stale);
+	struct xn_row *row = xn_rules_of(ops, class_id) ? xn_db_first(ops->db, class_id) : NULL;
 
-	for (int i = 0; i < A_SLICE && ops->stale_at < xn_set_len(ops->stale); i++) {
-		const char *ref = xn_value_string(xn_set_at(ops->stale, ops->stale_at++));
-		struct xn_row *row = xn_db_get_any(ops->db, ref);
-
-		if (row)
-			xn_operation_refresh(ops, row);
-	}
-	if (ops->stale_at < xn_set_len(ops->stale)) {
-		xn_loop_defer(ops->core->loop, job, XN_PRIO_REFRESH, refresh_stale);
-		return;
-	}
-	xn_value_unref(ops->stale);
-	ops->stale = NULL;
+	for (; row; row = xn_db_next(ops->db, row))
+		visit(ops, row);
 }
 
 static void mark_stale(struct xn_operations *ops, struct xn_row *row)
@@ -549,34 +539,85 @@ static void mark_stale(struct xn_operations *ops, struct xn_row *row)
 	xn_set_append_string(&ops->stale, xn_row_ref(row));
 }
 
-static void each_row(struct xn_operations *ops,
-		     void (*visit)(struct xn_operations *ops, struct xn_row *row))
+static void drop_stale(struct xn_operations *ops)
 {
-	for (int id = 0; id < XN_CLASS_COUNT; id++) {
-		size_t n = 0, count = xn_rules_of(ops, id) ? xn_db_count(ops->db, id) : 0;
-		struct xn_row **rows = xn_calloc(count + 1, sizeof(*rows));
+	xn_value_unref(ops->stale);
+	ops->stale = xn_set_new();
+	ops->stale_at = 0;
+}
 
-		for (struct xn_row *row = count ? xn_db_first(ops->db, id) : NULL; row;
-		     row = xn_db_next(ops->db, row))
-			rows[n++] = row;
-		for (size_t i = 0; i < n; i++)
-			visit(ops, rows[i]);
-		free(rows);
+static void refresh_stale(struct xn_job *job)
+{
+	enum { A_SLICE = 64 };
+	struct xn_operations *ops = xn_container_of(job, struct xn_operations, refresh_stale);
+	size_t end = ops->stale_at + A_SLICE;
+
+	for (; ops->stale_at < end && ops->stale_at < xn_set_len(ops->stale); ops->stale_at++) {
+		const char *ref = xn_value_string(xn_set_at(ops->stale, ops->stale_at));
+		struct xn_row *row = xn_db_get_any(ops->db, ref);
+
+		if (row)
+			xn_operation_refresh(ops, row);
 	}
+	if (ops->stale_at == xn_set_len(ops->stale)) {
+		drop_stale(ops);
+		if (ops->stale_class == XN_CLASS_COUNT)
+			return;
+		each_row(ops, ops->stale_class++, mark_stale);
+	}
+	xn_loop_defer(ops->core->loop, job, XN_PRIO_REFRESH, refresh_stale);
+}
+
+static void mark_to_wipe(struct xn_operations *ops, struct xn_row *row)
+{
+	if (xn_map_len(xn_row_get(row, xn_rules_of(ops, xn_row_class(row))->current_field)) > 0)
+		mark_stale(ops, row);
+}
+
+static void wake_all(struct xn_operations *ops)
+{
+	for (struct xn_hnode *node = xn_hmap_first(&ops->objects); node;
+	     node = xn_hmap_next(&ops->objects, node))
+		wake_later(xn_container_of(node, struct xn_claimed, node));
+}
+
+/* Above the calls, which such a mark would refuse. */
+static void wipe(struct xn_job *job)
+{
+	struct xn_operations *ops = xn_container_of(job, struct xn_operations, wipe);
+
+	each_row(ops, ops->wiping++, mark_to_wipe);
+	for (size_t i = 0; i < xn_set_len(ops->stale); i++) {
+		const char *ref = xn_value_string(xn_set_at(ops->stale, i));
+
+		restore_current(ops, xn_db_get_any(ops->db, ref));
+	}
+	drop_stale(ops);
+	if (ops->wiping < XN_CLASS_COUNT) {
+		xn_loop_defer(ops->core->loop, job, XN_PRIO_OPERATION, wipe);
+		return;
+	}
+	wake_all(ops);
+	/* What is allowed on a row depends on others' current operations, of any class. */
+	ops->stale_class = 0;
+	xn_loop_defer(ops->core->loop, &ops->refresh_stale, XN_PRIO_REFRESH, refresh_stale);
 }
 
 void xn_claims_restore(struct xn_operations *ops)
 {
-	/* What is allowed on a row depends on others' current operations, of any class. */
-	each_row(ops, restore_current);
-	xn_value_unref(ops->stale);
-	ops->stale = xn_set_new();
-	ops->stale_at = 0;
-	each_row(ops, mark_stale);
-	xn_loop_defer(ops->core->loop, &ops->refresh_stale, XN_PRIO_REFRESH, refresh_stale);
+	/* At once, so that nobody takes what is held. */
 	for (struct xn_hnode *node = xn_hmap_first(&ops->objects); node;
-	     node = xn_hmap_next(&ops->objects, node))
-		wake_later(xn_container_of(node, struct xn_claimed, node));
+	     node = xn_hmap_next(&ops->objects, node)) {
+		const struct xn_claimed *object = xn_container_of(node, struct xn_claimed, node);
+		struct xn_row *row = xn_db_get_any(ops->db, object->ref);
+
+		if (row && xn_rules_of(ops, xn_row_class(row)))
+			restore_current(ops, row);
+	}
+	xn_job_cancel(&ops->refresh_stale);
+	drop_stale(ops);
+	ops->wiping = 0;
+	xn_loop_defer(ops->core->loop, &ops->wipe, XN_PRIO_OPERATION, wipe);
 }
 
 void xn_claim_cut(struct xn_claim *claim)
@@ -596,6 +637,7 @@ void xn_claims_stop(struct xn_operations *ops)
 {
 	struct xn_hnode *node, *next;
 
+	xn_job_cancel(&ops->wipe);
 	xn_job_cancel(&ops->refresh_stale);
 	xn_value_unref(ops->stale);
 	for (node = xn_hmap_first(&ops->objects); node; node = next) {

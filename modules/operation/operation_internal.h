@@ -24,8 +24,11 @@ struct xn_operations {
 	struct xn_list shorts;  /* short.c: those that wait */
 	struct xn_list kinds;
 	struct xn_subscription *on_db_failed;
-	struct xn_value *stale; /* NULL, or references of rows to refresh, from .stale_at on */
+	int wiping; /* class of which marks that nobody holds are wiped next */
+	struct xn_job wipe;
+	struct xn_value *stale; /* NULL, or references of rows to set right, from .stale_at on ... */
 	size_t stale_at;
+	int stale_class; /* ... and then those of this class */
 	struct xn_job refresh_stale;
 	struct xn_metrics_source metrics;
 };
@@ -46,8 +49,8 @@ void xn_rules_free(struct xn_rules_state *state);
 /* claim.c */
 void xn_claims_stop(struct xn_operations *ops);
 
-/* After turns that the disk refused: current_operations shows what is held, and who waits asks
- * again; what is allowed follows in slices. */
+/* After turns that the disk refused: current_operations shows what is held. In slices follow the
+ * marks that nobody holds, whereupon who waits asks again, and what is allowed. */
 void xn_claims_restore(struct xn_operations *ops);
 
 /* run.c, short.c */

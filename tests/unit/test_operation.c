@@ -391,6 +391,85 @@ static void who_waits_behind_what_ended_while_the_disk_refused_goes_on(void **st
 			    "start");
 }
 
+static int refuse_none(struct xn_db *db, struct xn_row *row, const char *operation,
+		       const char *self, struct xn_error *err)
+{
+	return 0;
+}
+
+static const struct xn_operation_rules rules_of_disks = {
+	.class_id = XN_CLASS_VDI,
+	.current_field = XN_VDI_current_operations,
+	.allowed_field = XN_VDI_allowed_operations,
+	.advertised = advertised,
+	.refuse = refuse_none,
+};
+
+static void create_rows(struct fixture *f, int class_id, int field, struct xn_row **out, int n)
+{
+	struct xn_value *fields = xn_map_new();
+
+	for (int i = 0; i < n; i++) {
+		out[i] = xn_db_create(f->db, class_id, NULL, fields);
+		xn_db_map_put(f->db, out[i], field, "OpaqueRef:of-nobody", "start");
+	}
+	xn_value_unref(fields);
+}
+
+enum { MARKED = 100 };
+struct marked {
+	struct xn_row *vms[MARKED], *disks[MARKED];
+	int before, most; /* marks; that went in one callback */
+};
+
+static int count_marks(struct xn_row *const *rows, int field)
+{
+	int n = 0;
+
+	for (int i = 0; i < MARKED; i++)
+		n += xn_map_len(xn_row_get(rows[i], field)) > 0;
+	return n;
+}
+
+static void after_callback(void *arg)
+{
+	struct marked *m = arg;
+	int now = count_marks(m->vms, XN_VM_current_operations) +
+		  count_marks(m->disks, XN_VDI_current_operations);
+
+	m->most = m->before - now > m->most ? m->before - now : m->most;
+	m->before = now;
+}
+
+static void what_the_disk_refused_is_set_right_class_by_class(void **state)
+{
+	static const struct xn_ev_db_failed works = {0};
+	struct marked m = {.before = 2 * MARKED};
+	struct fixture *f = *state;
+
+	xn_operation_register_rules(f->ops, &rules_of_disks);
+	create_rows(f, XN_CLASS_VM, XN_VM_current_operations, m.vms, MARKED);
+	create_rows(f, XN_CLASS_VDI, XN_VDI_current_operations, m.disks, MARKED);
+	take(f, 'a', "start", 1000);
+	settle(f);
+	xn_db_map_remove(f->db, f->vm, XN_VM_current_operations, NULL_TASK "a");
+	xn_publish_db_failed(f->core.bus, &works);
+	xn_loop_virtual_watch(f->core.loop, after_callback, &m);
+	pass_seconds(f, 1);
+	xn_loop_virtual_watch(f->core.loop, NULL, NULL);
+	assert_int_equal(m.before, 0);
+	assert_int_equal(m.most, MARKED);
+	assert_string_equal(xn_row_map_string(f->vm, XN_VM_current_operations, NULL_TASK "a"),
+			    "start");
+	assert_allowed(f, "start", false);
+	for (int i = 0; i < MARKED; i++) {
+		assert_true(xn_set_has_string(xn_row_get(m.vms[i], XN_VM_allowed_operations),
+					      "start"));
+		assert_true(xn_set_has_string(xn_row_get(m.disks[i], XN_VDI_allowed_operations),
+					      "start"));
+	}
+}
+
 /* ---- whole operations ---- */
 
 static void step_runs(struct xn_op *op)
@@ -575,6 +654,7 @@ int main(void)
 		TEST(what_nobody_called_has_a_task_while_it_runs),
 		TEST(a_cancel_between_the_grant_and_the_first_step_ends_it_once),
 		TEST_SIM(what_ended_while_the_disk_refused_does_not_stay_in_current_operations),
+		TEST_SIM(what_the_disk_refused_is_set_right_class_by_class),
 		TEST_SIM(who_waits_behind_what_ended_while_the_disk_refused_goes_on),
 	};
 
