@@ -86,6 +86,7 @@ struct xn_sr_request {
 	/* On the loop, once; not when the module stops before. */
 	void (*done)(struct xn_sr_request *rq, int rc);
 	void *arg;
+	struct xn_job withdrawn; /* done() without having begun */
 };
 
 void xn_sr_found_free(struct xn_sr_found *found, size_t n);

@@ -111,7 +111,7 @@ static int run_request(struct xn_work *work)
 {
 	struct xn_sr_request *rq = xn_container_of(work, struct xn_sr_request, work);
 
-	if (atomic_load(&rq->progress.stop)) /* while it was queued */
+	if (atomic_load(&rq->progress.stop)) /* before it began */
 		return -ECANCELED;
 	return rq->call(rq);
 }
@@ -127,6 +127,11 @@ static void on_request_done(struct xn_work *work, int rc)
 	free_request(rq);
 }
 
+static struct xn_pool *pool_of(const struct xn_storage *st, const struct xn_sr_request *rq)
+{
+	return rq->source ? st->copies : st->quick;
+}
+
 void xn_sr_request_submit(struct xn_storage *st, struct xn_sr_request *rq,
 			  int (*call)(struct xn_sr_request *rq),
 			  void (*done)(struct xn_sr_request *rq, int rc), void *arg)
@@ -139,7 +144,30 @@ void xn_sr_request_submit(struct xn_storage *st, struct xn_sr_request *rq,
 	rq->db = st->db;
 	xn_db_keep_origin(st->db, &rq->origin);
 	xn_list_push(&st->requests, &rq->link);
-	xn_pool_submit(rq->source ? st->copies : st->quick, &rq->work);
+	xn_pool_submit(pool_of(st, rq), &rq->work);
+}
+
+static void on_withdrawn(struct xn_job *job)
+{
+	on_request_done(&xn_container_of(job, struct xn_sr_request, withdrawn)->work, -ECANCELED);
+}
+
+void xn_sr_request_stop(struct xn_storage *st, struct xn_sr_request *rq)
+{
+	atomic_store(&rq->progress.stop, true);
+	if (xn_pool_withdraw(pool_of(st, rq), &rq->work))
+		xn_loop_defer(st->core->loop, &rq->withdrawn, XN_PRIO_OPERATION, on_withdrawn);
+}
+
+void xn_sr_requests_abandon(struct xn_storage *st)
+{
+	xn_list_each_safe(node, &st->requests) {
+		struct xn_sr_request *rq = xn_list_entry(node, struct xn_sr_request, link);
+
+		xn_job_cancel(&rq->withdrawn);
+		xn_list_remove(&rq->link);
+		free_request(rq);
+	}
 }
 
 int xn_sr_request_error(const struct xn_sr_request *rq, int rc, const char *sr, const char *vdi,

@@ -299,6 +299,7 @@ static void storage_stop(void *state)
 	}
 	xn_pool_free(st->copies);
 	xn_pool_free(st->quick);
+	xn_sr_requests_abandon(st);
 	xn_vdi_make_abandon(st);
 	xn_vdi_remove_abandon(st);
 	xn_datapath_abandon(st);

@@ -57,6 +57,10 @@ struct xn_sr_request *xn_sr_request_new(struct xn_storage *st, const char *folde
 void xn_sr_request_submit(struct xn_storage *st, struct xn_sr_request *rq,
 			  int (*call)(struct xn_sr_request *rq),
 			  void (*done)(struct xn_sr_request *rq, int rc), void *arg);
+/* It ends soon with -ECANCELED, at once when it has not begun; or well, when it is too late. */
+void xn_sr_request_stop(struct xn_storage *st, struct xn_sr_request *rq);
+/* The module stops, and no worker has any: those that are left are forgotten. */
+void xn_sr_requests_abandon(struct xn_storage *st);
 /* What an errno of a request means to a client. @vdi may be "". Returns -1. */
 int xn_sr_request_error(const struct xn_sr_request *rq, int rc, const char *sr, const char *vdi,
 			struct xn_error *err);

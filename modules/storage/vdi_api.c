@@ -460,7 +460,7 @@ static void stop_overwriting(struct xn_op *op)
 	}
 	xn_op_waiting(op, "storage to stop writing to the disk");
 	if (o->overwriting)
-		atomic_store(&o->overwriting->progress.stop, true);
+		xn_sr_request_stop(o->st, o->overwriting);
 }
 
 /* The source stays as it is, so that what a restart interrupted begins anew. */

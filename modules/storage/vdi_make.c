@@ -379,7 +379,7 @@ struct xn_vdi_make *xn_storage_make_vdi(struct xn_storage *st, const struct xn_v
 void xn_storage_cancel_make(struct xn_vdi_make *make)
 {
 	if (make->request)
-		atomic_store(&make->request->progress.stop, true);
+		xn_sr_request_stop(make->st, make->request);
 }
 
 /* ---- the usual plans ---- */

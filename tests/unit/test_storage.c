@@ -641,8 +641,8 @@ static void clear_overwriting(struct overwriting *w)
 	free(w->args);
 }
 
-/* The request that copies over a disk, once it is queued. */
-static struct xn_sr_request *overwriting_request(struct api *api)
+/* The request that copies, once it is queued. */
+static struct xn_sr_request *copying_request(struct api *api)
 {
 	for (int us = 0; us < 1000000; us++) {
 		struct xn_storage *st = xn_storage_of(&api->core);
@@ -650,12 +650,12 @@ static struct xn_sr_request *overwriting_request(struct api *api)
 		xn_list_each(node, &st->requests) {
 			struct xn_sr_request *rq = xn_list_entry(node, struct xn_sr_request, link);
 
-			if (rq->source && rq->size == 0)
+			if (rq->source)
 				return rq;
 		}
 		xn_loop_turn(api->core.loop, 1);
 	}
-	fail_msg("nothing is copied over a disk");
+	fail_msg("nothing is copied");
 	return NULL;
 }
 
@@ -686,7 +686,7 @@ static void who_gives_up_copying_over_a_disk_leaves_it_alone(void **state)
 		given_overwriting(api, &w, is_revert);
 		works = given_busy_copiers(api);
 		api_begin(api, &w.call, w.method, w.args);
-		overwriting_request(api);
+		copying_request(api);
 		give_up(api);
 		api_wait(api, &w.call.done);
 		assert_string_equal(w.call.err.code, XN_ERR_INTERNAL_ERROR);
@@ -710,7 +710,7 @@ static void copying_over_a_disk_goes_on_after_a_restart(void **state)
 
 		given_overwriting(api, &w, is_revert);
 		api_begin(api, &w.call, w.method, w.args);
-		overwriting_request(api);
+		copying_request(api);
 		api_restart(api);
 		drop_call(&w.call);
 		assert_true(file_has(w.path, "old"));
@@ -742,7 +742,7 @@ static void copying_over_a_disk_tells_how_far_it_is(void **state)
 	given_overwriting(api, &w, true);
 	works = given_busy_copiers(api);
 	api_begin(api, &w.call, w.method, w.args);
-	rq = overwriting_request(api);
+	rq = copying_request(api);
 	atomic_store(&rq->progress.total, 100);
 	atomic_store(&rq->progress.done, 40);
 	begun_us = xn_now_us(api->core.loop);
@@ -779,6 +779,60 @@ static void a_cancelled_copy_leaves_nothing(void **state)
 	assert_int_equal(xn_db_count(api->db, XN_CLASS_VDI), 1);
 	assert_int_equal(xn_map_len(xn_row_get(vdi_row(api, vdi), XN_VDI_current_operations)), 0);
 	api_call_clear(&call);
+	free(args);
+}
+
+/* Who gives up waiting for others' copies holds nothing any longer than that. */
+static void a_cancelled_copy_does_not_wait_for_its_turn(void **state)
+{
+	struct api *api = *state;
+	struct xn_pool *copies = xn_storage_of(&api->core)->copies;
+	struct api_call call;
+	struct xn_work *works;
+	char vdi[48];
+	char *args, *task;
+	unsigned queued;
+
+	given_vdi(api, vdi);
+	works = given_busy_copiers(api);
+	queued = xn_pool_queued(copies);
+	args = xn_asprintf("[\"%s\",\"%s\"]", vdi, local_sr(api));
+	api_begin(api, &call, "VDI.copy", args);
+	copying_request(api);
+	task = xn_asprintf("%s", pending_task(api));
+	call_on(api, "task.cancel", task, "");
+	api_wait(api, &call.done);
+	assert_string_equal(call.err.code, "TASK_CANCELLED");
+	assert_in_range(xn_pool_queued(copies), 1, queued);
+	assert_int_equal(xn_map_len(xn_row_get(vdi_row(api, vdi), XN_VDI_current_operations)), 0);
+	assert_int_equal(xn_db_count(api->db, XN_CLASS_VDI), 1);
+	api_call_clear(&call);
+	api_run(api, 60);
+	free(works);
+	free(task);
+	free(args);
+}
+
+/* It is not there any more when the module stops, before anybody was told. */
+static void a_stop_right_after_a_cancel_forgets_the_copy(void **state)
+{
+	struct api *api = *state;
+	struct api_call call;
+	struct xn_work *works;
+	char vdi[48];
+	char *args;
+
+	given_vdi(api, vdi);
+	works = given_busy_copiers(api);
+	args = xn_asprintf("[\"%s\",\"%s\"]", vdi, local_sr(api));
+	api_begin(api, &call, "VDI.copy", args);
+	xn_sr_request_stop(xn_storage_of(&api->core), copying_request(api));
+	api_restart(api);
+	drop_call(&call);
+	api_run(api, 60);
+	assert_int_equal(xn_db_count(api->db, XN_CLASS_VDI), 1);
+	assert_int_equal(xn_map_len(xn_row_get(vdi_row(api, vdi), XN_VDI_current_operations)), 0);
+	free(works);
 	free(args);
 }
 
@@ -1526,6 +1580,8 @@ int main(void)
 		STORAGE(copying_over_a_disk_goes_on_after_a_restart),
 		STORAGE(copying_over_a_disk_tells_how_far_it_is),
 		STORAGE(a_cancelled_copy_leaves_nothing),
+		STORAGE(a_cancelled_copy_does_not_wait_for_its_turn),
+		STORAGE(a_stop_right_after_a_cancel_forgets_the_copy),
 		STORAGE(a_cancelled_disk_goes_also_when_its_sync_fails),
 		STORAGE(what_ends_late_on_a_full_disk_ends_nothing_else),
 		STORAGE(an_image_without_a_row_that_was_being_made_is_removed),
