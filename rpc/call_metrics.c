@@ -20,6 +20,7 @@ static const char *const quota_names[XN_QUOTA_COUNT] = {
 	[XN_QUOTA_STRING_BYTES] = "string-bytes",
 	[XN_QUOTA_FIELD_ITEMS] = "field-items",
 	[XN_QUOTA_ROW_BYTES] = "row-bytes",
+	[XN_QUOTA_TASK_BYTES] = "task-bytes",
 	[XN_QUOTA_LONG_BODIES] = "long-bodies",
 };
 
@@ -96,7 +97,9 @@ static void write_calls(struct xn_metrics_page *page, const struct xn_rpc *rpc)
 			  "Calls refused, by the limit that they met.");
 	for (int i = 0; i < XN_QUOTA_COUNT; i++)
 		xn_metrics_int(page, (int64_t)rpc->n_over_quota[i], "limit", quota_names[i]);
-	xn_metrics_int(page, (int64_t)xn_tasks_refused(rpc->tasks), "limit", "pending-tasks");
+	for (int i = 0; i < XN_TASK_LIMITS; i++)
+		xn_metrics_int(page, (int64_t)xn_tasks_refused(rpc->tasks, (enum xn_task_limit)i),
+			       "limit", xn_task_limits[i]);
 	xn_metrics_int(page, (int64_t)xn_db_refused_rows(rpc->db), "limit", "all-rows");
 }
 

@@ -36,6 +36,7 @@ void xn_rpc_read_quotas(struct xn_rpc *rpc)
 		.string_bytes = (size_t)xn_config_int(config, "string-bytes"),
 		.field_items = (size_t)xn_config_int(config, "field-items"),
 		.row_bytes = (size_t)xn_config_int(config, "row-bytes"),
+		.task_bytes = (size_t)xn_config_int(config, "task-bytes"),
 		.long_bodies = (size_t)xn_config_int(config, "long-bodies"),
 	};
 }
@@ -255,12 +256,19 @@ static int check_value(struct xn_rpc *rpc, const char *what, const struct xn_val
 	}
 }
 
-static int check_bytes(struct xn_rpc *rpc, const char *what, size_t bytes, struct xn_error *err)
+/* Less of a task: anybody makes hundreds of them, and the host keeps them for a day. */
+static int check_bytes(struct xn_rpc *rpc, int class_id, const char *what, size_t bytes,
+		       struct xn_error *err)
 {
-	if (bytes <= rpc->quotas.row_bytes)
-		return 0;
-	return too_large(rpc, XN_QUOTA_ROW_BYTES, what, "bytes", bytes, rpc->quotas.row_bytes,
-			 "row-bytes", err);
+	const struct xn_rpc_quotas *most = &rpc->quotas;
+
+	if (class_id == XN_CLASS_task && bytes > most->task_bytes)
+		return too_large(rpc, XN_QUOTA_TASK_BYTES, what, "bytes", bytes, most->task_bytes,
+				 "task-bytes", err);
+	if (class_id != XN_CLASS_task && bytes > most->row_bytes)
+		return too_large(rpc, XN_QUOTA_ROW_BYTES, what, "bytes", bytes, most->row_bytes,
+				 "row-bytes", err);
+	return 0;
 }
 
 /* What a call does to a field; automatic messages say it, others by their names. */
@@ -318,7 +326,7 @@ static int check_row(struct xn_rpc_call *rc, const struct xn_row *row, const str
 		return -1;
 	if (!growth->adds)
 		bytes -= xn_value_weight(old);
-	return check_bytes(rc->rpc, field->name, bytes, err);
+	return check_bytes(rc->rpc, rc->call.method->class_id, field->name, bytes, err);
 }
 
 static bool begins_with_any(const char *text, const char *const *prefixes)
@@ -330,14 +338,17 @@ static bool begins_with_any(const char *text, const char *const *prefixes)
 }
 
 /* Methods whose names say that they make objects. */
-static int check_room(struct xn_rpc *rpc, const struct xn_method *method, struct xn_error *err)
+static int check_room(struct xn_rpc_call *rc, struct xn_error *err)
 {
 	static const char *const makers[] = {"create", "clone", "copy", "snapshot", "checkpoint",
 					     "introduce", "import", "provision", "revert", NULL};
+	const struct xn_method *method = rc->call.method;
+	struct xn_rpc *rpc = rc->rpc;
 
 	if (!begins_with_any(method->message, makers))
 		return 0;
-	if (method->class_id == XN_CLASS_task && xn_task_check_room(rpc->tasks, err) < 0)
+	if (method->class_id == XN_CLASS_task &&
+	    xn_task_check_clients_room(rpc->tasks, &rc->call.caller, err) < 0)
 		return -1;
 	return xn_db_check_room(rpc->db, 1, err);
 }
@@ -375,9 +386,9 @@ int xn_rpc_check_quotas(struct xn_rpc_call *rc, bool async, struct xn_error *err
 	growth = growth_of(method);
 	row = row_of(rc, &growth);
 	if (row ? check_row(rc, row, &growth, bytes, err) < 0
-		: check_bytes(rpc, method->message, bytes, err) < 0)
+		: check_bytes(rpc, method->class_id, method->message, bytes, err) < 0)
 		return -1;
-	return check_room(rpc, method, err);
+	return check_room(rc, err);
 }
 
 int xn_rpc_check_record(struct xn_core *core, const char *what, const struct xn_value *record,
@@ -391,5 +402,5 @@ int xn_rpc_check_record(struct xn_core *core, const char *what, const struct xn_
 			return -1;
 		bytes += weigh(xn_map_at(record, i));
 	}
-	return check_bytes(rpc, what, bytes, err);
+	return check_bytes(rpc, -1, what, bytes, err);
 }

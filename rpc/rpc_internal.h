@@ -26,7 +26,7 @@ struct xn_rpc_account;	/* quota.c: what one caller uses */
 struct xn_rpc_quotas { /* as configured */
 	size_t session_calls, session_arguments, all_arguments, login_arguments;
 	size_t session_replies, all_replies, old_records;
-	size_t string_bytes, field_items, row_bytes, long_bodies;
+	size_t string_bytes, field_items, row_bytes, task_bytes, long_bodies;
 };
 
 enum xn_rpc_quota { /* those that calls are refused for */
@@ -39,6 +39,7 @@ enum xn_rpc_quota { /* those that calls are refused for */
 	XN_QUOTA_STRING_BYTES,
 	XN_QUOTA_FIELD_ITEMS,
 	XN_QUOTA_ROW_BYTES,
+	XN_QUOTA_TASK_BYTES,
 	XN_QUOTA_LONG_BODIES,
 	XN_QUOTA_COUNT,
 };

@@ -64,24 +64,78 @@ bool task_row_is_pending(const struct xn_row *row)
 	return strcmp(status, "pending") == 0 || strcmp(status, "cancelling") == 0;
 }
 
-int xn_task_check_room(struct xn_tasks *tasks, struct xn_error *err)
-{
-	size_t room = (size_t)xn_config_int(tasks->core->config, "pending-tasks");
+const char *const xn_task_limits[XN_TASK_LIMITS] = {
+	[XN_TASKS_PENDING] = "pending-tasks",
+	[XN_TASKS_OF_CLIENTS] = "client-tasks",
+	[XN_TASKS_OF_ACCOUNT] = "account-tasks",
+};
 
-	if (xn_db_count(tasks->db, XN_CLASS_task) < room)
-		return 0;
-	for (struct xn_row *row = xn_db_first(tasks->db, XN_CLASS_task); row && room;
-	     row = xn_db_next(tasks->db, row))
-		room -= task_row_is_pending(row);
-	if (room)
-		return 0;
-	tasks->n_refused++;
-	return xn_error_set(err, XN_ERR_TOO_MANY_PENDING_TASKS);
+static size_t limit_of(const struct xn_tasks *tasks, unsigned limit)
+{
+	return (size_t)xn_config_int(tasks->core->config, xn_task_limits[limit]);
 }
 
-uint64_t xn_tasks_refused(const struct xn_tasks *tasks)
+/* Kept in the row: a session may end before its tasks do. */
+static char *maker_of(struct xn_tasks *tasks, const struct xn_caller *caller)
 {
-	return tasks->n_refused;
+	struct xn_row *session = xn_db_get(tasks->db, XN_CLASS_session, caller->session);
+
+	return session ? xn_asprintf("%s %s", xn_row_string(session, XN_session_auth_user_sid),
+				     xn_row_string(session, XN_session_auth_user_name))
+		       : xn_asprintf(" %s", caller->user);
+}
+
+static void count_pending(struct xn_tasks *tasks, const char *maker, size_t used[XN_TASK_LIMITS])
+{
+	for (struct xn_row *row = xn_db_first(tasks->db, XN_CLASS_task); row;
+	     row = xn_db_next(tasks->db, row)) {
+		const char *made_by = xn_row_string(row, XN_task_xn_maker);
+
+		if (!task_row_is_pending(row))
+			continue;
+		used[XN_TASKS_PENDING]++;
+		used[XN_TASKS_OF_CLIENTS] += *made_by != '\0';
+		used[XN_TASKS_OF_ACCOUNT] += maker && strcmp(made_by, maker) == 0;
+	}
+}
+
+/* @maker NULL: of an operation, for which only the first limit counts. */
+static int check_room(struct xn_tasks *tasks, const char *maker, struct xn_error *err)
+{
+	unsigned n_limits = maker ? XN_TASK_LIMITS : XN_TASKS_PENDING + 1;
+	size_t rows = xn_db_count(tasks->db, XN_CLASS_task), used[XN_TASK_LIMITS] = {0};
+	bool may_be_full = false;
+
+	for (unsigned i = 0; i < n_limits; i++)
+		may_be_full |= rows >= limit_of(tasks, i);
+	if (!may_be_full)
+		return 0;
+	count_pending(tasks, maker, used);
+	for (unsigned i = 0; i < n_limits; i++) {
+		if (used[i] < limit_of(tasks, i))
+			continue;
+		tasks->n_refused[i]++;
+		return xn_error_set(err, XN_ERR_TOO_MANY_PENDING_TASKS);
+	}
+	return 0;
+}
+
+int xn_task_check_room(struct xn_tasks *tasks, struct xn_error *err)
+{
+	return check_room(tasks, NULL, err);
+}
+
+int xn_task_check_clients_room(struct xn_tasks *tasks, const struct xn_caller *maker,
+			       struct xn_error *err)
+{
+	char *name XN_CLEANUP(xn_free_p) = maker_of(tasks, maker);
+
+	return check_room(tasks, name, err);
+}
+
+uint64_t xn_tasks_refused(const struct xn_tasks *tasks, enum xn_task_limit limit)
+{
+	return tasks->n_refused[limit];
 }
 
 struct xn_row *task_pending(struct xn_tasks *tasks, const char *ref)
@@ -115,6 +169,7 @@ struct xn_row *task_row_create(struct xn_tasks *tasks, const char *label, const 
 			       const struct xn_caller *owner, bool made_by_client)
 {
 	XN_CLEANUP(xn_value_unref_p) struct xn_value *fields = xn_map_new();
+	char *maker XN_CLEANUP(xn_free_p) = made_by_client ? maker_of(tasks, owner) : NULL;
 	bool has_session = owner && xn_db_get(tasks->db, XN_CLASS_session, owner->session);
 
 	xn_map_put_string(&fields, "name_label", label);
@@ -126,6 +181,7 @@ struct xn_row *task_row_create(struct xn_tasks *tasks, const char *label, const 
 	xn_map_put_string(&fields, "type", "<none/>");
 	xn_map_put_string(&fields, "subtask_of", XN_NULL_REF);
 	xn_map_put(&fields, "xn_made_by_client", xn_bool(made_by_client));
+	xn_map_put_string(&fields, "xn_maker", maker ? maker : "");
 	task_gc_soon(tasks);
 	return xn_db_create(tasks->db, XN_CLASS_task, NULL, fields);
 }

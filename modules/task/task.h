@@ -45,7 +45,18 @@ void xn_task_on_cancel(struct xn_tasks *tasks, const char *ref, void (*cancel)(v
 /* Before a caller's task is made: 0, or -1 with TOO_MANY_PENDING_TASKS when pending-tasks are not
  * finished. Looks through their rows. */
 int xn_task_check_room(struct xn_tasks *tasks, struct xn_error *err);
-uint64_t xn_tasks_refused(const struct xn_tasks *tasks); /* so many were */
+/* The same before task.create, for which client-tasks and account-tasks count, too: so nobody takes
+ * the places of others' operations with tasks that he does not end. */
+int xn_task_check_clients_room(struct xn_tasks *tasks, const struct xn_caller *maker,
+			       struct xn_error *err);
+enum xn_task_limit {
+	XN_TASKS_PENDING,
+	XN_TASKS_OF_CLIENTS,
+	XN_TASKS_OF_ACCOUNT,
+	XN_TASK_LIMITS,
+};
+extern const char *const xn_task_limits[XN_TASK_LIMITS]; /* rows of the configuration */
+uint64_t xn_tasks_refused(const struct xn_tasks *tasks, enum xn_task_limit limit); /* so many */
 /* Whether a client made this task, for a transfer to work under, and it is pending. */
 bool xn_task_is_clients(struct xn_tasks *tasks, const char *ref);
 /* Whether @caller may do something to the task: it is its own, or its role is high enough. 0, or -1

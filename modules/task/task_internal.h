@@ -61,7 +61,7 @@ struct xn_tasks {
 	struct xn_list dirty;
 	struct xn_timer flush_timer;
 	struct xn_list refused; /* ends that the database would not take; tried again */
-	uint64_t n_refused;	/* tasks that were too many */
+	uint64_t n_refused[XN_TASK_LIMITS];
 	struct xn_timer gc_timer;
 	struct xn_job gc_job;
 	/* task_gc.c: */

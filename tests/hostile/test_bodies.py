@@ -141,11 +141,9 @@ class Growth(HostileCase):
 
     def test_an_object_is_bounded_by_whatever_message_it_grows(self):
         vm = self.client("VM.get_by_name_label", "Other install media")[0]
-        task = self.client("task.create", "large", "")
         network = self.client("network.create", {"name_label": "large", "other_config": {}})
         for cls, ref, field in (("VM", vm, "other_config"), ("VM", vm, "platform"),
                                 ("VM", vm, "NVRAM"), ("VM", vm, "VCPUs_params"),
-                                ("task", task, "other_config"),
                                 ("network", network, "other_config")):
             with self.subTest(cls, field=field):
                 before = self.client(f"{cls}.get_{field}", ref)
@@ -156,8 +154,20 @@ class Growth(HostileCase):
                 for i in range(taken):
                     self.client(f"{cls}.remove_from_{field}", ref, f"key{i}")
                 self.assertEqual(self.client(f"{cls}.get_{field}", ref), before)
-        self.client("task.destroy", task)
         self.client("network.destroy", network)
+
+    def test_a_task_holds_little(self):
+        """Anybody makes hundreds of them."""
+        task = self.client("task.create", "large", "")
+        large = ["x" * 1000] * 80
+        self.assert_error(self.call("json2", "task.set_error_info", task, large), "INVALID_VALUE", "error_info")
+        self.assert_error(self.call("json2", "task.set_result", task, "x" * 80000), "INVALID_VALUE", "result")
+        self.assert_error(self.call("json2", "task.create", "x" * 40000, "x" * 40000), "INVALID_VALUE", "create")
+        self.client("task.set_error_info", task, large[:40])
+        answer = self.call("json2", "task.set_result", task, "x" * 40000)
+        self.assert_error(answer, "INVALID_VALUE", "result")
+        self.assertIn("task-bytes", answer.error[2])
+        self.client("task.destroy", task)
 
     def test_a_field_has_so_many_members_by_whatever_message_it_grows(self):
         vm = self.client("VM.get_by_name_label", "Other install media")[0]

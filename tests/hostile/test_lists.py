@@ -307,7 +307,7 @@ class Quotas(siege.TestCase):
 
 class Accounts(siege.TestCase):
     MOST = 8
-    daemon_options = ("--session-calls", str(MOST))
+    daemon_options = ("--session-calls", str(MOST), "--account-tasks", str(MOST))
 
     def answer(self, session):
         with self.connect() as sock:
@@ -323,6 +323,15 @@ class Accounts(siege.TestCase):
             self.connect().sendall(siege.call("event.from", own, ["pool"], token, 30.0))
         self.wait_until(lambda: self.answer(own) == "TOO_MANY_PENDING_TASKS", "its account is full")
         self.assertEqual(self.answer(public), "SESSION_INVALID")
+
+    def test_who_ends_none_of_his_tasks_hinders_no_operation(self):
+        tasks = [self.client("task.create", "stays", "") for _ in range(self.MOST)]
+        with self.fails("TOO_MANY_PENDING_TASKS"):
+            self.client("task.create", "one more", "")
+        self.client("Async.VM.clone", self.client("VM.get_by_name_label", "Other install media")[0], "a clone")
+        self.assertEqual(self.daemon.metrics()['xenolith_calls_over_quota_total{limit="account-tasks"}'], 1)
+        self.client("task.set_status", tasks[0], "success")
+        self.client("task.create", "in its place", "")
 
 
 class Tasks(siege.TestCase):

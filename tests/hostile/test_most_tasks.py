@@ -12,7 +12,7 @@ AT_ONCE = 100
 
 
 class Most(siege.TestCase):
-    daemon_options = ("--pending-tasks", str(MOST))
+    daemon_options = tuple(word for key in ("pending", "client", "account") for word in (f"--{key}-tasks", str(MOST)))
 
     def test_the_loop_does_not_stall_beside_them(self):
         one = siege.call("task.create", self.client.session, "stays", "")

@@ -100,7 +100,7 @@ class OwnTasks(TaskCase):
         self.assertEqual(record["subtask_of"], "OpaqueRef:NULL")
         self.assertEqual(record["subtasks"], [])
         self.assertEqual(record["current_operations"], {})
-        for internal in ("session", "externalpid", "forwarded", "xn_made_by_client"):
+        for internal in ("session", "externalpid", "forwarded", "xn_made_by_client", "xn_maker"):
             self.assertNotIn(internal, record)
 
     def test_its_maker_reports_progress_result_and_status(self):

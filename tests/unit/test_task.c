@@ -399,6 +399,70 @@ static void protected_keys_stay_when_a_map_is_set(void **state)
 	free(args);
 }
 
+/* ---- how many ---- */
+
+static void make_tasks(struct api *api, const struct xn_caller *maker, unsigned n)
+{
+	while (n--) {
+		struct api_call call = {0};
+
+		api_begin_as(api, &call, maker, "task.create", "[\"stays\", \"\"]");
+		api_wait(api, &call.done);
+		api_call_clear(&call);
+	}
+}
+
+static bool may_make(struct api *api, const struct xn_caller *maker)
+{
+	struct xn_error err XN_CLEANUP(xn_error_clear_p) = {0};
+
+	if (xn_task_check_clients_room(tasks_of(api), maker, &err) == 0)
+		return true;
+	assert_string_equal(err.code, "TOO_MANY_PENDING_TASKS");
+	return false;
+}
+
+static void an_account_makes_so_many_tasks_whichever_sessions_it_has(void **state)
+{
+	struct api *api = *state;
+	struct xn_caller first, second, bob;
+	char secret[48];
+
+	api_log_in(api, "alice", XN_ROLE_READ_ONLY, &first, secret);
+	api_log_in(api, "bob", XN_ROLE_READ_ONLY, &bob, secret);
+	make_tasks(api, &first, 400);
+	api_log_in(api, "alice", XN_ROLE_READ_ONLY, &second, secret);
+	xn_db_delete(api->db, xn_db_get(api->db, XN_CLASS_session, first.session));
+	make_tasks(api, &second, 99);
+	assert_true(may_make(api, &second));
+	make_tasks(api, &second, 1);
+	assert_false(may_make(api, &second));
+	assert_true(may_make(api, &bob));
+	xn_task_succeed(tasks_of(api), xn_row_ref(xn_db_first(api->db, XN_CLASS_task)), NULL, NULL,
+			NULL, NULL);
+	api_run(api, 1);
+	assert_true(may_make(api, &second));
+	assert_int_equal(xn_tasks_refused(tasks_of(api), XN_TASKS_OF_ACCOUNT), 1);
+}
+
+static void no_number_of_accounts_takes_the_places_of_operations(void **state)
+{
+	struct api *api = *state;
+	struct xn_caller maker;
+	char user[20], secret[48];
+
+	for (int i = 0; i < 10; i++) {
+		snprintf(user, sizeof(user), "user %d", i);
+		api_log_in(api, user, XN_ROLE_READ_ONLY, &maker, secret);
+		assert_true(may_make(api, &maker));
+		make_tasks(api, &maker, 500);
+	}
+	api_log_in(api, "alice", XN_ROLE_READ_ONLY, &maker, secret);
+	assert_false(may_make(api, &maker));
+	assert_int_equal(xn_tasks_refused(tasks_of(api), XN_TASKS_OF_CLIENTS), 1);
+	assert_int_equal(xn_task_check_room(tasks_of(api), NULL), 0);
+}
+
 /* ---- collection ---- */
 
 static void finished_tasks_go_after_65_minutes(void **state)
@@ -923,6 +987,8 @@ int main(void)
 		TEST(a_task_is_cancellable_while_somebody_can_stop_it),
 		TEST(a_cancel_that_came_too_early_is_remembered),
 		TEST(a_stranger_may_not_touch_a_task),
+		TEST(an_account_makes_so_many_tasks_whichever_sessions_it_has),
+		TEST(no_number_of_accounts_takes_the_places_of_operations),
 		TEST(a_client_does_not_end_what_the_server_works_on),
 		TEST(protected_keys_stay_when_a_map_is_set),
 		TEST(finished_tasks_go_after_65_minutes),
