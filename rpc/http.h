@@ -88,6 +88,7 @@ void xn_http_cut(struct xn_http_conn *conn);
 
 /* The peer showed a valid session, or logged in: its connection leaves the caps on strangers. */
 void xn_http_set_authenticated(struct xn_http_conn *conn);
+bool xn_http_is_authenticated(const struct xn_http_conn *conn);
 
 /* ---- streams (XN_HTTP_STREAM_OUT, XN_HTTP_STREAM_IN), with back-pressure ---- */
 /* Handlers of whole bodies may answer so, too. @length: -1 unknown: chunked on HTTP/1.1, to EOF on 1.0.
@@ -98,6 +99,8 @@ void xn_http_stream_begin(struct xn_http_conn *conn, int status, const char *hea
 			  void *arg);
 /* All of @data is taken; a source that keeps to want() has at most one piece waiting here. */
 void xn_http_stream_write(struct xn_http_conn *conn, const void *data, size_t len);
+/* Of what was written, not all is out: want() will come. */
+bool xn_http_stream_is_waiting(const struct xn_http_conn *conn);
 void xn_http_stream_end(struct xn_http_conn *conn, bool ok); /* !ok: cuts the connection */
 /* data() gets body bytes as they come, from the loop; returns how many it takes now: fewer stops
  * reading until xn_http_stream_resume(). Once with len 0 at the end: declared length reached, last

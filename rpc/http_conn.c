@@ -120,6 +120,11 @@ void xn_http_set_authenticated(struct xn_http_conn *conn)
 	xn_list_remove(&conn->stranger);
 }
 
+bool xn_http_is_authenticated(const struct xn_http_conn *conn)
+{
+	return conn->is_authenticated;
+}
+
 /* Books what the connection's own buffers take. */
 static void charge(struct xn_http_conn *conn)
 {

@@ -339,6 +339,11 @@ void xn_http_stream_write(struct xn_http_conn *conn, const void *data, size_t le
 	xn_http_conn_leave(conn);
 }
 
+bool xn_http_stream_is_waiting(const struct xn_http_conn *conn)
+{
+	return conn->out.len > 0;
+}
+
 void xn_http_stream_end(struct xn_http_conn *conn, bool ok)
 {
 	struct xn_http_stream *stream = conn->stream;

@@ -10,6 +10,7 @@
 enum {
 	SLICE_BYTES = 128 << 10, /* what a turn writes: some 0.1 ms */
 	KEPT_BYTES = 256 << 10,	 /* of the buffer for slices */
+	SHORT_BYTES = 16 << 10,	 /* of a body that is left to its connection, read or not */
 };
 
 #define CORS_HEADERS                           \
@@ -17,6 +18,8 @@ enum {
 	"Access-Control-Allow-Headers: X-Requested-With\r\n"
 
 static void to_slices(struct xn_rpc_call *rc);
+static void slice_long_body(struct xn_rpc_call *rc);
+static void run_http_slice(struct xn_rpc_call *rc);
 
 /* ---- short ones ---- */
 
@@ -34,6 +37,11 @@ static void send_body(struct xn_rpc_call *rc)
 {
 	struct xn_http_conn *conn = rc->conn;
 
+	slice_long_body(rc);
+	if (rc->rest_is_whole) { /* which would only take memory while it waits for a turn */
+		run_http_slice(rc);
+		return;
+	}
 	if (rc->rest && (conn || rc->reply)) {
 		to_slices(rc);
 		return;
@@ -146,7 +154,8 @@ static bool add_part(struct xn_rpc_call *rc, const struct xn_value *result, stru
 	if (result->embed.ops->part(result->embed.object,
 				    xn_protocol_format(rc->request.protocol), &rc->rest_at, out))
 		return true;
-	xn_request_end_result(&rc->request, rc->bare, out);
+	if (!rc->rest_is_whole)
+		xn_request_end_result(&rc->request, rc->bare, out);
 	return false;
 }
 
@@ -162,6 +171,22 @@ static bool keep_rest(struct xn_rpc_call *rc, const struct xn_value *result)
 	rc->rest = xn_value_ref(result);
 	xn_rpc_reader_moves(rc->rpc->core, &rc->reader);
 	return true;
+}
+
+/* A body that is long all the same counts and goes the same way. What strangers do not read counts with
+ * their connections (http-strangers-memory). */
+static void slice_long_body(struct xn_rpc_call *rc)
+{
+	struct xn_value *whole;
+
+	if (!rc->conn || rc->rest || rc->body.len <= SHORT_BYTES ||
+	    !xn_http_is_authenticated(rc->conn))
+		return;
+	forget_declaration(rc);
+	whole = xn_embed_text(&rc->body);
+	rc->rest_at = 0;
+	rc->rest_is_whole = keep_rest(rc, whole);
+	xn_value_unref(whole);
 }
 
 void xn_rpc_answer(struct xn_rpc_call *rc, const struct xn_value *result, bool bare,
@@ -202,18 +227,31 @@ static int64_t measure(struct xn_rpc_call *rc)
 	int64_t bytes = rc->rest->embed.ops->measure(rc->rest->embed.object,
 						     xn_protocol_format(rc->request.protocol));
 
-	if (bytes < 0)
-		return -1;
+	if (bytes < 0 || rc->rest_is_whole)
+		return bytes;
 	xn_request_begin_result(&rc->request, rc->bare, &around);
 	xn_request_end_result(&rc->request, rc->bare, &around);
 	return bytes + (int64_t)around.len;
 }
 
-/* From the connection: it takes more. */
+/* All of it is written. */
+static void end_sending(struct xn_rpc_call *rc)
+{
+	xn_http_on_close(rc->conn, NULL, NULL);
+	xn_http_stream_end(rc->conn, true);
+	rc->conn = NULL;
+}
+
+/* From the connection: what was written is out. */
 static void on_want(struct xn_http_conn *conn, void *arg)
 {
 	struct xn_rpc_call *rc = arg;
 
+	if (rc->is_written) {
+		end_sending(rc);
+		end_reply(rc);
+		return;
+	}
 	xn_rpc_reader_moves(rc->rpc->core, &rc->reader);
 	if (!xn_fair_is_queued(&rc->turn) && !rc->busy)
 		to_slices(rc);
@@ -250,20 +288,17 @@ static bool make_piece(struct xn_rpc_call *rc, struct xn_buf *piece)
 	return more;
 }
 
-/* The connection may end under it; then rc->conn is NULL afterwards. */
+/* The connection may end under it; then rc->conn is NULL afterwards. The last piece, too, counts until
+ * its reader has it. */
 static void send_slice(struct xn_rpc_call *rc)
 {
 	struct xn_buf *piece = &rc->rpc->piece;
-	bool more;
 
 	piece->len = 0;
-	more = make_piece(rc, piece);
+	rc->is_written = !make_piece(rc, piece);
 	xn_http_stream_write(rc->conn, piece->data, piece->len);
-	if (rc->conn && !more) {
-		xn_http_on_close(rc->conn, NULL, NULL);
-		xn_http_stream_end(rc->conn, true);
-		rc->conn = NULL;
-	}
+	if (rc->conn && rc->is_written && !xn_http_stream_is_waiting(rc->conn))
+		end_sending(rc);
 	if (piece->cap > KEPT_BYTES)
 		xn_buf_clear(piece);
 }

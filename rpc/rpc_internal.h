@@ -130,6 +130,8 @@ struct xn_rpc_call {
 	struct xn_value *rest;	/* what follows on that, in parts from rest_at on; NULL: nothing */
 	size_t rest_at;
 	bool bare, sending; /* of a reply with a rest: without Status; its head is out */
+	bool rest_is_whole; /* with what stands around a result */
+	bool is_written;    /* all of it, and not all is out */
 	bool busy;	    /* a slice of it is being written: it must not be freed */
 	struct xn_rpc_account *account; /* NULL: of nobody */
 	size_t arguments;		/* bytes there for the parameters */

@@ -107,6 +107,52 @@ class Unread(siege.TestCase):
         self.lift_siege()
         self.assert_back_to(before)
 
+    def unread(self, method, *params):
+        """Of a Unix socket the daemon's end holds 200 KB, not megabytes."""
+        sock = socket.socket(socket.AF_UNIX)
+        self.besiegers.append(sock)
+        sock.settimeout(harness.DEADLINE)
+        sock.connect(self.daemon.socket)
+        sock.sendall(siege.call(method, *params))
+        return sock
+
+    def unread_bytes(self):
+        return self.number("xenolith_unread_replies_bytes")
+
+    def test_a_long_reply_that_is_no_list_counts_until_it_is_read(self):
+        sock = self.unread("network.get_other_config", self.client.session, self.networks[0])
+        self.wait_until(lambda: self.unread_bytes() > 3 * EACH, "it counts")
+        with self.fails("TOO_MANY_PENDING_TASKS"):
+            self.client("network.get_other_config", self.networks[0])
+        self.client("network.get_name_label", self.networks[0])
+        is_whole, body = read_long(sock)
+        self.assertTrue(is_whole)
+        self.assertEqual({len(text) for text in json.loads(body)["result"].values()}, {EACH + 3})
+        self.wait_until(lambda: not self.unread_bytes(), "it counts on")
+        sock.sendall(siege.call("network.get_name_label", self.client.session, self.networks[0]))
+        self.assertTrue(read_long(sock)[0])  # the connection goes on
+        self.assertEqual(len(self.client("network.get_other_config", self.networks[0])), 3)
+
+    def test_the_last_piece_counts_until_it_is_read(self):
+        most = 261_000  # two pieces of 128 KiB
+        network = self.client("network.create", {
+            "name_label": "one text", "name_description": "x" * most, "MTU": 1500, "other_config": {}})
+        sock = self.unread("network.get_name_description", self.client.session, network)
+        self.wait_until(lambda: self.unread_bytes() > most, "it counts")
+        self.wait_until(lambda: self.number("xenolith_reply_slices_waiting") == 0, "it is written")
+        self.assertGreater(self.unread_bytes(), most)
+        self.assertTrue(read_long(sock)[0])
+        self.wait_until(lambda: not self.unread_bytes(), "it counts on")
+
+    def test_a_long_error_counts_like_a_reply(self):
+        sock = self.unread("network.get_name_label", self.client.session, self.networks[0])
+        self.assertTrue(read_long(sock)[0])  # a stranger's errors count with its connection
+        sock.sendall(siege.call("network.get_name_label", self.client.session, "x" * 800_000))
+        self.wait_until(lambda: self.unread_bytes() > 800_000, "it counts")
+        is_whole, body = read_long(sock)
+        self.assertTrue(is_whole)
+        self.assertEqual(json.loads(body)["error"]["message"], "HANDLE_INVALID")
+
     def test_who_stops_reading_is_cut_off(self):
         sock = self.ask("network.get_all_records")
         sockets = self.daemon.open_sockets()
