@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import queue
+import random
 import re
 import resource
 import shutil
@@ -43,6 +44,19 @@ class Failure(Exception):
 
 # ---- the daemon ----
 
+def free_port():
+    """For a daemon that clients find again after a restart: not of those that the kernel gives to
+    outgoing connections, or one of them may have it when the daemon comes back."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        end = int(file.read().split()[0])
+    while end > 4096:
+        port = random.SystemRandom().randrange(end // 2, end)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    return 0
+
+
 class Daemon:
     """One xenolithd on a loopback port and a Unix socket, in a state folder of its own."""
 
@@ -64,10 +78,11 @@ class Daemon:
             out.write(PASSWORD + "\n")
 
     def command(self):
-        port = self.address[1] if self.address else 0  # clients find it again after a restart
+        port = self.address[1] if self.address else free_port()
         options = list(self.options)
-        if self.https_address:
-            options[options.index("--https") + 1] = "%s:%d" % self.https_address
+        if "--https" in options and options[options.index("--https") + 1] == "127.0.0.1:0":
+            options[options.index("--https") + 1] = \
+                "127.0.0.1:%d" % (self.https_address[1] if self.https_address else free_port())
         return [XENOLITHD, "--state-dir", self.state, "--hypervisor", "sim",
                 "--http", f"127.0.0.1:{port}", "--socket", self.socket,
                 *(("--password-file", self.password_file) if self.has_password_file else ()),
@@ -147,7 +162,9 @@ class Daemon:
         return self.start()
 
     def restart(self):
-        self.stop()
+        status = self.stop()
+        if status:
+            raise AssertionError(f"the daemon ended with {status}:\n" + self.log_text())
         return self.start()
 
     def clear(self):
