@@ -107,16 +107,13 @@ static void given_rows(struct api *api, struct xn_row **rows)
 	api_turn(api);
 }
 
+/* Not by strstr() or memmem(): under a sanitizer each call measures all of the rest. */
 static unsigned count(const char *text, const char *part)
 {
-	const char *end = text + strlen(text);
 	unsigned n = 0;
 
-	/* Not strstr(): under a sanitizer it measures all of the rest each time. */
-	while ((text = memmem(text, (size_t)(end - text), part, strlen(part)))) {
-		text += strlen(part);
-		n++;
-	}
+	for (; *text; text++)
+		n += *text == *part && strncmp(text, part, strlen(part)) == 0;
 	return n;
 }
 
