@@ -283,15 +283,17 @@ static void begin_result(enum xn_format format, struct xn_buf *out)
 
 static void end_json(const struct selection *sel, struct xn_buf *out)
 {
-	const char *separator = "";
+	const char *separator = "\"";
 
 	xn_buf_add_string(out, "],\"valid_ref_counts\":{");
 	for (int i = 0; i < XN_CLASS_COUNT; i++) {
 		if (!is_counted(&xn_classes[i]))
 			continue;
-		xn_buf_printf(out, "%s\"%s\":%" PRIu32, separator, xn_classes[i].event_name,
-			      sel->counts[i]);
-		separator = ",";
+		xn_buf_add_string(out, separator); /* not printf(): it is half of a short answer */
+		xn_buf_add_string(out, xn_classes[i].event_name);
+		xn_buf_add_string(out, "\":");
+		xn_buf_add_int(out, sel->counts[i]);
+		separator = ",\"";
 	}
 	xn_buf_add_string(out, "},\"token\":\"");
 	event_token_print(sel->upto, out);
@@ -307,7 +309,9 @@ static void end_xml(const struct selection *sel, struct xn_buf *out)
 		if (!is_counted(&xn_classes[i]))
 			continue;
 		event_xml_name(out, xn_classes[i].event_name);
-		xn_buf_printf(out, "<value><i4>%" PRIu32 "</i4></value></member>", sel->counts[i]);
+		xn_buf_add_string(out, "<value><i4>");
+		xn_buf_add_int(out, sel->counts[i]);
+		xn_buf_add_string(out, "</i4></value></member>");
 	}
 	xn_buf_add_string(out, "</struct></value></member>");
 	event_xml_name(out, "token");
