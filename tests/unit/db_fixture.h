@@ -3,6 +3,7 @@
 #define XN_TEST_DB_FIXTURE_H
 
 #include "tests/unit/cmocka_all.h"
+#include "tests/unit/turn_until.h"
 
 #include "modules/db/db_internal.h"
 #include "modules/db/store_sim.h"
@@ -152,9 +153,7 @@ static inline void on_wait_flag(struct xn_db_wait *wait, int rc)
 
 static inline void run_until(struct fixture *f, const bool *flag)
 {
-	for (int i = 0; i < 100000 && !*flag; i++)
-		xn_loop_turn(f->core.loop, 1000000);
-	assert_true(*flag);
+	TURN_UNTIL(f->core.loop, *flag);
 }
 
 /* Until all that was changed survives power loss; 0, or the error. */

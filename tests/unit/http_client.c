@@ -1,21 +1,16 @@
 /* Client side and fixture of the HTTP server's tests; see http_client.h. */
 #include "tests/unit/http_client.h"
+#include "tests/unit/turn_until.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
-
-#include <cmocka.h>
-
-enum { DEADLINE_US = 30000000 }; /* for who is instrumented, and not alone */
 
 static int64_t clock_us(void)
 {
@@ -89,7 +84,7 @@ void send_text(int fd, const char *text)
 
 void send_bytes(struct fixture *f, int fd, const char *data, size_t len)
 {
-	int64_t until = clock_us() + DEADLINE_US;
+	int64_t until = clock_us() + TURN_PATIENCE_US;
 
 	while (len) {
 		ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
@@ -106,7 +101,7 @@ void send_bytes(struct fixture *f, int fd, const char *data, size_t len)
 
 const char *read_until(struct fixture *f, int fd, const char *end)
 {
-	int64_t until = clock_us() + DEADLINE_US;
+	int64_t until = clock_us() + TURN_PATIENCE_US;
 	char chunk[65536];
 
 	f->got.len = 0;
@@ -146,12 +141,7 @@ bool is_closed_by_peer(struct fixture *f, int fd)
 
 void turn_until(struct fixture *f, bool (*done)(struct fixture *f))
 {
-	int64_t until = clock_us() + DEADLINE_US;
-
-	while (!done(f)) {
-		xn_loop_turn(f->core.loop, 10000);
-		assert_true(clock_us() < until);
-	}
+	TURN_UNTIL(f->core.loop, done(f));
 }
 
 void settle_loop(struct fixture *f)

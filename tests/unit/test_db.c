@@ -480,9 +480,7 @@ static void a_disk_that_refuses_and_then_works_again_loses_nothing(void **state)
 	assert_true(xn_db_writable(f->db) < 0);
 	assert_true(hash == xn_db_state_hash(f->db));
 	limit_files_to(RLIM_INFINITY);
-	for (int i = 0; i < 1000 && xn_db_writable(f->db) < 0; i++)
-		xn_loop_turn(f->core.loop, 10000000);
-	assert_int_equal(xn_db_writable(f->db), 0);
+	TURN_UNTIL(f->core.loop, xn_db_writable(f->db) == 0);
 	a_vm(f, "three");
 	assert_int_equal(sync_all(f), 0);
 	hash = xn_db_state_hash(f->db);

@@ -39,6 +39,7 @@ static void shell(const char *fmt, const char *a, const char *b)
 /* Shows something that no sync ever covers, and is killed. */
 static void live(struct fixture *f, int pipe, bool reopens)
 {
+	int64_t give_up_us = 0;
 	struct told told;
 
 	start(f);
@@ -54,8 +55,8 @@ static void live(struct fixture *f, int pipe, bool reopens)
 	told.shown = xn_db_generation(f->db);
 	if (reopens) {
 		syncs_fail = false;
-		for (int i = 0; i < 1000 && xn_db_writable(f->db) < 0; i++)
-			xn_loop_turn(f->core.loop, 100000);
+		while (xn_db_writable(f->db) < 0 && turn_with_patience(f->core.loop, &give_up_us))
+			;
 		if (xn_db_writable(f->db) < 0)
 			_exit(4);
 	}

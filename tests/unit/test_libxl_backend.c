@@ -2,16 +2,14 @@
  * The libxl back end on the loop, with this program as its worker children: they play a hypervisor
  * whose domains are lines of a file. Needs no Xen.
  */
+#include "tests/unit/turn_until.h"
+
 #include <errno.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include "core/buf.h"
 #include "modules/domain/libxl/calls.h"
@@ -277,15 +275,6 @@ static int tear_down(void **state)
 	return 0;
 }
 
-#define RUN_UNTIL(f, condition)                                                                    \
-	do {                                                                                       \
-		int64_t deadline_us = xn_now_us((f)->loop) + 30 * 1000000;                         \
-                                                                                                   \
-		while (!(condition) && xn_now_us((f)->loop) < deadline_us)                         \
-			xn_loop_turn((f)->loop, 1000000);                                          \
-		assert_true(condition);                                                            \
-	} while (0)
-
 static const struct xn_domain_info *find(struct fixture *f, const char *uuid)
 {
 	return f->backend->ops->find(f->backend, uuid);
@@ -333,7 +322,7 @@ static uint32_t create_one(struct fixture *f, const char *uuid)
 	struct wait w;
 
 	start_create(f, &w, uuid, "plain");
-	RUN_UNTIL(f, w.ended);
+	TURN_UNTIL(f->loop, w.ended);
 	assert_int_equal(w.rc, 0);
 	return w.domid;
 }
@@ -344,7 +333,7 @@ static void make(struct fixture *f, struct wait *w, simple_call *call, uint32_t 
 {
 	*w = (struct wait){.f = f};
 	assert_int_equal(call(f->backend, domid, on_done, w), 0);
-	RUN_UNTIL(f, w->ended);
+	TURN_UNTIL(f->loop, w->ended);
 }
 
 static uint64_t free_gib(struct fixture *f)
@@ -379,7 +368,7 @@ static void a_created_domain_is_found_when_its_call_ends(void **state)
 	struct wait w;
 
 	start_create(f, &w, UUID_A, "plain");
-	RUN_UNTIL(f, w.ended);
+	TURN_UNTIL(f->loop, w.ended);
 	assert_int_equal(w.rc, 0);
 	assert_string_equal(w.state, "paused");
 	assert_int_equal(find(f, UUID_A)->domid, w.domid);
@@ -408,7 +397,7 @@ static void every_reading_of_the_list_is_told_of(void **state)
 	create_one(f, UUID_A);
 	before = f->listed;
 	assert_int_equal(f->backend->ops->refresh(f->backend, NULL, NULL), 0);
-	RUN_UNTIL(f, f->listed > before);
+	TURN_UNTIL(f->loop, f->listed > before);
 }
 
 static void a_destroyed_domain_is_gone_when_its_call_ends(void **state)
@@ -431,7 +420,7 @@ static void a_refused_creation_tells_why_and_leaves_nothing(void **state)
 	struct wait w;
 
 	start_create(f, &w, UUID_A, "refused");
-	RUN_UNTIL(f, w.ended);
+	TURN_UNTIL(f->loop, w.ended);
 	assert_int_equal(w.rc, -ENOMEM);
 	assert_string_equal(w.state, "none");
 }
@@ -442,7 +431,7 @@ static void what_a_crashed_worker_has_left_is_destroyed_before_its_call_ends(voi
 	struct wait w;
 
 	start_create(f, &w, UUID_A, "crashes");
-	RUN_UNTIL(f, w.ended);
+	TURN_UNTIL(f->loop, w.ended);
 	assert_int_equal(w.rc, -EIO);
 	assert_string_equal(w.state, "none");
 	assert_int_equal(free_gib(f), 7);
@@ -460,7 +449,7 @@ static void a_destroy_gives_up_the_creation_of_its_domain(void **state)
 	do { /* as an undo does: look, then destroy what is there */
 		read = (struct wait){.f = f};
 		assert_int_equal(f->backend->ops->refresh(f->backend, on_done, &read), 0);
-		RUN_UNTIL(f, read.ended);
+		TURN_UNTIL(f->loop, read.ended);
 		half = find(f, UUID_A);
 	} while (!half);
 	assert_false(w.ended);
@@ -478,7 +467,7 @@ static int plug(struct fixture *f, uint32_t domid, int devid)
 	struct wait w = {.f = f};
 
 	assert_int_equal(f->backend->ops->plug_disk(f->backend, domid, &disk, on_done, &w), 0);
-	RUN_UNTIL(f, w.ended);
+	TURN_UNTIL(f->loop, w.ended);
 	return w.rc;
 }
 
@@ -496,7 +485,7 @@ static void a_device_that_the_domain_was_built_with_is_not_plugged_again(void **
 	xn_map_put(&config, "disks", disks);
 	assert_int_equal(f->backend->ops->create(f->backend, config, on_created, &w), 0);
 	xn_value_unref(config);
-	RUN_UNTIL(f, w.ended);
+	TURN_UNTIL(f->loop, w.ended);
 	assert_int_equal(plug(f, w.domid, 51712), 0);
 	assert_int_equal(plug(f, w.domid, 51712), -EOPNOTSUPP); /* asked by somebody else */
 	assert_int_equal(plug(f, w.domid, 51728), -EOPNOTSUPP);
@@ -511,7 +500,7 @@ static void a_guest_is_asked_through_its_node(void **state)
 	assert_int_equal(f->backend->ops->shutdown(f->backend, domid, XN_SHUTDOWN_REBOOT, on_done,
 						   &w),
 			 0);
-	RUN_UNTIL(f, w.ended);
+	TURN_UNTIL(f->loop, w.ended);
 	assert_int_equal(w.rc, 0);
 	assert_int_equal(f->backend->ops->shutdown(f->backend, 999, XN_SHUTDOWN_REBOOT, on_done,
 						   &w),
@@ -530,7 +519,7 @@ static void many_refreshes_share_readings(void **state)
 		assert_int_equal(f->backend->ops->refresh(f->backend, on_done, &waits[i]), 0);
 	}
 	for (size_t i = 0; i < XN_ARRAY_SIZE(waits); i++) {
-		RUN_UNTIL(f, waits[i].ended);
+		TURN_UNTIL(f->loop, waits[i].ended);
 		assert_int_equal(waits[i].rc, 0);
 	}
 	described = f->backend->ops->describe(f->backend);

@@ -2,23 +2,21 @@
  * The pool of worker children, with this program as a child that answers, hangs, crashes and talks
  * nonsense as it is told. Needs no Xen.
  */
+#include "tests/unit/turn_until.h"
+
 #include "modules/domain/libxl/pool.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "modules/domain/libxl/calls.h"
 
-enum { WIDTH = 3, SOCKET = 3, LONG_MS = 60000 };
+enum { WIDTH = 3, SOCKET = 3, LONG_MS = 600000 };
 
 /* ---- the child ---- */
 
@@ -345,15 +343,6 @@ static void forget(struct ask *a)
 		close(a->pipe[1]);
 }
 
-#define RUN_UNTIL(f, condition)                                                                    \
-	do {                                                                                       \
-		int64_t deadline_us = xn_now_us((f)->loop) + 30 * 1000000;                         \
-                                                                                                   \
-		while (!(condition) && xn_now_us((f)->loop) < deadline_us)                         \
-			xn_loop_turn((f)->loop, 1000000);                                          \
-		assert_true(condition);                                                            \
-	} while (0)
-
 /* The pid of the child that answered, of "echo" and "wait". */
 static int64_t pid_of(const struct ask *a)
 {
@@ -380,7 +369,7 @@ static void a_call_is_answered_with_its_result(void **state)
 
 	xn_map_put_string(&args, "name", "x");
 	ask_with(f, &a, "echo", "vm", 0, LONG_MS, args, -1);
-	RUN_UNTIL(f, a.order);
+	TURN_UNTIL(f->loop, a.order);
 	assert_int_equal(a.rc, 0);
 	assert_string_equal(xn_map_get_string(xn_map_get(a.result, "args"), "name"), "x");
 	forget(&a);
@@ -394,7 +383,7 @@ static void an_error_comes_back_as_it_is(void **state)
 
 	xn_map_put(&args, "rc", xn_int(-ENOMEM));
 	ask_with(f, &a, "fail", "vm", 0, LONG_MS, args, -1);
-	RUN_UNTIL(f, a.order);
+	TURN_UNTIL(f->loop, a.order);
 	assert_int_equal(a.rc, -ENOMEM);
 	forget(&a);
 }
@@ -406,9 +395,9 @@ static void a_child_is_used_again(void **state)
 
 	start_pool(f, child_argv, 1);
 	ask(f, &a, "echo", "vm", 0);
-	RUN_UNTIL(f, a.order);
+	TURN_UNTIL(f->loop, a.order);
 	ask(f, &b, "echo", "vm", 0);
-	RUN_UNTIL(f, b.order);
+	TURN_UNTIL(f->loop, b.order);
 	assert_int_equal(pid_of(&a), pid_of(&b));
 	forget(&a);
 	forget(&b);
@@ -426,7 +415,7 @@ static void a_descriptor_is_read_by_the_child(void **state)
 	xn_libxl_pool_warm(f->pool); /* so that nothing gets this descriptor's number meanwhile */
 	assert_int_equal(write(fd, "restored", 8), 8);
 	ask_with(f, &a, "read", "vm", 0, LONG_MS, xn_map_new(), fd);
-	RUN_UNTIL(f, a.order);
+	TURN_UNTIL(f->loop, a.order);
 	assert_int_equal(a.rc, 0);
 	assert_string_equal(xn_value_string(a.result), "restored");
 	assert_int_equal(fcntl(fd, F_GETFD), -1); /* taken */
@@ -446,7 +435,7 @@ static void a_descriptor_that_waits_reaches_its_own_call(void **state)
 	ask(f, &second, "echo", "vm", 0);
 	ask_with(f, &third, "write", "vm", 0, LONG_MS, xn_map_new(), dup(fd));
 	let_go(&first);
-	RUN_UNTIL(f, third.order);
+	TURN_UNTIL(f->loop, third.order);
 	assert_int_equal(third.rc, 0);
 	assert_int_equal(pread(fd, text, sizeof(text), 0), 5);
 	assert_string_equal(text, "saved");
@@ -462,7 +451,7 @@ static void a_large_answer_comes_whole(void **state)
 	struct ask a;
 
 	ask(f, &a, "large", "vm", 0);
-	RUN_UNTIL(f, a.order);
+	TURN_UNTIL(f->loop, a.order);
 	assert_int_equal(a.rc, 0);
 	assert_int_equal(xn_value_string_len(a.result), 3 << 20);
 	forget(&a);
@@ -474,7 +463,7 @@ static void an_answer_byte_by_byte_is_understood(void **state)
 	struct ask a;
 
 	ask(f, &a, "bits", "vm", 0);
-	RUN_UNTIL(f, a.order);
+	TURN_UNTIL(f->loop, a.order);
 	assert_int_equal(a.rc, 0);
 	forget(&a);
 }
@@ -503,7 +492,7 @@ static void after(struct fixture *f, const char *call, unsigned timeout_ms, int 
 	ask_with(f, &bad, call, "vm", 0, timeout_ms, xn_map_new(), -1);
 	ask(f, &next, "echo", "vm", 0);
 	ask(f, &other, "echo", "another vm", 0);
-	RUN_UNTIL(f, bad.order && next.order && other.order);
+	TURN_UNTIL(f->loop, bad.order && next.order && other.order);
 	assert_int_equal(bad.rc, rc);
 	assert_int_equal(next.rc, 0); /* it cost this one call only */
 	assert_int_equal(other.rc, 0);
@@ -557,7 +546,7 @@ static void progress_moves_the_deadline(void **state)
 	struct ask a;
 
 	ask_with(f, &a, "slow", "vm", 0, 2000, xn_map_new(), -1); /* takes three seconds */
-	RUN_UNTIL(f, a.order);
+	TURN_UNTIL(f->loop, a.order);
 	assert_int_equal(a.rc, 0);
 	assert_true(a.progress >= 10);
 	assert_int_equal(a.percent, 90);
@@ -571,9 +560,9 @@ static void a_second_answer_is_not_taken_for_the_next_call(void **state)
 
 	start_pool(f, child_argv, 1);
 	ask(f, &a, "twice", "vm", 0);
-	RUN_UNTIL(f, a.order);
+	TURN_UNTIL(f->loop, a.order);
 	ask(f, &b, "fail", "vm", 0);
-	RUN_UNTIL(f, b.order);
+	TURN_UNTIL(f->loop, b.order);
 	assert_int_equal(a.rc, 0);
 	assert_int_equal(b.rc, -EIO); /* its own */
 	forget(&a);
@@ -588,7 +577,7 @@ static void a_program_that_is_not_there_fails_the_call(void **state)
 
 	start_pool(f, argv, 2);
 	ask(f, &a, "echo", "vm", 0);
-	RUN_UNTIL(f, a.order);
+	TURN_UNTIL(f->loop, a.order);
 	assert_int_equal(a.rc, -ENOENT);
 	forget(&a);
 }
@@ -604,11 +593,11 @@ static void calls_for_one_domain_run_in_order(void **state)
 	ask_wait(f, &second, "vm", 0);
 	ask(f, &third, "echo", "vm", 0);
 	let_go(&second);
-	RUN_UNTIL(f, !xn_loop_turn(f->loop, 300000));
+	TURN_UNTIL(f->loop, !xn_loop_turn(f->loop, 300000));
 	assert_int_equal(f->ended, 0);
 	assert_int_equal(described(f, "waiting"), 2);
 	let_go(&first);
-	RUN_UNTIL(f, f->ended == 3);
+	TURN_UNTIL(f->loop, f->ended == 3);
 	assert_int_equal(first.order, 1);
 	assert_int_equal(second.order, 2);
 	assert_int_equal(third.order, 3);
@@ -625,10 +614,10 @@ static void calls_for_different_domains_run_side_by_side(void **state)
 	ask_wait(f, &first, "one", 0);
 	ask_wait(f, &second, "two", 0);
 	let_go(&second);
-	RUN_UNTIL(f, second.order);
+	TURN_UNTIL(f->loop, second.order);
 	assert_int_equal(first.order, 0);
 	let_go(&first);
-	RUN_UNTIL(f, first.order);
+	TURN_UNTIL(f->loop, first.order);
 	assert_int_not_equal(pid_of(&first), pid_of(&second));
 	forget(&first);
 	forget(&second);
@@ -643,12 +632,12 @@ static void slow_calls_leave_a_child_for_short_ones(void **state)
 	for (size_t i = 0; i < XN_ARRAY_SIZE(names); i++)
 		ask_wait(f, &slow[i], names[i], XN_LIBXL_SLOW);
 	ask(f, &quick, "echo", "another", 0);
-	RUN_UNTIL(f, quick.order);
+	TURN_UNTIL(f->loop, quick.order);
 	assert_int_equal(f->ended, 1);
 	assert_int_equal(described(f, "waiting"), (int64_t)XN_ARRAY_SIZE(names) - (WIDTH - 1));
 	for (size_t i = 0; i < XN_ARRAY_SIZE(names); i++)
 		let_go(&slow[i]);
-	RUN_UNTIL(f, f->ended == 1 + XN_ARRAY_SIZE(names));
+	TURN_UNTIL(f->loop, f->ended == 1 + XN_ARRAY_SIZE(names));
 	for (size_t i = 0; i < XN_ARRAY_SIZE(names); i++)
 		forget(&slow[i]);
 	forget(&quick);
@@ -664,14 +653,14 @@ static void quick_calls_wait_for_each_other_only(void **state)
 		ask_wait(f, &busy[i], names[i], i % 2 ? XN_LIBXL_SLOW : 0);
 	ask_wait(f, &quick, "another", XN_LIBXL_QUICK);
 	ask(f, &second, "echo", "and another", XN_LIBXL_QUICK);
-	RUN_UNTIL(f, !xn_loop_turn(f->loop, 200000));
+	TURN_UNTIL(f->loop, !xn_loop_turn(f->loop, 200000));
 	assert_int_equal(described(f, "children"), WIDTH + 1);
 	let_go(&quick);
-	RUN_UNTIL(f, quick.order && second.order);
+	TURN_UNTIL(f->loop, quick.order && second.order);
 	assert_int_equal(f->ended, 2);
 	for (size_t i = 0; i < XN_ARRAY_SIZE(names); i++)
 		let_go(&busy[i]);
-	RUN_UNTIL(f, f->ended == 2 + XN_ARRAY_SIZE(names));
+	TURN_UNTIL(f->loop, f->ended == 2 + XN_ARRAY_SIZE(names));
 	for (size_t i = 0; i < XN_ARRAY_SIZE(names); i++)
 		forget(&busy[i]);
 	forget(&quick);
@@ -689,7 +678,7 @@ static void a_busy_domain_does_not_starve_another(void **state)
 	for (size_t i = 1; i < XN_ARRAY_SIZE(busy); i++)
 		ask(f, &busy[i], "echo", "busy", 0);
 	let_go(&busy[0]);
-	RUN_UNTIL(f, f->ended == XN_ARRAY_SIZE(busy) + 1);
+	TURN_UNTIL(f->loop, f->ended == XN_ARRAY_SIZE(busy) + 1);
 	assert_int_equal(other.order, 2);
 	for (size_t i = 0; i < XN_ARRAY_SIZE(busy); i++)
 		forget(&busy[i]);
@@ -703,15 +692,15 @@ static void a_destroy_gives_up_the_creation_that_runs(void **state)
 
 	ask(f, &create, "hang", "vm", XN_LIBXL_SLOW | XN_LIBXL_YIELDS);
 	ask_wait(f, &other, "other", XN_LIBXL_SLOW | XN_LIBXL_YIELDS);
-	RUN_UNTIL(f, !xn_loop_turn(f->loop, 200000));
+	TURN_UNTIL(f->loop, !xn_loop_turn(f->loop, 200000));
 	ask(f, &destroy, "echo", "vm", XN_LIBXL_OVERTAKES);
-	RUN_UNTIL(f, create.order && destroy.order);
+	TURN_UNTIL(f->loop, create.order && destroy.order);
 	assert_int_equal(create.rc, -ECANCELED);
 	assert_int_equal(destroy.rc, 0);
 	assert_true(create.order < destroy.order);
 	assert_int_equal(other.order, 0); /* another domain's is left alone */
 	let_go(&other);
-	RUN_UNTIL(f, other.order);
+	TURN_UNTIL(f->loop, other.order);
 	assert_int_equal(other.rc, 0);
 	forget(&create);
 	forget(&destroy);
@@ -727,11 +716,11 @@ static void a_destroy_overtakes_what_waits_and_gives_up_what_yields(void **state
 	ask(f, &create, "hang", "vm", XN_LIBXL_SLOW | XN_LIBXL_YIELDS);
 	ask(f, &pause, "echo", "vm", 0);
 	ask(f, &destroy, "echo", "vm", XN_LIBXL_OVERTAKES);
-	RUN_UNTIL(f, create.order);
+	TURN_UNTIL(f->loop, create.order);
 	assert_int_equal(create.rc, -ECANCELED);
 	assert_int_equal(f->ended, 1); /* what runs and does not yield is waited for */
 	let_go(&running);
-	RUN_UNTIL(f, f->ended == 4);
+	TURN_UNTIL(f->loop, f->ended == 4);
 	assert_int_equal(running.order, 2);
 	assert_int_equal(destroy.order, 3);
 	assert_int_equal(pause.order, 4);
@@ -748,12 +737,12 @@ static void what_waits_too_long_while_nothing_moves_ends(void **state)
 
 	ask_wait(f, &running, "vm", 0);
 	ask_with(f, &waiting, "echo", "vm", 0, 300, xn_map_new(), -1);
-	RUN_UNTIL(f, waiting.order);
+	TURN_UNTIL(f->loop, waiting.order);
 	assert_int_equal(waiting.rc, -ETIMEDOUT);
 	assert_int_equal(running.order, 0);
 	assert_int_equal(described(f, "waiting"), 0);
 	let_go(&running);
-	RUN_UNTIL(f, running.order);
+	TURN_UNTIL(f->loop, running.order);
 	forget(&running);
 	forget(&waiting);
 }
@@ -774,7 +763,7 @@ static void waiting_does_not_count_while_others_end(void **state)
 			xn_loop_turn(f->loop, 100000);
 		let_go(&running[i]);
 	}
-	RUN_UNTIL(f, waiting.order);
+	TURN_UNTIL(f->loop, waiting.order);
 	assert_int_equal(waiting.rc, 0); /* after 2.8 s */
 	assert_true(waiting.progress >= 2);
 	for (size_t i = 0; i < XN_ARRAY_SIZE(running); i++)
@@ -801,11 +790,11 @@ static void a_full_queue_refuses(void **state)
 	assert_int_equal(fcntl(request.fd, F_GETFD), -1);
 	assert_int_equal(described(f, "waiting"), 100); /* enough to read */
 	let_go(&asks[0]);
-	RUN_UNTIL(f, f->ended == XN_ARRAY_SIZE(asks));
+	TURN_UNTIL(f->loop, f->ended == XN_ARRAY_SIZE(asks));
 	for (size_t i = 0; i < XN_ARRAY_SIZE(asks); i++)
 		assert_int_equal(asks[i].order, i + 1);
 	ask(f, &last, "echo", "vm", 0);
-	RUN_UNTIL(f, last.order);
+	TURN_UNTIL(f->loop, last.order);
 	for (size_t i = 0; i < XN_ARRAY_SIZE(asks); i++)
 		forget(&asks[i]);
 	forget(&last);
@@ -818,10 +807,10 @@ static void calls_about_no_domain_do_not_wait_for_each_other(void **state)
 
 	ask_wait(f, &first, "", 0);
 	ask(f, &second, "echo", "", 0);
-	RUN_UNTIL(f, second.order);
+	TURN_UNTIL(f->loop, second.order);
 	assert_int_equal(first.order, 0);
 	let_go(&first);
-	RUN_UNTIL(f, first.order);
+	TURN_UNTIL(f->loop, first.order);
 	forget(&first);
 	forget(&second);
 }
@@ -850,7 +839,7 @@ static void it_tells_who_does_what_since_when(void **state)
 	assert_int_equal(xn_map_get_int(map, "waiting_count", 0), 1);
 	xn_value_unref(map);
 	let_go(&running);
-	RUN_UNTIL(f, waiting.order);
+	TURN_UNTIL(f->loop, waiting.order);
 	forget(&running);
 	forget(&waiting);
 }
@@ -866,7 +855,7 @@ static void a_spare_child_waits_for_the_next_call(void **state)
 	ask_wait(f, &running, "vm", 0);
 	assert_int_equal(described(f, "children"), 2);
 	let_go(&running);
-	RUN_UNTIL(f, running.order);
+	TURN_UNTIL(f->loop, running.order);
 	assert_int_equal(described(f, "children"), 2);
 	forget(&running);
 }
@@ -878,7 +867,7 @@ static void children_that_die_idle_are_not_replaced_for_ever(void **state)
 
 	start_pool(f, argv, WIDTH);
 	xn_libxl_pool_warm(f->pool);
-	RUN_UNTIL(f, described(f, "children") == 0);
+	TURN_UNTIL(f->loop, described(f, "children") == 0);
 	assert_false(xn_loop_turn(f->loop, 100000));
 }
 

@@ -1,18 +1,16 @@
 /* A child that one talks with: bytes both ways, descriptors, lines of standard error, its end. */
+#include "tests/unit/turn_until.h"
+
 #include "core/peer.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 struct fixture {
 	struct xn_loop *loop;
@@ -78,15 +76,6 @@ static void start(struct fixture *f, const char *script)
 	assert_int_equal(xn_peer_start(f->loop, argv, NULL, &peer_ops, f, &f->peer), 0);
 }
 
-#define RUN_UNTIL(f, condition)                                                                    \
-	do {                                                                                       \
-		int64_t deadline = xn_now_us((f)->loop) + 20 * 1000000;                            \
-                                                                                                   \
-		while (!(condition) && xn_now_us((f)->loop) < deadline)                            \
-			xn_loop_turn((f)->loop, 1000000);                                          \
-		assert_true(condition);                                                            \
-	} while (0)
-
 static void what_is_sent_comes_back(void **state)
 {
 	struct fixture *f = *state;
@@ -94,7 +83,7 @@ static void what_is_sent_comes_back(void **state)
 	start(f, "exec cat <&3 >&3");
 	xn_peer_send(f->peer, "hello ", 6, -1);
 	xn_peer_send(f->peer, "there", 5, -1);
-	RUN_UNTIL(f, f->received.len == 11);
+	TURN_UNTIL(f->loop, f->received.len == 11);
 	assert_string_equal(xn_buf_cstr(&f->received), "hello there");
 	assert_false(f->gone);
 }
@@ -108,7 +97,7 @@ static void more_than_the_socket_takes_goes_through(void **state)
 	memset(large, 'x', len);
 	start(f, "head -c 3145728 <&3 >&3");
 	xn_peer_send(f->peer, large, len, -1);
-	RUN_UNTIL(f, f->gone);
+	TURN_UNTIL(f->loop, f->gone);
 	assert_int_equal(f->received.len, len);
 	assert_memory_equal(f->received.data, large, len);
 	free(large);
@@ -119,7 +108,7 @@ static void standard_error_comes_in_lines(void **state)
 	struct fixture *f = *state;
 
 	start(f, "printf 'one\\ntw' >&2; echo o >&2; echo out; printf last >&2");
-	RUN_UNTIL(f, f->gone);
+	TURN_UNTIL(f->loop, f->gone);
 	assert_string_equal(xn_buf_cstr(&f->lines), "[one][two][out][last]");
 }
 
@@ -128,7 +117,7 @@ static void a_line_without_end_comes_in_parts(void **state)
 	struct fixture *f = *state;
 
 	start(f, "head -c 5000 /dev/zero | tr '\\0' x >&2");
-	RUN_UNTIL(f, f->gone);
+	TURN_UNTIL(f->loop, f->gone);
 	assert_int_equal(f->lines.len, 5000 + 3 * 2);
 }
 
@@ -137,7 +126,7 @@ static void its_end_is_told(void **state)
 	struct fixture *f = *state;
 
 	start(f, "echo bye >&3; exit 3");
-	RUN_UNTIL(f, f->gone);
+	TURN_UNTIL(f->loop, f->gone);
 	assert_int_equal(f->exit_status, 3);
 	assert_int_equal(f->signal, 0);
 	assert_string_equal(xn_buf_cstr(&f->received), "bye\n");
@@ -165,13 +154,13 @@ static void a_kill_takes_its_group_along(void **state)
 	int helper;
 
 	start(f, "sleep 1000 & echo $! >&3; wait");
-	RUN_UNTIL(f, f->received.len > 0 && memchr(f->received.data, '\n', f->received.len));
+	TURN_UNTIL(f->loop, f->received.len > 0 && memchr(f->received.data, '\n', f->received.len));
 	helper = atoi(xn_buf_cstr(&f->received));
 	assert_true(helper > 1);
 	xn_peer_kill(f->peer);
-	RUN_UNTIL(f, f->gone);
+	TURN_UNTIL(f->loop, f->gone);
 	assert_int_equal(f->signal, SIGKILL);
-	RUN_UNTIL(f, is_dead(helper));
+	TURN_UNTIL(f->loop, is_dead(helper));
 }
 
 static void it_gets_none_of_our_descriptors(void **state)
@@ -180,7 +169,7 @@ static void it_gets_none_of_our_descriptors(void **state)
 
 	assert_int_equal(dup2(STDERR_FILENO, 50), 50); /* not close-on-exec */
 	start(f, "for fd in 1 2 3 50; do test -e /proc/$$/fd/$fd && echo -n $fd >&3; done");
-	RUN_UNTIL(f, f->gone);
+	TURN_UNTIL(f->loop, f->gone);
 	close(50);
 	assert_string_equal(xn_buf_cstr(&f->received), "123");
 }
@@ -211,7 +200,7 @@ static void sending_to_one_that_hung_up_is_harmless(void **state)
 	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
 	start(f, "exec 3>&-; read x < /dev/zero");
-	RUN_UNTIL(f, !xn_loop_turn(f->loop, 200000));
+	TURN_UNTIL(f->loop, !xn_loop_turn(f->loop, 200000));
 	xn_peer_send(f->peer, "x", 1, fd);
 	assert_int_equal(fcntl(fd, F_GETFD), -1); /* taken all the same */
 }
@@ -265,7 +254,7 @@ static void descriptors_go_with_the_byte_they_were_sent_with(void **state)
 	xn_peer_send(f->peer, "ab", 2, -1);
 	xn_peer_send(f->peer, "1x", 2, dup(files[0]));
 	xn_peer_send(f->peer, "2yz", 3, dup(files[1]));
-	RUN_UNTIL(f, f->received.len == 5);
+	TURN_UNTIL(f->loop, f->received.len == 5);
 	assert_string_equal(xn_buf_cstr(&f->received), "abxyz");
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(pread(files[i], text, sizeof(text), 0), 1);

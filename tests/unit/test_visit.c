@@ -1,5 +1,6 @@
 /* Who may use an HTTP handler that is no API call: over real sockets, with a handler of the test's. */
 #include "tests/unit/cmocka_all.h"
+#include "tests/unit/turn_until.h"
 
 #include "modules/audit/audit_internal.h"
 #include "modules/auth/auth.h"
@@ -333,20 +334,16 @@ static void whoever_hangs_up_before_the_password_is_checked_leaves_nothing(void 
 
 /* ---- tasks ---- */
 
-/* A task's end is shown once it is durable. */
-static const char *status_of(struct fixture *f, const char *task)
+static const char *shown_status(struct fixture *f, const char *task)
 {
-	const int64_t until = xn_now_us(f->core.loop) + 10000000;
+	return xn_row_string(xn_db_get(f->db, XN_CLASS_task, task), XN_task_status);
+}
 
-	while (xn_now_us(f->core.loop) < until) {
-		const char *status =
-			xn_row_string(xn_db_get(f->db, XN_CLASS_task, task), XN_task_status);
-
-		if (strcmp(status, "pending") != 0)
-			return status;
-		xn_loop_turn(f->core.loop, 5000);
-	}
-	return "pending";
+/* A task's end is shown once it is durable. */
+static const char *end_of(struct fixture *f, const char *task)
+{
+	TURN_UNTIL(f->core.loop, strcmp(shown_status(f, task), "pending") != 0);
+	return shown_status(f, task);
 }
 
 static void give_task(struct fixture *f, const char *secret, char ref[48])
@@ -371,7 +368,7 @@ static void a_request_gets_a_task_of_its_own(void **state)
 	give_task(f, secret, parent);
 	snprintf(target, sizeof(target), "/tasked?session_id=%s&subtask_of=%s", secret, parent);
 	expect(f, target, "", "HTTP/1.1 200 ", "alice");
-	assert_string_equal(status_of(f, f->task), "success");
+	assert_string_equal(end_of(f, f->task), "success");
 	assert_string_equal(xn_row_string(xn_db_get(f->db, XN_CLASS_task, f->task),
 					  XN_task_subtask_of),
 			    parent);
@@ -387,7 +384,7 @@ static void a_request_ends_the_task_that_it_names(void **state)
 	snprintf(target, sizeof(target), "/tasked?session_id=%s&task_id=%s", secret, task);
 	expect(f, target, "", "HTTP/1.1 200 ", "alice");
 	assert_string_equal(f->task, task);
-	assert_string_equal(status_of(f, task), "success");
+	assert_string_equal(end_of(f, task), "success");
 	expect(f, target, "", "HTTP/1.1 400 ", "OPERATION_NOT_ALLOWED"); /* it is over */
 }
 
@@ -400,13 +397,12 @@ static void a_stranger_does_not_fail_the_task_of_a_request_under_way(void **stat
 	log_in(f, XN_ROLE_VM_OPERATOR, secret);
 	give_task(f, secret, task);
 	dprintf(fd, "GET /slow?session_id=%s&task_id=%s HTTP/1.1\r\nHost: h\r\n\r\n", secret, task);
-	while (!f->visit)
-		xn_loop_turn(f->core.loop, 1000);
+	TURN_UNTIL(f->core.loop, f->visit);
 	snprintf(target, sizeof(target), "/tasked?task_id=%s", task);
 	expect(f, target, "", "HTTP/1.1 401 ", "");
 	xn_http_reply(f->conn, 200, "text/plain", NULL, "", 0);
 	xn_rpc_leave(f->visit, NULL);
-	assert_string_equal(status_of(f, task), "success");
+	assert_string_equal(end_of(f, task), "success");
 	close(fd);
 }
 
@@ -419,7 +415,7 @@ static void a_refused_request_fails_the_task_that_it_names(void **state)
 	give_task(f, secret, task);
 	snprintf(target, sizeof(target), "/report?session_id=%s&task_id=%s", secret, task);
 	expect(f, target, "", "HTTP/1.1 403 ", "");
-	assert_string_equal(status_of(f, task), "failure");
+	assert_string_equal(end_of(f, task), "failure");
 }
 
 static void a_stranger_fails_no_task(void **state)
@@ -436,7 +432,7 @@ static void a_stranger_fails_no_task(void **state)
 	/* An end would be shown by now, as this one is. */
 	snprintf(target, sizeof(target), "/tasked?session_id=%s&task_id=%s", secret, task);
 	expect(f, target, "", "HTTP/1.1 200 ", "alice");
-	assert_string_equal(status_of(f, task), "success");
+	assert_string_equal(end_of(f, task), "success");
 }
 
 static void nobody_ends_the_task_of_somebody_else(void **state)
@@ -460,9 +456,7 @@ static void nobody_ends_the_task_of_somebody_else(void **state)
 /* As a call's end: the next turn writes what is there. */
 static void written(struct fixture *f)
 {
-	for (int i = 0; i < 200 && !xn_audit_is_written(audit_of(f), audit_of(f)->last); i++)
-		xn_loop_turn(f->core.loop, 10000);
-	assert_true(xn_audit_is_written(audit_of(f), audit_of(f)->last));
+	TURN_UNTIL(f->core.loop, xn_audit_is_written(audit_of(f), audit_of(f)->last));
 }
 
 static void assert_lines(struct fixture *f, unsigned n, const char *part)
@@ -491,7 +485,7 @@ static void a_change_has_a_line_before_it_begins_and_one_at_its_end_with_its_obj
 	assert_lines(f, 2, object);
 	assert_lines(f, 2, f->task);
 	assert_lines(f, 1, "\"result\":\"Success\",\"task\":");
-	assert_string_equal(status_of(f, f->task), "success");
+	assert_string_equal(end_of(f, f->task), "success");
 }
 
 static void a_request_that_fails_says_how(void **state)
@@ -503,8 +497,7 @@ static void a_request_that_fails_says_how(void **state)
 
 	log_in(f, XN_ROLE_VM_OPERATOR, secret);
 	dprintf(fd, "GET /slow?session_id=%s HTTP/1.1\r\nHost: h\r\n\r\n", secret);
-	while (!f->visit)
-		xn_loop_turn(f->core.loop, 1000);
+	TURN_UNTIL(f->core.loop, f->visit);
 	assert_lines(f, 1, "http/get_slow");
 	xn_error_set(&err, XN_ERR_VDI_READONLY, "OpaqueRef:x");
 	xn_http_reply(f->conn, 409, "text/plain", NULL, "", 0);
@@ -577,9 +570,7 @@ static int given_waiting_change(struct fixture *f, char task[48])
 	written(f);
 	hold_lines(f);
 	dprintf(fd, "GET /change?session_id=%s&task_id=%s HTTP/1.1\r\nHost: h\r\n\r\n", secret, task);
-	for (int i = 0; i < 1000 && xn_list_empty(&audit_of(f)->waits); i++)
-		xn_loop_turn(f->core.loop, 10000);
-	assert_false(xn_list_empty(&audit_of(f)->waits));
+	TURN_UNTIL(f->core.loop, !xn_list_empty(&audit_of(f)->waits));
 	assert_string_equal(f->seen, "");
 	return fd;
 }
@@ -593,7 +584,7 @@ static void whoever_hangs_up_before_the_line_is_written_changes_nothing(void **s
 
 	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)), 0);
 	close(fd);
-	assert_string_equal(status_of(f, task), "failure");
+	assert_string_equal(end_of(f, task), "failure");
 	pass_lines(f);
 	assert_lines(f, 2, "http/put_change");
 	assert_lines(f, 1, "\"result\":\"CLIENT_ERROR\"");
@@ -607,7 +598,7 @@ static void a_change_that_waits_does_not_run_once_its_handler_is_gone(void **sta
 	int fd = given_waiting_change(f, task);
 
 	xn_rpc_remove_routes(&f->core, f);
-	assert_string_equal(status_of(f, task), "failure");
+	assert_string_equal(end_of(f, task), "failure");
 	pass_lines(f);
 	written(f);
 	assert_string_equal(f->seen, "");

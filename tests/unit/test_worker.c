@@ -1,13 +1,11 @@
 /* The worker pool, with threads and in virtual time. */
+#include "tests/unit/turn_until.h"
+
 #include "core/worker.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
-
-#include <cmocka.h>
 
 struct fixture {
 	struct xn_loop *loop;
@@ -89,8 +87,7 @@ static void submit(struct fixture *f, struct job *job, int input)
 
 static void turn_until_done(struct fixture *f, unsigned n)
 {
-	for (int i = 0; i < 1000 && f->done < n; i++)
-		xn_loop_turn(f->loop, 100000);
+	TURN_UNTIL(f->loop, f->done >= n);
 	assert_int_equal(f->done, n);
 }
 

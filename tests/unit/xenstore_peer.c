@@ -102,7 +102,7 @@ void peer_connect(struct peer *peer)
 	if (!strcmp(peer->kind, "embedded"))
 		return;
 	/* It says nowhere when it is up; the kernel has no event for a socket that appears. */
-	for (int i = 0; i < 1000 && peer->fd < 0; i++) {
+	for (int i = 0; i < 24000 && peer->fd < 0; i++) {
 		peer->fd = connect_once(peer);
 		if (peer->fd < 0)
 			usleep(5000);
