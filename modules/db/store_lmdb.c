@@ -1,6 +1,7 @@
 /*
  * The real store: journal files and an LMDB checkpoint in DIR/db, all disk work after the start on
- * one worker thread, which is LMDB's only writer.
+ * two worker threads: one syncs the journal and replaces what failed, the other is LMDB's only
+ * writer, and no sync waits for it.
  *
  *   format           format.h
  *   lock             held while open; its one byte says "S" from a failed sync until what it left
@@ -10,7 +11,8 @@
  *   checkpoint.mdb   checkpoint.h
  *
  * A checkpoint takes only what is durable in the journal, a slice at a time, each slice one LMDB
- * transaction; syncs get their turn between slices.
+ * transaction. It touches nothing of the journal that a sync or a replacement does: it reads below
+ * what was durable when it was asked for, and removes segments that end before.
  */
 #include "modules/db/checkpoint.h"
 #include "modules/db/fold.h"
@@ -45,7 +47,7 @@ struct lmdb_store {
 	struct xn_store store;
 	char *dir; /* DIR/db */
 	int dir_fd, lock_fd;
-	struct xn_pool *pool;
+	struct xn_pool *sync_pool, *fold_pool;
 	struct xn_journal *journal;
 	int error; /* refuses until reopened */
 	bool closing; /* results of work come too late to matter */
@@ -238,7 +240,7 @@ static void begin_sync(struct lmdb_store *s)
 	s->syncing = true;
 	xn_journal_sync_begin(s->journal, &s->sync);
 	s->sync_work = (struct xn_work){.run = run_sync, .done = on_synced};
-	xn_pool_submit(s->pool, &s->sync_work);
+	xn_pool_submit(s->sync_pool, &s->sync_work);
 }
 
 static void on_synced(struct xn_work *work, int rc)
@@ -385,7 +387,7 @@ static void fold_slice(struct lmdb_store *s)
 	s->folding = true;
 	s->fold_began_us = xn_now_us(s->store.core->loop);
 	s->fold_work = (struct xn_work){.run = run_fold, .done = on_folded};
-	xn_pool_submit(s->pool, &s->fold_work);
+	xn_pool_submit(s->fold_pool, &s->fold_work);
 }
 
 static void on_folded(struct xn_work *work, int rc)
@@ -464,7 +466,7 @@ static void lmdb_reopen(struct xn_store *store, void (*done)(int rc, void *arg),
 	s->replace_waiter = (struct waiter){.done = done, .arg = arg};
 	xn_journal_replace_begin(s->journal, xn_random_u64(store->core->loop), &s->replace);
 	s->replace_work = (struct xn_work){.run = run_replace, .done = on_replaced};
-	xn_pool_submit(s->pool, &s->replace_work);
+	xn_pool_submit(s->sync_pool, &s->replace_work);
 }
 
 /* ---- copies ---- */
@@ -571,7 +573,8 @@ static void lmdb_close(struct xn_store *store, bool clean)
 	struct lmdb_store *s = from_store(store);
 
 	s->closing = true;
-	xn_pool_free(s->pool); /* waits for what runs */
+	xn_pool_free(s->sync_pool); /* waits for what runs */
+	xn_pool_free(s->fold_pool);
 	s->syncing = false;
 	if (clean && s->journal && lmdb_flush(store) == 0)
 		fold_rest(s);
@@ -612,6 +615,7 @@ struct xn_store *xn_store_lmdb_new(struct xn_core *core, const char *dir)
 	xn_list_init(&s->syncing_waiters);
 	xn_list_init(&s->next_waiters);
 	s->slice_bytes = SLICE_BYTES;
-	s->pool = xn_pool_new(core->loop, "db", 1);
+	s->sync_pool = xn_pool_new(core->loop, "db", 1);
+	s->fold_pool = xn_pool_new(core->loop, "checkpoint", 1);
 	return &s->store;
 }

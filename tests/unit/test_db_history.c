@@ -11,6 +11,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -33,7 +35,17 @@ struct book {
 static struct {
 	unsigned n;
 	bool fail;
-} syncs;
+	pthread_mutex_t gate; /* held: they wait */
+	atomic_bool at_gate;
+} syncs = {.gate = PTHREAD_MUTEX_INITIALIZER};
+
+static void pass_gate(void)
+{
+	syncs.at_gate = true;
+	pthread_mutex_lock(&syncs.gate);
+	pthread_mutex_unlock(&syncs.gate);
+	syncs.at_gate = false;
+}
 
 static bool is_changes_file(int fd)
 {
@@ -49,6 +61,7 @@ static bool is_changes_file(int fd)
 int fdatasync(int fd)
 {
 	if (is_changes_file(fd)) {
+		pass_gate();
 		syncs.n++;
 		if (syncs.fail) {
 			errno = EIO;
@@ -563,6 +576,23 @@ static void nothing_is_folded_while_history_is_held_but_of_a_long_journal(void *
 	TURN_UNTIL(f->core.loop, xn_db_backlog(db) < backlog);
 	xn_db_hold_history(db, false);
 	checkpoint(f);
+}
+
+static void changes_are_durable_while_a_checkpoint_waits_for_the_disk(void **state)
+{
+	struct book *b = *state;
+
+	checkpoint(b->f);
+	a_vm(b->f, "for the checkpoint");
+	assert_int_equal(sync_all(b->f), 0);
+	pthread_mutex_lock(&syncs.gate);
+	b->f->db->store->ops->checkpoint(b->f->db->store);
+	TURN_UNTIL(b->f->core.loop, syncs.at_gate);
+	a_vm(b->f, "meanwhile");
+	assert_int_equal(sync_all(b->f), 0);
+	assert_true(syncs.at_gate);
+	pthread_mutex_unlock(&syncs.gate);
+	checkpoint(b->f);
 }
 
 static void old_history_goes(void **state)
@@ -1105,6 +1135,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(bounds_hold_under_200000_changes, setup, clear),
 		cmocka_unit_test_setup_teardown(
 			nothing_is_folded_while_history_is_held_but_of_a_long_journal, setup, clear),
+		cmocka_unit_test_setup_teardown(
+			changes_are_durable_while_a_checkpoint_waits_for_the_disk, setup, clear),
 		cmocka_unit_test_setup_teardown(old_history_goes, setup, clear),
 		cmocka_unit_test_setup_teardown(times_that_the_clock_may_have_shown_twice_are_refused,
 						setup_in_virtual_time, clear),
