@@ -16,6 +16,7 @@ enum {
 	PIECE = 65536,
 	UNSYNCED_MAX = 4 << 20,	   /* bytes kept in memory; then a sync comes before its time */
 	UNSYNCED_KEPT = 256 << 10, /* of memory, for the next ones */
+	WRITEBACK_STEP = 256 << 10,
 };
 static const char anew[] = "anew"; /* a file that shall take the place of another */
 
@@ -434,6 +435,16 @@ static int begin_file(struct audit_writer *writer, uint64_t first)
 	return 1;
 }
 
+/* Lines that come during a sync wait for it: what is there is on its way to the disk before. */
+static void begin_writeback(const struct audit_writer *writer, size_t added)
+{
+	size_t len = writer->unsynced.len;
+
+	if (len / WRITEBACK_STEP > (len - added) / WRITEBACK_STEP)
+		(void)sync_file_range(writer->fd, (off_t)(writer->size - len), (off_t)len,
+				      SYNC_FILE_RANGE_WRITE); /* the sync tells what fails */
+}
+
 int audit_writer_append(struct audit_writer *writer, const void *bytes, size_t len, uint64_t first)
 {
 	bool is_full = writer->fd < 0 || (writer->size && writer->size + len > writer->max_size);
@@ -454,6 +465,7 @@ int audit_writer_append(struct audit_writer *writer, const void *bytes, size_t l
 	}
 	writer->size += len;
 	xn_buf_add(&writer->unsynced, bytes, len);
+	begin_writeback(writer, len);
 	return is_new;
 }
 
