@@ -200,6 +200,10 @@ int xn_take_varint(struct xn_cursor *in, uint64_t *out)
 {
 	uint64_t n = 0;
 
+	if (in->at < in->end && *in->at < 0x80) { /* nearly all are of one byte */
+		*out = *in->at++;
+		return 0;
+	}
 	for (unsigned shift = 0; shift < 70; shift += 7) {
 		unsigned byte;
 
