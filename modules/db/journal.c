@@ -568,7 +568,10 @@ void xn_journal_replace_begin(struct xn_journal *journal, uint64_t salt,
 
 	*replace = (struct xn_journal_replace){.dir_fd = journal->dir_fd, .fd = -1};
 	replace->segment = (struct xn_segment){
-		.number = journal->segment.number + 1, .start = at, .salt = salt};
+		.number = journal->segment.number, .start = at, .salt = salt};
+	/* Of a segment that holds nothing durable not even the head need be there: none may follow it. */
+	if (journal->segment.start < at)
+		replace->segment.number++;
 	put_head(&replace->image, &replace->segment);
 	while (xn_take_text(&in, &bytes) == 0) {
 		unsigned char head[XN_RECORD_HEAD];

@@ -73,7 +73,8 @@ class GroupCommit(harness.TestCase):
             self.assertIn("result", reply)
         for name, before in counts.items():
             with self.subTest(name):
-                self.assertLess(self.metric(name) - before, CLIENTS / 4)
+                # A turn of an instrumented daemon takes few of them.
+                self.assertLess(self.metric(name) - before, CLIENTS / 2)
 
 
 if __name__ == "__main__":
