@@ -35,19 +35,17 @@ bool xn_past_hides(const char *name, size_t len)
 		     {"secret"},     {"token"},	      {"credential"}, {"chap", true},
 		     {"private_key"}, {"api_key"}};
 
-	static const char firsts[] = "pstca"; /* of the words: each recorded value asks */
+	for (size_t i = 0; i < XN_ARRAY_SIZE(words); i++)
+		for (size_t at = 0; at < len; at++) {
+			size_t end;
 
-	for (size_t at = 0; at < len; at++) {
-		if (!memchr(firsts, name[at] | 0x20, sizeof(firsts) - 1))
-			continue;
-		for (size_t i = 0; i < XN_ARRAY_SIZE(words); i++) {
-			size_t end = end_of(words[i].text, name, len, at);
-
+			if ((name[at] | 0x20) != *words[i].text) /* nearly always: each change asks */
+				continue;
+			end = end_of(words[i].text, name, len, at);
 			if (end && !(words[i].is_alone && (is_alnum(name, len, end) ||
 							   (at && is_alnum(name, len, at - 1)))))
 				return true;
 		}
-	}
 	return false;
 }
 

@@ -71,10 +71,11 @@ class GroupCommit(harness.TestCase):
                     for i in range(CLIENTS)]
         for reply in self.send_at_once(requests):
             self.assertIn("result", reply)
+        # A turn of an instrumented daemon takes fewer of them.
+        most = CLIENTS / (2 if harness.IS_SANITIZED else 4)
         for name, before in counts.items():
             with self.subTest(name):
-                # A turn of an instrumented daemon takes few of them.
-                self.assertLess(self.metric(name) - before, CLIENTS / 2)
+                self.assertLess(self.metric(name) - before, most)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 /*
  * For tests of the HTTP server: a server on a real loop with a few handlers, and plain client
- * sockets on the same thread. Every wait turns the loop and
- * has an end: see turn_until.h.
+ * sockets on the same thread. Every wait turns the loop and has an end: see turn_until.h.
  */
 #ifndef XN_TEST_HTTP_CLIENT_H
 #define XN_TEST_HTTP_CLIENT_H

@@ -469,17 +469,6 @@ static void a_second_failure_is_replaced_too(void **state)
 	assert_read(f, "one\ntwo\nthree\n");
 }
 
-/* As a power cut leaves a file that no sync has covered. */
-static void wipe_head(struct fixture *f, const char *name)
-{
-	static const char zeros[XN_SEGMENT_HEAD];
-	int fd = openat(f->dir_fd, name, O_WRONLY);
-
-	assert_true(fd >= 0);
-	assert_int_equal(pwrite(fd, zeros, sizeof(zeros), 0), sizeof(zeros));
-	close(fd);
-}
-
 static void a_failed_sync_of_a_new_segment_leaves_none_without_its_head_behind(void **state)
 {
 	struct fixture *f = *state;
@@ -489,13 +478,12 @@ static void a_failed_sync_of_a_new_segment_leaves_none_without_its_head_behind(v
 	while (faccessat(f->dir_fd, "journal-00000002", F_OK, 0) < 0)
 		append(f, "of the first segment, and one of the second");
 	assert_int_equal(sync_with(f, -EIO), -EIO);
-	wipe_head(f, "journal-00000002");
+	damage(f, "journal-00000002", 0, "never reached the disk");
 	replace(f);
 	append(f, "behind it");
 	assert_int_equal(sync_with(f, 0), 0);
 	append(f, "the last");
-	close_it(f);
-	open_at(f, 0);
+	reopen(f);
 	assert_non_null(f->journal);
 	assert_non_null(strstr(xn_buf_cstr(&f->read), "one of the second\nbehind it\nthe last\n"));
 }
